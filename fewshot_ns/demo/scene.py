@@ -34,15 +34,15 @@ class DemoSceneConfig:
     supersample: int = 3
     """Rays per pixel along each axis."""
     columns: int = 5
-    """Camera columns; the views run through each column from bottom to top, and through the columns from left to right."""
+    """Camera columns, left to right; the views run through each column from bottom to top."""
     rows: int = 5
     """Camera rows."""
     half_extent_x: float = 4.5
-    """Half the horizontal extent of the camera grid, in scene units (LLFF captures: 4 to 6; things are 15 to 45 away)."""
+    """Half the horizontal extent of the camera grid, in scene units (LLFF: 4 to 6; things are 15 to 45 away)."""
     half_extent_y: float = 2.2
-    """Half the vertical extent of the camera grid, in scene units (LLFF captures: 1.7 to 3.5)."""
+    """Half the vertical extent of the camera grid, in scene units (LLFF: 1.7 to 3.5)."""
     focal_share: float = 0.85
-    """Focal length as a share of the image width (LLFF captures: 0.76 to 0.89)."""
+    """Focal length as a share of the image width (LLFF: 0.76 to 0.89)."""
     distortion: DepthDistortion = field(default_factory=DepthDistortion)
     """How the depth priors differ from the exact depth."""
     seed: int = 0
@@ -65,7 +65,7 @@ class DemoSceneConfig:
 
 
 def demo_camera_poses(config: DemoSceneConfig) -> Array:
-    """(N, 3, 4) camera-to-world matrices, OpenGL axes: a hand-held sweep over a slightly bent grid, looking at the table.
+    """(N, 3, 4) camera-to-world matrices, OpenGL axes: a hand-held sweep over a slightly bent grid, facing the table.
 
     With five columns and rows the LLFF protocol's three training views lie on a diagonal of the grid (lower left,
     centre, upper right) and its test views both between and beside them.
@@ -89,7 +89,7 @@ def demo_camera_poses(config: DemoSceneConfig) -> Array:
 
 
 def llff_pose_rows(c2w: Array, config: DemoSceneConfig, near: float, far: float) -> Array:
-    """(17,) row of poses_bounds.npy: 3x5 matrix with columns down, right, backwards, position, (H, W, focal); bounds."""
+    """(17,) row of poses_bounds.npy: 3x5 matrix of columns down, right, backwards, position, (H, W, focal); bounds."""
     right, up, backwards, position = c2w.T
     size = np.array([config.height, config.width, config.focal])
     return np.concatenate([np.stack([-up, right, backwards, position, size], axis=1).ravel(), [near, far]])

@@ -1,4 +1,4 @@
-"""The demo's world: a table with things on it in a small room. Units are those of LLFF captures (things 15 to 45 away)."""
+"""The demo's world: a table with things on it in a small room. Units as in LLFF captures: things 15 to 45 away."""
 
 from __future__ import annotations
 

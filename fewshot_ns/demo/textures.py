@@ -1,4 +1,4 @@
-"""Procedural surface colours: functions of a surface point's coordinates, shape (N, 3) -> RGB in [0, 1], shape (N, 3)."""
+"""Procedural surface colours: functions of surface coordinates, shape (N, 3) -> RGB in [0, 1], shape (N, 3)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Pictures and videos out of a trained run."""
