@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sys
@@ -24,8 +25,8 @@ def ensure_ffmpeg_on_path() -> Optional[Path]:
     PATH. A program that the user has installed always comes first.
 
     Returns:
-        Path of the program that is now found, or None where there is none to be had (imageio-ffmpeg without a binary,
-        no writable folder): whoever needs it then says so.
+        Path of the program that is now found, or None where there is none to be had (imageio-ffmpeg without a
+        binary for this machine): whoever needs it then says so.
     """
     found = shutil.which("ffmpeg")
     if found is not None:
@@ -38,14 +39,15 @@ def ensure_ffmpeg_on_path() -> Optional[Path]:
     except RuntimeError:
         return None
     name = "ffmpeg.exe" if sys.platform == "win32" else "ffmpeg"
-    for folder in (cache_folder() / "bin", Path(tempfile.gettempdir()) / f"fewshot_ns-{_user()}" / "bin"):
-        try:
-            program = _place(binary, folder, name)
-        except OSError:
-            continue  # Not writable (a read-only home, for instance): try the next folder.
-        os.environ["PATH"] = os.pathsep.join(filter(None, [os.environ.get("PATH", ""), str(folder)]))
-        return program
-    return None
+    try:
+        program = _place(binary, cache_folder() / "bin", name)
+    except OSError:
+        # A read-only home, for instance: a private folder that lives as long as this process.
+        folder = Path(tempfile.mkdtemp(prefix="fewshot_ns-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        program = _place(binary, folder, name)
+    os.environ["PATH"] = os.pathsep.join(filter(None, [os.environ.get("PATH", ""), str(program.parent)]))
+    return program
 
 
 def _place(binary: Path, folder: Path, name: str) -> Path:
@@ -64,8 +66,3 @@ def _place(binary: Path, folder: Path, name: str) -> Path:
             shutil.copy2(binary, fresh)
         os.replace(fresh, program)
     return program
-
-
-def _user() -> str:
-    """A name for the user that needs no account database (containers run under numbers without a name)."""
-    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

@@ -9,6 +9,7 @@ import sys
 
 import imageio_ffmpeg
 import pytest
+
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 
 if sys.platform == "win32":
@@ -64,5 +65,5 @@ def test_falls_back_where_the_cache_folder_cannot_be_made(empty_path, monkeypatc
     (empty_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setattr("tempfile.tempdir", str(empty_path))
     program = ensure_ffmpeg_on_path()
-    assert program is not None and program.parent.parent.parent == empty_path
+    assert program is not None and program.parent.parent == empty_path
     assert shutil.which("ffmpeg") == str(program)
