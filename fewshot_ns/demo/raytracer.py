@@ -116,9 +116,9 @@ class Cylinder:
         with np.errstate(divide="ignore", invalid="ignore"):
             side = np.stack([(-b - root) / a, (-b + root) / a])
             caps = np.stack([(self.half_height - oy) / dy, (-self.half_height - oy) / dy])
-        side_height = np.abs(oy + side * dy)
+            side_height = np.abs(oy + side * dy)
+            cap_radius = np.hypot(ox + caps * dx, oz + caps * dz)
         side = np.where((b * b > a * c) & (side_height <= self.half_height) & (side > _SELF_HIT), side, _MISS)
-        cap_radius = np.hypot(ox + caps * dx, oz + caps * dz)
         caps = np.where((cap_radius <= self.radius) & (caps > _SELF_HIT), caps, _MISS)
         return np.concatenate([side, caps]).min(axis=0)
 
