@@ -1,0 +1,157 @@
+"""Checkpoints: plain data, written atomically, loaded strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fewshot_ns.utils.files import replacing
+
+MAX_KEYS_SHOWN = 20
+"""How many keys of each kind a mismatch message spells out."""
+
+
+class CheckpointMismatchError(RuntimeError):
+    """A checkpoint does not belong to the model that it is loaded into."""
+
+
+def to_plain(state: Any) -> Any:
+    """Replaces numpy scalars and arrays in nested state by Python numbers and tensors.
+
+    A scheduler that computes with numpy leaves numpy scalars in the state of its optimizer, and those do not load under
+    `torch.load(weights_only=True)`.
+    """
+    if isinstance(state, np.generic):
+        return state.item()
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state)
+    if type(state) in (list, tuple):
+        return type(state)(to_plain(item) for item in state)
+    if type(state) is dict:
+        return {to_plain(key): to_plain(value) for key, value in state.items()}
+    return state
+
+
+def save_checkpoint(path: Path, state: Dict[str, Any], staging_dir: Path) -> None:
+    """Writes a checkpoint so that `path` is at no time half written.
+
+    Args:
+        path: the checkpoint file.
+        state: nested dict of tensors and plain data.
+        staging_dir: folder for the temporary file, on the same file system; not the checkpoint's own folder, because
+            the host takes every file name in there for a checkpoint.
+    """
+    with replacing(path, staging_dir) as temporary:
+        torch.save(to_plain(state), temporary)
+
+
+def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
+    """Finds the newest checkpoint of a run, or the one of a given step.
+
+    Args:
+        load_dir: the run's `nerfstudio_models` folder.
+        step: number of the step; None for the newest.
+
+    Raises:
+        FileNotFoundError: names what was looked for and what is there.
+    """
+    if not load_dir.is_dir():
+        raise FileNotFoundError(f"{load_dir}: expected a folder with checkpoints (step-*.ckpt), found no such folder")
+    found = {
+        int(path.stem[len("step-") :]): path
+        for path in load_dir.glob("step-*.ckpt")
+        if path.stem[len("step-") :].isdecimal()
+    }
+    if not found:
+        names = sorted(path.name for path in load_dir.iterdir())
+        raise FileNotFoundError(f"{load_dir}: expected checkpoints (step-*.ckpt), found {names or 'nothing'}")
+    if step is None:
+        return found[max(found)]
+    if step not in found:
+        raise FileNotFoundError(f"{load_dir}: expected a checkpoint of step {step}, found steps {sorted(found)}")
+    return found[step]
+
+
+def load_checkpoint(path: Path) -> Dict[str, Any]:
+    """Reads a checkpoint to the CPU under weights-only rules.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file is not a training checkpoint.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
+        found = sorted(state) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path}: expected a checkpoint with the entries 'step' and 'pipeline', found {found}")
+    return state
+
+
+def _without_ddp_prefix(key: str) -> str:
+    """The name that a key has outside of DistributedDataParallel, which inserts `module.` below what it wraps."""
+    return key.removeprefix("module.").replace("_model.module.", "_model.", 1)
+
+
+def _listing(title: str, lines: List[str]) -> List[str]:
+    if not lines:
+        return []
+    more = [f"    ... and {len(lines) - MAX_KEYS_SHOWN} more"] if len(lines) > MAX_KEYS_SHOWN else []
+    return [f"  {title} ({len(lines)}):", *(f"    {line}" for line in lines[:MAX_KEYS_SHOWN]), *more]
+
+
+def check_state(module: nn.Module, state: Mapping[str, Any], origin: Union[str, Path]) -> None:
+    """Compares a state dict with a module, key by key and shape by shape.
+
+    Args:
+        module: what the state would be loaded into.
+        state: name -> tensor.
+        origin: where the state comes from, for the message.
+
+    Raises:
+        CheckpointMismatchError: one message that lists missing, unexpected and mis-shaped keys.
+    """
+    expected = {_without_ddp_prefix(key): value for key, value in module.state_dict().items()}
+    given = {_without_ddp_prefix(key): value for key, value in state.items()}
+    misshaped = [
+        f"{key}: expected {tuple(value.shape)}, found {tuple(given[key].shape)}"
+        for key, value in expected.items()
+        if isinstance(value, Tensor) and isinstance(given.get(key), Tensor) and value.shape != given[key].shape
+    ]
+    report = [
+        *_listing("missing", [key for key in expected if key not in given]),
+        *_listing("unexpected", [key for key in given if key not in expected]),
+        *_listing("of another shape", misshaped),
+    ]
+    if report:
+        raise CheckpointMismatchError(
+            "\n".join(
+                [
+                    f"{origin}: the checkpoint does not fit the model. It was saved by another method, or the model's "
+                    "settings have changed since.",
+                    *report,
+                ]
+            )
+        )
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Any], origin: Union[str, Path]) -> None:
+    """Loads a state dict that must fit exactly.
+
+    The host's own `VanillaPipeline.load_state_dict` falls back to loading whatever fits, without a word.
+
+    Args:
+        module: the model or pipeline.
+        state: name -> tensor, with or without the prefixes of DistributedDataParallel.
+        origin: where the state comes from, for the message.
+
+    Raises:
+        CheckpointMismatchError: see `check_state`.
+    """
+    check_state(module, state, origin)
+    own_names = {_without_ddp_prefix(key): key for key in module.state_dict()}
+    module.load_state_dict({own_names[_without_ddp_prefix(key)]: value for key, value in state.items()}, strict=True)

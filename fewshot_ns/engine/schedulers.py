@@ -1,0 +1,120 @@
+"""Learning-rate schedules with lengths of their own, constant once they have run out.
+
+The host's schedulers compute with numpy, whose scalars then sit in every checkpoint and do not load under
+weights-only rules; its cosine also rises again past its last step.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Type
+
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def delayed_log_linear(
+    step: int, lr_init: float, lr_final: float, max_steps: int, delay_steps: int, delay_factor: float
+) -> float:
+    """Log-linear decay over `max_steps`, multiplied by a sine ramp over the first `delay_steps`.
+
+    Args:
+        step: optimisation steps, the first one counted as 1.
+        lr_init: learning rate that the decay starts from.
+        lr_final: learning rate from `max_steps` on.
+        max_steps: length of the decay.
+        delay_steps: length of the ramp; 0 for none.
+        delay_factor: factor that the ramp starts from.
+
+    Returns:
+        The learning rate.
+
+    Source: mip-NeRF; RegNeRF and SparseNeRF internal/math.py `learning_rate_decay`.
+    """
+    delay = 1.0
+    if delay_steps > 0:
+        ramp = math.sin(0.5 * math.pi * min(max(step / delay_steps, 0.0), 1.0))
+        delay = delay_factor + (1.0 - delay_factor) * ramp
+    progress = min(max(step / max_steps, 0.0), 1.0)
+    return delay * math.exp((1.0 - progress) * math.log(lr_init) + progress * math.log(lr_final))
+
+
+def warmup_cosine(step: int, warmup_steps: int, max_steps: int, final_ratio: float) -> float:
+    """Factor on the learning rate: linear rise to 1, then half a cosine down to `final_ratio`, then constant.
+
+    Args:
+        step: optimisation steps, the first one counted as 1.
+        warmup_steps: step at which the factor reaches 1.
+        max_steps: step at which it reaches `final_ratio`.
+        final_ratio: the last factor.
+
+    Returns:
+        The factor, in (0, 1].
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    progress = min((step - warmup_steps) / max(max_steps - warmup_steps, 1), 1.0)
+    return final_ratio + (1.0 - final_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass
+class DelayedLogLinearSchedulerConfig(SchedulerConfig):
+    """Log-linear decay times a delayed start (mip-NeRF, RegNeRF, SparseNeRF)."""
+
+    _target: Type = field(default_factory=lambda: DelayedLogLinearScheduler)
+    """target class to instantiate"""
+    lr_final: float = 2e-5
+    """Learning rate at max_steps and after."""
+    max_steps: int = 90000
+    """Length of the decay in steps, whatever the length of the run."""
+    delay_steps: int = 512
+    """Length of the delayed start in steps."""
+    delay_factor: float = 0.01
+    """Factor on the learning rate at the very start."""
+
+
+class DelayedLogLinearScheduler(Scheduler):
+    """See `delayed_log_linear`."""
+
+    config: DelayedLogLinearSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """Returns the torch scheduler; it counts from 0, the schedule from 1."""
+        config = self.config
+
+        def factor(count: int) -> float:
+            lr = delayed_log_linear(
+                count + 1, lr_init, config.lr_final, config.max_steps, config.delay_steps, config.delay_factor
+            )
+            return lr / lr_init
+
+        return LambdaLR(optimizer, factor)
+
+
+@dataclass
+class WarmupCosineSchedulerConfig(SchedulerConfig):
+    """Linear warm-up, then cosine decay, then constant."""
+
+    _target: Type = field(default_factory=lambda: WarmupCosineScheduler)
+    """target class to instantiate"""
+    warmup_steps: int = 100
+    """Step at which the full learning rate is reached."""
+    max_steps: int = 5000
+    """Step at which the decay ends, whatever the length of the run."""
+    final_ratio: float = 0.05
+    """Last learning rate as a fraction of the full one."""
+
+
+class WarmupCosineScheduler(Scheduler):
+    """See `warmup_cosine`."""
+
+    config: WarmupCosineSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """Returns the torch scheduler; it counts from 0, the schedule from 1."""
+        config = self.config
+
+        def factor(count: int) -> float:
+            return warmup_cosine(count + 1, config.warmup_steps, config.max_steps, config.final_ratio)
+
+        return LambdaLR(optimizer, factor)

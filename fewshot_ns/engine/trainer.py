@@ -1,0 +1,200 @@
+"""The host's trainer with atomic, complete and strictly loaded checkpoints, and with a record of what training cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Optional, Type
+
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
+from nerfstudio.engine.optimizers import Optimizers
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.misc import step_check
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata
+from fewshot_ns.engine.checkpoints import (
+    CheckpointMismatchError,
+    check_state,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fewshot_ns.engine.optimizers import CheckedOptimizers
+from fewshot_ns.engine.random_states import capture_random_states, restore_random_states
+from fewshot_ns.engine.training_clock import TrainingClock
+from fewshot_ns.utils.files import write_json
+
+
+@dataclass
+class FewShotTrainerConfig(TrainerConfig):
+    """Configuration of a training run."""
+
+    _target: Type = field(default_factory=lambda: FewShotTrainer)
+    """target class to instantiate"""
+    max_num_iterations: int = 5000
+    """Steps of the whole run; after a resume only what is missing to this number is trained."""
+    max_train_cpu_seconds: Optional[float] = None
+    """Stop, as if max_num_iterations were reached, once training has cost this much CPU time (user + system)."""
+
+    def get_checkpoint_dir(self) -> Path:
+        """The folder of the checkpoints.
+
+        The host asks for it right before it builds the pipeline, in training as in `ns-eval` and `ns-render`, and never
+        tells the pipeline where the run lies. So this is the place to pass that on.
+        """
+        if hasattr(self.pipeline, "run_dir"):
+            setattr(self.pipeline, "run_dir", self.get_base_dir())  # noqa: B010 - not a field of the host's config
+        return super().get_checkpoint_dir()
+
+
+class FewShotTrainer(Trainer):
+    """Trainer with
+
+    - checkpoints that are at no time half written, load under weights-only rules and hold the random states, so that a
+      resumed run on CPU is equal to an uninterrupted one bit by bit;
+    - strict loading, with one message of what does not fit;
+    - a stop at the first loss or gradient that is not finite;
+    - `train_stats.json` (cost) and `views.json` (split) in the run's folder.
+
+    Args:
+        config: the configuration of the run.
+        local_rank: rank of this process on its machine.
+        world_size: number of processes.
+    """
+
+    config: FewShotTrainerConfig
+
+    def __init__(self, config: FewShotTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(config, local_rank, world_size)
+        self.clock = TrainingClock()
+        self._last_step = -1
+        self._states_to_restore: Optional[Dict[str, Any]] = None
+
+    def setup(self, test_mode: Any = "val") -> None:
+        """Builds pipeline, optimizers, writers and viewer, and loads the checkpoint to resume from.
+
+        Args:
+            test_mode: see the host's trainer.
+        """
+        super().setup(test_mode)
+        # First and last of their kind, so that the cost of the pipeline's own callbacks counts as training.
+        self.callbacks = [
+            TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_iteration),
+            *self.callbacks,
+            TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_iteration),
+        ]
+
+    def setup_optimizers(self) -> Optimizers:
+        """Builds the optimizers, which stop at a gradient that is not finite."""
+        return CheckedOptimizers(
+            self.config.optimizers.copy(),
+            self.pipeline.get_param_groups(),
+            names={parameter: name for name, parameter in self.pipeline.named_parameters()},
+            current_step=lambda: self.step,
+        )
+
+    def train(self) -> None:
+        """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up."""
+        self._write_views()
+        total = self.config.max_num_iterations
+        self._last_step = self.step = self._start_step - 1
+        if self._start_step >= total:
+            CONSOLE.print(f"Nothing left to train: {self._start_step} of {total} steps are done.")
+        # The host takes its field for the number of steps after the resume.
+        self.config.max_num_iterations = max(total - self._start_step, 0)
+        try:
+            super().train()
+        finally:
+            self.config.max_num_iterations = total
+
+    def _before_iteration(self, step: int) -> None:
+        if self._states_to_restore is not None:
+            # As late as possible: building datasets, viewer and writers draws random numbers too.
+            restore_random_states(self._states_to_restore)
+            self._states_to_restore = None
+        self.clock.start()
+
+    def _after_iteration(self, step: int) -> None:
+        self.clock.stop(self.world_size * self.pipeline.datamanager.get_train_rays_per_batch())
+        self._last_step = step
+        if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
+            writer.put_scalar(name="Train CPU Seconds", scalar=self.clock.cpu_seconds, step=step)
+        limit = self.config.max_train_cpu_seconds
+        if limit is not None and self.clock.cpu_seconds >= limit and not self.stop_training:
+            CONSOLE.print(f"Stopping after step {step}: training has cost {limit:g} CPU seconds.")
+            self.stop_training = True
+
+    @check_main_thread
+    def save_checkpoint(self, step: int) -> None:
+        """Writes checkpoint and `train_stats.json`; older checkpoints go only once the new one is in place.
+
+        Args:
+            step: the step that has just been trained.
+        """
+        step = min(step, self._last_step)  # a stopped loop reports the step that it did not take any more
+        if step < 0:
+            CONSOLE.print("No step has been trained: no checkpoint saved.")
+            return
+        pipeline = getattr(self.pipeline, "module", self.pipeline)
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        state = {
+            "step": step,
+            "pipeline": pipeline.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
+            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+            "random_states": capture_random_states(),
+            "training_clock": self.clock.state_dict(),
+        }
+        save_checkpoint(path, state, staging_dir=self.base_dir)
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
+        write_json(self.base_dir / "train_stats.json", self.clock.summary())
+
+    def _load_checkpoint(self) -> None:
+        """Loads what `load_dir` (and `load_step`) or `load_checkpoint` name, all of it or not at all."""
+        config = self.config
+        if config.load_dir is not None:
+            path = find_checkpoint(config.load_dir, config.load_step)
+        elif config.load_checkpoint is not None:
+            path = config.load_checkpoint
+        else:
+            return
+        state = load_checkpoint(path)
+        check_state(self.pipeline, state["pipeline"], path)
+        if state["optimizers"].keys() != self.optimizers.optimizers.keys():
+            raise CheckpointMismatchError(
+                f"{path}: expected optimizers for the parameter groups {sorted(self.optimizers.optimizers)}, "
+                f"found {sorted(state['optimizers'])}"
+            )
+        self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        self.optimizers.load_optimizers(state["optimizers"])
+        if config.load_scheduler and "schedulers" in state:
+            self.optimizers.load_schedulers(state["schedulers"])
+        self.grad_scaler.load_state_dict(state["scalers"])
+        self.clock.load_state_dict(state.get("training_clock", {}))
+        self._states_to_restore = state.get("random_states")
+        self._start_step = state["step"] + 1
+        CONSOLE.print(f"Resuming after step {state['step']} of {path}")
+
+    @check_main_thread
+    def _write_views(self) -> None:
+        """Says which views train and which test, on the screen and in the run's `views.json`."""
+        dataset = self.pipeline.datamanager.train_dataset
+        record = dataset.metadata.get(METADATA_KEY) if dataset is not None else None
+        if not isinstance(record, FewShotMetadata):
+            return
+        views = {
+            "protocol": record.protocol,
+            "train_indices": [int(index) for index in record.train_indices],
+            "test_indices": [int(index) for index in record.test_indices],
+        }
+        write_json(self.base_dir / "views.json", views)
+        CONSOLE.print(
+            f"Views ({record.protocol}): training on {views['train_indices']}, testing on {views['test_indices']}"
+        )

@@ -1,0 +1,32 @@
+"""Packages that only some priors and tools need, imported when they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Imports a package that comes with one of our extras.
+
+    Args:
+        module: dotted name, e.g. 'open_clip'.
+        extra: the extra of `fewshot-ns` that brings it, e.g. 'priors'.
+
+    Returns:
+        The imported module.
+
+    Raises:
+        ImportError: where it is not installed, with the command that installs it; or where it is installed and fails
+            to import, with its own reason.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            # The package is there; something it needs in turn is not, and its own message says what.
+            raise
+        raise ImportError(
+            f"this needs the package {module.split('.')[0]!r}, which is not installed; "
+            f'install it with: pip install "fewshot-ns[{extra}]"'
+        ) from error
