@@ -1,0 +1,1 @@
+"""Ray spaces, pose geometry, unseen views and camera paths."""

@@ -1,0 +1,114 @@
+"""Geometry of camera poses: average pose, recentring, focus point, look-at.
+
+All poses are camera-to-world matrices (..., 3, 4) in float64 whose columns are the camera's axes and its position.
+The functions work for OpenGL axes (x right, y up, looking along -z) and OpenCV axes (x right, y down, looking along z)
+alike unless they say otherwise. The formulas are those of RegNeRF's and SparseNeRF's loaders.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+Poses = npt.NDArray[np.floating]
+
+
+def normalize(vector: Poses) -> Poses:
+    """Scales vectors (..., 3) to unit length."""
+    return vector / np.linalg.norm(vector, axis=-1, keepdims=True)
+
+
+def homogeneous(poses: Poses) -> Poses:
+    """(..., 3, 4) -> (..., 4, 4) with the last row 0 0 0 1."""
+    row = np.broadcast_to(np.array([0.0, 0.0, 0.0, 1.0]), poses.shape[:-2] + (1, 4))
+    return np.concatenate([poses[..., :3, :4], row], axis=-2)
+
+
+def flip_camera_axes(poses: Poses) -> Poses:
+    """OpenCV <-> OpenGL camera axes: negates the y and z columns; the world frame and the position stay."""
+    return poses[..., :3, :4] * np.array([1.0, -1.0, -1.0, 1.0])
+
+
+def pose_from_axes(z_axis: Poses, up: Poses, position: Poses) -> Poses:
+    """Builds a pose (3, 4) from its z axis and a rough y axis (both (3,), any length), and its position (3,)."""
+    z_axis = normalize(z_axis)
+    x_axis = normalize(np.cross(up, z_axis))
+    return np.stack([x_axis, np.cross(z_axis, x_axis), z_axis, position], axis=1)
+
+
+def look_at(position: Poses, target: Poses, up: Poses) -> Poses:
+    """OpenGL pose (3, 4) at `position` (3,) that looks at `target` (3,), with `up` (3,) upwards in the image."""
+    return pose_from_axes(position - target, up, position)
+
+
+def average_pose(poses: Poses) -> Poses:
+    """(N, 3, 4) -> (3, 4): mean position, mean z axis, y axis as near to the mean y axis as it can be."""
+    return pose_from_axes(poses[:, :3, 2].mean(0), poses[:, :3, 1].mean(0), poses[:, :3, 3].mean(0))
+
+
+def recenter(poses: Poses, average: Optional[Poses] = None) -> Tuple[Poses, Poses]:
+    """Moves the world so that the average pose becomes the identity.
+
+    Args:
+        poses: (N, 3, 4).
+        average: (3, 4) pose to bring to the identity; None takes the average of `poses`.
+
+    Returns:
+        (N, 3, 4) new poses and the (3, 4) rigid transform of world points that leads there.
+    """
+    transform = np.linalg.inv(homogeneous(average_pose(poses) if average is None else average))
+    return (transform @ homogeneous(poses))[..., :3, :4], transform[:3, :4]
+
+
+def focus_point(poses: Poses) -> Poses:
+    """(N, 3, 4) -> (3,): the point nearest to all optical axes, in the least-squares sense.
+
+    Raises:
+        ValueError: the optical axes are all parallel, so there is none.
+    """
+    directions, origins = poses[:, :3, 2:3], poses[:, :3, 3:4]
+    across = np.eye(3) - directions * np.swapaxes(directions, 1, 2)
+    gram = np.swapaxes(across, 1, 2) @ across
+    mean = gram.mean(0)
+    if np.linalg.cond(mean) > 1e9:
+        raise ValueError("the cameras' optical axes are parallel, so they have no common focus point")
+    return (np.linalg.inv(mean) @ (gram @ origins).mean(0))[:, 0]
+
+
+def focus_depth(bounds: Poses, blend: float = 0.75) -> float:
+    """Depth at which a forward-facing scene is in focus, from its bounds.
+
+    Args:
+        bounds: (N, 2) nearest and farthest depth seen by each camera, in world units.
+        blend: Weight of the far end, in disparity; the near end is 0.9 times the nearest bound, the far end 5 times
+            the farthest.
+
+    Returns:
+        The depth in world units.
+    """
+    close, far = 0.9 * bounds.min(), 5.0 * bounds.max()
+    return float(1.0 / ((1.0 - blend) / close + blend / far))
+
+
+def position_extent(poses: Poses, percentile: float) -> Poses:
+    """(N, 3, 4) -> (3,): percentile of the absolute camera coordinate on each world axis."""
+    return np.percentile(np.abs(poses[:, :3, 3]), percentile, axis=0)
+
+
+def check_finite_poses(poses: Poses, where: str) -> None:
+    """Checks poses as read from a file.
+
+    Args:
+        poses: (N, ...) anything that holds one pose per row.
+        where: File named in the message.
+
+    Raises:
+        ValueError: a NaN or infinite entry.
+    """
+    bad = np.flatnonzero(~np.isfinite(poses.reshape(len(poses), -1)).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{where}: expected finite camera poses, found NaN or infinite values for views {bad.tolist()}"
+        )

@@ -1,0 +1,1 @@
+"""One dataparser per scene layout; they share the fields of `base.FewShotDataParserConfig`."""

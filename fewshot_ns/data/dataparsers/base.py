@@ -1,0 +1,297 @@
+"""What all few-shot dataparsers share: the flags, and the way from a scene's files to `DataparserOutputs`.
+
+A layout only has to say what a scene consists of (`SceneFiles`); choosing sizes, checking files and packing the host's
+cameras happens here, once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Literal, Optional, Sequence, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.utils.colors import get_color
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from fewshot_ns.data.depth_maps import find_depth_priors, resolve_polarity
+from fewshot_ns.data.images import downscaled_size, image_size, same_aspect
+from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, Polarity, SceneGeometry
+from fewshot_ns.data.view_selection import ViewSelection
+
+Files = Tuple[Optional[Path], ...]
+
+
+@dataclass
+class FewShotDataParserConfig(DataParserConfig):
+    """Flags of every few-shot dataparser."""
+
+    _target: Type = field(default_factory=lambda: FewShotDataParser)
+    """Parser class to instantiate."""
+    data: Path = Path()
+    """Folder of the scene."""
+    downscale_factor: int = 1
+    """By how much to divide both sides of the images as they are on disk (rounded down)."""
+    num_views: int = 3
+    """Number of training views, chosen by the published protocol of the data set; 0 takes its whole training pool."""
+    train_indices: Optional[Tuple[int, ...]] = None
+    """Training views by their index in the scene, instead of the protocol's."""
+    test_indices: Optional[Tuple[int, ...]] = None
+    """Test views by their index in the scene, instead of the protocol's."""
+    depth_dir: Optional[Path] = None
+    """Folder of depth priors named like the images (optionally with 'depth_' before); None looks in the usual places."""
+    depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
+    """inverse_depth: larger is nearer; distance: larger is farther. 16-bit PNG defaults to inverse_depth, .npy and .npz
+    have no default."""
+    resize: Literal["bilinear", "area"] = "area"
+    """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
+    near: Optional[float] = None
+    """First ray parameter sampled; None takes the protocol's."""
+    far: Optional[float] = None
+    """Last ray parameter sampled; None takes the protocol's."""
+    background: Literal["black", "white"] = "black"
+    """What lies behind the scene, and under transparent pixels."""
+
+
+@dataclass
+class SceneFiles:
+    """A whole scene as its layout describes it: N views, of which `selection` names the chosen ones."""
+
+    images: Tuple[Path, ...]
+    """(N) photos in the order of the scene's view indices; a file that is not chosen need not exist."""
+    camera_to_worlds: npt.NDArray[np.floating]
+    """(N, 3, 4) OpenGL poses in the final world frame."""
+    intrinsics: npt.NDArray[np.floating]
+    """(N, 4) fx / W, fy / H, cx / W, cy / H: fractions of the image, so that they hold at every resolution."""
+    selection: ViewSelection
+    """Training and test views."""
+    geometry: SceneGeometry
+    """How rays are sampled."""
+    transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
+    """(3, 4) rigid transform from the file's world to ours, before scaling."""
+    scale: float = 1.0
+    """Scale from the file's units to ours."""
+    bounds: Optional[npt.NDArray[np.floating]] = None
+    """(N, 2) nearest and farthest depth of each view in our units."""
+    depths: Optional[Files] = None
+    """(N) depth priors, None where a view has none."""
+    depth_polarity: Optional[Polarity] = None
+    """What the priors' values mean, None where neither the user nor the layout says."""
+    object_masks: Optional[Files] = None
+    """(N) evaluation masks, None where a view has none."""
+    training_masks: Optional[Files] = None
+    """(N) masks of the pixels that may be used at all (the host's masks)."""
+    validation: Optional[Tuple[int, ...]] = None
+    """Views evaluated while training; None takes the test views."""
+    distortion: Optional[npt.NDArray[np.floating]] = None
+    """(N, 6) distortion parameters in the host's order."""
+    camera_type: CameraType = CameraType.PERSPECTIVE
+    """Camera model of all views."""
+
+
+class FewShotDataParser(DataParser):
+    """Base of the few-shot dataparsers.
+
+    Args:
+        config: The parser's flags.
+    """
+
+    config: FewShotDataParserConfig
+    downscale_factor: Optional[int] = None
+    """Set by the host in inference mode to keep parsers from opening images. Ours read only headers and keep the size
+    that the run was trained with, so it has no effect."""
+
+    @abstractmethod
+    def _read_scene(self) -> SceneFiles:
+        """Reads the layout: poses, intrinsics, file lists and the chosen views. Decodes no image."""
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        if not self.config.data.exists():
+            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
+        scene = self._read_scene()
+        chosen = self._views_of(scene, split)
+        sizes = self._image_sizes(scene, chosen)
+        if split == "train":
+            self._echo(scene, sizes)
+        depths, polarity = self._depths_of(scene, chosen, split)
+        metadata = FewShotMetadata(
+            geometry=scene.geometry,
+            protocol=scene.selection.protocol,
+            split=split,
+            image_indices=chosen,
+            train_indices=scene.selection.train,
+            test_indices=scene.selection.test,
+            scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
+            resize=self.config.resize,
+            depth_prior_filenames=depths,
+            depth_prior_polarity=polarity,
+            object_mask_filenames=_chosen_files(
+                scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
+            ),
+            scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
+        )
+        training_masks = _chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
+        return DataparserOutputs(
+            image_filenames=[scene.images[index] for index in chosen],
+            cameras=self._cameras(scene, chosen, sizes),
+            alpha_color=get_color(scene.geometry.background),
+            scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
+            mask_filenames=None if training_masks is None else list(training_masks),
+            metadata={METADATA_KEY: metadata},
+            dataparser_transform=torch.from_numpy(np.asarray(scene.transform)).float(),
+            dataparser_scale=float(scene.scale),
+        )
+
+    def _views_of(self, scene: SceneFiles, split: str) -> Tuple[int, ...]:
+        if split == "train":
+            return scene.selection.train
+        if split == "val" and scene.validation is not None:
+            return scene.validation
+        if split in ("val", "test"):
+            return scene.selection.test
+        raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
+
+    def _image_sizes(self, scene: SceneFiles, chosen: Sequence[int]) -> Dict[int, Tuple[int, int]]:
+        """Sizes (height, width) of the cameras of the chosen views; also checks that every chosen file is there."""
+        sizes = {}
+        views = sorted({*chosen, *scene.selection.train, *scene.selection.test})
+        for index in views:
+            path = scene.images[index]
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: expected the photo of view {index}, found no such file")
+            sizes[index] = downscaled_size(image_size(path), self.config.downscale_factor, path)
+        return sizes
+
+    def _cameras(self, scene: SceneFiles, chosen: Sequence[int], sizes: Dict[int, Tuple[int, int]]) -> Cameras:
+        size = torch.tensor([sizes[index] for index in chosen])
+        height, width = size[:, :1], size[:, 1:]
+        poses = torch.from_numpy(scene.camera_to_worlds[list(chosen)]).float()
+        fx, fy, cx, cy = torch.from_numpy(scene.intrinsics[list(chosen)]).float().split(1, dim=1)
+        return Cameras(
+            camera_to_worlds=poses,
+            fx=fx * width,
+            fy=fy * height,
+            cx=cx * width,
+            cy=cy * height,
+            width=width,
+            height=height,
+            distortion_params=None
+            if scene.distortion is None
+            else torch.from_numpy(scene.distortion[list(chosen)]).float(),
+            camera_type=scene.camera_type,
+        )
+
+    def _depths_of(
+        self, scene: SceneFiles, chosen: Sequence[int], split: str
+    ) -> Tuple[Optional[Tuple[Path, ...]], Optional[Polarity]]:
+        files = _chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
+        if files is None:
+            return None, None
+        polarity = self.config.depth_polarity or scene.depth_polarity
+        if self.config.depth_dir is not None:
+            # Priors that the user asked for are checked here; those found on the way only when a method reads them.
+            polarity = resolve_polarity(files[0], polarity)
+        elif polarity is None and files[0].suffix.lower() == ".png":
+            polarity = resolve_polarity(files[0], None)
+        return files, polarity
+
+    def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
+        selection, geometry = scene.selection, scene.geometry
+        height, width = sizes[selection.train[0]]
+        CONSOLE.print(
+            f"[bold]{self.config.data.name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
+            f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
+            f"near {geometry.near:g}, far {geometry.far:g}, {geometry.background} background"
+        )
+
+    def _near_far(self, near: float, far: float) -> Tuple[float, float]:
+        """The layout's near and far with the user's in their place.
+
+        Raises:
+            ValueError: not 0 <= near < far.
+        """
+        near = near if self.config.near is None else self.config.near
+        far = far if self.config.far is None else self.config.far
+        if not 0 <= near < far:
+            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+        return near, far
+
+    def _find_depths(self, folders: Sequence[Path], images: Tuple[Path, ...]) -> Optional[Files]:
+        """Depth priors of all views: from --depth-dir or the folders below it, else from the first usual place.
+
+        Args:
+            folders: Usual places, in order.
+            images: All photos of the scene.
+
+        Raises:
+            FileNotFoundError: --depth-dir was given and holds no prior of this scene.
+        """
+        given = self.config.depth_dir
+        if given is not None:
+            folders = [given, given / self.config.data.name]
+        for folder in folders:
+            found = find_depth_priors(folder, images)
+            if any(path is not None for path in found):
+                return tuple(path or folder / f"depth_{image.stem}.png" for path, image in zip(found, images))
+        if given is not None:
+            raise FileNotFoundError(
+                f"{given}: expected depth priors named like the images (depth_{images[0].stem}.png, "
+                f"{images[0].stem}.npy, ...), found none"
+            )
+        return None
+
+
+def _chosen_files(
+    files: Optional[Files], chosen: Sequence[int], what: str, flag: str, required: bool
+) -> Optional[Tuple[Path, ...]]:
+    """Files of the chosen views; None where the scene has none, or where some are missing and need not be there.
+
+    Raises:
+        FileNotFoundError: a required file is missing.
+    """
+    if files is None:
+        return None
+    picked = []
+    for index in chosen:
+        path = files[index]
+        if path is None or not path.is_file():
+            if required:
+                raise FileNotFoundError(f"{path}: expected the {what} of view {index} ({flag}), found no such file")
+            return None
+        picked.append(path)
+    return tuple(picked)
+
+
+def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Optional[Path]:
+    """Returns the first existing `folder / pattern`, for `start` and up to `levels` folders above it."""
+    start = start.resolve()
+    for folder in (start, *list(start.parents)[:levels]):
+        for pattern in patterns:
+            if (folder / pattern).is_dir():
+                return folder / pattern
+    return None
+
+
+def check_same_aspect(path: Path, reference: Tuple[float, float], what: str) -> None:
+    """Checks that a photo shows the frame that its calibration was made for.
+
+    Args:
+        path: The photo.
+        reference: (height, width) of the calibration.
+        what: Name of the calibration, for the message.
+
+    Raises:
+        ValueError: the proportions differ.
+    """
+    found = image_size(path)
+    if not same_aspect(found, (round(reference[0]), round(reference[1]))):
+        raise ValueError(
+            f"{path}: expected the proportions of {what} ({reference[1]:g}x{reference[0]:g}, width x height), "
+            f"found {found[1]}x{found[0]}"
+        )

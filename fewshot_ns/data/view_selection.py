@@ -1,0 +1,197 @@
+"""Which views of a scene train and which test: the published protocols, and explicit indices that always win."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Literal, Optional, Sequence, Tuple
+
+import numpy as np
+
+MIN_TRAIN_VIEWS = 2
+"""A radiance field needs parallax, so one view is an error."""
+
+DtuProtocol = Literal["pixelnerf", "pixelnerf_reduced_testset", "every8", "all"]
+
+DTU_TRAIN_ORDER = (25, 22, 28, 40, 44, 48, 0, 8, 13)
+"""Training views in the order in which 3, 6 and 9 of them are taken (PixelNeRF's, as used by RegNeRF and SparseNeRF)."""
+DTU_BAD_EXPOSURE = (3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 36, 37, 38, 39)
+"""Views that the protocol neither trains on nor tests, for their exposure."""
+DTU_EXTRA_TRAIN = (24, 30, 41, 47, 43, 29, 45, 34, 33)
+"""Views that 'pixelnerf_reduced_testset' moves from the test set to the training pool, in its order."""
+BLENDER_8_VIEWS = (26, 86, 2, 55, 75, 93, 16, 73)
+"""Eight training views of DietNeRF; with four views its first four."""
+
+
+@dataclass(frozen=True)
+class ViewSelection:
+    """The chosen views of a scene."""
+
+    protocol: str
+    """Name for tables, e.g. 'llff-3', or 'indices' where the user listed the training views."""
+    train: Tuple[int, ...]
+    """Training views in protocol order."""
+    test: Tuple[int, ...]
+    """Held-out views."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A published rule: a pool of training candidates, how n of them are picked, and the test views."""
+
+    name: str
+    """Name without the number of views."""
+    pool: Tuple[int, ...]
+    """Training candidates, in order."""
+    test: Tuple[int, ...]
+    """Test views."""
+    pick: Callable[[Sequence[int], int], Tuple[int, ...]]
+    """(pool, n) -> the n training views."""
+
+
+def pick_first(pool: Sequence[int], count: int) -> Tuple[int, ...]:
+    """Returns the first `count` entries of the pool."""
+    return tuple(pool[:count])
+
+
+def pick_evenly(pool: Sequence[int], count: int) -> Tuple[int, ...]:
+    """Returns `count` entries at equal steps from the first to the last, half-way positions rounded to even."""
+    positions = np.round(np.linspace(0, len(pool) - 1, count)).astype(int)
+    return tuple(pool[position] for position in positions)
+
+
+def every_eighth_protocol(num_images: int, name: str = "llff") -> Protocol:
+    """The LLFF rule: every eighth view from the first tests, the rest is the pool, picked at equal steps."""
+    test = tuple(range(0, num_images, 8))
+    pool = tuple(index for index in range(num_images) if index % 8 != 0)
+    return Protocol(name, pool, test, pick_evenly)
+
+
+def dtu_protocol(num_images: int, kind: DtuProtocol) -> Protocol:
+    """The DTU rules; 'pixelnerf' is the published one (its 25 test views stay the same for every number of views).
+
+    Args:
+        num_images: Views of the scan.
+        kind: 'pixelnerf', 'pixelnerf_reduced_testset' (18 training candidates, 16 test views), 'every8' or 'all'.
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+    usable = [index for index in range(num_images) if index not in DTU_BAD_EXPOSURE]
+    if kind == "pixelnerf":
+        pool = DTU_TRAIN_ORDER
+    elif kind == "pixelnerf_reduced_testset":
+        pool = DTU_TRAIN_ORDER + DTU_EXTRA_TRAIN
+    elif kind == "every8":
+        rule = every_eighth_protocol(num_images)
+        return Protocol("dtu-every8", rule.pool, rule.test, pick_first)
+    elif kind == "all":
+        everything = tuple(range(num_images))
+        return Protocol("dtu-all", everything, everything, pick_first)
+    else:
+        raise ValueError(
+            f"unknown DTU view protocol {kind!r}; expected pixelnerf, pixelnerf_reduced_testset, every8, all"
+        )
+    name = "dtu" if kind == "pixelnerf" else "dtu-reduced-testset"
+    return Protocol(name, pool, tuple(index for index in usable if index not in pool), pick_first)
+
+
+def _pick_blender(pool: Sequence[int], count: int) -> Tuple[int, ...]:
+    published = [index for index in BLENDER_8_VIEWS if index in pool]
+    if count <= len(published):
+        return tuple(published[:count])
+    return pick_evenly(pool, count)
+
+
+def blender_protocol(num_train: int, num_test: int, testskip: int) -> Protocol:
+    """DietNeRF's rule for the synthetic scenes, in a list that holds all training frames and then all test frames.
+
+    Up to eight views are the published list (drawn from 100 frames), more are taken at equal steps.
+    """
+    test = tuple(range(num_train, num_train + num_test, testskip))
+    return Protocol("blender", tuple(range(num_train)), test, _pick_blender)
+
+
+def _check_indices(name: str, indices: Sequence[int], num_images: int, where: str) -> None:
+    outside = [index for index in indices if not 0 <= index < num_images]
+    if outside:
+        raise ValueError(f"{where}: {name} must lie in 0..{num_images - 1} ({num_images} views), got {outside}")
+    seen: Dict[int, int] = {}
+    for index in indices:
+        seen[index] = seen.get(index, 0) + 1
+    repeated = sorted(index for index, count in seen.items() if count > 1)
+    if repeated:
+        raise ValueError(f"{where}: {name} must name each view once, got {repeated} more than once")
+
+
+def select_views(
+    protocol: Protocol,
+    num_images: int,
+    num_views: int,
+    train_indices: Optional[Sequence[int]] = None,
+    test_indices: Optional[Sequence[int]] = None,
+    where: str = "scene",
+) -> ViewSelection:
+    """Chooses the training and test views of a scene.
+
+    Explicit indices win over the protocol. Where only one of the two lists is given, the other comes from the protocol
+    without the views that the given one claims.
+
+    Args:
+        protocol: The rule of the data set.
+        num_images: Number of views of the scene.
+        num_views: Number of training views; 0 takes the whole pool of the protocol.
+        train_indices: Explicit training views, or None.
+        test_indices: Explicit test views, or None.
+        where: The scene's folder, for error messages.
+
+    Returns:
+        The selection. Training and test views are disjoint but for the DTU rule 'all', which tests on everything.
+
+    Raises:
+        ValueError: an index out of range, repeated or in both lists; fewer than two training views; no test view;
+            or more views asked for than the pool holds.
+    """
+    if train_indices is not None:
+        _check_indices("--train-indices", train_indices, num_images, where)
+    if test_indices is not None:
+        _check_indices("--test-indices", test_indices, num_images, where)
+    if train_indices is not None and test_indices is not None:
+        both = sorted(set(train_indices) & set(test_indices))
+        if both:
+            raise ValueError(
+                f"{where}: views {both} are in --train-indices and in --test-indices; a view can be in one"
+            )
+
+    if train_indices is not None:
+        name, train = "indices", tuple(train_indices)
+    else:
+        pool = [index for index in protocol.pool if index not in set(test_indices or ())]
+        count = len(pool) if num_views == 0 else num_views
+        if count < 0 or count > len(pool):
+            raise ValueError(
+                f"{where}: --num-views must lie in {MIN_TRAIN_VIEWS}..{len(pool)} for the protocol {protocol.name} "
+                f"(0 takes all), got {num_views}"
+            )
+        name, train = f"{protocol.name}-{count}", tuple(pool) if num_views == 0 else protocol.pick(pool, count)
+        _check_protocol(train, num_images, name, where)
+    if len(train) < MIN_TRAIN_VIEWS:
+        raise ValueError(f"{where}: training needs at least {MIN_TRAIN_VIEWS} views, got {len(train)}: {list(train)}")
+
+    if test_indices is not None:
+        name, test = "indices", tuple(test_indices)
+    elif train_indices is not None:
+        test = tuple(index for index in protocol.test if index not in set(train) and index < num_images)
+    else:
+        test = protocol.test
+    if not test:
+        raise ValueError(f"{where}: no test view is left by {name}; give --test-indices")
+    return ViewSelection(name, train, test)
+
+
+def _check_protocol(train: Sequence[int], num_images: int, name: str, where: str) -> None:
+    missing = [index for index in train if index >= num_images]
+    if missing:
+        raise ValueError(
+            f"{where}: the protocol {name} trains on views {list(train)}, but the scene has only {num_images} views "
+            f"(0..{num_images - 1}); give --train-indices and --test-indices"
+        )
