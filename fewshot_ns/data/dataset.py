@@ -1,4 +1,4 @@
-"""The image dataset of the few-shot scenes: photos at the size of their cameras, object masks, checks before training."""
+"""The image dataset of the few-shot scenes: photos at the size of their cameras, object masks, and checks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Depth priors on disk: formats, polarity, validity, and resampling to the size of the cameras.
 
-A prior says which of two pixels is nearer; its scale and shift mean nothing here. A new format is one entry in `FORMATS`.
+A prior says which of two pixels is nearer; its scale and shift mean nothing here. A new format
+is one entry in `FORMATS`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ MIN_TRAIN_VIEWS = 2
 DtuProtocol = Literal["pixelnerf", "pixelnerf_reduced_testset", "every8", "all"]
 
 DTU_TRAIN_ORDER = (25, 22, 28, 40, 44, 48, 0, 8, 13)
-"""Training views in the order in which 3, 6 and 9 of them are taken (PixelNeRF's, as used by RegNeRF and SparseNeRF)."""
+"""Training views in the order in which 3, 6 and 9 of them are taken (PixelNeRF's, kept by RegNeRF and SparseNeRF)."""
 DTU_BAD_EXPOSURE = (3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 36, 37, 38, 39)
 """Views that the protocol neither trains on nor tests, for their exposure."""
 DTU_EXTRA_TRAIN = (24, 30, 41, 47, 43, 29, 45, 34, 33)

@@ -45,7 +45,7 @@ class FewShotDataParserConfig(DataParserConfig):
     test_indices: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene, instead of the protocol's."""
     depth_dir: Optional[Path] = None
-    """Folder of depth priors named like the images (optionally with 'depth_' before); None looks in the usual places."""
+    """Folder of depth priors named like the images (or with depth_ before the name); None looks in the usual places."""
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """inverse_depth: larger is nearer; distance: larger is farther. 16-bit PNG defaults to inverse_depth, .npy and .npz
     have no default."""
@@ -238,7 +238,9 @@ class FewShotDataParser(DataParser):
         for folder in folders:
             found = find_depth_priors(folder, images)
             if any(path is not None for path in found):
-                return tuple(path or folder / f"depth_{image.stem}.png" for path, image in zip(found, images))
+                return tuple(
+                    path or folder / f"depth_{image.stem}.png" for path, image in zip(found, images, strict=True)
+                )
         if given is not None:
             raise FileNotFoundError(
                 f"{given}: expected depth priors named like the images (depth_{images[0].stem}.png, "

@@ -47,7 +47,7 @@ class DTUDataParserConfig(FewShotDataParserConfig):
     calibration_size: Tuple[int, int] = (1200, 1600)
     """Height and width of the images that the projection matrices are made for."""
     mask_dir: Optional[Path] = None
-    """Folder of object masks for evaluation, of this scan or of all; None looks beside and above the scan (idrmasks)."""
+    """Folder of object masks for evaluation, of this scan or of all; None looks for idrmasks beside and above the scan."""
     light_condition: int = 3
     """Which of the seven lights: 0 to 6, or 7 for all lights on."""
     max_images: int = 49
@@ -57,7 +57,7 @@ class DTUDataParserConfig(FewShotDataParserConfig):
 
 
 class DTUDataParser(FewShotDataParser):
-    """Parser of the DTU layout. The world keeps the recentred frame of the originals, so that their plane z=0 stands."""
+    """Parser of the DTU layout. The world keeps the originals' recentred frame, so that their plane z=0 stands."""
 
     config: DTUDataParserConfig
 

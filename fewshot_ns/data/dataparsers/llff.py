@@ -1,4 +1,4 @@
-"""LLFF captures: a folder of photos and `poses_bounds.npy`. Conventions of RegNeRF and SparseNeRF (NDC, every 8th tests)."""
+"""LLFF captures: a folder of photos and `poses_bounds.npy`, with the conventions of RegNeRF and SparseNeRF."""
 
 from __future__ import annotations
 
