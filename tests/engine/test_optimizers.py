@@ -1,0 +1,92 @@
+"""Clipping order, and the stop at a gradient that is not finite."""
+
+import pytest
+import torch
+from nerfstudio.engine.schedulers import CosineDecaySchedulerConfig
+from torch.cuda.amp.grad_scaler import GradScaler
+from torch.nn import Parameter
+
+from fewshot_ns.engine.checks import NonFiniteGradientError
+from fewshot_ns.engine.optimizers import CheckedOptimizers, ClippedAdamOptimizerConfig, clip_gradients
+
+
+def parameter(gradient, value=0.0) -> Parameter:
+    result = Parameter(torch.full((len(gradient),), value))
+    result.grad = torch.tensor(gradient)
+    return result
+
+
+def test_elements_are_clipped_before_the_norm():
+    first, second = parameter([30.0, 0.05]), parameter([-0.02])
+    optimizer = torch.optim.SGD([first, second], lr=1.0)
+
+    clip_gradients(optimizer, max_value=0.1, max_norm=0.1)
+
+    clipped = torch.tensor([0.1, 0.05, -0.02])
+    expected = clipped * (0.1 / clipped.norm())
+    torch.testing.assert_close(torch.cat([first.grad, second.grad]), expected, rtol=1e-4, atol=0.0)
+
+
+def test_small_gradients_are_left_alone():
+    small = parameter([0.01, -0.02])
+    clip_gradients(torch.optim.SGD([small], lr=1.0), max_value=0.1, max_norm=0.1)
+    assert small.grad.tolist() == pytest.approx([0.01, -0.02])
+
+
+@pytest.mark.parametrize("clip_value, clip_norm", [(None, None), (0.1, None), (None, 0.1), (0.1, 0.1)])
+def test_step_equals_adam_on_clipped_gradients(clip_value, clip_norm):
+    gradient = [3.0, -0.04, 0.5]
+    ours, reference = parameter(gradient, 1.0), parameter(gradient, 1.0)
+    # A large eps makes Adam's first step depend on the size of the gradient, which it otherwise divides out.
+    optimizer = ClippedAdamOptimizerConfig(lr=0.1, eps=1.0, clip_value=clip_value, clip_norm=clip_norm).setup([ours])
+    plain = torch.optim.Adam([reference], lr=0.1, eps=1.0)
+    if clip_value is not None:
+        reference.grad.clamp_(-clip_value, clip_value)
+    if clip_norm is not None:
+        reference.grad.mul_(min(1.0, clip_norm / float(reference.grad.norm())))
+
+    optimizer.step()
+    plain.step()
+
+    torch.testing.assert_close(ours, reference, rtol=0.0, atol=1e-7)
+
+
+def test_host_norm_would_clip_in_the_wrong_order():
+    with pytest.raises(ValueError, match="clip_norm"):
+        ClippedAdamOptimizerConfig(max_norm=0.1).setup([parameter([1.0])])
+
+
+def make_optimizers(first: Parameter, second: Parameter) -> CheckedOptimizers:
+    group = {"optimizer": ClippedAdamOptimizerConfig(lr=0.1, clip_value=0.1), "scheduler": None}
+    return CheckedOptimizers(
+        {"fields": group, "proposal": group},
+        {"fields": [first], "proposal": [second]},
+        names={first: "_model.field.weight", second: "_model.grid"},
+        current_step=lambda: 42,
+    )
+
+
+def test_non_finite_gradient_stops_before_any_group_is_stepped():
+    first, second = parameter([1.0]), parameter([float("inf"), 1.0])
+    optimizers = make_optimizers(first, second)
+    with pytest.raises(NonFiniteGradientError, match=r"step 42: .* in _model\.grid\. "):
+        optimizers.optimizer_scaler_step_some(GradScaler(enabled=False), ["fields", "proposal"])
+    assert first.item() == 0.0 and second.tolist() == [0.0, 0.0]
+
+
+def test_finite_gradients_are_stepped_in_the_named_groups_only():
+    first, second = parameter([1.0]), parameter([1.0])
+    make_optimizers(first, second).optimizer_scaler_step_some(GradScaler(enabled=False), ["fields"])
+    assert first.item() == pytest.approx(-0.1) and second.item() == 0.0
+
+
+def test_works_with_a_host_scheduler():
+    weight = parameter([1.0])
+    optimizers = CheckedOptimizers(
+        {"fields": {"optimizer": ClippedAdamOptimizerConfig(), "scheduler": CosineDecaySchedulerConfig()}},
+        {"fields": [weight]},
+        names={weight: "weight"},
+        current_step=lambda: 0,
+    )
+    optimizers.optimizer_scaler_step_some(GradScaler(enabled=False), ["fields"])
+    optimizers.schedulers["fields"].step()

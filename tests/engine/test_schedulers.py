@@ -1,0 +1,72 @@
+"""Learning rates against the reference vectors and in closed form."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import Parameter
+
+from fewshot_ns.engine.schedulers import (
+    DelayedLogLinearSchedulerConfig,
+    WarmupCosineSchedulerConfig,
+    delayed_log_linear,
+    warmup_cosine,
+)
+
+GOLDENS = Path(__file__).resolve().parents[3] / "shared" / "goldens" / "sparsenerf" / "schedules.npz"
+
+
+@pytest.mark.goldens
+@pytest.mark.skipif(not GOLDENS.is_file(), reason=f"{GOLDENS} is not there")
+@pytest.mark.parametrize(
+    "name, max_steps", [("sn_llff_dtu", 90000), ("sn_nvs", 60000), ("rn_llff3", 69768), ("rn_dtu3", 43945)]
+)
+def test_delayed_log_linear_equals_the_original(name, max_steps):
+    reference = np.load(GOLDENS)
+    steps, expected = reference[f"lr_{name}_step"], reference[f"lr_{name}_f64"]
+    ours = [delayed_log_linear(int(step), 2e-3, 2e-5, max_steps, 512, 0.01) for step in steps]
+    np.testing.assert_allclose(ours, expected, rtol=1e-7)
+
+
+def learning_rates(config, lr: float, count: int) -> list:
+    """Learning rate that each of the first `count` optimisation steps is taken with."""
+    optimizer = torch.optim.SGD([Parameter(torch.zeros(1))], lr=lr)
+    scheduler = config.setup().get_scheduler(optimizer, lr_init=lr)
+    rates = []
+    for _ in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_the_first_optimisation_step_is_step_one():
+    config = DelayedLogLinearSchedulerConfig(lr_final=2e-5, max_steps=90000, delay_steps=512, delay_factor=0.01)
+    expected = [delayed_log_linear(step, 2e-3, 2e-5, 90000, 512, 0.01) for step in (1, 2, 3)]
+    assert learning_rates(config, 2e-3, 3) == pytest.approx(expected, rel=1e-12)
+
+
+def test_delay_can_be_off_and_the_rate_stays_after_the_end():
+    config = DelayedLogLinearSchedulerConfig(lr_final=1e-3, max_steps=2, delay_steps=0)
+    assert learning_rates(config, 1e-1, 4) == pytest.approx([1e-2, 1e-3, 1e-3, 1e-3])
+
+
+def test_warmup_cosine():
+    config = WarmupCosineSchedulerConfig(warmup_steps=2, max_steps=4, final_ratio=0.2)
+    assert learning_rates(config, 1.0, 6) == pytest.approx([0.5, 1.0, 0.6, 0.2, 0.2, 0.2])
+
+
+def test_warmup_cosine_without_warmup_or_decay_is_in_range():
+    assert warmup_cosine(1, 0, 10, 0.1) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi / 10)))
+    assert warmup_cosine(5, 5, 5, 0.1) == 1.0
+    assert warmup_cosine(6, 5, 5, 0.1) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("config", [DelayedLogLinearSchedulerConfig(), WarmupCosineSchedulerConfig()])
+def test_state_is_plain(config, tmp_path):
+    optimizer = torch.optim.Adam([Parameter(torch.zeros(1))], lr=1e-3)
+    scheduler = config.setup().get_scheduler(optimizer, lr_init=1e-3)
+    scheduler.step()
+    torch.save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=True)
