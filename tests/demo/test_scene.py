@@ -154,3 +154,37 @@ def test_a_folder_of_the_user_is_not_touched(tmp_path):
     with pytest.raises(ValueError, match="not a demo scene"):
         write_demo_scene(tmp_path, SMALL)
     assert [entry.name for entry in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_llff_data_reads_the_scene(tmp_path):
+    from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+    from fewshot_ns.data.dataset import FewShotDataset
+    from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+
+    config = DemoSceneConfig(width=32, height=24, supersample=1)
+    folder = tmp_path / "scene"
+    write_demo_scene(folder, config)
+    parser = LLFFDataParserConfig(data=folder).setup()
+    outputs = parser.get_dataparser_outputs("train")
+    record = get_fewshot_metadata(outputs.metadata)
+    assert record.train_indices == (1, 12, 23) and record.test_indices == (0, 8, 16, 24)
+    assert record.depth_prior_polarity == "inverse_depth"
+    assert [path.name for path in record.depth_prior_filenames or ()] == [
+        f"depth_view_{index:02d}.png" for index in record.train_indices
+    ]
+    image = FewShotDataset(outputs).get_image_float32(1).numpy()
+    np.testing.assert_allclose(image, read_view(folder, 12)[0], atol=1e-6)
+
+    # A surface point of the exact depth, put into the parsed frame, projects onto its pixel through the parsed camera.
+    depth = read_view(folder, 12)[1]
+    rays = outputs.cameras.generate_rays(camera_indices=1, keep_shape=True)
+    along = rays.directions * rays.metadata["directions_norm"]
+    points = rays.origins + along * (depth * outputs.dataparser_scale).astype(np.float32)[..., None]
+    rotation, position, (height, width, focal) = read_camera(folder, 12)
+    transform = outputs.dataparser_transform.numpy().astype(np.float64)
+    world = (points.numpy() / outputs.dataparser_scale - transform[:, 3]) @ transform[:, :3]
+    local = (world - position) @ rotation
+    rows, columns = np.indices(depth.shape) + 0.5
+    np.testing.assert_allclose(-local[..., 2], depth, rtol=1e-4)
+    np.testing.assert_allclose(width / 2 - focal * local[..., 0] / local[..., 2], columns, atol=1e-2)
+    np.testing.assert_allclose(height / 2 + focal * local[..., 1] / local[..., 2], rows, atol=1e-2)
