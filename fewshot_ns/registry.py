@@ -1,0 +1,84 @@
+"""The entry points: every method and every dataparser that this package adds to nerfstudio.
+
+The host loads the dataparsers while its own datamanagers are half imported, and the methods once it has all it needs;
+both happen inside every `ns-train`, with nothing to catch an error. So a specification is built only when it is asked
+for (PEP 562), a dataparser never drags in a method, and nothing is imported that the host does not load itself.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple
+
+if TYPE_CHECKING:
+    from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+    from nerfstudio.plugins.types import MethodSpecification
+
+
+class Entry(NamedTuple):
+    """Where the config behind one entry point lies."""
+
+    module: str
+    """Module below `fewshot_ns`."""
+    attribute: str
+    """A `TrainerConfig` instance (method) or a `DataParserConfig` class (dataparser) in it."""
+    description: str
+    """One line for `ns-train --help`."""
+
+
+METHODS: Dict[str, Entry] = {
+    "sparsenerf_lite": Entry(
+        "configs.sparsenerf_lite",
+        "sparsenerf_lite",
+        "SparseNeRF's depth ranking and continuity on a small fast field; minutes on a CPU.",
+    ),
+}
+"""Methods by attribute name, which is the method's name with underscores."""
+
+DATAPARSERS: Dict[str, Entry] = {
+    "llff_data": Entry(
+        "data.dataparsers.llff", "LLFFDataParserConfig", "Forward-facing scenes with poses_bounds.npy (LLFF)."
+    ),
+    "dtu_data": Entry("data.dataparsers.dtu", "DTUDataParserConfig", "Rectified DTU scans."),
+    "fewshot_blender_data": Entry(
+        "data.dataparsers.blender", "FewShotBlenderDataParserConfig", "Synthetic Blender scenes (NeRF)."
+    ),
+    "fewshot_nerfstudio_data": Entry(
+        "data.dataparsers.nerfstudio", "FewShotNerfstudioDataParserConfig", "Any capture with a transforms.json."
+    ),
+}
+"""Dataparsers by attribute name, which is the dataparser's name with underscores."""
+
+
+def _load(entry: Entry) -> Any:
+    return getattr(import_module(f"fewshot_ns.{entry.module}"), entry.attribute)
+
+
+def method_specification(name: str) -> MethodSpecification:
+    """Builds the specification of a method.
+
+    Args:
+        name: a key of `METHODS`.
+    """
+    from nerfstudio.plugins.types import MethodSpecification
+
+    return MethodSpecification(config=_load(METHODS[name]), description=METHODS[name].description)
+
+
+def dataparser_specification(name: str) -> DataParserSpecification:
+    """Builds the specification of a dataparser.
+
+    Args:
+        name: a key of `DATAPARSERS`.
+    """
+    from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+
+    return DataParserSpecification(config=_load(DATAPARSERS[name])(), description=DATAPARSERS[name].description)
+
+
+def __getattr__(name: str) -> MethodSpecification | DataParserSpecification:
+    if name in METHODS:
+        return method_specification(name)
+    if name in DATAPARSERS:
+        return dataparser_specification(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
