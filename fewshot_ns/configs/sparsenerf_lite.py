@@ -1,0 +1,37 @@
+"""sparsenerf-lite: SparseNeRF's losses on a small, fast field. Numbers without a source are our own choice."""
+
+from nerfstudio.configs.base_config import ViewerConfig
+
+from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.schedulers import WarmupCosineSchedulerConfig
+from fewshot_ns.engine.trainer import FewShotTrainerConfig
+from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
+from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+from fewshot_ns.priors.depth import DepthPriorConfig
+
+MAX_STEPS = 2500
+
+sparsenerf_lite = FewShotTrainerConfig(
+    method_name="sparsenerf-lite",
+    max_num_iterations=MAX_STEPS,
+    steps_per_save=500,
+    steps_per_eval_batch=0,
+    steps_per_eval_image=500,
+    steps_per_eval_all_images=MAX_STEPS,
+    pipeline=FewShotPipelineConfig(
+        datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=1024),
+        model=SparseNeRFLiteModelConfig(),
+        depth=DepthPriorConfig(enabled=True),
+    ),
+    optimizers={
+        name: {
+            "optimizer": ClippedAdamOptimizerConfig(lr=lr, eps=1e-8, clip_norm=1.0),
+            "scheduler": WarmupCosineSchedulerConfig(warmup_steps=100, max_steps=MAX_STEPS, final_ratio=0.05),
+        }
+        for name, lr in (("field", 2e-3), ("proposal", 1e-1))
+    },
+    viewer=ViewerConfig(num_rays_per_chunk=4096),
+    vis="viewer",
+)

@@ -1,0 +1,110 @@
+"""The datamanager of one scene with a few training views."""
+
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple, Type
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.pixel_samplers import PixelSamplerConfig
+from nerfstudio.model_components.ray_generators import RayGenerator
+
+from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
+from fewshot_ns.data.dataset import FewShotDataset
+from fewshot_ns.data.depth_maps import read_depth_prior
+from fewshot_ns.data.pixel_samplers import ImageStack, QuadSampler, QuadSamplerOptions
+from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
+
+
+@dataclass
+class FewShotDataManagerConfig(VanillaDataManagerConfig):
+    """Keeps the few training images in memory and draws rays, in quads where a depth prior asks for them."""
+
+    _target: Type = field(default_factory=lambda: FewShotDataManager)
+    """Class that the config builds."""
+    train_num_rays_per_batch: int = 1024
+    """Rays per training step, quads included."""
+    single_image_batches: bool = False
+    """Whether the uniformly drawn rays of a step all come from one training image."""
+
+
+class FewShotDataManager(VanillaDataManager[FewShotDataset]):
+    """Rays and colours of the training views; evaluation is the host's.
+
+    A batch holds `image` (R, 3), `indices` (R, 3) = (view, row, column) and `num_quads`: the first 4 * num_quads rays
+    are quads in the order p0, p1, n0, n1.
+    """
+
+    config: FewShotDataManagerConfig
+    quad_sampler: Optional[QuadSampler] = None
+    num_quads: int = 0
+    single_image_quads: bool = False
+
+    @property
+    def fewshot_metadata(self) -> FewShotMetadata:
+        """The few-shot record of the training split."""
+        return get_fewshot_metadata(self.train_dataset.metadata)
+
+    def setup_train(self) -> None:
+        """Loads the training images and the exact ray radii of their pixels."""
+        geometry = self.fewshot_metadata.geometry
+        cameras = self.train_dataset.cameras
+        images, radii = [], []
+        for index in range(len(self.train_dataset)):
+            images.append(self.train_dataset.get_image_float32(index)[..., :3])
+            rays = attach_radii(cameras.generate_rays(camera_indices=index, keep_shape=True), geometry)
+            radii.append(rays.metadata[RADII_KEY])
+        self.train_images = ImageStack(images)
+        self.train_radii = ImageStack(radii)
+        self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
+        self.train_ray_generator = RayGenerator(cameras.to(self.device))
+
+    def use_quads(self, num_quads: int, options: QuadSamplerOptions, single_image: bool) -> None:
+        """From now on batches begin with quads drawn by the depth priors of the training views.
+
+        Raises:
+            ValueError: where the scene has no depth priors, one of them is unusable, or the batch is too small.
+        """
+        record = self.fewshot_metadata
+        if record.depth_prior_filenames is None:
+            raise ValueError(
+                f"the depth prior is on, but {self.config.dataparser.data} has no depth maps; give them by the "
+                "dataparser's --depth-dir, or train without: --pipeline.depth.enabled False"
+            )
+        if 4 * num_quads > self.config.train_num_rays_per_batch:
+            raise ValueError(
+                f"{num_quads} quads need {4 * num_quads} rays, but a batch has "
+                f"{self.config.train_num_rays_per_batch}; lower --pipeline.depth.num-quads or raise "
+                "--pipeline.datamanager.train-num-rays-per-batch"
+            )
+        heights, widths = self.train_images.heights.tolist(), self.train_images.widths.tolist()
+        maps = [
+            read_depth_prior(path, record.depth_prior_polarity, (height, width))
+            for path, height, width in zip(record.depth_prior_filenames, heights, widths, strict=True)
+        ]
+        nearness = [torch.as_tensor(prior.nearness()) for prior in maps]
+        self.quad_sampler = QuadSampler(nearness, [torch.as_tensor(prior.valid) for prior in maps], options)
+        self.num_quads, self.single_image_quads = num_quads, single_image
+
+    def next_train(self, step: int) -> Tuple[RayBundle, Dict]:
+        """Rays and colours of one training step."""
+        self.train_count += 1
+        if self.train_pixel_sampler is None:
+            raise RuntimeError("next_train was called before setup_train")
+        num_rays = self.train_pixel_sampler.num_rays_per_batch
+        parts = []
+        if self.quad_sampler is not None:
+            parts.append(self.quad_sampler.sample(self.num_quads, self.single_image_quads or self.config.single_image_batches))
+        num_uniform = max(num_rays - 4 * self.num_quads, 0)
+        view = parts[0][:1, 0] if parts else torch.randint(len(self.train_images), (1,))
+        views = view.expand(num_uniform) if self.config.single_image_batches else None
+        parts.append(self.train_images.uniform(num_uniform, views))
+        indices = torch.cat(parts)
+        ray_bundle = self.train_ray_generator(indices.to(self.device))
+        ray_bundle.metadata[RADII_KEY] = self.train_radii.lookup(indices).to(self.device)
+        batch = {
+            "image": self.train_images.lookup(indices).to(self.device),
+            "indices": indices,
+            "num_quads": self.num_quads,
+        }
+        return ray_bundle, batch

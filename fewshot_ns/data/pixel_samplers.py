@@ -1,0 +1,152 @@
+"""Which pixels a training step looks at: uniform pixels, and quads for depth ranking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Literal, Optional, Tuple
+
+import torch
+from torch import Tensor
+
+_MAX_REDRAWS = 64
+
+
+class ImageStack:
+    """Pixels of images of any size in one flat tensor.
+
+    Args:
+        images: V tensors (H_v, W_v, C).
+    """
+
+    def __init__(self, images: List[Tensor]) -> None:
+        self.heights = torch.tensor([image.shape[0] for image in images])
+        self.widths = torch.tensor([image.shape[1] for image in images])
+        sizes = self.heights * self.widths
+        self.offsets = torch.cumsum(sizes, 0) - sizes
+        self.pixels = torch.cat([image.reshape(-1, image.shape[-1]) for image in images])
+
+    def __len__(self) -> int:
+        return len(self.heights)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """(N, C) values at (N, 3) indices of (view, row, column)."""
+        view, row, column = indices.unbind(-1)
+        return self.pixels[self.offsets[view] + row * self.widths[view] + column]
+
+    def uniform(self, num: int, view: Optional[Tensor] = None) -> Tensor:
+        """(num, 3) uniformly drawn pixels, of uniformly drawn views or of the given ones (num,)."""
+        view = torch.randint(len(self), (num,)) if view is None else view
+        row = (torch.rand(num, dtype=torch.float64) * self.heights[view]).long()
+        column = (torch.rand(num, dtype=torch.float64) * self.widths[view]).long()
+        return torch.stack([view, row, column], dim=-1)
+
+
+@dataclass(frozen=True)
+class QuadSamplerOptions:
+    """How pairs and their neighbours are drawn (SparseNeRF, section 3.3 and its released sampler)."""
+
+    box_fraction: float
+    """Sides of the box that holds a pair, as a fraction of the image's sides, in (0, 1]."""
+    window: Tuple[int, int] = (-3, 2)
+    """First and last offset of neighbour candidates, pixels."""
+    neighbour_fraction: float = 0.3
+    """Fraction of the candidates, nearest in prior depth first, among which a neighbour is drawn."""
+    allow_self: bool = True
+    """Whether a pixel is a candidate for its own neighbour, as in the original."""
+    tie: Literal["first", "second"] = "second"
+    """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
+
+
+class QuadSampler:
+    """Draws quads (p0, p1, n0, n1) of pixels: by the prior p0 is not farther than p1, n0 and n1 are their neighbours.
+
+    Pixels without a valid prior are never drawn.
+
+    Args:
+        nearness: V maps (H_v, W_v), larger = nearer.
+        valid: V maps (H_v, W_v) of bool.
+        options: see `QuadSamplerOptions`.
+
+    Raises:
+        ValueError: where a view has fewer than two valid pixels or an option is out of range.
+    """
+
+    def __init__(self, nearness: List[Tensor], valid: List[Tensor], options: QuadSamplerOptions) -> None:
+        if not 0.0 < options.box_fraction <= 1.0:
+            raise ValueError(f"expected box_fraction in (0, 1], got {options.box_fraction}")
+        if not 0.0 < options.neighbour_fraction <= 1.0:
+            raise ValueError(f"expected neighbour_fraction in (0, 1], got {options.neighbour_fraction}")
+        for view, mask in enumerate(valid):
+            if int(mask.sum()) < 2:
+                raise ValueError(f"training view {view} has {int(mask.sum())} pixels with a valid depth prior, need 2")
+        self.options = options
+        self.nearness = ImageStack([value[..., None] for value in nearness])
+        self.valid = ImageStack([mask[..., None] for mask in valid])
+        sides = torch.stack([self.nearness.heights, self.nearness.widths], dim=-1)
+        self.box = (sides * options.box_fraction).round().long().clamp(min=2).minimum(sides)
+        self.valid_pixels = [mask.nonzero() for mask in valid]
+        steps = torch.arange(options.window[0], options.window[1] + 1)
+        grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
+        self.offsets = grid if options.allow_self else grid[(grid != 0).any(-1)]
+
+    def sample(self, num_quads: int, single_image: bool = False) -> Tensor:
+        """(4 * num_quads, 3) indices (view, row, column), ordered p0, p1, n0, n1 within each quad.
+
+        Args:
+            num_quads: quads to draw.
+            single_image: all quads from one view (as the original), else each from its own.
+        """
+        views = torch.randint(len(self.nearness), (1 if single_image else num_quads,)).expand(num_quads)
+        first, second = self._pairs(views)
+        label_first, label_second = self._label(first), self._label(second)
+        swap = (label_first <= label_second) if self.options.tie == "second" else (label_first < label_second)
+        p0 = torch.where(swap[:, None], second, first)
+        p1 = torch.where(swap[:, None], first, second)
+        quads = torch.stack([p0, p1, self._neighbour(p0), self._neighbour(p1)], dim=1)
+        return quads.reshape(-1, 3)
+
+    def _label(self, indices: Tensor) -> Tensor:
+        return self.nearness.lookup(indices)[:, 0]
+
+    def _pairs(self, views: Tensor) -> Tuple[Tensor, Tensor]:
+        first, second = self._draw_boxed(views)
+        for _ in range(_MAX_REDRAWS):
+            bad = ~(self.valid.lookup(first)[:, 0] & self.valid.lookup(second)[:, 0])
+            if not bad.any():
+                return first, second
+            first[bad], second[bad] = self._draw_boxed(views[bad])
+        # Valid pixels so sparse that boxes keep missing them: take pairs anywhere among the valid ones.
+        for i in bad.nonzero()[:, 0].tolist():
+            pixels = self.valid_pixels[int(views[i])]
+            pick = pixels[torch.randint(len(pixels), (2,))]
+            first[i, 1:], second[i, 1:] = pick[0], pick[1]
+        return first, second
+
+    def _draw_boxed(self, views: Tensor) -> Tuple[Tensor, Tensor]:
+        sides = torch.stack([self.nearness.heights[views], self.nearness.widths[views]], dim=-1)
+        box = self.box[views]
+        corner = _randint(sides - box + 1)
+        return tuple(torch.cat([views[:, None], corner + _randint(box)], dim=-1) for _ in range(2))  # type: ignore
+
+    def _neighbour(self, pixels: Tensor) -> Tensor:
+        """One neighbour (N, 3) per pixel (N, 3), uniform among the candidates nearest to it in prior depth."""
+        view = pixels[:, :1]
+        sides = torch.stack([self.nearness.heights[view], self.nearness.widths[view]], dim=-1)
+        position = pixels[:, None, 1:] + self.offsets
+        # The original's window ends before the last row and column (exclusive upper bound), so they are never picked.
+        inside = ((position >= 0) & (position < sides - 1)).all(-1)
+        inside_position = position.clamp(min=0).minimum(sides - 1)
+        candidates = torch.cat([view[:, None].expand(-1, len(self.offsets), -1), inside_position], dim=-1)
+        flat = candidates.reshape(-1, 3)
+        usable = inside & self.valid.lookup(flat).reshape(inside.shape)
+        difference = (self._label(flat).reshape(inside.shape) - self._label(pixels)[:, None]).abs()
+        order = torch.where(usable, difference, torch.full_like(difference, torch.inf)).argsort(dim=-1)
+        count = (usable.sum(-1) * self.options.neighbour_fraction).long().clamp(min=1)
+        choice = order.gather(-1, _randint(count)[:, None])
+        chosen = candidates.gather(1, choice[..., None].expand(-1, -1, 3))[:, 0]
+        return torch.where(usable.any(-1, keepdim=True), chosen, pixels)
+
+
+def _randint(high: Tensor) -> Tensor:
+    """Uniform integers in [0, high), element by element."""
+    return (torch.rand(high.shape, dtype=torch.float64) * high).long()

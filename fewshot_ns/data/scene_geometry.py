@@ -1,0 +1,89 @@
+"""What travels from a dataparser to the model: the ray geometry of the scene, and where its priors and masks lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Mapping, Optional, Tuple
+
+from torch import Tensor
+
+METADATA_KEY = "fewshot"
+"""Key of the `FewShotMetadata` in `DataparserOutputs.metadata`."""
+
+RaySpace = Literal["metric", "ndc"]
+RayShape = Literal["cone", "cylinder"]
+Polarity = Literal["inverse_depth", "distance"]
+ResizeMode = Literal["bilinear", "area"]
+
+
+@dataclass(frozen=True)
+class SceneGeometry:
+    """How a world ray becomes the ray that the model samples.
+
+    The ray parameter t multiplies the un-normalised direction whose camera-space z component is -1, as in all the
+    original implementations; in a metric scene without `origin_plane_z` it is therefore planar z-depth.
+    """
+
+    ray_space: RaySpace
+    """'metric': samples lie in world space; 'ndc': in normalised device coordinates (forward-facing scenes)."""
+    near: float
+    """First ray parameter sampled, in units of the ray space."""
+    far: float
+    """Last ray parameter sampled, in units of the ray space."""
+    ray_shape: RayShape = "cone"
+    """Shape of a pixel's footprint along the ray."""
+    background: Literal["black", "white"] = "black"
+    """What a ray sees behind the scene, in training and at evaluation."""
+    origin_plane_z: Optional[float] = None
+    """Metric only: ray origins move along the ray to the world plane z = this (DTU); None leaves them at the camera."""
+    ndc_focal: Optional[Tuple[float, float]] = None
+    """NDC only: (2 fx / W, 2 fy / H), the same at every image resolution."""
+    ndc_near: float = 1.0
+    """NDC only: distance of the near plane in world units."""
+
+
+@dataclass(frozen=True)
+class FewShotMetadata:
+    """Everything that our datamanager, model and priors need to know of a split beyond images and cameras."""
+
+    geometry: SceneGeometry
+    """Ray geometry, the same for all splits of the scene."""
+    protocol: str
+    """Name of the view protocol, e.g. 'llff-3', or 'indices' where the user gave them."""
+    split: str
+    """The split of this instance: 'train', 'val' or 'test'."""
+    image_indices: Tuple[int, ...]
+    """Index of each image of this split in the scene's sorted list of images."""
+    train_indices: Tuple[int, ...]
+    """Scene indices of all training views."""
+    test_indices: Tuple[int, ...]
+    """Scene indices of all test views."""
+    scene_camera_to_worlds: Tensor
+    """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    resize: ResizeMode = "area"
+    """How images are brought from the size on disk to the size of the cameras."""
+    depth_prior_filenames: Optional[Tuple[Path, ...]] = None
+    """One depth-prior file per image of this split, or None where the scene has none."""
+    depth_prior_polarity: Optional[Polarity] = None
+    """'inverse_depth' (larger = nearer) or 'distance' (larger = farther)."""
+    object_mask_filenames: Optional[Tuple[Path, ...]] = None
+    """One evaluation mask per image of this split (255 = object), or None."""
+    scene_bounds: Optional[Tensor] = None
+    """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
+
+
+def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:
+    """Returns the few-shot record of a dataset's metadata.
+
+    Raises:
+        ValueError: where the data came from a dataparser that does not provide one.
+    """
+    record = metadata.get(METADATA_KEY)
+    if not isinstance(record, FewShotMetadata):
+        raise ValueError(
+            "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data or "
+            f"fewshot-nerfstudio-data), but the scene's metadata holds only {sorted(metadata)}; "
+            "give the dataparser's name after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
+        )
+    return record

@@ -1,0 +1,81 @@
+"""Positional and integrated positional encoding, and the frequency mask of FreeNeRF."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def positional_encoding(x: Tensor, num_octaves: int, include_input: bool = True) -> Tensor:
+    """Sines and cosines of x at octaves 2^0 .. 2^(num_octaves-1), no factor of pi (mip-NeRF code convention).
+
+    Args:
+        x: (..., D).
+
+    Returns:
+        (..., D * (2 * num_octaves + include_input)), columns [identity, all sines, all cosines].
+    """
+    scaled = _scaled(x, num_octaves)
+    parts = [torch.sin(scaled), torch.cos(scaled)]
+    return torch.cat([x, *parts] if include_input else parts, dim=-1)
+
+
+def integrated_positional_encoding(means: Tensor, cov_diag: Tensor, num_octaves: int) -> Tensor:
+    """Expected positional encoding of Gaussians with diagonal covariance (mip-NeRF, eq. 13-14).
+
+    Args:
+        means: (..., D) Gaussian means.
+        cov_diag: (..., D) diagonal of their covariances.
+        num_octaves: octaves 2^0 .. 2^(num_octaves-1).
+
+    Returns:
+        (..., 2 * D * num_octaves), columns [all sines, all cosines], low octaves first.
+    """
+    scaled = _scaled(means, num_octaves)
+    four = 4.0 ** torch.arange(num_octaves, dtype=means.dtype, device=means.device)
+    variance = (cov_diag[..., None, :] * four[:, None]).flatten(-2)
+    damping = torch.exp(-0.5 * variance)
+    return torch.cat([damping * torch.sin(scaled), damping * torch.cos(scaled)], dim=-1)
+
+
+def frequency_mask(num_columns: int, step: int, end_step: int, device: torch.device | str = "cpu") -> Tensor:
+    """Linearly growing visibility of encoding columns (FreeNeRF, eq. 4), columns in encoding order.
+
+    The first 3 columns are visible from the start; all are from `end_step` on.
+
+    Args:
+        num_columns: columns of the encoding, in order of appearance.
+        step: current step.
+        end_step: step at which everything is visible; 0 disables the mask.
+
+    Returns:
+        (num_columns,) in [1e-8, 1].
+    """
+    if step >= end_step:
+        return torch.ones(num_columns, device=device)
+    visible = min(num_columns / 3 * step / end_step + 1, num_columns / 3) * 3
+    whole, fraction = int(visible / 3) * 3, visible / 3 - int(visible / 3)
+    mask = torch.zeros(num_columns, device=device)
+    mask[:whole] = 1.0
+    mask[whole : whole + 3] = fraction
+    return mask.clamp(1e-8, 1 - 1e-8)
+
+
+def octave_mask(num_octaves: int, dim: int, step: int, end_step: int, device: torch.device | str = "cpu") -> Tensor:
+    """`frequency_mask` in octave order: sine and cosine of one octave open together, low octaves first.
+
+    FreeNeRF's column order opens the highest sines before the lowest cosines; this is the order its text describes.
+
+    Returns:
+        (2 * dim * num_octaves,) for the columns of `integrated_positional_encoding`.
+    """
+    if step >= end_step:
+        return torch.ones(2 * dim * num_octaves, device=device)
+    visible = torch.tensor(num_octaves * step / end_step + 1.0, device=device)
+    per_octave = (visible - torch.arange(num_octaves, device=device)).clamp(0.0, 1.0)
+    return per_octave.repeat_interleave(dim).repeat(2)
+
+
+def _scaled(x: Tensor, num_octaves: int) -> Tensor:
+    octaves = 2.0 ** torch.arange(num_octaves, dtype=x.dtype, device=x.device)
+    return (x[..., None, :] * octaves[:, None]).flatten(-2)

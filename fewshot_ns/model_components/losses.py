@@ -1,0 +1,100 @@
+"""Loss terms as pure functions: tensors in, scalar out."""
+
+from __future__ import annotations
+
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+
+
+def _quads(distance: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    if distance.ndim != 2 or distance.shape[-1] != 4:
+        raise ValueError(f"expected distances of quads (Q, 4) = (p0, p1, n0, n1), got {tuple(distance.shape)}")
+    p0, p1, n0, n1 = distance.unbind(-1)
+    return p0, p1, n0, n1
+
+
+def depth_ranking_loss(distance: Tensor, margin: float = 1e-4) -> Tensor:
+    """Local depth ranking (SparseNeRF, eq. 5): the pixel that the prior calls nearer must not be rendered farther.
+
+    Args:
+        distance: (Q, 4) rendered distances of quads (p0 nearer, p1 farther, n0 neighbour of p0, n1 neighbour of p1).
+        margin: by how much p0 has to be nearer, units of distance.
+
+    Returns:
+        Scalar mean of max(D(p0) - D(p1) + margin, 0); zero for no quads.
+    """
+    p0, p1, _, _ = _quads(distance)
+    return (p0 - p1 + margin).clamp(min=0.0).sum() / max(len(distance), 1)
+
+
+def depth_continuity_loss(distance: Tensor, margin: float = 1e-4) -> Tensor:
+    """Spatial continuity (SparseNeRF, eq. 6): pixels with neighbouring priors are rendered at neighbouring distances.
+
+    Args:
+        distance: (Q, 4) as in `depth_ranking_loss`.
+        margin: difference that costs nothing, units of distance.
+
+    Returns:
+        Scalar mean of max(|D(p0) - D(n0)| - margin, 0) plus the same for p1 and n1; zero for no quads.
+    """
+    p0, p1, n0, n1 = _quads(distance)
+    apart = ((p0 - n0).abs() - margin).clamp(min=0.0) + ((p1 - n1).abs() - margin).clamp(min=0.0)
+    return apart.sum() / max(len(distance), 1)
+
+
+def occlusion_loss(density: Tensor, num_samples: int, extra_mask: Optional[Tensor] = None) -> Tensor:
+    """Occlusion regularisation (FreeNeRF, eq. 5): density near the cameras is penalised.
+
+    Args:
+        density: (R, S) ordered from near to far.
+        num_samples: how many of the first samples count.
+        extra_mask: (R, S) bool, further samples that count (the white/black prior of DTU).
+
+    Returns:
+        Scalar mean over all rays and all samples of the masked density.
+    """
+    mask = torch.arange(density.shape[-1], device=density.device) < num_samples
+    if extra_mask is not None:
+        mask = mask | extra_mask
+    return (density * mask).mean()
+
+
+def proposal_loss(t: Tensor, weights: Tensor, t_proposal: Tensor, weights_proposal: Tensor) -> Tensor:
+    """Online distillation of the final weights into a proposal (mip-NeRF 360, eq. 12-13).
+
+    Args:
+        t: (R, S + 1) fenceposts of the final level.
+        weights: (R, S) its weights; no gradient flows into either.
+        t_proposal: (R, P + 1).
+        weights_proposal: (R, P).
+
+    Returns:
+        Scalar mean over rays of the summed, normalised excess of the final weights over the proposal's bound.
+    """
+    t, weights = t.detach(), weights.detach()
+    cumulative = torch.cat([torch.zeros_like(weights_proposal[..., :1]), weights_proposal.cumsum(-1)], dim=-1)
+    last = t_proposal.shape[-1] - 1
+    lower = (torch.searchsorted(t_proposal, t[..., :-1].contiguous(), right=True) - 1).clamp(0, last)
+    upper = torch.searchsorted(t_proposal, t[..., 1:].contiguous(), right=False).clamp(0, last)
+    bound = cumulative.gather(-1, upper) - cumulative.gather(-1, lower)
+    return ((weights - bound).clamp(min=0.0) ** 2 / (weights + 1e-5)).sum(-1).mean()
+
+
+def distortion_loss(t: Tensor, weights: Tensor) -> Tensor:
+    """Compactness of the weights along each ray (mip-NeRF 360, eq. 15), in O(S).
+
+    Args:
+        t: (R, S + 1) fenceposts, ascending.
+        weights: (R, S).
+
+    Returns:
+        Scalar mean over rays, units of t.
+    """
+    middle, length = 0.5 * (t[..., 1:] + t[..., :-1]), t[..., 1:] - t[..., :-1]
+    weight_before = weights.cumsum(-1) - weights
+    moment_before = (weights * middle).cumsum(-1) - weights * middle
+    between = 2.0 * (weights * (middle * weight_before - moment_before)).sum(-1)
+    within = (weights**2 * length).sum(-1) / 3.0
+    return (between + within).mean()

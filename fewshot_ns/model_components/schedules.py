@@ -1,0 +1,37 @@
+"""Schedules in steps, as pure functions of the step."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+
+def anneal_near_far(
+    step: int, near: float, far: float, num_steps: int, init_fraction: float, mid_fraction: float
+) -> Tuple[float, float]:
+    """Sample-space annealing of RegNeRF (eq. 8): the interval opens linearly from a point to [near, far].
+
+    Args:
+        step: steps done so far; the original's counter is 1 for the first batch.
+        near: final near, units of the ray space.
+        far: final far.
+        num_steps: steps until the whole interval is open; 0 disables annealing.
+        init_fraction: fraction of the interval that is open at the start.
+        mid_fraction: where the interval opens from, 0 = near, 1 = far.
+
+    Returns:
+        (near, far) at this step.
+    """
+    if num_steps <= 0 or step >= num_steps:
+        return near, far
+    middle = near + mid_fraction * (far - near)
+    start_near = middle + init_fraction * (near - middle)
+    start_far = middle + init_fraction * (far - middle)
+    progress = max(step, 0) / num_steps
+    return start_near + progress * (near - start_near), start_far + progress * (far - start_far)
+
+
+def linear_ramp(step: int, num_steps: int, start: float = 0.0, end: float = 1.0) -> float:
+    """Linear from `start` at step 0 to `end` at `num_steps`, constant afterwards."""
+    if num_steps <= 0 or step >= num_steps:
+        return end
+    return start + (end - start) * max(step, 0) / num_steps

@@ -1,0 +1,149 @@
+"""What every few-shot model shares: the ray space, annealed near/far, outputs as the host names them."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.utils import colormaps
+from torch import Tensor
+
+from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, to_model_rays, world_distance
+from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.model_components.renderers import composite_rgb, expected_distance
+from fewshot_ns.model_components.schedules import anneal_near_far
+
+DISTANCE_MEAN = "distance_mean"
+"""Training output: expected ray parameter (R, 1) of the final level, what the depth losses compare."""
+
+
+@dataclass
+class FewShotModelConfig(ModelConfig):
+    """Fields that every few-shot model shares."""
+
+    _target: Type = field(default_factory=lambda: FewShotModel)
+    """Class that the config builds."""
+    enable_collider: bool = False
+    """Unused: near and far come from the scene's ray geometry."""
+    eval_num_rays_per_chunk: int = 4096
+    """Rays rendered at once at evaluation."""
+    anneal_steps: int = 256
+    """Steps over which near and far open to the whole interval; 0 switches annealing off."""
+    anneal_init_fraction: Optional[float] = None
+    """Fraction of the near-far interval open at the start; None: 1e-4 in NDC, 0.5 in metric scenes (RegNeRF)."""
+    anneal_mid_fraction: Optional[float] = None
+    """Where the interval opens from (0 near, 1 far); None: 1.0 in NDC, 0.5 in metric scenes (RegNeRF)."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the matrix products; everything else stays in float32."""
+
+
+class FewShotModel(Model):
+    """Base of the few-shot models; a subclass gives `render_rays` and its loss terms.
+
+    `forward` takes world rays (R,) and returns `rgb` (R, 3), `depth` (R, 1) as world distance, `accumulation` (R, 1),
+    and in training `distance_mean` (R, 1) in units of the ray parameter beside what `render_rays` adds.
+    """
+
+    config: FewShotModelConfig
+
+    def populate_modules(self) -> None:
+        """Resolves what depends on the scene and prepares the bounds of the ray space."""
+        super().populate_modules()
+        self.geometry = get_fewshot_metadata(self.kwargs["metadata"]).geometry
+        ndc = self.geometry.ray_space == "ndc"
+        init, mid = self.config.anneal_init_fraction, self.config.anneal_mid_fraction
+        self.anneal_init_fraction = (1e-4 if ndc else 0.5) if init is None else init
+        self.anneal_mid_fraction = (1.0 if ndc else 0.5) if mid is None else mid
+        self.step = 0
+        self.register_buffer("ray_bounds", torch.tensor([[-1.0] * 3, [1.0] * 3]))
+
+    def resolved(self) -> Dict[str, Any]:
+        """Values of the fields that the scene decided, for the log."""
+        return {
+            "ray_space": self.geometry.ray_space,
+            "near": self.geometry.near,
+            "far": self.geometry.far,
+            "anneal_init_fraction": self.anneal_init_fraction,
+            "anneal_mid_fraction": self.anneal_mid_fraction,
+        }
+
+    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+        """Renders rays in ray space.
+
+        Returns:
+            at least `weights` (R, S), `t` (R, S + 1) and `sample_rgb` (R, S, 3) of the final level.
+        """
+        raise TypeError(f"{type(self).__name__} has to define render_rays")
+
+    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
+        """Outputs of world rays (R,)."""
+        rays = to_model_rays(ray_bundle, self.geometry)
+        if self.training:
+            rays = self._anneal(rays)
+        outputs = self.render_rays(rays)
+        weights, t = outputs["weights"] * rays.valid, outputs["t"]
+        distance = expected_distance(weights, t)
+        rendered = {
+            "rgb": composite_rgb(outputs["sample_rgb"], weights, self.geometry.background),
+            "depth": world_distance(distance, rays, self.geometry),
+            "accumulation": weights.sum(-1, keepdim=True),
+        }
+        if not self.training:
+            rendered["rgb"] = rendered["rgb"].clamp(0.0, 1.0)
+            return rendered
+        return {**outputs, **rendered, DISTANCE_MEAN: distance}
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
+        """Outputs (H, W, C) of a whole image, with exact pixel footprints."""
+        rays = camera.generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box)
+        return self.get_outputs_for_camera_ray_bundle(attach_radii(rays, self.geometry))
+
+    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> List[TrainingCallback]:
+        """Tells the model the step before each iteration."""
+        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)]
+
+    def update_to_step(self, step: int) -> None:
+        """Sets the step that schedules refer to."""
+        self.step = step
+
+    def get_metrics_dict(self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """PSNR of the batch."""
+        mse = torch.nn.functional.mse_loss(outputs["rgb"].detach(), batch["image"].to(self.device)[..., :3])
+        return {"psnr": -10.0 * torch.log10(mse.clamp(min=1e-10))}
+
+    def get_image_metrics_and_images(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor]
+    ) -> Tuple[Dict[str, float], Dict[str, Tensor]]:
+        """Pictures of one test view: truth beside render, accumulation, depth. Metrics come from the pipeline."""
+        truth = batch["image"].to(outputs["rgb"])[..., :3]
+        images = {
+            "img": torch.cat([truth, outputs["rgb"]], dim=1),
+            "accumulation": colormaps.apply_colormap(outputs["accumulation"]),
+            "depth": colormaps.apply_depth_colormap(outputs["depth"], accumulation=outputs["accumulation"]),
+        }
+        return {}, images
+
+    def _anneal(self, rays: ModelRays) -> ModelRays:
+        near, far = anneal_near_far(
+            self.step + 1,
+            self.geometry.near,
+            self.geometry.far,
+            self.config.anneal_steps,
+            self.anneal_init_fraction,
+            self.anneal_mid_fraction,
+        )
+        return replace(rays, near=rays.near.clamp(min=near), far=rays.far.clamp(max=far))
+
+    def normalise_positions(self, positions: Tensor) -> Tensor:
+        """Ray-space positions (..., 3) to [-1, 1] within the bounds of the training rays."""
+        lower, upper = self.ray_bounds[0], self.ray_bounds[1]  # type: ignore[index]
+        return (positions - lower) / (upper - lower) * 2.0 - 1.0
+
+    def set_ray_bounds(self, bounds: Tensor) -> None:
+        """Sets the (2, 3) box in ray space that the training rays pass through."""
+        self.ray_bounds.copy_(bounds.to(self.ray_bounds))  # type: ignore[operator]

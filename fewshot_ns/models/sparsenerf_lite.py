@@ -1,0 +1,170 @@
+"""SparseNeRF-lite: the losses of SparseNeRF on a small, fast field with proposal sampling."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Dict, List, Type
+
+import torch
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from torch import Tensor
+from torch.nn import Parameter
+
+from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.field_components.encodings import frequency_mask, octave_mask
+from fewshot_ns.fields.density_grid import DensityGrid
+from fewshot_ns.fields.mlp_field import MLPField
+from fewshot_ns.model_components.gaussians import cast_rays
+from fewshot_ns.model_components.losses import distortion_loss, occlusion_loss, proposal_loss
+from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
+from fewshot_ns.model_components.renderers import compositing_weights
+from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+
+
+@dataclass
+class SparseNeRFLiteModelConfig(FewShotModelConfig):
+    """A 4x128 MLP with integrated encoding behind a voxel-grid proposal."""
+
+    _target: Type = field(default_factory=lambda: SparseNeRFLiteModel)
+    """Class that the config builds."""
+    compute_dtype: str = "bfloat16"  # type: ignore[assignment]
+    """Number format of the matrix products; everything else stays in float32."""
+    anneal_steps: int = 270
+    """Steps over which near and far open to the whole interval; 0 switches annealing off."""
+    num_proposal_samples: int = 64
+    """Samples per ray of the proposal."""
+    num_samples: int = 32
+    """Samples per ray of the field."""
+    resample_padding: float = 0.01
+    """Added to the proposal's weights before resampling."""
+    proposal_resolution: int = 64
+    """Voxels per side of the proposal's density grid."""
+    proposal_bias: float = -1.0
+    """Raw density of the proposal at the start."""
+    num_layers: int = 4
+    """Hidden layers of the field."""
+    width: int = 128
+    """Width of the hidden layers."""
+    skip_layer: int = 2
+    """Layer that sees the encoding once more."""
+    num_octaves: int = 16
+    """Octaves of the integrated positional encoding."""
+    view_octaves: int = 4
+    """Octaves of the direction encoding."""
+    colour_width: int = 64
+    """Width of the colour branch."""
+    density_bias: float = -1.0
+    """Added to the raw density before the softplus."""
+    rgb_padding: float = 0.001
+    """Colours may exceed [0, 1] by this much in training."""
+    frequency_mask_steps: int = 1600
+    """Steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
+    frequency_mask_order: str = "column"
+    """Order in which the mask opens: 'column' as in FreeNeRF's code, 'octave' as in its text."""
+    proposal_weight: float = 1.0
+    """Weight of the proposal's distillation loss."""
+    distortion_weight: float = 0.0
+    """Weight of the distortion loss, which pulls each ray's weights together."""
+    occlusion_weight: float = 0.01
+    """Weight of the occlusion regularisation (FreeNeRF)."""
+    occlusion_samples: int = 5
+    """How many of a ray's first samples it covers."""
+    ema_decay: float = 0.0
+    """Decay per step of the running average of the weights that is used outside training; 0 uses the last weights."""
+
+
+class SparseNeRFLiteModel(FewShotModel):
+    """See `SparseNeRFLiteModelConfig`; losses of the depth prior are added by the pipeline."""
+
+    config: SparseNeRFLiteModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the proposal, the field and, where asked for, their running average."""
+        super().populate_modules()
+        config = self.config
+        self.networks = torch.nn.ModuleDict(
+            {
+                "proposal": DensityGrid(config.proposal_resolution, config.proposal_bias),
+                "field": MLPField(
+                    num_layers=config.num_layers,
+                    width=config.width,
+                    skip_layer=config.skip_layer,
+                    num_octaves=config.num_octaves,
+                    view_octaves=config.view_octaves,
+                    colour_width=config.colour_width,
+                    density_bias=config.density_bias,
+                    rgb_padding=config.rgb_padding,
+                    compute_dtype=config.compute_dtype,  # type: ignore[arg-type]
+                ),
+            }
+        )
+        self.average = copy.deepcopy(self.networks).requires_grad_(False) if config.ema_decay > 0 else None
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """The field and the proposal, which take different learning rates."""
+        return {name: list(module.parameters()) for name, module in self.networks.items()}
+
+    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> List[TrainingCallback]:
+        """Adds the update of the running average."""
+        after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self.update_average)
+        return [*super().get_training_callbacks(training_callback_attributes), after]
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Moves the running average towards the current weights; early on it follows them closely."""
+        if self.average is None:
+            return
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        for mean, value in zip(self.average.parameters(), self.networks.parameters(), strict=True):
+            mean.lerp_(value, 1.0 - decay)
+
+    def encoding_mask(self) -> Tensor | None:
+        """Visibility of the encoding's columns at this step, None once all are visible."""
+        config = self.config
+        if not self.training or self.step >= config.frequency_mask_steps:
+            return None
+        if config.frequency_mask_order == "octave":
+            return octave_mask(config.num_octaves, 3, self.step, config.frequency_mask_steps, self.device)
+        return frequency_mask(6 * config.num_octaves, self.step, config.frequency_mask_steps, self.device)
+
+    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+        """Proposal, resampling, field."""
+        config = self.config
+        networks = self.networks if self.training or self.average is None else self.average
+        jitter = None
+        if self.training:
+            jitter = torch.rand(len(rays.near), config.num_proposal_samples + 1, device=rays.near.device)
+        t_proposal = stratified_fenceposts(rays.near, rays.far, config.num_proposal_samples, jitter)
+        middle = 0.5 * (t_proposal[:, 1:] + t_proposal[:, :-1])
+        positions = rays.origins[:, None] + middle[..., None] * rays.directions[:, None]
+        density_proposal = networks["proposal"](self.normalise_positions(positions))
+        weights_proposal = compositing_weights(density_proposal, t_proposal, rays.directions)
+        t = resample_fenceposts(t_proposal, weights_proposal, config.num_samples, config.resample_padding, self.training)
+        means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
+        density, rgb = networks["field"](means, cov_diag, rays.viewdirs, self.encoding_mask())
+        return {
+            "weights": compositing_weights(density, t, rays.directions),
+            "t": t,
+            "sample_rgb": rgb,
+            "density": density,
+            "weights_proposal": weights_proposal,
+            "t_proposal": t_proposal,
+        }
+
+    def get_loss_dict(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Dict[str, Tensor] | None = None
+    ) -> Dict[str, Tensor]:
+        """Colour, proposal and the regularisers that are switched on, one entry per term."""
+        config = self.config
+        losses = {"rgb_loss": torch.nn.functional.mse_loss(outputs["rgb"], batch["image"].to(self.device))}
+        if not self.training:
+            return losses
+        losses["proposal_loss"] = config.proposal_weight * proposal_loss(
+            outputs["t"], outputs["weights"], outputs["t_proposal"], outputs["weights_proposal"]
+        )
+        if config.occlusion_weight > 0:
+            losses["occlusion_loss"] = config.occlusion_weight * occlusion_loss(
+                outputs["density"], config.occlusion_samples
+            )
+        if config.distortion_weight > 0:
+            losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
+        return losses

@@ -1,0 +1,187 @@
+"""Where priors meet the host's training step, and evaluation gives one row per image."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Dict, Literal, Optional, Type
+
+import torch
+from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
+from nerfstudio.models.base_model import ModelConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+from torch.cuda.amp.grad_scaler import GradScaler
+from tyro.conf import Suppress
+
+from fewshot_ns.cameras.ray_space import ray_bounds
+from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager, FewShotDataManagerConfig
+from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
+from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.engine.checkpoints import load_strictly
+from fewshot_ns.engine.checks import check_losses
+from fewshot_ns.evaluation.ledger import summarize, write_rows
+from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
+from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
+from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
+
+
+@dataclass
+class FewShotPipelineConfig(VanillaPipelineConfig):
+    """One scene, a few views, and the priors that stand in for the missing ones."""
+
+    _target: Type = field(default_factory=lambda: FewShotPipeline)
+    """Class that the config builds."""
+    datamanager: DataManagerConfig = field(default_factory=FewShotDataManagerConfig)
+    """Data: the few training views and how rays are drawn from them."""
+    model: ModelConfig = field(default_factory=FewShotModelConfig)
+    """Backbone."""
+    depth: DepthPriorConfig = field(default_factory=DepthPriorConfig)
+    """Depth prior: ranking and continuity from depth maps of the training views."""
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """Which metrics are computed and where their weights lie."""
+    run_dir: Suppress[Optional[Path]] = None
+    """Folder of the run, set by the trainer's config; per-image rows are written there."""
+
+
+class FewShotPipeline(VanillaPipeline):
+    """The host's pipeline with prior losses, a ledger of test views and strict loading."""
+
+    config: FewShotPipelineConfig
+    datamanager: FewShotDataManager
+    model: FewShotModel
+
+    def __init__(
+        self,
+        config: FewShotPipelineConfig,
+        device: str,
+        test_mode: Literal["test", "val", "inference"] = "val",
+        world_size: int = 1,
+        local_rank: int = 0,
+        grad_scaler: Optional[GradScaler] = None,
+    ) -> None:
+        ensure_ffmpeg_on_path()
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self.loaded_step: Optional[int] = None
+        self.depth_prior = config.depth.setup()
+        self.suite = MetricSuite(config.evaluation, device)
+        self.model.set_ray_bounds(ray_bounds(self.datamanager.train_dataset.cameras, self.model.geometry))
+        if test_mode == "val":
+            self._prepare_training()
+
+    def _prepare_training(self) -> None:
+        depth = self.config.depth
+        validate_dataset(self.datamanager.train_dataset)
+        validate_dataset(self.datamanager.eval_dataset)
+        if depth.enabled:
+            options = QuadSamplerOptions(
+                box_fraction=depth.box_fraction,
+                neighbour_fraction=depth.neighbour_fraction,
+                allow_self=depth.allow_self_neighbour,
+                tie=depth.tie,
+            )
+            self.datamanager.use_quads(depth.num_quads, options, depth.single_image)
+        CONSOLE.print("Resolved from the scene:", self.model.resolved())
+
+    def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
+        """One training step's outputs, loss terms and metrics.
+
+        Raises:
+            NonFiniteLossError: where a term is not finite, before anything was learnt from it.
+        """
+        ray_bundle, batch = self.datamanager.next_train(step)
+        outputs = self._model(ray_bundle)
+        metrics_dict = self.model.get_metrics_dict(outputs, batch)
+        loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
+        loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], batch["num_quads"], step))
+        check_losses(loss_dict, step)
+        return outputs, loss_dict, metrics_dict
+
+    def get_eval_image_metrics_and_images(self, step: int) -> tuple[Dict[str, Any], Dict[str, Tensor]]:
+        """Metrics and pictures of one test view."""
+        self.eval()
+        camera, batch = self.datamanager.next_eval_image(step)
+        outputs = self.model.get_outputs_for_camera(camera)
+        _, images = self.model.get_image_metrics_and_images(outputs, batch)
+        metrics = {name: value for name, value in self._measure(outputs, batch).items() if value is not None}
+        metrics["num_rays"] = int((camera.height * camera.width * camera.size).item())
+        self.train()
+        return metrics, images
+
+    def get_average_image_metrics(
+        self,
+        data_loader: Any,
+        image_prefix: str,
+        step: Optional[int] = None,
+        output_path: Optional[Path] = None,
+        get_std: bool = False,
+    ) -> Dict[str, Any]:
+        """Evaluates every view of the loader, writes one row per image to `<run>/eval/step-N.jsonl`, averages them.
+
+        Returns:
+            mean per metric (and `<metric>_std`); a metric without weights is None, and left out while training.
+        """
+        self.eval()
+        rows = []
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=CONSOLE, transient=True) as progress:
+            task = progress.add_task("[green]Evaluating all images...", total=len(data_loader))
+            for camera, batch in data_loader:
+                start = perf_counter()
+                outputs = self.model.get_outputs_for_camera(camera)
+                seconds = perf_counter() - start
+                rows.append({**self._describe(batch, step), **self._measure(outputs, batch)})
+                num_rays = int((camera.height * camera.width).item())
+                rows[-1].update(num_rays_per_sec=num_rays / seconds, fps=1.0 / seconds)
+                if output_path is not None:
+                    self._save_images(outputs, batch, output_path, f"{image_prefix}_{len(rows) - 1:04d}")
+                progress.advance(task)
+        self.train()
+        if self.config.run_dir is not None:
+            number = self._step_number(step)
+            write_rows(self.config.run_dir / "eval" / f"step-{number:09d}.jsonl", rows)
+        averages: Dict[str, Any] = {}
+        for name, (mean, std) in summarize(rows).items():
+            if mean is None and step is not None:
+                continue
+            averages[name] = mean
+            if get_std:
+                averages[f"{name}_std"] = std
+        return averages
+
+    def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
+        """Loads a checkpoint; every key has to fit."""
+        state = {key.removeprefix("module."): value for key, value in loaded_state.items()}
+        self.model.update_to_step(step)
+        load_strictly(self, state, origin=f"step {step}")
+        self.loaded_step = step
+
+    def _step_number(self, step: Optional[int]) -> int:
+        known = step if step is not None else self.loaded_step
+        return 0 if known is None else known
+
+    def _describe(self, batch: Dict[str, Any], step: Optional[int]) -> Dict[str, Any]:
+        dataset: FewShotDataset = self.datamanager.eval_dataset
+        index = int(batch["image_idx"])
+        return {
+            "step": self._step_number(step),
+            "image_index": index,
+            "view_index": get_fewshot_metadata(dataset.metadata).image_indices[index],
+            "file": dataset.image_filenames[index].name,
+        }
+
+    def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
+        truth = batch["image"].to(outputs["rgb"])[..., :3]
+        mask = batch.get("object_mask")
+        return self.suite(outputs["rgb"], truth, None if mask is None else mask.to(truth))
+
+    def _save_images(self, outputs: Dict[str, Tensor], batch: Dict[str, Any], folder: Path, stem: str) -> None:
+        from torchvision.utils import save_image
+
+        folder.mkdir(parents=True, exist_ok=True)
+        _, images = self.model.get_image_metrics_and_images(outputs, batch)
+        for name, image in images.items():
+            save_image(image.permute(2, 0, 1).cpu(), folder / f"{stem}_{name}.png")
