@@ -20,12 +20,11 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
 from fewshot_ns.data.depth_maps import find_depth_priors, resolve_polarity
-from fewshot_ns.data.images import downscaled_size, image_size, same_aspect
+from fewshot_ns.data.images import downscaled_size, image_size
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, Polarity, SceneGeometry
 from fewshot_ns.data.view_selection import ViewSelection
-
-Files = Tuple[Optional[Path], ...]
 
 
 @dataclass
@@ -131,12 +130,12 @@ class FewShotDataParser(DataParser):
             resize=self.config.resize,
             depth_prior_filenames=depths,
             depth_prior_polarity=polarity,
-            object_mask_filenames=_chosen_files(
+            object_mask_filenames=chosen_files(
                 scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
             ),
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
         )
-        training_masks = _chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
+        training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
             cameras=self._cameras(scene, chosen, sizes),
@@ -190,7 +189,7 @@ class FewShotDataParser(DataParser):
     def _depths_of(
         self, scene: SceneFiles, chosen: Sequence[int], split: str
     ) -> Tuple[Optional[Tuple[Path, ...]], Optional[Polarity]]:
-        files = _chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
+        files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
         if files is None:
             return None, None
         polarity = self.config.depth_polarity or scene.depth_polarity
@@ -247,53 +246,3 @@ class FewShotDataParser(DataParser):
                 f"{images[0].stem}.npy, ...), found none"
             )
         return None
-
-
-def _chosen_files(
-    files: Optional[Files], chosen: Sequence[int], what: str, flag: str, required: bool
-) -> Optional[Tuple[Path, ...]]:
-    """Files of the chosen views; None where the scene has none, or where some are missing and need not be there.
-
-    Raises:
-        FileNotFoundError: a required file is missing.
-    """
-    if files is None:
-        return None
-    picked = []
-    for index in chosen:
-        path = files[index]
-        if path is None or not path.is_file():
-            if required:
-                raise FileNotFoundError(f"{path}: expected the {what} of view {index} ({flag}), found no such file")
-            return None
-        picked.append(path)
-    return tuple(picked)
-
-
-def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Optional[Path]:
-    """Returns the first existing `folder / pattern`, for `start` and up to `levels` folders above it."""
-    start = start.resolve()
-    for folder in (start, *list(start.parents)[:levels]):
-        for pattern in patterns:
-            if (folder / pattern).is_dir():
-                return folder / pattern
-    return None
-
-
-def check_same_aspect(path: Path, reference: Tuple[float, float], what: str) -> None:
-    """Checks that a photo shows the frame that its calibration was made for.
-
-    Args:
-        path: The photo.
-        reference: (height, width) of the calibration.
-        what: Name of the calibration, for the message.
-
-    Raises:
-        ValueError: the proportions differ.
-    """
-    found = image_size(path)
-    if not same_aspect(found, (round(reference[0]), round(reference[1]))):
-        raise ValueError(
-            f"{path}: expected the proportions of {what} ({reference[1]:g}x{reference[0]:g}, width x height), "
-            f"found {found[1]}x{found[0]}"
-        )

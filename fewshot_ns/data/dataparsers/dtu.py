@@ -11,14 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
-from fewshot_ns.data.dataparsers.base import (
-    FewShotDataParser,
-    FewShotDataParserConfig,
-    Files,
-    SceneFiles,
-    check_same_aspect,
-    find_upward,
-)
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
+from fewshot_ns.data.dataparsers.scene_folder import Files, check_same_aspect, find_upward
 from fewshot_ns.data.images import IMAGE_SUFFIXES
 from fewshot_ns.data.scene_geometry import SceneGeometry
 from fewshot_ns.data.view_selection import dtu_protocol, select_views
@@ -47,7 +41,7 @@ class DTUDataParserConfig(FewShotDataParserConfig):
     calibration_size: Tuple[int, int] = (1200, 1600)
     """Height and width of the images that the projection matrices are made for."""
     mask_dir: Optional[Path] = None
-    """Folder of object masks for evaluation, of this scan or of all; None looks for idrmasks beside and above the scan."""
+    """Folder of object masks for evaluation, of this scan or of all; None looks for idrmasks above the scan."""
     light_condition: int = 3
     """Which of the seven lights: 0 to 6, or 7 for all lights on."""
     max_images: int = 49

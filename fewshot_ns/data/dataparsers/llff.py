@@ -10,12 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_finite_poses, recenter
-from fewshot_ns.data.dataparsers.base import (
-    FewShotDataParser,
-    FewShotDataParserConfig,
-    SceneFiles,
-    check_same_aspect,
-)
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
+from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
 from fewshot_ns.data.images import list_images
 from fewshot_ns.data.scene_geometry import SceneGeometry
 from fewshot_ns.data.view_selection import every_eighth_protocol, select_views

@@ -1,0 +1,104 @@
+"""Synthetic scenes of NeRF: `transforms_{train,test,val}.json` and RGBA renderings. Views as in DietNeRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import List, Literal, Optional, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
+from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
+from fewshot_ns.data.images import image_size
+from fewshot_ns.data.scene_geometry import SceneGeometry
+from fewshot_ns.data.view_selection import blender_protocol, select_views
+
+
+@dataclass
+class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
+    """Synthetic scenes in the Blender layout."""
+
+    _target: Type = field(default_factory=lambda: FewShotBlenderDataParser)
+    """Parser class to instantiate."""
+    num_views: int = 8
+    """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all."""
+    background: Literal["black", "white"] = "white"
+    """What lies behind the scene, and under transparent pixels."""
+    testskip: int = 8
+    """Every how many frames of transforms_test.json (and of transforms_val.json) one is evaluated."""
+
+
+class FewShotBlenderDataParser(FewShotDataParser):
+    """Parser of the Blender layout.
+
+    `--train-indices` count in transforms_train.json and `--test-indices` in transforms_test.json. The scene's list of
+    views holds all training frames, then all test frames, then all validation frames; the indices that end up in the
+    metadata and in the evaluation tables count in this list.
+    """
+
+    config: FewShotBlenderDataParserConfig
+
+    def _read_scene(self) -> SceneFiles:
+        config = self.config
+        if config.testskip < 1:
+            raise ValueError(f"--testskip must be at least 1, got {config.testskip}")
+        splits = [self._read_split("train"), self._read_split("test")]
+        if (config.data / "transforms_val.json").is_file():
+            splits.append(self._read_split("val"))
+        images = tuple(file for files, _, _ in splits for file in files)
+        poses = np.concatenate([split_poses for _, split_poses, _ in splits])
+        angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
+        num_train, num_test = len(splits[0][0]), len(splits[1][0])
+        selection = select_views(
+            blender_protocol(num_train, num_test, config.testskip),
+            num_train + num_test,
+            config.num_views,
+            self._local("--train-indices", config.train_indices, num_train, 0),
+            self._local("--test-indices", config.test_indices, num_test, num_train),
+            str(config.data),
+        )
+        validation = tuple(range(num_train + num_test, len(images), config.testskip))
+        if config.test_indices is not None or not all(images[index].is_file() for index in validation):
+            validation = ()
+
+        height, width = image_size(images[selection.train[0]])
+        focal = 0.5 / np.tan(0.5 * angles)
+        half = np.full(len(images), 0.5)
+        near, far = self._near_far(2.0, 6.0)
+        depths = self._find_depths([config.data / "depth_maps"], images[:num_train])
+        return SceneFiles(
+            images=images,
+            camera_to_worlds=poses,
+            intrinsics=np.stack([focal, focal * width / height, half, half], axis=1),
+            selection=selection,
+            geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            depths=None if depths is None else depths + (None,) * (len(images) - num_train),
+            validation=validation or None,
+        )
+
+    def _local(
+        self, name: str, indices: Optional[Tuple[int, ...]], count: int, offset: int
+    ) -> Optional[Tuple[int, ...]]:
+        """Turns indices into a split's own file into indices of the scene's list."""
+        if indices is None:
+            return None
+        outside = [index for index in indices if not 0 <= index < count]
+        if outside:
+            raise ValueError(f"{self.config.data}: {name} must lie in 0..{count - 1} ({count} frames), got {outside}")
+        return tuple(index + offset for index in indices)
+
+    def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
+        """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file."""
+        path = self.config.data / f"transforms_{split}.json"
+        meta = read_transforms(path)
+        frames = meta["frames"]
+        if "camera_angle_x" not in meta:
+            raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
+        poses = frame_poses(frames, path)
+        files = []
+        for frame in frames:
+            file = self.config.data / frame["file_path"]
+            files.append(file if file.suffix else file.with_name(file.name + ".png"))
+        return files, poses[:, :3], float(meta["camera_angle_x"])
