@@ -39,6 +39,13 @@ class FewShotTrainerConfig(TrainerConfig):
     max_train_cpu_seconds: Optional[float] = None
     """Stop, as if max_num_iterations were reached, once training has cost this much CPU time (user + system)."""
 
+    def set_experiment_name(self) -> None:
+        """Names the run after the scene; the host knows its folder only where `--data` is given ahead of the parser."""
+        manager = self.pipeline.datamanager
+        if self.experiment_name is None and manager.data is None and hasattr(manager, "dataparser"):
+            self.experiment_name = getattr(manager, "dataparser").data.resolve().name or None  # noqa: B009
+        super().set_experiment_name()
+
     def get_checkpoint_dir(self) -> Path:
         """The folder of the checkpoints.
 

@@ -1,0 +1,258 @@
+"""The trainer on a real method, made tiny: resume, atomic saves, strict loading, stops, records."""
+
+import json
+import random
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.engine.checkpoints import CheckpointMismatchError
+from fewshot_ns.engine.checks import NonFiniteGradientError, NonFiniteLossError
+from fewshot_ns.engine.trainer import FewShotTrainer, FewShotTrainerConfig
+
+MODEL_DIR = "nerfstudio_models"
+
+
+@pytest.fixture
+def make_config(tiny_scene: Path, tmp_path: Path):
+    """Gives configs of runs below tmp_path."""
+
+    def build(name: str, steps: int, **changes: Any) -> FewShotTrainerConfig:
+        config = deepcopy(sparsenerf_lite)
+        config.output_dir, config.timestamp = tmp_path, name
+        config.machine.device_type = "cpu"
+        config.vis = "tensorboard"
+        config.max_num_iterations = steps
+        config.steps_per_save = 1000
+        config.steps_per_eval_image = config.steps_per_eval_all_images = 0
+        manager = config.pipeline.datamanager
+        manager.dataparser.data = tiny_scene
+        manager.train_num_rays_per_batch = 64
+        config.pipeline.depth.num_quads = 8
+        model = config.pipeline.model
+        model.width, model.num_layers, model.num_octaves = 16, 2, 4
+        model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
+        for key, value in changes.items():
+            assert hasattr(config, key)
+            setattr(config, key, value)
+        return config
+
+    return build
+
+
+def seed_everything(seed: int = 42) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def train(config: FewShotTrainerConfig) -> FewShotTrainer:
+    """What the host's train script does for one process."""
+    seed_everything()
+    config.get_base_dir().mkdir(parents=True)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    return trainer
+
+
+def checkpoint(trainer: FewShotTrainer, step: int) -> Any:
+    return torch.load(trainer.checkpoint_dir / f"step-{step:09d}.ckpt", weights_only=True)
+
+
+def differences(first: Any, second: Any, at: str = "") -> list:
+    """Where two nested states differ, bit by bit."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        found = [f"{at}: keys"] if first.keys() != second.keys() else []
+        return found + [
+            d for key in first.keys() & second.keys() for d in differences(first[key], second[key], f"{at}/{key}")
+        ]
+    if isinstance(first, (list, tuple)):
+        found = [f"{at}: length"] if len(first) != len(second) else []
+        return found + [d for i, (a, b) in enumerate(zip(first, second)) for d in differences(a, b, f"{at}/{i}")]
+    if isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [at]
+    return [] if first == second else [at]
+
+
+def test_resumed_run_equals_uninterrupted_run_bit_by_bit(make_config):
+    whole = train(make_config("whole", 8))
+    half = train(make_config("half", 4))
+    resumed = train(make_config("resumed", 8, load_dir=half.checkpoint_dir))
+
+    expected, actual = checkpoint(whole, 7), checkpoint(resumed, 7)
+    assert actual["training_clock"].pop("steps") == expected["training_clock"].pop("steps") == 8
+    for state in (expected, actual):
+        del state["training_clock"]  # seconds differ, of course
+    assert differences(expected, actual) == []
+    assert expected["pipeline"] and expected["random_states"] and expected["optimizers"]["field"]["state"]
+
+
+def test_resume_loads_one_checkpoint_of_several(make_config):
+    first = train(make_config("first", 3, steps_per_save=1, save_only_latest_checkpoint=False))
+    names = sorted(path.name for path in first.checkpoint_dir.iterdir())
+    assert names == [f"step-00000000{step}.ckpt" for step in (1, 2)]  # the host saves at multiples above zero
+    resumed = train(make_config("resumed", 3, load_checkpoint=first.checkpoint_dir / "step-000000001.ckpt"))
+    assert differences(checkpoint(first, 2)["pipeline"], checkpoint(resumed, 2)["pipeline"]) == []
+
+
+def test_max_num_iterations_is_the_total(make_config, capsys):
+    first = train(make_config("first", 2))
+    again = train(make_config("again", 2, load_dir=first.checkpoint_dir))
+    assert "Nothing left to train" in capsys.readouterr().out
+    assert [path.name for path in again.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]
+    assert differences(checkpoint(first, 1)["pipeline"], checkpoint(again, 1)["pipeline"]) == []
+    assert again.config.max_num_iterations == 2
+
+
+def test_old_checkpoints_go_only_after_the_new_one_is_in_place(make_config, monkeypatch):
+    trainer = train(make_config("run", 2))
+
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.save", full_disk)
+        trainer._last_step = 5
+        with pytest.raises(OSError, match="disk full"):
+            trainer.save_checkpoint(5)
+    assert [path.name for path in trainer.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]
+
+    trainer.save_checkpoint(5)
+    assert [path.name for path in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
+    assert not list(trainer.base_dir.glob(".*partial"))
+
+
+def test_another_model_is_refused_with_every_key(make_config):
+    first = train(make_config("first", 1))
+    other = make_config("other", 2, load_dir=first.checkpoint_dir)
+    other.pipeline.model.width = 12
+    with pytest.raises(
+        CheckpointMismatchError, match=r"step-000000000\.ckpt.*\n.*of another shape \(\d+\):(.|\n)*expected"
+    ):
+        train(other)
+
+
+def test_other_parameter_groups_are_refused(make_config):
+    first = train(make_config("first", 1))
+    path = first.checkpoint_dir / "step-000000000.ckpt"
+    state = torch.load(path, weights_only=True)
+    state["optimizers"] = {"fields": state["optimizers"]["field"]}
+    torch.save(state, path)
+    with pytest.raises(CheckpointMismatchError, match=r"\['field', 'proposal'\], found \['fields'\]"):
+        train(make_config("other", 2, load_dir=first.checkpoint_dir))
+
+
+def test_eval_refuses_another_model_too(make_config):
+    """`ns-eval` loads through the pipeline alone."""
+    first = train(make_config("first", 1))
+    state = checkpoint(first, 0)["pipeline"]
+    state.popitem()
+    with pytest.raises(CheckpointMismatchError, match=r"missing \(1\)"):
+        first.pipeline.load_pipeline(state, 0)
+
+
+def test_missing_checkpoint_is_named(make_config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        train(make_config("run", 1, load_dir=tmp_path / "nowhere"))
+
+
+def poison(trainer: FewShotTrainer, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Makes the model's colour loss NaN from a step on."""
+    model = trainer.pipeline.model
+    honest = model.get_loss_dict
+
+    def dishonest(*args: Any, **kwargs: Any) -> Any:
+        losses = honest(*args, **kwargs)
+        if trainer.step >= step:
+            losses["rgb_loss"] = losses["rgb_loss"] * float("nan")
+        return losses
+
+    monkeypatch.setattr(model, "get_loss_dict", dishonest)
+
+
+def set_up(config: FewShotTrainerConfig) -> FewShotTrainer:
+    seed_everything()
+    config.get_base_dir().mkdir(parents=True)
+    trainer = config.setup()
+    trainer.setup()
+    return trainer
+
+
+def test_nan_loss_stops_with_step_and_term_and_spares_the_parameters(make_config, monkeypatch):
+    reference = train(make_config("reference", 3))
+    trainer = set_up(make_config("poisoned", 10))
+    poison(trainer, monkeypatch, step=3)
+    with pytest.raises(NonFiniteLossError, match=r"step 3: .*rgb_loss = nan"):
+        trainer.train()
+    assert differences(trainer.pipeline.state_dict(), reference.pipeline.state_dict()) == []
+
+
+def test_nan_gradient_stops_with_step_and_parameter(make_config):
+    trainer = set_up(make_config("poisoned", 10))
+    name, parameter = list(trainer.pipeline.named_parameters())[-1]
+    before = {key: value.clone() for key, value in trainer.pipeline.state_dict().items()}
+    parameter.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(NonFiniteGradientError, match=rf"step 0: .* {name}"):
+        trainer.train()
+    assert differences(before, dict(trainer.pipeline.state_dict())) == []
+
+
+def test_cpu_budget_stops_cleanly_and_the_run_can_go_on(make_config):
+    trainer = train(make_config("short", 100000, max_train_cpu_seconds=0.5))
+    (path,) = trainer.checkpoint_dir.iterdir()
+    state = torch.load(path, weights_only=True)
+    steps = state["step"] + 1
+    assert 0 < steps < 100000
+    assert path.name == f"step-{steps - 1:09d}.ckpt"
+    assert state["training_clock"]["steps"] == steps
+    assert state["training_clock"]["cpu_seconds"] >= 0.5
+
+    longer = train(make_config("longer", steps + 2, load_dir=trainer.checkpoint_dir))
+    assert checkpoint(longer, steps + 1)["training_clock"]["steps"] == steps + 2
+
+
+def test_the_run_records_its_cost_and_its_views(make_config):
+    trainer = train(make_config("run", 3))
+    stats = json.loads((trainer.base_dir / "train_stats.json").read_text())
+    assert stats["steps"] == 3 and stats["rays"] == 3 * 64
+    assert 0 < stats["cpu_seconds"] < 60 and 0 < stats["wall_seconds"] < 60
+    assert stats["rays_per_cpu_second"] == pytest.approx(stats["rays"] / stats["cpu_seconds"])
+    views = json.loads((trainer.base_dir / "views.json").read_text())
+    assert views == {"protocol": "llff-3", "train_indices": [1, 3, 4], "test_indices": [0]}
+
+
+def test_run_folder_is_named_after_the_scene(make_config):
+    assert make_config("a", 1).get_base_dir().parts[-3:] == ("tiny", "sparsenerf-lite", "a")
+
+
+def test_pipeline_learns_where_the_run_lies(make_config):
+    config = make_config("run", 1)
+    saved = yaml.load(yaml.dump(config), Loader=yaml.Loader)
+    assert saved.get_checkpoint_dir() == config.get_base_dir() / MODEL_DIR
+    assert saved.pipeline.run_dir == config.get_base_dir()
+
+
+def test_nothing_is_saved_before_the_first_step(make_config, capsys):
+    trainer = set_up(make_config("run", 1))
+    trainer.save_checkpoint(0)
+    assert not trainer.checkpoint_dir.exists()
+    assert "no checkpoint saved" in capsys.readouterr().out
+
+
+def test_checkpoint_of_the_plain_host_trainer_can_be_resumed(make_config):
+    """It has no random states and no clock."""
+    first = train(make_config("first", 1))
+    path = first.checkpoint_dir / "step-000000000.ckpt"
+    state = torch.load(path, weights_only=True)
+    del state["random_states"], state["training_clock"]
+    torch.save(state, path)
+    resumed = train(make_config("resumed", 3, load_dir=first.checkpoint_dir))
+    assert checkpoint(resumed, 2)["training_clock"]["steps"] == 2
