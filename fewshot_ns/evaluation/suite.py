@@ -1,0 +1,157 @@
+"""The metrics of one evaluation image, asked for by name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Tuple, Union
+
+import torch
+from torch import Tensor
+
+from fewshot_ns.evaluation import metrics
+from fewshot_ns.evaluation.lpips import Lpips
+
+MASKED_PREFIX = "masked_"
+"""Put before a metric's name for its value on the object's pixels alone."""
+
+KNOWN_METRICS: Dict[str, str] = {
+    "psnr": "peak signal-to-noise ratio in dB",
+    "ssim": "structural similarity, uniform 7x7 window (scikit-image's default)",
+    "ssim_gaussian": "structural similarity, Gaussian 11x11 window",
+    "lpips": "LPIPS with the VGG16 backbone, as papers report it",
+    "lpips_alex": "LPIPS with the AlexNet backbone",
+    "lpips_unscaled": "LPIPS (VGG16) fed with [0, 1] instead of [-1, 1], as SparseNeRF's evaluation did",
+    "avg_error": "geometric mean of MSE, sqrt(1 - SSIM) and LPIPS (VGG16)",
+    "census_error": "fraction of neighbour comparisons that point the opposite way",
+}
+"""Every metric by name, with what it is."""
+
+HIGHER_IS_BETTER: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian")
+"""The metrics whose larger value is the better one; for the others it is the smaller."""
+
+
+@dataclass
+class EvaluationConfig:
+    """What is measured on each held-out image."""
+
+    metrics: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian", "lpips", "lpips_alex", "avg_error")
+    """Metrics by name: psnr, ssim (7x7 window), ssim_gaussian (11x11), lpips (VGG), lpips_alex, lpips_unscaled (VGG fed
+    with [0, 1]), avg_error, census_error. Where a view has an object mask, each also as masked_<name>."""
+    lpips_weights: Optional[Path] = None
+    """VGG16 weights for lpips: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
+    lpips_alex_weights: Optional[Path] = None
+    """AlexNet weights for lpips_alex: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
+    download_weights: bool = True
+    """Whether LPIPS weights that are not on this disk may be downloaded (at the first evaluation, never before)."""
+
+
+class MetricSuite:
+    """Measures one image after another by the metrics of a config.
+
+    Building it is cheap: LPIPS networks are read at the first image, and only when a metric needs them. Keep one suite
+    per run, so that missing LPIPS weights are said once.
+
+    Args:
+        config: which metrics, and where the weights lie.
+        device: where the metrics are computed.
+
+    Raises:
+        ValueError: the config names an unknown metric.
+        WeightsNotFoundError: a weights path of the config does not exist.
+    """
+
+    def __init__(self, config: EvaluationConfig, device: Union[str, torch.device] = "cpu") -> None:
+        check_metric_names(config.metrics)
+        self.config = config
+        self.device = torch.device(device)
+        self._lpips = Lpips("vgg", config.lpips_weights, device, config.download_weights)
+        self._lpips_alex = Lpips("alex", config.lpips_alex_weights, device, config.download_weights)
+
+    def __call__(self, pred: Tensor, truth: Tensor, mask: Optional[Tensor] = None) -> Dict[str, Optional[float]]:
+        """All metrics of one image; None where a metric cannot be had (LPIPS without weights).
+
+        Args:
+            pred: predicted image (H, W, 3); clamped to [0, 1], as it is when it is saved as a picture.
+            truth: true image (H, W, 3) in [0, 1], or uint8.
+            mask: object mask (H, W, 1) or (H, W, 3) in [0, 1], None where the view has none.
+
+        Returns:
+            Values by name, `masked_<name>` included where there is a mask.
+
+        Raises:
+            ValueError: shapes do not fit, a value is not finite, or the mask holds no pixel of the object.
+        """
+        pred, truth = (_as_float(image).to(self.device) for image in (pred, truth))
+        pred = pred.clamp(0.0, 1.0)
+        values: Dict[str, Optional[float]] = {}
+        whole = [name for name in self.config.metrics if not name.startswith(MASKED_PREFIX)]
+        values.update(self._measure(whole, pred, truth, lambda: metrics.psnr(pred, truth)))
+
+        masked = list(dict.fromkeys(name.removeprefix(MASKED_PREFIX) for name in self.config.metrics))
+        if mask is not None:
+            mask = _as_float(mask).to(self.device)
+            found = self._measure(
+                masked,
+                metrics.composite_on_white(pred, mask),
+                metrics.composite_on_white(truth, mask),
+                lambda: metrics.masked_psnr(pred, truth, mask),
+            )
+            values.update({MASKED_PREFIX + name: value for name, value in found.items()})
+        # A masked metric that was asked for by its own name has a column also where a view lacks the mask.
+        values.update({name: None for name in self.config.metrics if name not in values})
+        return values
+
+    @torch.no_grad()
+    def _measure(
+        self, names: List[str], pred: Tensor, truth: Tensor, psnr: Callable[[], Tensor]
+    ) -> Dict[str, Optional[float]]:
+        """The named metrics of two images; PSNR has its own rule under a mask, so it is handed in."""
+        cache: Dict[str, Optional[float]] = {}
+
+        def value_of(name: str) -> Optional[float]:
+            if name not in cache:
+                cache[name] = compute[name]()
+            return cache[name]
+
+        def avg_error() -> Optional[float]:
+            psnr_db, similarity, distance = (value_of(name) for name in ("psnr", "ssim", "lpips"))
+            if psnr_db is None or similarity is None or distance is None:
+                return None
+            return float(metrics.avg_error(torch.tensor(psnr_db, dtype=torch.float64), similarity, distance))
+
+        compute: Dict[str, Callable[[], Optional[float]]] = {
+            "psnr": lambda: float(psnr()),
+            "ssim": lambda: float(metrics.ssim(pred, truth)),
+            "ssim_gaussian": lambda: float(metrics.ssim_gaussian(pred, truth)),
+            "lpips": lambda: self._lpips(pred, truth),
+            "lpips_alex": lambda: self._lpips_alex(pred, truth),
+            "lpips_unscaled": lambda: self._lpips(pred, truth, unscaled=True),
+            "avg_error": avg_error,
+            "census_error": lambda: float(metrics.census_error(pred, truth)),
+        }
+        return {name: value_of(name) for name in names}
+
+
+def check_metric_names(names: Tuple[str, ...]) -> None:
+    """Checks that every name is a known metric, `masked_` before it or not.
+
+    Raises:
+        ValueError: one is not; the message lists the known.
+    """
+    unknown = [name for name in names if name.removeprefix(MASKED_PREFIX) not in KNOWN_METRICS]
+    if unknown:
+        raise ValueError(
+            f"unknown metric {', '.join(map(repr, unknown))}; expected any of {', '.join(KNOWN_METRICS)}"
+            f" (each also as {MASKED_PREFIX}<name>, added by itself where a view has an object mask)"
+        )
+
+
+def higher_is_better(name: str) -> bool:
+    """Whether a larger value of the metric (masked or not) is the better one."""
+    return name.removeprefix(MASKED_PREFIX) in HIGHER_IS_BETTER
+
+
+def _as_float(image: Tensor) -> Tensor:
+    """uint8 images as [0, 1] floats, floating ones as they are."""
+    if image.dtype == torch.uint8:
+        return image.float() / 255.0
+    return image.float() if image.dtype == torch.bool else image

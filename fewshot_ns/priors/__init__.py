@@ -1,0 +1,1 @@
+"""Frozen teachers (depth, semantic, diffusion) and the finding of their weight files."""
