@@ -1,15 +1,220 @@
-"""What several tests share: a scene small enough to train on in seconds."""
+"""Fixtures for all tests: reference data on disk, and tiny synthetic scenes in each layout.
 
+The scenes show one textured plane, seen by cameras that look at it from the front, with consistent photos, depths
+and poses. Each `make_*_scene` fixture is a function; each `tiny_*_scene` fixture is the folder of a scene made with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
 from pathlib import Path
+from typing import Callable, Tuple
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import pytest
 
-from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
+REPOSITORY = Path(__file__).resolve().parents[1]
+PLANE_DISTANCE = 4.0
+FOCAL = 1.2
+"""Focal length of all cameras as a fraction of the image width."""
+
+SceneMaker = Callable[..., Path]
+
+
+def _reference_dir(variable: str, default: str) -> Path:
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / default))
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent; set {variable} to the folder of the reference {default}")
+    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A forward-facing scene of five 32x24 views with depth priors; LLFF's protocol trains on 1, 3, 4 and tests on 0."""
-    folder = tmp_path_factory.mktemp("scenes") / "tiny"
-    write_demo_scene(folder, DemoSceneConfig(width=32, height=24, supersample=1, columns=5, rows=1))
+def goldens_dir() -> Path:
+    """Folder of reference vectors (FEWSHOT_GOLDENS)."""
+    return _reference_dir("FEWSHOT_GOLDENS", "goldens")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder of real scenes (FEWSHOT_DATA)."""
+    return _reference_dir("FEWSHOT_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Folder of pretrained weights (FEWSHOT_WEIGHTS)."""
+    return _reference_dir("FEWSHOT_WEIGHTS", "weights")
+
+
+def _camera_positions(count: int) -> npt.NDArray[np.float64]:
+    """(count, 3) positions on a wave in front of the plane z = -PLANE_DISTANCE."""
+    along = np.linspace(-1.0, 1.0, count)
+    return np.stack([0.8 * along, 0.4 * np.sin(3.0 * along), 0.2 * np.cos(2.0 * along)], axis=1)
+
+
+def _looking_at(position: npt.NDArray, target: npt.NDArray) -> npt.NDArray[np.float64]:
+    """OpenGL pose (3, 4) with y up."""
+    backward = position - target
+    backward = backward / np.linalg.norm(backward)
+    right = np.cross([0.0, 1.0, 0.0], backward)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(backward, right), backward, position], axis=1)
+
+
+def _poses(count: int) -> npt.NDArray[np.float64]:
+    target = np.array([0.0, 0.0, -PLANE_DISTANCE])
+    return np.stack([_looking_at(position, target) for position in _camera_positions(count)])
+
+
+def _view(pose: npt.NDArray, size: Tuple[int, int]) -> Tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Photo (H, W, 3) in RGB and planar depth (H, W) of the plane, seen from an OpenGL pose."""
+    height, width = size
+    column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    focal = FOCAL * width
+    local = np.stack([(column - width / 2) / focal, -(row - height / 2) / focal, -np.ones_like(column)], axis=-1)
+    directions = local @ pose[:, :3].T
+    depth = (-PLANE_DISTANCE - pose[2, 3]) / directions[..., 2]
+    points = pose[:, 3] + depth[..., None] * directions
+    colour = np.stack([np.sin(3 * points[..., 0]), np.cos(4 * points[..., 1]), np.sin(2 * points.sum(-1))], axis=-1)
+    return np.round(127.5 * (1 + colour)).astype(np.uint8), depth
+
+
+def _write_png(path: Path, image: npt.NDArray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    order = {2: image, 3: image[..., [2, 1, 0]] if image.shape[-1] == 3 else image[..., [2, 1, 0, 3]]}
+    if not cv2.imwrite(str(path), order[image.ndim] if image.ndim == 3 else image):
+        raise OSError(f"cannot write {path}")
+
+
+def _inverse_depth_png(depth: npt.NDArray) -> npt.NDArray[np.uint16]:
+    inverse = 1.0 / depth
+    return (1 + np.round(65534 * (inverse - inverse.min()) / max(np.ptp(inverse), 1e-9))).astype(np.uint16)
+
+
+def write_llff_scene(
+    folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32), full_size: Tuple[int, int] = (96, 128)
+) -> Path:
+    """LLFF layout: images_4, poses_bounds.npy made for `full_size`, depth_maps as 16-bit PNG."""
+    rows = []
+    for index, pose in enumerate(_poses(count)):
+        image, depth = _view(pose, size)
+        _write_png(folder / "images_4" / f"image{index:03d}.png", image)
+        _write_png(folder / "depth_maps" / f"depth_image{index:03d}.png", _inverse_depth_png(depth))
+        hwf = np.array([full_size[0], full_size[1], FOCAL * full_size[1]])
+        matrix = np.stack([-pose[:, 1], pose[:, 0], pose[:, 2], pose[:, 3], hwf], axis=1)
+        rows.append(np.concatenate([matrix.reshape(-1), [depth.min(), depth.max()]]))
+    np.save(folder / "poses_bounds.npy", np.stack(rows))
     return folder
+
+
+def write_dtu_scene(folder: Path, count: int = 49, size: Tuple[int, int] = (12, 16), scan: str = "scan1") -> Path:
+    """DTU layout with calibration for 1600x1200, masks, and mono_depth (.npy, distance). Returns the scan folder."""
+    width = 1600
+    calibration = np.array([[FOCAL * width, 0, width / 2], [0, FOCAL * width, 0.375 * width], [0, 0, 1]])
+    cameras = folder / "SampleSet" / "MVS Data" / "Calibration" / "cal18"
+    depths = folder / "mono_depth" / scan
+    for directory in (cameras, depths):
+        directory.mkdir(parents=True, exist_ok=True)
+    for index, pose in enumerate(_poses(count)):
+        image, depth = _view(pose, size)
+        name = f"rect_{index + 1:03d}_3_r5000"
+        _write_png(folder / "Rectified" / scan / f"{name}.png", image)
+        np.save(depths / f"{name}.npy", depth.astype(np.float16))
+        mask = np.zeros(size, dtype=np.uint8)
+        mask[size[0] // 4 : -(size[0] // 4), size[1] // 4 : -(size[1] // 4)] = 255
+        _write_png(folder / "idrmasks" / scan / f"{index:03d}.png", mask)
+        # World in millimetres; OpenCV axes.
+        rotation = (pose[:, :3] * np.array([1.0, -1.0, -1.0])).T
+        extrinsics = np.concatenate([rotation, -rotation @ (300.0 * pose[:, 3:])], axis=1)
+        np.savetxt(cameras / f"pos_{index + 1:03d}.txt", calibration @ extrinsics)
+    return folder / "Rectified" / scan
+
+
+def write_blender_scene(
+    folder: Path, counts: Tuple[int, int, int] = (10, 9, 9), size: Tuple[int, int] = (20, 20)
+) -> Path:
+    """Blender layout: RGBA renderings and transforms_{train,test,val}.json; z up, cameras at distance 4."""
+    for split, count in zip(("train", "test", "val"), counts, strict=True):
+        frames = []
+        for index, pose in enumerate(_poses(count)):
+            image, depth = _view(pose, size)
+            alpha = np.where(depth > np.median(depth), 255, 0).astype(np.uint8)
+            _write_png(folder / split / f"r_{index}.png", np.concatenate([image, alpha[..., None]], axis=-1))
+            matrix = np.concatenate([pose, [[0.0, 0.0, 0.0, 1.0]]])
+            matrix[2, 3] += PLANE_DISTANCE
+            matrix = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]) @ matrix
+            frames.append({"file_path": f"./{split}/r_{index}", "transform_matrix": matrix.tolist()})
+        meta = {"camera_angle_x": 2.0 * float(np.arctan(0.5 / FOCAL)), "frames": frames}
+        (folder / f"transforms_{split}.json").write_text(json.dumps(meta), encoding="utf-8")
+    return folder
+
+
+def write_nerfstudio_scene(folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32)) -> Path:
+    """transforms.json with one shared camera, photos, and sensor depth as 16-bit PNG in millimetres."""
+    frames = []
+    for index, pose in enumerate(_poses(count)):
+        image, depth = _view(pose, size)
+        _write_png(folder / "images" / f"frame_{index:05d}.png", image)
+        _write_png(folder / "depths" / f"frame_{index:05d}.png", np.round(1000 * depth).astype(np.uint16))
+        frames.append(
+            {
+                "file_path": f"images/frame_{index:05d}.png",
+                "depth_file_path": f"depths/frame_{index:05d}.png",
+                "transform_matrix": np.concatenate([pose, [[0.0, 0.0, 0.0, 1.0]]]).tolist(),
+            }
+        )
+    focal = FOCAL * size[1]
+    meta = {"w": size[1], "h": size[0], "fl_x": focal, "fl_y": focal, "cx": size[1] / 2, "cy": size[0] / 2}
+    (folder / "transforms.json").write_text(json.dumps({**meta, "frames": frames}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def make_llff_scene() -> SceneMaker:
+    """`write_llff_scene` as a fixture, since test modules cannot import this file."""
+    return write_llff_scene
+
+
+@pytest.fixture
+def make_dtu_scene() -> SceneMaker:
+    """`write_dtu_scene` as a fixture."""
+    return write_dtu_scene
+
+
+@pytest.fixture
+def make_blender_scene() -> SceneMaker:
+    """`write_blender_scene` as a fixture."""
+    return write_blender_scene
+
+
+@pytest.fixture
+def make_nerfstudio_scene() -> SceneMaker:
+    """`write_nerfstudio_scene` as a fixture."""
+    return write_nerfstudio_scene
+
+
+@pytest.fixture
+def tiny_llff_scene(tmp_path: Path) -> Path:
+    """Folder of a 12-view LLFF scene of 32x24 photos."""
+    return write_llff_scene(tmp_path / "llff")
+
+
+@pytest.fixture
+def tiny_dtu_scene(tmp_path: Path) -> Path:
+    """Scan folder of a 49-view DTU scene of 16x12 photos."""
+    return write_dtu_scene(tmp_path / "dtu")
+
+
+@pytest.fixture
+def tiny_blender_scene(tmp_path: Path) -> Path:
+    """Folder of a Blender scene with 10 training, 9 test and 9 validation frames of 20x20."""
+    return write_blender_scene(tmp_path / "blender")
+
+
+@pytest.fixture
+def tiny_nerfstudio_scene(tmp_path: Path) -> Path:
+    """Folder of a 12-frame transforms.json capture of 32x24 photos with depth."""
+    return write_nerfstudio_scene(tmp_path / "capture")

@@ -96,16 +96,17 @@ def dtu_protocol(num_images: int, kind: DtuProtocol) -> Protocol:
 
 
 def _pick_blender(pool: Sequence[int], count: int) -> Tuple[int, ...]:
-    published = [index for index in BLENDER_8_VIEWS if index in pool]
-    if count <= len(published):
-        return tuple(published[:count])
+    published = BLENDER_8_VIEWS[:count]
+    if count <= len(BLENDER_8_VIEWS) and set(published) <= set(pool):
+        return published
     return pick_evenly(pool, count)
 
 
 def blender_protocol(num_train: int, num_test: int, testskip: int) -> Protocol:
     """DietNeRF's rule for the synthetic scenes, in a list that holds all training frames and then all test frames.
 
-    Up to eight views are the published list (drawn from 100 frames), more are taken at equal steps.
+    Up to eight views are the published list, which was drawn from 100 frames; more, or views of a shorter capture, are
+    taken at equal steps.
     """
     test = tuple(range(num_train, num_train + num_test, testskip))
     return Protocol("blender", tuple(range(num_train)), test, _pick_blender)

@@ -1,0 +1,170 @@
+"""Camera paths for videos, and the JSON that `ns-render camera-path` reads.
+
+Every path is (F, 3, 4) OpenGL camera-to-world matrices in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Tuple
+
+import numpy as np
+
+from fewshot_ns.cameras.poses import (
+    Poses,
+    average_pose,
+    flip_camera_axes,
+    focus_depth,
+    focus_point,
+    homogeneous,
+    look_at,
+    normalize,
+    pose_from_axes,
+    position_extent,
+)
+
+
+def _spiral_positions(average: Poses, extent: Poses, frames: int, rotations: float, z_rate: float) -> Poses:
+    theta = np.linspace(0.0, 2.0 * np.pi * rotations, frames, endpoint=False)
+    offsets = extent * np.stack([np.cos(theta), -np.sin(theta), -np.sin(theta * z_rate)], axis=1)
+    return offsets @ average[:, :3].T + average[:, 3]
+
+
+def llff_spiral(poses: Poses, bounds: Poses, frames: int = 180, rotations: float = 2.0, z_rate: float = 0.5) -> Poses:
+    """Spiral of a forward-facing scene around its average camera, looking at the plane in focus.
+
+    Args:
+        poses: (N, 3, 4) cameras of the scene.
+        bounds: (N, 2) nearest and farthest depth of each, in world units.
+        frames: Number of frames.
+        rotations: Turns of the spiral; the radii are the 90th percentile of the cameras' coordinates.
+        z_rate: Swings along the viewing direction per turn.
+
+    Returns:
+        (frames, 3, 4).
+    """
+    average, up = average_pose(poses), poses[:, :3, 1].mean(0)
+    target = average @ np.array([0.0, 0.0, -focus_depth(bounds), 1.0])
+    positions = _spiral_positions(average, position_extent(poses, 90), frames, rotations, z_rate)
+    return np.stack([look_at(position, target, up) for position in positions])
+
+
+def dtu_spiral(
+    poses: Poses, frames: int = 180, rotations: float = 2.0, z_rate: float = 0.5, percentile: float = 60.0
+) -> Poses:
+    """Spiral of an inward-facing scene, looking at the cameras' common focus.
+
+    Args:
+        poses: (N, 3, 4) cameras of the scene.
+        frames: Number of frames.
+        rotations: Turns of the spiral.
+        z_rate: Swings along the viewing direction per turn.
+        percentile: Which percentile of the cameras' coordinates gives the radii.
+
+    Returns:
+        (frames, 3, 4).
+
+    Raises:
+        ValueError: the cameras have no common focus.
+    """
+    # Like the originals, in OpenCV's axes: the signs of the spiral depend on them.
+    opencv = flip_camera_axes(poses)
+    average, down, target = average_pose(opencv), opencv[:, :3, 1].mean(0), focus_point(poses)
+    positions = _spiral_positions(average, position_extent(poses, percentile), frames, rotations, z_rate)
+    return flip_camera_axes(np.stack([pose_from_axes(target - position, down, position) for position in positions]))
+
+
+def spheric(
+    radius: float = 4.0, elevation: float = 36.0, frames: int = 120, centre: Tuple[float, float, float] = (0, 0, 0)
+) -> Poses:
+    """Circle of the synthetic scenes: at one height (z up), looking at the centre.
+
+    Args:
+        radius: Distance from the centre, in world units.
+        elevation: Height above the horizon, degrees.
+        frames: Number of frames.
+        centre: World point looked at.
+
+    Returns:
+        (frames, 3, 4).
+
+    Raises:
+        ValueError: an elevation of 90 degrees or more, where no direction is up.
+    """
+    if not -90.0 < elevation < 90.0:
+        raise ValueError(f"expected an elevation between -90 and 90 degrees, got {elevation}")
+    target, up = np.asarray(centre, dtype=np.float64), np.array([0.0, 0.0, 1.0])
+    height, ring = math.sin(math.radians(elevation)), math.cos(math.radians(elevation))
+    theta = np.linspace(-np.pi, np.pi, frames, endpoint=False)
+    directions = np.stack([ring * np.cos(theta), ring * np.sin(theta), np.full(frames, height)], axis=1)
+    return np.stack([look_at(target + radius * direction, target, up) for direction in directions])
+
+
+def orbit(poses: Poses, frames: int = 120, arc: float = 360.0) -> Poses:
+    """Circle around the common focus of the cameras, about their mean upward direction, at their mean distance.
+
+    Args:
+        poses: (N, 3, 4) cameras of the scene.
+        frames: Number of frames.
+        arc: Part of the circle, degrees, centred on the cameras; 360 closes it.
+
+    Returns:
+        (frames, 3, 4).
+
+    Raises:
+        ValueError: the cameras have no common focus, or look straight up or down on it.
+    """
+    target, up = focus_point(poses), normalize(poses[:, :3, 1].mean(0))
+    offsets = poses[:, :3, 3] - target
+    height = float((offsets @ up).mean())
+    flat = offsets - np.outer(offsets @ up, up)
+    ring = float(np.linalg.norm(flat, axis=1).mean())
+    start = flat.mean(0)
+    if np.linalg.norm(start) < 1e-6 * max(ring, 1e-12):
+        start = flat[0]
+    if np.linalg.norm(start) == 0:
+        raise ValueError(
+            "the cameras lie straight above or below the point that they look at, so no orbit goes through"
+        )
+    start = normalize(start)
+    side = np.cross(up, start)
+    closed = arc >= 360.0
+    theta = np.radians(
+        np.linspace(0.0 if closed else -arc / 2, arc if closed else arc / 2, frames, endpoint=not closed)
+    )
+    positions = target + height * up + ring * (np.outer(np.cos(theta), start) + np.outer(np.sin(theta), side))
+    return np.stack([look_at(position, target, up) for position in positions])
+
+
+def camera_path_dict(
+    path: Poses, focal: float, height: int, width: int, fps: float = 30.0, is_cycle: bool = True
+) -> Dict[str, Any]:
+    """Packs a path in the form that `ns-render camera-path` and the viewer read.
+
+    Args:
+        path: (F, 3, 4) OpenGL poses.
+        focal: Focal length in pixels of an image of `height` rows.
+        height: Rows of the video.
+        width: Columns of the video.
+        fps: Frames per second.
+        is_cycle: Whether the last frame leads back to the first.
+
+    Returns:
+        A dictionary for `json.dump`.
+    """
+    fov = math.degrees(2.0 * math.atan(0.5 * height / focal))
+    return {
+        "camera_type": "perspective",
+        "render_height": int(height),
+        "render_width": int(width),
+        "fps": float(fps),
+        "seconds": len(path) / float(fps),
+        "smoothness_value": 0.0,
+        "is_cycle": is_cycle,
+        "keyframes": [],
+        "crop": None,
+        "camera_path": [
+            {"camera_to_world": matrix.reshape(-1).tolist(), "fov": fov, "aspect": width / height}
+            for matrix in homogeneous(path)
+        ],
+    }

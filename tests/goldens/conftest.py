@@ -1,0 +1,89 @@
+"""Scenes written from reference vectors and read back through the product's own dataparsers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Callable, Dict
+
+import cv2
+import numpy as np
+import pytest
+
+from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+
+
+def _load(goldens_dir: Path, name: str) -> Dict[str, np.ndarray]:
+    path = goldens_dir / "sparsenerf" / name
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _noise(size) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def llff_golden(goldens_dir: Path) -> Dict[str, np.ndarray]:
+    """Arrays of sparsenerf/llff_loader.npz."""
+    return _load(goldens_dir, "llff_loader.npz")
+
+
+@pytest.fixture(scope="session")
+def dtu_golden(goldens_dir: Path) -> Dict[str, np.ndarray]:
+    """Arrays of sparsenerf/dtu_loader.npz."""
+    return _load(goldens_dir, "dtu_loader.npz")
+
+
+@pytest.fixture(scope="session")
+def parse_llff_golden(llff_golden, tmp_path_factory) -> Callable[..., SimpleNamespace]:
+    """Function (**flags of llff-data) -> namespace with `train` and `test` DataparserOutputs of the golden scene."""
+    scene = tmp_path_factory.mktemp("golden_llff")
+    images = scene / f"images_{int(llff_golden['factor'])}"
+    images.mkdir()
+    np.save(scene / "poses_bounds.npy", llff_golden["poses_bounds"])
+    for index in range(len(llff_golden["poses_bounds"])):
+        cv2.imwrite(str(images / f"image{index:03d}.png"), _noise(llff_golden["image_hw"]))
+
+    def parse(**flags) -> SimpleNamespace:
+        parser = LLFFDataParserConfig(data=scene, images_dir=Path(images.name), **flags).setup()
+        outputs = {split: parser.get_dataparser_outputs(split) for split in ("train", "test")}
+        return SimpleNamespace(scene=scene, **outputs)
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def parse_dtu_golden(dtu_golden, tmp_path_factory) -> Callable[..., SimpleNamespace]:
+    """Function (**flags of dtu-data) -> namespace with `train` and `test` DataparserOutputs of the golden scan.
+
+    Photos, masks and depth priors are the stored full-size examples where there are any, else noise; the depth prior
+    is the stored one for every view. `downscale_factor` is the golden's unless given.
+    """
+    root = tmp_path_factory.mktemp("golden_dtu")
+    scan = root / "Rectified" / "scan1"
+    calibration = root / "SampleSet" / "MVS Data" / "Calibration" / "cal18"
+    masks, depths = root / "idrmasks" / "scan1", root / "depth_maps" / "scan1"
+    for folder in (scan, calibration, masks, depths):
+        folder.mkdir(parents=True)
+    size = tuple(int(value) for value in dtu_golden["image_hw_full"])
+    stored_view = int(dtu_golden["train_index_3"][0])
+    stored_masks = dict(zip(dtu_golden["test_index"].tolist(), dtu_golden["mask_full_examples"], strict=False))
+    for index, projection in enumerate(dtu_golden["projection"]):
+        name = f"rect_{index + 1:03d}_3_r5000"
+        image = dtu_golden["image_full_example"] if index == stored_view else _noise(size)
+        cv2.imwrite(str(scan / f"{name}.png"), image[..., ::-1])
+        cv2.imwrite(str(masks / f"{index:03d}.png"), stored_masks.get(index, np.full(size, 255, np.uint8)))
+        cv2.imwrite(str(depths / f"depth_{name}.png"), dtu_golden["depth_full_example"])
+        np.savetxt(calibration / f"pos_{index + 1:03d}.txt", projection, fmt="%.9e")
+
+    def parse(**flags) -> SimpleNamespace:
+        flags = {"downscale_factor": int(dtu_golden["factor"]), "max_images": len(dtu_golden["projection"]), **flags}
+        parser = DTUDataParserConfig(data=scan, calibration_size=(size[0], size[1]), **flags).setup()
+        outputs = {split: parser.get_dataparser_outputs(split) for split in ("train", "test")}
+        return SimpleNamespace(scan=scan, stored_view=stored_view, **outputs)
+
+    return parse
