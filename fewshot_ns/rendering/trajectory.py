@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.evaluation.pictures import colorize_depth, shared_depth_range, side_by_side
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 
 if TYPE_CHECKING:
@@ -60,44 +61,36 @@ def render_path(pipeline: Pipeline, cameras: Cameras, on_frame: Optional[Callabl
     return RenderedPath(rgb, depth, accumulation)
 
 
-def depth_range(paths: Sequence[RenderedPath], percentile: float = 1.0) -> Tuple[float, float]:
-    """Nearest and farthest depth over all frames of all paths, without the outermost percentiles.
-
-    Raises:
-        ValueError: no frame holds a positive finite depth.
-    """
-    values = np.concatenate([image.ravel() for path in paths for image in path.depth])
-    values = values[np.isfinite(values) & (values > 0)]
-    if not len(values):
-        raise ValueError("expected rendered depth, found no positive finite value in any frame")
-    near, far = np.percentile(values, [percentile, 100.0 - percentile])
-    return float(near), float(far)
+def depth_range(paths: Sequence[RenderedPath]) -> Tuple[float, float]:
+    """Near and far over all frames of all paths together, without the outermost percent at either end."""
+    return shared_depth_range([image for path in paths for image in path.depth])
 
 
-def side_by_side(path: RenderedPath, near: float, far: float, min_height: int = 240) -> List[Frame]:
-    """Frames rgb | depth, (H', 2 W', 3), the depth in the colours of inverse depth between `near` and `far`.
-
-    Inverse depth is what the eye expects: a scene with a sky would otherwise be one colour up to the horizon.
+def rgb_beside_depth(path: RenderedPath, near: float, far: float, min_height: int = 240) -> List[Frame]:
+    """Frames rgb | depth, the depth in the colours of `colour_depth` between `near` and `far`.
 
     Args:
         path: Rendered frames.
-        near: Depth of the warm end of the colour map.
-        far: Depth of its cold end.
+        near: Distance of the first colour, the same for all frames.
+        far: Distance of the last colour.
         min_height: Smaller frames are enlarged by a whole factor.
     """
     frames = []
     for rgb, depth, accumulation in zip(path.rgb, path.depth, path.accumulation, strict=True):
-        frame = np.concatenate([rgb, colour_depth(depth, accumulation, near, far)], axis=1)
-        frames.append(enlarge(frame, -(-min_height // frame.shape[0])))
+        factor = -(-min_height // rgb.shape[0])
+        pictures = [enlarge(picture, factor) for picture in (rgb, colour_depth(depth, accumulation, near, far))]
+        frames.append(side_by_side(pictures))
     return frames
 
 
 def colour_depth(depth: FloatImage, accumulation: FloatImage, near: float, far: float) -> Frame:
-    """Turbo colours of inverse depth, (H, W) to (H, W, 3): `near` red, `far` blue, white where rays hit nothing."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        nearness = (1.0 / depth - 1.0 / far) / max(1.0 / near - 1.0 / far, 1e-12)
-    nearness = np.nan_to_num(np.clip(nearness, 0.0, 1.0))
-    colour = cv2.applyColorMap(np.round(nearness * 255.0).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    """Distance (H, W) in colour (H, W, 3): `near` blue, `far` red as the host shows it, white where rays hit nothing.
+
+    The colours are spread evenly over inverse distance, as the eye expects it: with a sky in the picture everything
+    else would share one colour otherwise.
+    """
+    inverse = -1.0 / np.maximum(depth, 1e-6)
+    colour = colorize_depth(inverse, -1.0 / near, -1.0 / far)
     weight = np.clip(accumulation, 0.0, 1.0)[..., None]
     return np.round(colour * weight + 255.0 * (1.0 - weight)).astype(np.uint8)
 
@@ -110,7 +103,7 @@ def enlarge(frame: Frame, factor: int) -> Frame:
 
 
 def write_video(path: Path, frames: Sequence[Frame], fps: float) -> None:
-    """Writes frames (H, W, 3) as H.264 (.mp4) or as .gif; the file appears whole.
+    """Writes frames (H, W, 3), H and W even, as H.264 (.mp4) or as .gif; the file appears whole.
 
     Raises:
         ValueError: no frames, or a file type other than these.
@@ -124,12 +117,9 @@ def write_video(path: Path, frames: Sequence[Frame], fps: float) -> None:
         raise ValueError(f"{path}: expected a file name ending in .mp4 or .gif, found {path.suffix or 'no suffix'!r}")
     if ensure_ffmpeg_on_path() is None:
         raise OSError("no ffmpeg program: install ffmpeg, or imageio-ffmpeg with a binary for this machine")
-    # H.264 in its usual colour format halves the colour resolution: both sides must be even.
-    height, width = (side - side % 2 for side in frames[0].shape[:2])
-    cropped = [np.ascontiguousarray(frame[:height, :width]) for frame in frames]
     codec = "gif" if path.suffix == ".gif" else "h264"
     path.parent.mkdir(parents=True, exist_ok=True)
     # ffmpeg tells the format by the file name's ending, so the temporary file keeps it.
     with tempfile.TemporaryDirectory(prefix=".video-", dir=path.parent) as folder:
-        mediapy.write_video(Path(folder) / path.name, cropped, codec=codec, fps=fps)
+        mediapy.write_video(Path(folder) / path.name, frames, codec=codec, fps=fps)
         os.replace(Path(folder) / path.name, path)

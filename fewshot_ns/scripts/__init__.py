@@ -1,0 +1,1 @@
+"""The `ns-fewshot` command and its subcommands."""

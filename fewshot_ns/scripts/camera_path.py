@@ -1,0 +1,134 @@
+"""`ns-fewshot camera-path`: the camera paths of the papers, for `ns-render camera-path`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Literal, Optional
+
+if TYPE_CHECKING:
+    import numpy as np
+    from nerfstudio.cameras.cameras import Cameras
+
+    from fewshot_ns.data.scene_geometry import FewShotMetadata
+
+Kind = Literal["auto", "llff-spiral", "dtu-spiral", "spheric", "orbit"]
+
+
+@dataclass
+class PathOptions:
+    """Flags of a camera path."""
+
+    kind: Kind = "auto"
+    """llff-spiral: around the average camera, focused by the scene's bounds; dtu-spiral: the same around the cameras'
+    common focus; spheric: circle of the synthetic scenes (z up); orbit: around the common focus at the cameras' height;
+    auto: llff-spiral for a forward-facing scene, dtu-spiral for DTU, orbit for all others."""
+    frames: int = 120
+    """Frames of the path."""
+    fps: float = 30.0
+    """Frames per second of the video."""
+    width: Optional[int] = None
+    """Width of the video in pixels; None: as the training images, or after --height."""
+    height: Optional[int] = None
+    """Height of the video in pixels; None: as the training images, or after --width."""
+    rotations: float = 2.0
+    """Turns of a spiral."""
+    z_rate: float = 0.5
+    """Swings of a spiral along the viewing direction, per turn."""
+    percentile: float = 60.0
+    """dtu-spiral: which percentile of the camera coordinates gives its radii (llff-spiral: always 90)."""
+    radius: float = 4.0
+    """spheric: distance from the origin in world units."""
+    elevation: float = 36.0
+    """spheric: height above the horizon in degrees."""
+    arc: float = 360.0
+    """orbit: part of the circle in degrees, centred on the cameras."""
+
+
+@dataclass
+class CameraPathCommand(PathOptions):
+    """Write a camera path as JSON, for `ns-render camera-path --camera-path-filename`."""
+
+    load_config: Path = field(kw_only=True)
+    """config.yml of a trained run, or a folder with one run: its scene gives cameras, bounds and image size."""
+    output: Path = Path("camera_path.json")
+    """File to write."""
+
+    def main(self) -> None:
+        """Writes the file.
+
+        Raises:
+            FileNotFoundError: the run or its scene is not there.
+            ValueError: the flags or the scene do not allow such a path.
+        """
+        from rich.console import Console
+
+        from fewshot_ns.scripts.runs import load_run_config, scene_of_run
+        from fewshot_ns.utils.files import write_json
+
+        outputs, record = scene_of_run(load_run_config(self.load_config))
+        path = build_camera_path(self, outputs.cameras, record)
+        write_json(self.output, path)
+        size = f"{path['render_width']}x{path['render_height']}"
+        Console().print(
+            f"{self.output}: {self.frames} frames, {path['seconds']:.1f} s, {size} pixels. Render it with\n"
+            f"  ns-render camera-path --load-config {self.load_config} --camera-path-filename {self.output}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def build_camera_path(options: PathOptions, cameras: Cameras, record: FewShotMetadata) -> Dict[str, Any]:
+    """The path as the dictionary that `ns-render camera-path` reads.
+
+    Args:
+        options: What path.
+        cameras: Training cameras of the scene, for image size and focal length.
+        record: The scene.
+
+    Raises:
+        ValueError: the flags or the scene do not allow such a path.
+    """
+    from fewshot_ns.cameras.paths import camera_path_dict
+
+    if options.frames < 1:
+        raise ValueError(f"--frames: expected at least 1, got {options.frames}")
+    if options.fps <= 0:
+        raise ValueError(f"--fps: expected a positive number, got {options.fps}")
+    train_height, train_width = int(cameras.height[0].item()), int(cameras.width[0].item())
+    height, width = options.height, options.width
+    if height is None:
+        height = train_height if width is None else max(1, round(width * train_height / train_width))
+    if width is None:
+        width = max(1, round(height * train_width / train_height))
+    if min(height, width) < 1:
+        raise ValueError(f"--width, --height: expected positive sizes, got {width}x{height}")
+    focal = float(cameras.fy[0].item()) * height / train_height
+    closed = options.kind != "orbit" or options.arc >= 360.0
+    return camera_path_dict(_poses(options, record), focal, height, width, fps=options.fps, is_cycle=closed)
+
+
+def _poses(options: PathOptions, record: FewShotMetadata) -> np.ndarray:
+    """(F, 3, 4) OpenGL poses of the path."""
+    from fewshot_ns.cameras.paths import dtu_spiral, llff_spiral, orbit, spheric
+
+    scene = record.scene_camera_to_worlds.double().numpy()
+    kind = options.kind
+    if kind == "auto":
+        geometry = record.geometry
+        kind = "llff-spiral" if geometry.ray_space == "ndc" else "orbit"
+        if geometry.origin_plane_z is not None:
+            kind = "dtu-spiral"
+    if kind == "llff-spiral":
+        if record.scene_bounds is None:
+            raise ValueError(
+                "llff-spiral needs the nearest and farthest depth of each view, and this scene's format stores none; "
+                "use --kind dtu-spiral or --kind orbit"
+            )
+        bounds = record.scene_bounds.double().numpy()
+        return llff_spiral(scene, bounds, options.frames, options.rotations, options.z_rate)
+    if kind == "dtu-spiral":
+        return dtu_spiral(scene, options.frames, options.rotations, options.z_rate, options.percentile)
+    if kind == "spheric":
+        return spheric(options.radius, options.elevation, options.frames)
+    return orbit(scene, options.frames, options.arc)

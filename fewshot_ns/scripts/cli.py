@@ -1,0 +1,70 @@
+"""`ns-fewshot`: what this package adds beside nerfstudio's own commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any, Dict, List, Optional
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from fewshot_ns.scripts.camera_path import CameraPathCommand
+from fewshot_ns.scripts.demo import DemoCommand
+from fewshot_ns.scripts.video import VideoCommand
+
+COMMANDS: Dict[str, Any] = {
+    "demo": DemoCommand,
+    "camera-path": CameraPathCommand,
+    "video": VideoCommand,
+}
+"""Subcommands by name: dataclasses of their flags with a `main` method, which alone imports what is slow to import."""
+
+_DESCRIPTION = """Few-shot novel view synthesis for nerfstudio: beside ns-train, ns-eval, ns-render and ns-viewer.
+
+`ns-fewshot COMMAND --help` lists a command's flags; `--debug` anywhere shows the traceback of an error."""
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: List[str]) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit status: 0, 1 after an error that the user can mend, 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: by the parser: status 0 after --help, 2 where the flags are wrong.
+    """
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="ns-fewshot", description=_DESCRIPTION, args=arguments or ["--help"]
+    )
+    console = Console(stderr=True)
+    try:
+        command.main()
+    except KeyboardInterrupt:
+        console.print("[yellow]interrupted[/yellow]")
+        return EXIT_INTERRUPTED
+    except (ValueError, OSError, RuntimeError) as error:
+        if debug:
+            traceback.print_exc()
+        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return EXIT_FAILED
+    return 0
+
+
+def entrypoint(arguments: Optional[List[str]] = None) -> None:
+    """The console script."""
+    tyro.extras.set_accent_color("bright_yellow")
+    # Idle OpenMP threads spin by default, which costs much where other processes want the same cores. It must be set
+    # before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(main(sys.argv[1:] if arguments is None else arguments))

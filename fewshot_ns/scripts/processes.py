@@ -1,0 +1,122 @@
+"""Running the host's commands as they are, from another command: found, followed line by line, logged, ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator, List, Mapping, Optional, Sequence
+
+from fewshot_ns.scripts.errors import CommandError
+
+_SECONDS_TO_END = 10.0
+"""How long a command that was told to end may take before it is killed."""
+_TAIL_LINES = 15
+"""How much of a failed command's log the message shows."""
+
+
+def host_command(name: str) -> Path:
+    """The console script of this very Python environment.
+
+    Args:
+        name: For instance 'ns-train'.
+
+    Raises:
+        CommandError: it is nowhere.
+    """
+    folders = [str(Path(sys.executable).parent), sysconfig.get_path("scripts")]
+    found = shutil.which(name, path=os.pathsep.join(folders)) or shutil.which(name)
+    if found is None:
+        raise CommandError(f"{name} was not found in {' or '.join(folders)}: is nerfstudio installed here?")
+    return Path(found)
+
+
+def run_logged(
+    command: Sequence[str],
+    log: Path,
+    on_line: Optional[Callable[[str], None]] = None,
+    environment: Optional[Mapping[str, str]] = None,
+) -> None:
+    """Runs a command to its end; all that it prints goes to a log file.
+
+    Whatever ends this call early (Ctrl-C, an error in `on_line`) ends the command too.
+
+    Args:
+        command: Program and arguments.
+        log: File for its output; replaced, its folder is made.
+        on_line: Called with each line that it prints.
+        environment: Variables to set beside the present ones.
+
+    Raises:
+        CommandError: the command ended with another status than 0; the message shows the end of the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    with log.open("w", encoding="utf8") as stream, end_on_termination():
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            text=True,
+            encoding="utf8",
+            errors="replace",
+            # Ctrl-C reaches this process alone, which then ends the other: nerfstudio's training answers Ctrl-C with
+            # status 0, as if it had finished.
+            start_new_session=True,
+        )
+        try:
+            assert process.stdout is not None  # It is a pipe: see above.
+            for line in process.stdout:
+                stream.write(line)
+                stream.flush()
+                if on_line is not None:
+                    on_line(line.rstrip("\n"))
+            status = process.wait()
+        finally:
+            _end(process)
+    if status != 0:
+        raise CommandError(_failure(command, status, log))
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends the process and whatever it has started; does nothing where it has ended."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _failure(command: Sequence[str], status: int, log: Path) -> str:
+    lines: List[str] = log.read_text(encoding="utf8").splitlines()
+    tail = "\n".join(f"  {line.rstrip()}" for line in lines[-_TAIL_LINES:] if line.strip())
+    return f"{Path(command[0]).name} ended with status {status}; the whole log is {log}. Its last lines:\n{tail}"
+
+
+@contextmanager
+def end_on_termination() -> Iterator[None]:
+    """Within the block a SIGTERM (CI, `timeout`) ends this process like Ctrl-C does: with everything cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may set signal handlers.
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,102 @@
+"""`ns-fewshot video`: colour and depth side by side along a camera path, as mp4 and GIF."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+
+from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
+
+if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
+
+
+@dataclass
+class VideoCommand(PathOptions):
+    """Render a trained run along a camera path: colour | depth, as mp4 and as GIF.
+
+    The colours of the depth mean the same in all frames: blue is near, red is far.
+    """
+
+    load_config: Path = field(kw_only=True)
+    """config.yml of a trained run, or a folder with one run."""
+    camera_path: Optional[Path] = None
+    """JSON of a path (ns-fewshot camera-path, or the viewer's export); the flags of the path then do not count."""
+    output: Optional[Path] = None
+    """mp4 to write, the GIF goes beside it; None: renders/video.mp4 in the folder of the run."""
+    gif: bool = True
+    """Whether to write the GIF, too."""
+    min_height: int = 240
+    """Smaller frames are enlarged by a whole factor, to at least this many rows."""
+
+    def main(self) -> None:
+        """Renders and writes the video.
+
+        Raises:
+            FileNotFoundError: the run, its scene or the path is not there.
+            ValueError: the flags, the path or the scene do not allow it.
+        """
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from fewshot_ns.rendering.trajectory import depth_range, render_path, rgb_beside_depth, write_video
+        from fewshot_ns.scripts.runs import find_config, load_run, load_run_config, scene_of_run
+
+        config_path = find_config(self.load_config)
+        if self.camera_path is not None:
+            path = read_camera_path(self.camera_path)
+        else:
+            outputs, record = scene_of_run(load_run_config(config_path))
+            path = build_camera_path(self, outputs.cameras, record)
+        cameras, fps = path_cameras(path)
+        target = self.output or config_path.parent / "renders" / "video.mp4"
+        if target.suffix != ".mp4":
+            raise ValueError(f"--output {target}: expected a file name ending in .mp4")
+        pipeline = load_run(config_path, test_mode="inference")
+        columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as progress:
+            task = progress.add_task("", total=len(cameras))
+            rendered = render_path(pipeline, cameras, lambda: progress.advance(task))
+        frames = rgb_beside_depth(rendered, *depth_range([rendered]), self.min_height)
+        files = [target, target.with_suffix(".gif")] if self.gif else [target]
+        for file in files:
+            write_video(file, frames, fps)
+            Console().print(f"{file}: {len(frames)} frames", highlight=False, soft_wrap=True)
+
+
+def read_camera_path(path: Path) -> Dict[str, Any]:
+    """Reads the JSON of a camera path.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no camera path, or one of a camera that is not a pinhole camera.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected the JSON of a camera path, found no such file")
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, found something else ({error})") from error
+    wanted = {"camera_path", "render_height", "render_width"}
+    missing = wanted - set(content) if isinstance(content, dict) else wanted
+    if missing or not content["camera_path"]:
+        lack = f"no {', '.join(sorted(missing))}" if missing else "a path without frames"
+        raise ValueError(f"{path}: expected the JSON of a camera path, found {lack}")
+    if content.get("camera_type", "perspective") != "perspective":
+        raise ValueError(f"{path}: expected camera_type perspective, found {content['camera_type']!r}")
+    return content
+
+
+def path_cameras(path: Dict[str, Any]) -> Tuple[Cameras, float]:
+    """The cameras of a path at the size that the path asks for, and its frames per second."""
+    import torch
+    from nerfstudio.cameras.camera_paths import get_path_from_json
+
+    cameras = get_path_from_json(path)
+    # The host leaves the size to be derived from the principal point; say it.
+    size = torch.ones_like(cameras.cx, dtype=torch.int64)
+    cameras.height, cameras.width = size * int(path["render_height"]), size * int(path["render_width"])
+    seconds = float(path.get("seconds") or 0.0)
+    return cameras, len(cameras) / seconds if seconds > 0 else float(path.get("fps") or 30.0)
