@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Dict
 
@@ -12,15 +11,7 @@ import torch
 from fewshot_ns.evaluation.lpips import BACKBONE_WEIGHTS, SMALLEST_IMAGE, Lpips, build_network
 from fewshot_ns.priors.weights import WEIGHTS_ENV, WeightsNotFoundError, load_weights
 
-FOLDER = Path(os.environ.get(WEIGHTS_ENV) or "/nonexistent")
 BACKBONES = ["vgg", "alex"]
-
-
-def require_real_weights(backbone: str) -> Path:
-    path = FOLDER / BACKBONE_WEIGHTS[backbone].filenames[0]
-    if not path.is_file():
-        pytest.skip(f"{WEIGHTS_ENV} names no folder with {path.name}")
-    return path
 
 
 @pytest.fixture
@@ -80,11 +71,11 @@ def torchmetrics_own(backbone: str, features: Dict[str, torch.Tensor], pred, tru
 
 @pytest.mark.weights
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_value_with_real_weights_is_torchmetrics_own(backbone: str) -> None:
-    path = require_real_weights(backbone)
+def test_value_with_real_weights_is_torchmetrics_own(backbone: str, weights_dir: Path) -> None:
     pred, truth = images()
-    metric = Lpips(backbone, download=False)  # type: ignore[arg-type]
-    expected, expected_unscaled = torchmetrics_own(backbone, load_weights(path), pred, truth)
+    metric = Lpips(backbone, weights_dir)  # type: ignore[arg-type]
+    features = load_weights(weights_dir / BACKBONE_WEIGHTS[backbone].filenames[0])
+    expected, expected_unscaled = torchmetrics_own(backbone, features, pred, truth)
     value = metric(pred, truth)
     assert value == pytest.approx(expected, rel=1e-5)
     assert metric(pred, truth, unscaled=True) == pytest.approx(expected_unscaled, rel=1e-5)
@@ -95,10 +86,9 @@ def test_value_with_real_weights_is_torchmetrics_own(backbone: str) -> None:
 
 
 @pytest.mark.weights
-def test_distance_grows_with_noise() -> None:
-    require_real_weights("vgg")
+def test_distance_grows_with_noise(weights_dir: Path) -> None:
     _, truth = images()
-    metric = Lpips("vgg", download=False)
+    metric = Lpips("vgg", weights_dir)
     noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     distances = [metric((truth + level * noise).clamp(0, 1), truth) for level in (0.02, 0.1, 0.4)]
     assert None not in distances and distances == sorted(distances)  # type: ignore[type-var]

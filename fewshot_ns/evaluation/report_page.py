@@ -1,0 +1,262 @@
+"""One self-contained HTML page of text, tables, pictures and videos, and the same tables on the screen.
+
+Everything is embedded: the page opens from a disk, a mail or a web server, and asks for nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import List, Optional, Sequence, Union
+
+from PIL import Image
+
+from fewshot_ns.evaluation.pictures import ImageLike, to_uint8
+from fewshot_ns.utils.files import replacing
+
+Cell = Union[str, int, float, None]
+
+NOT_AVAILABLE = "n/a"
+"""What a table shows for None."""
+
+VIDEO_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
+PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    """Heading."""
+    digits: int = 2
+    """Digits behind the point of floating point numbers."""
+    higher_is_better: Optional[bool] = None
+    """Which number of the column is set in bold: the largest, the smallest, or (None) none."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under headings; None stands for what could not be had."""
+
+    columns: Sequence[Column]
+    """The headings, the first of them that of the rows' names."""
+    rows: Sequence[Sequence[Cell]]
+    """One cell per column."""
+    caption: str = ""
+    """What the table shows."""
+
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(f"table row {number}: expected {len(self.columns)} cells, got {len(row)}")
+
+    def text(self, row: int, column: int) -> str:
+        """The cell as people read it."""
+        value = self.rows[row][column]
+        if value is None:
+            return NOT_AVAILABLE
+        return f"{value:.{self.columns[column].digits}f}" if isinstance(value, float) else str(value)
+
+    def is_best(self, row: int, column: int) -> bool:
+        """Whether the cell holds the best number of a column that has one and more than one number."""
+        higher = self.columns[column].higher_is_better
+        numbers = [cells[column] for cells in self.rows if isinstance(cells[column], (int, float))]
+        if higher is None or len(numbers) < 2 or self.rows[row][column] is None:
+            return False
+        # Compared as printed, so that two equal figures are never set differently.
+        best = (max if higher else min)(numbers)  # type: ignore[type-var]
+        digits = self.columns[column].digits
+        return self.text(row, column) == (f"{best:.{digits}f}" if isinstance(best, float) else str(best))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image on the page."""
+
+    source: Union[Path, ImageLike]
+    """A PNG, JPEG or GIF file, or an image (H, W, 3) as float in [0, 1] or uint8."""
+    caption: str = ""
+    """Text below; also what a screen reader says."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A film on the page; it starts by itself, silent and looping."""
+
+    path: Path
+    """An mp4, webm or GIF file."""
+    caption: str = ""
+    """Text below."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: paragraphs, then tables, videos and pictures."""
+
+    heading: str = ""
+    """Heading; empty: none."""
+    paragraphs: Sequence[str] = ()
+    """Plain text."""
+    tables: Sequence[Table] = ()
+    """Tables."""
+    videos: Sequence[Video] = ()
+    """Films."""
+    pictures: Sequence[Picture] = ()
+    """Images."""
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """The whole page."""
+
+    title: str
+    """Title of the window and of the page."""
+    sections: Sequence[Section] = field(default_factory=tuple)
+    """The parts, in order."""
+
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 1180px; padding: 2rem 1.25rem 4rem; background: #fff; color: #1f2328;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1rem; }
+h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid #e3e6ea; }
+p { max-width: 75ch; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { caption-side: bottom; text-align: left; }
+th, td { padding: .4rem .9rem; text-align: right; border-bottom: 1px solid #e3e6ea; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 2px solid #8a929b; }
+figure { margin: 1.5rem 0; }
+img, video { max-width: 100%; height: auto; display: block; border-radius: 4px; }
+video { width: min(100%, 820px); }
+figcaption, caption { color: #59636e; font-size: .9rem; padding-top: .5rem; }
+"""
+
+
+def write_page(page: ReportPage, path: Path) -> None:
+    """Writes the page as one HTML file, whole or not at all; the folder is made.
+
+    Args:
+        page: what it shows.
+        path: file to write.
+
+    Raises:
+        FileNotFoundError: a picture or video file does not exist.
+        ValueError: a file of a format that browsers do not show.
+    """
+    html = render_page(page)
+    with replacing(path) as partial:
+        partial.write_text(html, "utf8")
+
+
+def render_page(page: ReportPage) -> str:
+    """The page as HTML text; errors as in `write_page`."""
+    body = "\n".join(_section(section) for section in page.sections)
+    # The empty icon keeps browsers from asking the server for one.
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escape(page.title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{escape(page.title)}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def print_table(table: Table, title: str = "") -> None:
+    """Prints the table on the screen, best numbers in bold.
+
+    Args:
+        table: what is printed.
+        title: line above the table; empty: none.
+    """
+    import rich
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    printed = RichTable(title=title or None, caption=table.caption or None, caption_justify="left")
+    for index, column in enumerate(table.columns):
+        printed.add_column(Text(_heading(column)), justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for row in range(len(table.rows)):
+        printed.add_row(
+            *(
+                Text(table.text(row, column), style="bold" if table.is_best(row, column) else "")
+                for column in range(len(table.columns))
+            )
+        )
+    console = rich.get_console()
+    # At its full width also where the screen is narrower: a wrapped line can be read, a figure cut short cannot.
+    width = console.measure(printed, options=console.options.update(width=10_000)).maximum
+    Console(file=console.file, width=max(width, console.width)).print(printed)
+
+
+def _heading(column: Column) -> str:
+    return column.title + {None: "", True: " ↑", False: " ↓"}[column.higher_is_better]
+
+
+def _section(section: Section) -> str:
+    parts: List[str] = [f"<h2>{escape(section.heading)}</h2>"] if section.heading else []
+    parts += [f"<p>{escape(paragraph)}</p>" for paragraph in section.paragraphs]
+    parts += [_table(table) for table in section.tables]
+    parts += [_figure(_video(video), video.caption) for video in section.videos]
+    parts += [_figure(_picture(picture), picture.caption) for picture in section.pictures]
+    return "<section>\n" + "\n".join(parts) + "\n</section>"
+
+
+def _table(table: Table) -> str:
+    heads = "".join(f'<th scope="col">{escape(_heading(column))}</th>' for column in table.columns)
+    lines = []
+    for row in range(len(table.rows)):
+        cells = [escape(table.text(row, column)) for column in range(len(table.columns))]
+        cells = [f"<strong>{cell}</strong>" if table.is_best(row, i) else cell for i, cell in enumerate(cells)]
+        lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    body = "\n".join(lines)
+    return f'<div class="wide"><table>{caption}<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _figure(content: str, caption: str) -> str:
+    return f"<figure>{content}" + (f"<figcaption>{escape(caption)}</figcaption>" if caption else "") + "</figure>"
+
+
+def _picture(picture: Picture) -> str:
+    if isinstance(picture.source, Path):
+        address = _file_as_address(picture.source, PICTURE_TYPES, "picture")
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(to_uint8(picture.source)).save(buffer, format="PNG")
+        address = _as_address(buffer.getvalue(), "image/png")
+    return f'<img src="{address}" alt="{escape(picture.caption)}">'
+
+
+def _video(video: Video) -> str:
+    address = _file_as_address(video.path, VIDEO_TYPES, "video")
+    if address.startswith("data:image/"):
+        return f'<img src="{address}" alt="{escape(video.caption)}">'
+    return f'<video src="{address}" controls autoplay loop muted playsinline></video>'
+
+
+def _file_as_address(path: Path, types: dict[str, str], what: str) -> str:
+    if path.suffix.lower() not in types:
+        raise ValueError(f"{path}: expected a {what} of type {', '.join(types)}, found {path.suffix or 'no suffix'}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a {what}, found no file")
+    return _as_address(path.read_bytes(), types[path.suffix.lower()])
+
+
+def _as_address(data: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
