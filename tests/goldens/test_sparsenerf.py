@@ -69,6 +69,7 @@ def test_llff_geometry(llff_golden, parse_llff_golden):
     assert (geometry.ray_space, geometry.ray_shape, geometry.ndc_near) == ("ndc", "cylinder", 1.0)
     assert geometry.near == llff_golden["train3_ray_near"].min() and geometry.far == llff_golden["train3_ray_far"].max()
     focal = float(llff_golden["focal"])
+    assert geometry.ndc_focal is not None
     np.testing.assert_allclose(geometry.ndc_focal, (2 * focal / width, 2 * focal / height), rtol=1e-12)
 
 

@@ -21,7 +21,7 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
-from fewshot_ns.data.depth_maps import find_depth_priors, resolve_polarity
+from fewshot_ns.data.depth_maps import depth_format, find_depth_priors, resolve_polarity
 from fewshot_ns.data.images import downscaled_size, image_size
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, Polarity, SceneGeometry
 from fewshot_ns.data.view_selection import ViewSelection
@@ -105,6 +105,12 @@ class FewShotDataParser(DataParser):
     downscale_factor: Optional[int] = None
     """Set by the host in inference mode to keep parsers from opening images. Ours read only headers and keep the size
     that the run was trained with, so it has no effect."""
+
+    @property
+    def scene_name(self) -> str:
+        """Name of the scene's folder, also where --data is '.' or a file in it."""
+        folder = self.config.data.resolve()
+        return folder.parent.name if folder.is_file() else folder.name
 
     @abstractmethod
     def _read_scene(self) -> SceneFiles:
@@ -192,19 +198,21 @@ class FewShotDataParser(DataParser):
         files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
         if files is None:
             return None, None
-        polarity = self.config.depth_polarity or scene.depth_polarity
+        polarity: Optional[Polarity] = self.config.depth_polarity or scene.depth_polarity
+        if polarity is None:
+            implied = depth_format(files[0]).polarity
+            polarity = implied if all(depth_format(path).polarity == implied for path in files) else None
         if self.config.depth_dir is not None:
             # Priors that the user asked for are checked here; those found on the way only when a method reads them.
-            polarity = resolve_polarity(files[0], polarity)
-        elif polarity is None and files[0].suffix.lower() == ".png":
-            polarity = resolve_polarity(files[0], None)
+            for path in files:
+                resolve_polarity(path, polarity)
         return files, polarity
 
     def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
         selection, geometry = scene.selection, scene.geometry
         height, width = sizes[selection.train[0]]
         CONSOLE.print(
-            f"[bold]{self.config.data.name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
+            f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
             f"near {geometry.near:g}, far {geometry.far:g}, {geometry.background} background"
         )
@@ -233,7 +241,7 @@ class FewShotDataParser(DataParser):
         """
         given = self.config.depth_dir
         if given is not None:
-            folders = [given, given / self.config.data.name]
+            folders = [given, given / self.scene_name]
         for folder in folders:
             found = find_depth_priors(folder, images)
             if any(path is not None for path in found):

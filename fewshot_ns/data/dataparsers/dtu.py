@@ -133,13 +133,13 @@ class DTUDataParser(FewShotDataParser):
         return tuple(files)
 
     def _depth_folders(self) -> List[Path]:
-        scan = self.config.data.name
+        scan = self.scene_name
         found = find_upward(self.config.data, [f"{folder}/{scan}" for folder in DEPTH_FOLDERS])
         return [self.config.data / "depth_maps"] + ([found] if found is not None else [])
 
     def _find_masks(self, test: Tuple[int, ...], count: int) -> Optional[Files]:
         """Masks of all views: `<scan>/mask/000.png` or `<scan>/000.png`, whichever holds the first test view."""
-        scan, given = self.config.data.name, self.config.mask_dir
+        scan, given = self.scene_name, self.config.mask_dir
         if given is not None:
             folders = [given / scan / "mask", given / scan, given / "mask", given]
         else:

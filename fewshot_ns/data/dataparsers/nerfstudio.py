@@ -54,6 +54,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         path = config.data if config.data.suffix == ".json" else config.data / "transforms.json"
         meta = read_transforms(path)
         frame_poses(meta["frames"], path)
+        _check_intrinsics(meta, path)
         frames = self._read_frames(meta, path)
         cameras, images = frames.cameras, frames.images
         camera_type = CameraType(int(cameras.camera_type[0].item()))
@@ -131,6 +132,16 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 "no sparse points (ply_file_path); give --near and --far"
             )
         return 0.25 * float(depth.min()), 2.5 * float(depth.max())
+
+
+def _check_intrinsics(meta: Dict[str, Any], path: Path) -> None:
+    """Checks that each frame has a camera, which the host only asserts."""
+    for key in ("w", "h", "fl_x", "fl_y", "cx", "cy"):
+        lacking = [number for number, frame in enumerate(meta["frames"]) if key not in meta and key not in frame]
+        if lacking:
+            raise ValueError(
+                f"{path}: expected {key!r} for the file or for every frame, found none for frames {lacking}"
+            )
 
 
 @dataclass

@@ -41,7 +41,10 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
             raise ValueError(
                 f"{path}: expected 'file_path' and 'transform_matrix' in frame {number}, found {sorted(frame)}"
             )
-        matrix = np.asarray(frame["transform_matrix"], dtype=np.float64)
+        try:
+            matrix = np.asarray(frame["transform_matrix"], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found {error}") from error
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found shape {matrix.shape}")
         poses.append(np.concatenate([matrix[:3], [[0.0, 0.0, 0.0, 1.0]]]))
