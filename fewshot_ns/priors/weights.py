@@ -120,7 +120,9 @@ def download_weights(url: str, target: Path, sha256: str = "", timeout: float = 
     """
     digest = hashlib.sha256()
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response, replacing(target) as partial:
+        # An opener of our own: urlopen keeps the proxies of the process's first call for good.
+        opener = urllib.request.build_opener()
+        with opener.open(url, timeout=timeout) as response, replacing(target) as partial:
             length = int(response.headers.get("Content-Length") or 0)
             # A plain line and no progress bar: this may run while the host shows a live display of its own.
             rich.print(f"Downloading {url} ({length / 1e6:.0f} MB) to {target}")

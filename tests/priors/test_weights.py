@@ -27,6 +27,7 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No weights anywhere: an empty torch cache, no weights folder."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch_home"))
     monkeypatch.delenv("FEWSHOT_WEIGHTS", raising=False)
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
 
 
