@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from typing import Any, Dict, List, Optional
 
 import tyro
@@ -49,14 +50,19 @@ def main(arguments: List[str]) -> int:
     )
     console = Console(stderr=True)
     try:
-        command.main()
+        with warnings.catch_warnings():
+            if not debug:
+                # Those of the libraries about their own code would bury what the command says.
+                warnings.simplefilter("ignore")
+            command.main()
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/yellow]")
         return EXIT_INTERRUPTED
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             traceback.print_exc()
-        console.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        text = escape(str(error) or type(error).__name__)
+        console.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
         return EXIT_FAILED
     return 0
 

@@ -221,6 +221,7 @@ class DemoCommand:
 
     def _result(self, board: StageBoard, variant: Variant) -> VariantResult:
         """Renders a training's pictures, or takes them from an earlier run, and collects what was measured."""
+        from fewshot_ns.evaluation.ledger import ledger_path, read_rows
         from fewshot_ns.scripts.demo_renders import depth_errors, load_renders, render_demo, save_renders
         from fewshot_ns.scripts.demo_report import VariantResult
         from fewshot_ns.scripts.stages import StageRecord, content_key
@@ -244,11 +245,10 @@ class DemoCommand:
                 save_renders(renders, file)
             record.write(time.monotonic() - started)
         renders = load_renders(file)
-        rows = [json.loads(line) for line in sorted((folder / "eval").glob("*.jsonl"))[-1].read_text().splitlines()]
         return VariantResult(
             variant=variant,
             metrics=json.loads((folder / "metrics.json").read_text())["results"],
-            images=rows,
+            images=read_rows(ledger_path(folder, self.steps - 1)),
             renders=renders,
             depth_errors=depth_errors(renders, self.scene_dir, self.scene_config().focal_share),
             seconds=(training.read() or {})["seconds"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List
@@ -48,8 +47,7 @@ def render_demo(
         on_frame: Called after each of them.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf8") as stream, contextlib.redirect_stdout(stream), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The host's own, about its own code.
+    with log.open("w", encoding="utf8") as stream, contextlib.redirect_stdout(stream):
         pipeline = load_run(config, test_mode="test")
         manager = pipeline.datamanager
         path, _ = path_cameras(build_camera_path(options, manager.train_dataset.cameras, manager.fewshot_metadata))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
 
-from fewshot_ns.evaluation.pictures import LabelledImage, colorize_error, contact_sheet, save_png
+from fewshot_ns.evaluation.ledger import LedgerRow
+from fewshot_ns.evaluation.pictures import LabelledImage, colorize_depth, colorize_error, contact_sheet, save_png
 from fewshot_ns.evaluation.report_page import (
     Column,
     Picture,
@@ -47,7 +48,7 @@ class VariantResult:
     """Which one."""
     metrics: Dict[str, Optional[float]]
     """Means over the held-out views, as ns-eval wrote them."""
-    images: List[Dict[str, Any]]
+    images: List[LedgerRow]
     """One row per held-out view, as ns-eval wrote them."""
     renders: DemoRenders
     """What its model shows."""
@@ -87,15 +88,13 @@ def print_results(results: Sequence[VariantResult]) -> None:
 
 
 def result_table(results: Sequence[VariantResult]) -> Table:
-    """One row per variant, and one of what the first has over the second."""
+    """One row per variant."""
     rows: List[List[Any]] = []
     for result in results:
         means = [result.metrics.get(name) for name in ("psnr", "ssim", "lpips")]
         rows.append([result.variant.title, *means, 100.0 * float(np.mean(result.depth_errors)), result.seconds])
-    count = len(results[0].images)
-    return Table(
-        COLUMNS, rows, f"Means over {count} held-out views; LPIPS (VGG) is n/a where its weights are not found."
-    )
+    caption = f"Means over {len(results[0].images)} held-out views. LPIPS (VGG) is n/a where its weights are not found."
+    return Table(COLUMNS, rows, caption)
 
 
 def results_as_json(command: DemoCommand, results: Sequence[VariantResult]) -> Dict[str, Any]:
@@ -107,7 +106,7 @@ def results_as_json(command: DemoCommand, results: Sequence[VariantResult]) -> D
             "title": result.variant.title,
             "metrics": result.metrics,
             "depth_error": float(np.mean(result.depth_errors)),
-            "images": result.images,
+            "images": [asdict(row) for row in result.images],
             "training_seconds": result.seconds,
             "training": json.loads(stats.read_text()) if stats.is_file() else None,
             "config": str((command.run_dir(result.variant) / "config.yml").relative_to(command.output_dir)),
@@ -148,7 +147,7 @@ def held_out_sheet(results: Sequence[VariantResult], near: float, far: float) ->
         row = [LabelledImage(truth, f"{name}\nthe photo")]
         for result in results:
             rgb = result.renders.held_out.rgb[index]
-            psnr = result.images[index].get("psnr")
+            psnr = result.images[index].metrics.get("psnr")
             caption = f"{result.variant.title}\n" + (f"PSNR {psnr:.2f}" if psnr is not None else "")
             row.append(LabelledImage(rgb, caption))
             depth = result.renders.held_out.depth[index]
@@ -180,8 +179,6 @@ def training_sheet(command: DemoCommand, files: Sequence[str]) -> np.ndarray:
 
 def _inverse_depth_colours(inverse: np.ndarray) -> np.ndarray:
     """Inverse depth (H, W) in [0, 1] in the colours of the other pictures: near is blue."""
-    from fewshot_ns.evaluation.pictures import colorize_depth
-
     return colorize_depth(-inverse, -1.0, 0.0)
 
 
@@ -214,32 +211,23 @@ def report_page(command: DemoCommand, results: Sequence[VariantResult], table: T
         "The prior stands for what a monocular depth network gives: the right order of near and far in most places, "
         "but no scale, no shift, bent, blurred, noisy, and wrong over whole regions. The losses use its order alone."
     )
-    how = [
+    config = command.run_dir(results[0].variant) / "config.yml"
+    how = (
         "Each training is an ordinary nerfstudio run. Look into one with "
-        f"ns-viewer --load-config {command.run_dir(results[0].variant) / 'config.yml'} --viewer.websocket-host 127.0.0.1",
+        f"ns-viewer --load-config {config} --viewer.websocket-host 127.0.0.1",
         "The logs of all commands are in the folder logs, all numbers (also per view) in results.json.",
-    ]
+    )
+    video = Video(folder / "video.mp4", "Left with the prior, right without it. Depth: blue is near, red is far.")
+    held_out = Picture(folder / "contact_sheet.png", "Depth: blue is near, red is far. Difference: black is none.")
+    training = Picture(folder / "training_views.png", "Blue is near, red is far.")
+    unseen = "Photos that training has not seen, and what the two models make of them."
     return ReportPage(
         "fewshot_ns demo: what a depth prior is worth",
         (
             Section(paragraphs=(intro,), tables=(table,)),
-            Section(
-                "A flight along a spiral", videos=(Video(folder / "video.mp4", "Left with the prior, right without."),)
-            ),
-            Section(
-                "Held-out views",
-                paragraphs=("Photos that training has not seen, and what the two models make of them.",),
-                pictures=(
-                    Picture(
-                        folder / "contact_sheet.png", "Depth: blue is near, red is far. Difference: black is none."
-                    ),
-                ),
-            ),
-            Section(
-                "What training saw",
-                paragraphs=(prior,),
-                pictures=(Picture(folder / "training_views.png", "Blue is near."),),
-            ),
-            Section("How this was made", paragraphs=tuple(how)),
+            Section("A flight along a spiral", videos=(video,)),
+            Section("Held-out views", paragraphs=(unseen,), pictures=(held_out,)),
+            Section("What training saw", paragraphs=(prior,), pictures=(training,)),
+            Section("How this was made", paragraphs=how),
         ),
     )

@@ -86,7 +86,7 @@ class Stage:
         self.total = total
         self.done = 0
         self.task: TaskID = board.progress.add_task(title, total=total, note="")
-        self._last_share = 0.0
+        self._last_tenth = 0
 
     def update(self, done: int, total: Optional[int] = None, note: str = "") -> None:
         """Moves the bar.
@@ -98,10 +98,10 @@ class Stage:
         """
         self.done, self.total = done, self.total if total is None else total
         self.board.progress.update(self.task, completed=done, total=self.total, note=note)
-        share = done / self.total if self.total else 1.0
-        if not self.board.console.is_terminal and share - self._last_share >= 0.1:
+        tenth = 10 * done // self.total if self.total else 10
+        if not self.board.console.is_terminal and tenth > self._last_tenth:
             # A bar cannot be drawn into a file or a CI log; a line for each tenth can.
-            self._last_share = share
+            self._last_tenth = tenth
             self.board.console.print(f"{self.title}: {done}/{self.total} {note}".rstrip(), highlight=False)
 
     def advance(self) -> None:
