@@ -75,8 +75,9 @@ def differences(first: Any, second: Any, at: str = "") -> list:
             d for key in first.keys() & second.keys() for d in differences(first[key], second[key], f"{at}/{key}")
         ]
     if isinstance(first, (list, tuple)):
-        found = [f"{at}: length"] if len(first) != len(second) else []
-        return found + [d for i, (a, b) in enumerate(zip(first, second)) for d in differences(a, b, f"{at}/{i}")]
+        if len(first) != len(second):
+            return [f"{at}: length"]
+        return [d for i, (a, b) in enumerate(zip(first, second, strict=True)) for d in differences(a, b, f"{at}/{i}")]
     if isinstance(first, torch.Tensor):
         return [] if torch.equal(first, second) else [at]
     return [] if first == second else [at]

@@ -1,0 +1,15 @@
+"""A scene to train on in seconds."""
+
+from pathlib import Path
+
+import pytest
+
+from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A forward-facing scene of five 32x24 views with depth priors; LLFF's protocol: train on 1, 3, 4, test on 0."""
+    folder = tmp_path_factory.mktemp("scenes") / "tiny"
+    write_demo_scene(folder, DemoSceneConfig(width=32, height=24, supersample=1, columns=5, rows=1))
+    return folder

@@ -1,0 +1,146 @@
+"""The entry points: what they register, and that they cost nothing.
+
+Everything runs in child processes, because what an interpreter has imported cannot be undone.
+"""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from nerfstudio.plugins.registry_dataparser import DataParserSpecification
+
+from fewshot_ns import registry
+
+HIDE_OURS = """
+import importlib.metadata as metadata
+import sys
+
+real = metadata.entry_points
+
+def others(**selection):
+    found = real(**selection)
+    if not selection.get("group", "").startswith("nerfstudio."):
+        return found
+    return metadata.EntryPoints(entry for entry in found if not entry.value.startswith("fewshot_ns"))
+
+metadata.entry_points = others
+"""
+"""Makes an interpreter see the host without this package."""
+
+LOAD_ALL = """
+from fewshot_ns import registry
+for name in [*registry.DATAPARSERS, *registry.METHODS]:
+    getattr(registry, name)
+"""
+
+HEAVY = {"open_clip", "timm", "diffusers", "transformers", "torchmetrics", "skimage", "ray"}
+
+
+def run_python(code: str) -> str:
+    """Runs code in a fresh interpreter and returns what it printed, stdout and stderr apart from warnings."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def report() -> dict:
+    """What loading all our entry points does to an interpreter that has loaded the host's methods."""
+    code = f"""
+{HIDE_OURS}
+import contextlib, io, json, time
+import nerfstudio.configs.method_configs
+
+before = set(sys.modules)
+printed = io.StringIO()
+start = time.process_time()
+with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    exec({LOAD_ALL!r})
+seconds = time.process_time() - start
+added = sorted(set(sys.modules) - before)
+print("REPORT" + json.dumps(dict(
+    hidden=not any(name.startswith("fewshot_ns") for name in before),
+    added=[name for name in added if name.split(".")[0] not in sys.stdlib_module_names],
+    loaded=sorted({{name.split(".")[0] for name in sys.modules}}),
+    loaded_by_host=sorted({{name.split(".")[0] for name in before}}),
+    printed=printed.getvalue(),
+    seconds=seconds,
+)))
+"""
+    return json.loads(run_python(code).split("REPORT")[1])
+
+
+def test_loads_nothing_that_the_host_has_not_loaded(report):
+    assert report["hidden"], "the comparison needs a host without our entry points"
+    assert [name for name in report["added"] if name.split(".")[0] != "fewshot_ns"] == []
+    assert "fewshot_ns.registry" in report["added"]
+
+
+def test_loads_no_heavy_package(report):
+    assert HEAVY & set(report["loaded"]) <= HEAVY & set(report["loaded_by_host"])
+    assert not {"open_clip", "timm", "diffusers", "transformers"} & set(report["loaded"])
+
+
+def test_prints_nothing(report):
+    assert report["printed"] == ""
+
+
+def test_takes_little_cpu_time(report):
+    assert report["seconds"] < 0.3
+
+
+def test_host_discovers_every_entry():
+    """The host's own discovery, which loads dataparsers while its datamanagers are half imported."""
+    code = """
+import json
+from nerfstudio.configs.method_configs import all_descriptions, all_methods
+from nerfstudio.configs.dataparser_configs import all_dataparsers
+print("REPORT" + json.dumps([{name: all_descriptions.get(name) for name in all_methods}, list(all_dataparsers)]))
+"""
+    methods, dataparsers = json.loads(run_python(code).split("REPORT")[1])
+    for name, entry in registry.METHODS.items():
+        assert methods[name.replace("_", "-")] == entry.description
+    assert {name.replace("_", "-") for name in registry.DATAPARSERS} <= set(dataparsers)
+
+
+@pytest.mark.parametrize(
+    "first_import",
+    [
+        "fewshot_ns.registry",
+        "fewshot_ns.configs.sparsenerf_lite",
+        "fewshot_ns.data.dataparsers.llff",
+        "fewshot_ns.data.datamanagers.fewshot_datamanager",
+        "fewshot_ns.engine.trainer",
+        "fewshot_ns.models.sparsenerf_lite",
+    ],
+)
+def test_modules_can_be_imported_first(first_import):
+    """No import order of the host's modules is needed to use ours as a library."""
+    run_python(f"import {first_import}" + LOAD_ALL)
+
+
+@pytest.mark.parametrize(
+    "group, names",
+    [("nerfstudio.method_configs", registry.METHODS), ("nerfstudio.dataparser_configs", registry.DATAPARSERS)],
+)
+def test_entry_points_and_registry_agree(group, names):
+    ours = {entry.name: entry.value for entry in entry_points(group=group) if entry.value.startswith("fewshot_ns")}
+    assert ours == {name.replace("_", "-"): f"fewshot_ns.registry:{name}" for name in names}, (
+        "the installed entry points are not those of this tree: run `pip install -e .` again"
+    )
+
+
+def test_method_names_are_their_keys():
+    for name in registry.METHODS:
+        assert registry.method_specification(name).config.method_name == name.replace("_", "-")
+
+
+def test_specifications_are_instances():
+    assert isinstance(registry.llff_data, DataParserSpecification)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'nerf'"):
+        registry.nerf  # noqa: B018
