@@ -23,14 +23,16 @@ Size = Tuple[int, int]
 
 
 def list_images(folder: Path) -> Tuple[Path, ...]:
-    """Returns the photos of a folder sorted by name.
+    """Returns the photos of a folder sorted by name (capitals first).
 
     Raises:
         FileNotFoundError: the folder is missing or holds no photo.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder of images ({', '.join(IMAGE_SUFFIXES)}), found none")
-    files = tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES))
+    # Names that start with a dot are what some systems leave beside the photos.
+    names = (path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = tuple(folder / name for name in sorted(names) if not name.startswith("."))
     if not files:
         raise FileNotFoundError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}), found none")
     return files

@@ -25,6 +25,7 @@ def test_every_format_is_listed_and_read(tmp_path, suffix):
     for name in ("b", "a"):
         Image.fromarray(image).save(tmp_path / f"{name}{suffix}")
     (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / f"._a{suffix}").write_text("left by a file system")
     files = list_images(tmp_path)
     assert [path.name for path in files] == [f"a{suffix}", f"b{suffix}"]
     assert image_size(files[0]) == (6, 8)

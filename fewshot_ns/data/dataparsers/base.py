@@ -6,6 +6,7 @@ cameras happens here, once.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ class FewShotDataParser(DataParser):
     @property
     def scene_name(self) -> str:
         """Name of the scene's folder, also where --data is '.' or a file in it."""
-        folder = self.config.data.resolve()
+        folder = Path(os.path.abspath(self.config.data))
         return folder.parent.name if folder.is_file() else folder.name
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -34,7 +35,8 @@ def chosen_files(
 
 def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Optional[Path]:
     """Returns the first existing `folder / pattern`, for `start` and up to `levels` folders above it."""
-    start = start.resolve()
+    # Not resolved: a scan may be a link, with the other folders beside the link.
+    start = Path(os.path.abspath(start))
     for folder in (start, *list(start.parents)[:levels]):
         for pattern in patterns:
             if (folder / pattern).is_dir():

@@ -68,6 +68,15 @@ def test_masks_and_priors_are_found_above_the_scan(tiny_dtu_scene):
     validate_dataset(FewShotDataset(parse(tiny_dtu_scene, depth_polarity="distance")), check_depth=True)
 
 
+def test_the_scan_may_be_a_link(tiny_dtu_scene, tmp_path):
+    root = tiny_dtu_scene.parents[1]
+    elsewhere = tmp_path / "elsewhere" / "photos"
+    elsewhere.parent.mkdir()
+    tiny_dtu_scene.rename(elsewhere)
+    (root / "Rectified" / "scan1").symlink_to(elsewhere)
+    assert get_fewshot_metadata(parse(root / "Rectified" / "scan1", "test").metadata).object_mask_filenames is not None
+
+
 def test_masks_in_the_layout_with_a_mask_folder(tiny_dtu_scene):
     masks = tiny_dtu_scene.parents[1] / "idrmasks" / "scan1"
     files = sorted(masks.glob("*.png"))

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import tyro
 import yaml
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 
 from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
+from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
 
 CONFIGS = {
@@ -72,6 +75,25 @@ def test_factor_as_the_host_s_renderer_sets_it(fixture, config, request):
     parsed.downscale_factor = 0
     with pytest.raises(ValueError, match="--downscale-factor must be at least 1"):
         parsed.setup().get_dataparser_outputs("train")
+
+
+@ALL
+def test_the_host_s_own_datamanager_takes_them(fixture, config, request):
+    """Training and evaluation batches of nerfstudio's datamanager, with rays and pixels of the resized images."""
+    dataparser = config(data=request.getfixturevalue(fixture), num_views=3, downscale_factor=2)
+    manager = VanillaDataManager[FewShotDataset](
+        VanillaDataManagerConfig(dataparser=dataparser, train_num_rays_per_batch=64, eval_num_rays_per_batch=32),
+        test_mode="test",
+    )
+    assert isinstance(manager.train_dataset, FewShotDataset)
+    ray_bundle, batch = manager.next_train(0)
+    assert batch["image"].shape == (64, 3) and len(ray_bundle) == 64
+    position, row, column = batch["indices"].T
+    images = torch.stack([manager.train_dataset[index]["image"] for index in range(3)])
+    torch.testing.assert_close(batch["image"], images[position, row, column])
+    assert ("object_mask" in batch) == (fixture == "tiny_dtu_scene")
+    camera, batch = manager.next_eval_image(0)
+    assert batch["image"].shape[:2] == (camera.height.item(), camera.width.item())
 
 
 @ALL

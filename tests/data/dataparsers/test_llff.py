@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,35 @@ def test_bad_scenes_are_refused(tiny_llff_scene, tmp_path):
     (tiny_llff_scene / "poses_bounds.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"poses_bounds\.npy: expected the poses"):
         parse(tiny_llff_scene)
+
+
+def test_real_points_fall_on_their_own_colours(data_dir):
+    """COLMAP's coloured points through the parsed cameras: any shift of the image makes the colours differ more."""
+    scene = data_dir / "nerf_llff_data" / "fern"
+    outputs = parse(scene, "test", images_dir=Path("images_8"))
+    content, offset, points = (scene / "sparse" / "0" / "points3D.bin").read_bytes(), 8, []
+    for _ in range(struct.unpack_from("<Q", content)[0]):
+        entry = struct.unpack_from("<QdddBBBdQ", content, offset)
+        points.append(entry[1:7])
+        offset += 51 + 8 * entry[8]
+    table = np.array(points)
+    transform = outputs.dataparser_transform.double().numpy()
+    world = outputs.dataparser_scale * (table[:, :3] @ transform[:, :3].T + transform[:, 3])
+    camera, pose = outputs.cameras[0:1], outputs.cameras.camera_to_worlds[0].double().numpy()
+    local = (world - pose[:, 3]) @ pose[:, :3]
+    column = camera.cx.item() - camera.fx.item() * local[:, 0] / local[:, 2]
+    row = camera.cy.item() + camera.fy.item() * local[:, 1] / local[:, 2]
+    image = FewShotDataset(outputs)[0]["image"].numpy()
+    height, width = image.shape[:2]
+    seen = (local[:, 2] < 0) & (column > 4) & (column < width - 4) & (row > 4) & (row < height - 4)
+    assert seen.mean() > 0.9
+
+    def difference(dx: int, dy: int) -> float:
+        found = image[(row[seen] + dy).astype(int), (column[seen] + dx).astype(int)]
+        return float(np.median(np.abs(found - table[seen, 3:] / 255).mean(-1)))
+
+    here = difference(0, 0)
+    assert all(here < 0.9 * difference(dx, dy) for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1), (3, 3), (-3, 3)))
 
 
 def test_real_scene(data_dir):
