@@ -57,7 +57,7 @@ class DepthDistortion:
         value = value ** (self.bend ** rng.uniform(-1.0, 1.0))
         rows = max(2, round(self.region_cells * height / width)) + 1
         lattice = rng.standard_normal((rows, self.region_cells + 1))
-        field = zoom(lattice, (height / lattice.shape[0], width / lattice.shape[1]), order=3)
+        field = np.asarray(zoom(lattice, (height / lattice.shape[0], width / lattice.shape[1]), order=3))
         value = value + self.region_error * field / max(field.std(), 1e-12)
         value = gaussian_filter(value, self.blur * width, mode="nearest")
         value = value + self.noise * rng.standard_normal(value.shape)

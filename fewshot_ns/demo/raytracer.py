@@ -17,7 +17,10 @@ _SELF_HIT = 1e-4  # Hits nearer than this (ray parameter) are the surface that t
 class Shape(Protocol):
     """A surface that rays can hit."""
 
-    texture: Texture
+    @property
+    def texture(self) -> Texture:
+        """Colour of the surface."""
+        ...
 
     def intersect(self, origins: Array, directions: Array) -> Array:
         """First hit of each ray in front of its origin: (N, 3), (N, 3) -> (N,) ray parameters, inf for a miss."""

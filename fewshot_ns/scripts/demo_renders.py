@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable, List, cast
 
 import numpy as np
 
+from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager
 from fewshot_ns.rendering.trajectory import Frame, RenderedPath, render_path
 from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
 from fewshot_ns.scripts.runs import load_run
@@ -49,7 +50,7 @@ def render_demo(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf8") as stream, contextlib.redirect_stdout(stream):
         pipeline = load_run(config, test_mode="test")
-        manager = pipeline.datamanager
+        manager = cast(FewShotDataManager, pipeline.datamanager)
         path, _ = path_cameras(build_camera_path(options, manager.train_dataset.cameras, manager.fewshot_metadata))
         data = manager.eval_dataset
         on_start(len(data) + len(path))

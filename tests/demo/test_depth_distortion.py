@@ -6,11 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from fewshot_ns.demo.depth_distortion import DepthDistortion, to_uint16
 
 CLEAN = DepthDistortion(region_error=0.0, blur=0.0, noise=0.0)
+
+
+def rank_correlation(first, second):
+    """Spearman's coefficient."""
+    return np.corrcoef(rankdata(first), rankdata(second))[0, 1]
 
 
 def depths(seed=0):
@@ -21,7 +26,7 @@ def depths(seed=0):
 @pytest.mark.parametrize("index", range(4))
 def test_without_errors_it_is_monotone(index):
     depth = depths(index)
-    assert spearmanr(CLEAN.apply(depth, index).ravel(), -depth.ravel())[0] > 1.0 - 1e-9
+    assert rank_correlation(CLEAN.apply(depth, index).ravel(), -depth.ravel()) > 1.0 - 1e-9
 
 
 def test_the_bend_is_no_affine_map():
@@ -50,7 +55,7 @@ def test_each_error_lowers_the_agreement():
     steps = ramp + 5.0 * (np.indices(ramp.shape).sum(axis=0) % 2)
 
     def agreement(**errors):
-        return spearmanr(replace(CLEAN, **errors).apply(steps, 0).ravel(), -steps.ravel())[0]
+        return rank_correlation(replace(CLEAN, **errors).apply(steps, 0).ravel(), -steps.ravel())
 
     for errors in ({"region_error": 0.2}, {"blur": 0.05}, {"noise": 0.1}):
         assert agreement(**errors) < agreement() - 1e-3

@@ -28,7 +28,7 @@ def empty_path(tmp_path, monkeypatch):
 def test_makes_a_program_that_runs(empty_path):
     assert shutil.which("ffmpeg") is None
     program = ensure_ffmpeg_on_path()
-    assert program == empty_path / "cache" / "fewshot_ns" / "bin" / "ffmpeg"
+    assert program is not None and program == empty_path / "cache" / "fewshot_ns" / "bin" / "ffmpeg"
     assert shutil.which("ffmpeg") == str(program)
     text = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=True).stdout
     assert text.startswith("ffmpeg version")

@@ -37,7 +37,8 @@ def report(tmp_path_factory):
     """A demo command, its two results, and the page that was written of them."""
     command = DemoCommand(output_dir=tmp_path_factory.mktemp("demo"), width=64, fps=10)
     write_demo_scene(command.scene_dir, SCENE)
-    truth = [cv2.imread(str(command.scene_dir / "images" / name))[..., ::-1].copy() for name in HELD_OUT]
+    photos = [cv2.imread(str(command.scene_dir / "images" / name)) for name in HELD_OUT]
+    truth = [np.ascontiguousarray(photo[..., ::-1], dtype=np.uint8) for photo in photos]
     results = []
     for variant, noise, error, lpips in ((VARIANTS[0], 8, 0.03, None), (VARIANTS[1], 60, 0.4, None)):
         rng = np.random.default_rng(noise)
