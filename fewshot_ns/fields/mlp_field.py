@@ -47,7 +47,6 @@ class MLPField(nn.Module):
         inputs = [encoded] + [width + (encoded if i == skip_layer else 0) for i in range(1, num_layers)]
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
         self.density = nn.Linear(width, 1)
-        self.bottleneck = nn.Linear(width, width)
         self.colour = nn.Linear(width + 3 + 6 * view_octaves, colour_width)
         self.rgb = nn.Linear(colour_width, 3)
         for module in self.modules():
@@ -80,7 +79,7 @@ class MLPField(nn.Module):
                     hidden = torch.cat([hidden, encoded], dim=-1)
                 hidden = torch.relu(layer(hidden))
             raw_density = self.density(hidden)[..., 0]
-            colour = torch.cat([self.bottleneck(hidden), view.to(self.dtype)], dim=-1)
+            colour = torch.cat([hidden, view.to(self.dtype)], dim=-1)
             raw_rgb = self.rgb(torch.relu(self.colour(colour)))
         density = nn.functional.softplus(raw_density.float() + self.density_bias)
         rgb = torch.sigmoid(raw_rgb.float()) * (1 + 2 * self.rgb_padding) - self.rgb_padding

@@ -22,7 +22,7 @@ from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
 from fewshot_ns.engine.checkpoints import load_strictly
 from fewshot_ns.engine.checks import check_losses
-from fewshot_ns.evaluation.ledger import summarize, write_rows
+from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
@@ -133,24 +133,16 @@ class FewShotPipeline(VanillaPipeline):
                 start = perf_counter()
                 outputs = self.model.get_outputs_for_camera(camera)
                 seconds = perf_counter() - start
-                rows.append({**self._describe(batch, step), **self._measure(outputs, batch)})
                 num_rays = int((camera.height * camera.width).item())
-                rows[-1].update(num_rays_per_sec=num_rays / seconds, fps=1.0 / seconds)
+                rows.append(self._row(outputs, batch, step, seconds, num_rays))
                 if output_path is not None:
                     self._save_images(outputs, batch, output_path, f"{image_prefix}_{len(rows) - 1:04d}")
                 progress.advance(task)
         self.train()
         if self.config.run_dir is not None:
-            number = self._step_number(step)
-            write_rows(self.config.run_dir / "eval" / f"step-{number:09d}.jsonl", rows)
-        averages: Dict[str, Any] = {}
-        for name, (mean, std) in summarize(rows).items():
-            if mean is None and step is not None:
-                continue
-            averages[name] = mean
-            if get_std:
-                averages[f"{name}_std"] = std
-        return averages
+            write_rows(ledger_path(self.config.run_dir, self._step_number(step)), rows)
+        # TensorBoard, which gets the averages while training, cannot take a metric that is not there.
+        return flatten(summarize(rows), with_std=get_std, keep_missing=step is None)
 
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
         """Loads a checkpoint; every key has to fit."""
@@ -163,15 +155,19 @@ class FewShotPipeline(VanillaPipeline):
         known = step if step is not None else self.loaded_step
         return 0 if known is None else known
 
-    def _describe(self, batch: Dict[str, Any], step: Optional[int]) -> Dict[str, Any]:
+    def _row(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Any], step: Optional[int], seconds: float, num_rays: int
+    ) -> LedgerRow:
         dataset: FewShotDataset = self.datamanager.eval_dataset
         index = int(batch["image_idx"])
-        return {
-            "step": self._step_number(step),
-            "image_index": index,
-            "view_index": get_fewshot_metadata(dataset.metadata).image_indices[index],
-            "file": dataset.image_filenames[index].name,
-        }
+        return LedgerRow(
+            file_name=dataset.image_filenames[index].name,
+            view_index=get_fewshot_metadata(dataset.metadata).image_indices[index],
+            split_index=index,
+            step=self._step_number(step),
+            num_rays_per_sec=num_rays / seconds,
+            metrics={**self._measure(outputs, batch), "fps": 1.0 / seconds},
+        )
 
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
         truth = batch["image"].to(outputs["rgb"])[..., :3]

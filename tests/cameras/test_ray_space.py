@@ -1,0 +1,157 @@
+"""World rays to model rays and back: points in space have to survive the trip."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+
+from fewshot_ns.cameras.ndc import ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
+from fewshot_ns.cameras.ray_space import (
+    RADII_KEY,
+    attach_radii,
+    grid_radii,
+    ray_bounds,
+    to_model_rays,
+    world_distance,
+)
+from fewshot_ns.data.scene_geometry import SceneGeometry
+
+WIDTH, HEIGHT, FOCAL = 24, 18, 30.0
+NDC = SceneGeometry("ndc", 0.0, 1.0, "cylinder", ndc_focal=(2 * FOCAL / WIDTH, 2 * FOCAL / HEIGHT))
+PLANE = SceneGeometry("metric", 0.5, 3.5, "cone", origin_plane_z=0.0)
+FREE = SceneGeometry("metric", 2.0, 6.0, "cone")
+
+
+def camera(position: tuple[float, float, float], yaw: float = 0.1, pitch: float = 0.05) -> Cameras:
+    """A camera looking roughly along -z."""
+    cy, sy, cp, sp = math.cos(yaw), math.sin(yaw), math.cos(pitch), math.sin(pitch)
+    turn = torch.tensor([[cy, 0.0, sy], [0.0, 1.0, 0.0], [-sy, 0.0, cy]])
+    tilt = torch.tensor([[1.0, 0.0, 0.0], [0.0, cp, -sp], [0.0, sp, cp]])
+    pose = torch.cat([turn @ tilt, torch.tensor(position)[:, None]], dim=1)
+    return Cameras(pose[None], FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT)
+
+
+def image_rays(geometry: SceneGeometry, position: tuple[float, float, float] = (0.2, -0.1, 0.1)):
+    return attach_radii(camera(position).generate_rays(0, keep_shape=True), geometry)
+
+
+@pytest.mark.parametrize("geometry", [NDC, PLANE, FREE], ids=["ndc", "plane", "free"])
+def test_distance_of_a_sampled_point_is_its_distance_from_the_camera(geometry: SceneGeometry) -> None:
+    bundle = image_rays(geometry).flatten()
+    rays = to_model_rays(bundle, geometry)
+    t = 0.3 * rays.near + 0.7 * rays.far.clamp(max=0.9 if geometry is NDC else 9.0)
+    point = rays.origins + t * rays.directions
+    if geometry is NDC:
+        # Undo the projective map by hand: z' = 1 + 2n/z, x' = -f x/z.
+        z = 2.0 / (point[:, 2] - 1.0)
+        fx, fy = NDC.ndc_focal  # type: ignore[misc]
+        point = torch.stack([-point[:, 0] * z / fx, -point[:, 1] * z / fy, z], dim=-1)
+    expected = (point - bundle.origins).norm(dim=-1, keepdim=True)
+    assert torch.allclose(world_distance(t, rays, geometry), expected, rtol=1e-4, atol=1e-5)
+    on_ray = bundle.origins + bundle.directions * expected
+    assert torch.allclose(on_ray, point, rtol=1e-4, atol=1e-4)
+
+
+def test_origins_lie_on_the_plane() -> None:
+    rays = to_model_rays(image_rays(PLANE).flatten(), PLANE)
+    assert rays.origins[:, 2].abs().max() < 1e-6
+    rays = to_model_rays(image_rays(NDC).flatten(), NDC)
+    assert torch.allclose(rays.origins[:, 2], torch.tensor(-1.0), atol=1e-6)
+
+
+def test_planar_depth_is_the_same_over_a_fronto_parallel_plane() -> None:
+    straight = Cameras(torch.eye(4)[None, :3], FOCAL, FOCAL, WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT)
+    bundle = attach_radii(straight.generate_rays(0, keep_shape=True), FREE).flatten()
+    rays = to_model_rays(bundle, FREE)
+    distance = world_distance(torch.full_like(rays.near, 4.0), rays, FREE)
+    assert torch.allclose((bundle.directions * distance)[:, 2], torch.tensor(-4.0), atol=1e-5)
+    assert distance.min() < distance.max() - 0.1
+
+
+def test_ndc_depth_round_trip_and_finite_far() -> None:
+    depth = torch.tensor([1.0, 1.5, 20.0])
+    assert torch.allclose(ndc_t_to_z_depth(z_depth_to_ndc_t(depth)), depth, rtol=1e-4)
+    assert ndc_t_to_z_depth(torch.tensor([1.0])).isfinite().all()
+
+
+def test_ndc_does_not_depend_on_direction_length() -> None:
+    bundle = image_rays(NDC).flatten()
+    first = rays_to_ndc(bundle.origins, bundle.directions, NDC.ndc_focal, 1.0)  # type: ignore[arg-type]
+    second = rays_to_ndc(bundle.origins, 7 * bundle.directions, NDC.ndc_focal, 1.0)  # type: ignore[arg-type]
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first, second, strict=True))
+
+
+def test_radii_of_a_pinhole_are_the_pixel_size() -> None:
+    radii = image_rays(PLANE).metadata[RADII_KEY]
+    assert radii.shape == (HEIGHT, WIDTH, 1)
+    assert torch.allclose(radii, torch.tensor(2 / math.sqrt(12) / FOCAL), rtol=1e-4)
+
+
+def test_grid_radii_equal_loop_with_repeated_border() -> None:
+    grid = torch.rand(5, 4, 3)
+    actual = grid_radii(grid, both_axes=True)
+    for row in range(5):
+        for column in range(4):
+            r, c = (row if row < 4 else 2), (column if column < 3 else 1)
+            down = (grid[r, column] - grid[r + 1, column]).norm()
+            right = (grid[row, c] - grid[row, c + 1]).norm()
+            expected = 0.5 * (down + right) * 2 / math.sqrt(12)
+            assert actual[row, column, 0].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("geometry", [NDC, PLANE], ids=["ndc", "plane"])
+def test_radii_without_a_grid_come_close(geometry: SceneGeometry) -> None:
+    bundle = image_rays(geometry, (0.0, 0.0, 0.0)).flatten()
+    exact = to_model_rays(bundle, geometry).radii
+    bundle.metadata.pop(RADII_KEY)
+    approximate = to_model_rays(bundle, geometry).radii
+    assert torch.allclose(approximate, exact, rtol=0.12)
+
+
+def test_rays_that_look_away_from_an_ndc_scene_are_not_valid() -> None:
+    away = camera((0.0, 0.0, 0.0), yaw=math.pi)
+    rays = to_model_rays(attach_radii(away.generate_rays(0, keep_shape=True), NDC).flatten(), NDC)
+    assert not rays.valid.any()
+    for tensor in (rays.origins, rays.directions, rays.near, rays.far):
+        assert tensor.isfinite().all()
+
+
+def test_a_camera_beyond_the_near_plane_does_not_see_behind_itself() -> None:
+    bundle = image_rays(NDC, (0.0, 0.0, -3.0)).flatten()
+    rays = to_model_rays(bundle, NDC)
+    assert (rays.near > 0).all()
+    assert torch.allclose(world_distance(rays.near, rays, NDC), torch.tensor(0.0), atol=2e-2)
+
+
+def test_a_sideways_camera_in_a_metric_scene_keeps_its_origin() -> None:
+    sideways = camera((0.0, 0.0, 0.5), yaw=math.pi / 2, pitch=0.0)
+    rays = to_model_rays(attach_radii(sideways.generate_rays(0, keep_shape=True), PLANE).flatten(), PLANE)
+    assert rays.origins.isfinite().all()
+
+
+@pytest.mark.parametrize("geometry", [NDC, PLANE, FREE], ids=["ndc", "plane", "free"])
+def test_crop_boxes_bound_the_samples(geometry: SceneGeometry) -> None:
+    bundle = image_rays(geometry).flatten()
+    bundle.nears, bundle.fars = torch.full((len(bundle), 1), 2.5), torch.full((len(bundle), 1), 3.0)
+    rays = to_model_rays(bundle, geometry)
+    assert torch.allclose(world_distance(rays.near, rays, geometry), bundle.nears, rtol=1e-3)
+    assert torch.allclose(world_distance(rays.far, rays, geometry), bundle.fars, rtol=1e-3)
+    bundle.nears, bundle.fars = torch.full_like(bundle.nears, 1e10), torch.full_like(bundle.fars, 1e10)
+    assert not to_model_rays(bundle, geometry).valid.any()
+
+
+def test_bounds_hold_every_sample() -> None:
+    cameras = camera((0.2, -0.1, 0.1))
+    lower, upper = ray_bounds(cameras, PLANE)
+    rays = to_model_rays(image_rays(PLANE).flatten(), PLANE)
+    for t in (rays.near, rays.far):
+        points = rays.origins + t * rays.directions
+        assert (points >= lower - 1e-5).all() and (points <= upper + 1e-5).all()
+
+
+def test_ndc_without_focal_is_named() -> None:
+    with pytest.raises(ValueError, match="ndc_focal"):
+        image_rays(SceneGeometry("ndc", 0.0, 1.0))

@@ -1,0 +1,127 @@
+"""The quad sampler has the statistical properties of the original's (goldens' README, section on the sampler)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fewshot_ns.data.pixel_samplers import ImageStack, QuadSampler, QuadSamplerOptions
+
+HEIGHT, WIDTH = 60, 80
+
+
+def sampler(box: float = 0.5, valid: torch.Tensor | None = None, views: int = 3, **options) -> QuadSampler:
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.rand(HEIGHT, WIDTH, generator=generator) for _ in range(views)]
+    masks = [torch.ones(HEIGHT, WIDTH, dtype=torch.bool) if valid is None else valid for _ in range(views)]
+    return QuadSampler(maps, masks, QuadSamplerOptions(box_fraction=box, **options))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def labels(quads: QuadSampler, indices: torch.Tensor) -> torch.Tensor:
+    return quads.nearness.lookup(indices)[:, 0].reshape(-1, 4)
+
+
+def test_first_pixel_of_a_pair_is_nearer() -> None:
+    quads = sampler()
+    label = labels(quads, quads.sample(5000))
+    assert (label[:, 0] >= label[:, 1]).all()
+
+
+def test_pairs_share_a_box_with_the_original_distribution() -> None:
+    indices = sampler(box=0.5).sample(20000).reshape(-1, 4, 3)
+    rows = (indices[:, 0, 1] - indices[:, 1, 1]).abs().float()
+    box = HEIGHT // 2
+    assert rows.max() <= box - 1
+    assert rows.mean().item() == pytest.approx((box**2 - 1) / (3 * box), rel=0.03)
+    assert (rows == 0).float().mean().item() == pytest.approx(1 / box, rel=0.15)
+    row = indices[:, 0, 1].float()
+    variance = ((HEIGHT - box + 1) ** 2 - 1) / 12 + (box**2 - 1) / 12
+    assert row.mean().item() == pytest.approx((HEIGHT - 1) / 2, rel=0.02)
+    assert row.var().item() == pytest.approx(variance, rel=0.05)
+
+
+def test_neighbours_lie_in_the_window() -> None:
+    indices = sampler().sample(20000).reshape(-1, 4, 3)
+    offset = indices[:, 2, 1:] - indices[:, 0, 1:]
+    assert offset.min() == -3 and offset.max() == 2
+    interior = ((indices[:, 0, 1:] >= 3) & (indices[:, 0, 1:] < torch.tensor([HEIGHT - 3, WIDTH - 3]))).all(-1)
+    same = (offset == 0).all(-1)[interior].float().mean().item()
+    assert same == pytest.approx(0.1, abs=0.01)
+    assert indices[:, 2:, 1].max() == HEIGHT - 2 and indices[:, 2:, 2].max() == WIDTH - 2
+    assert (indices[:, 0, 0] == indices[:, 2, 0]).all() and (indices[:, 1, 0] == indices[:, 3, 0]).all()
+
+
+def test_neighbour_rank_is_uniform_over_the_ten_nearest() -> None:
+    quads = sampler()
+    indices = quads.sample(4000).reshape(-1, 4, 3)
+    ranks = []
+    for pixel, neighbour in zip(indices[:, 0].tolist(), indices[:, 2].tolist(), strict=True):
+        view, row, column = pixel
+        if not (3 <= row < HEIGHT - 3 and 3 <= column < WIDTH - 3):
+            continue
+        image = quads.nearness.pixels.reshape(3, HEIGHT, WIDTH)[view]
+        window = image[row - 3 : row + 3, column - 3 : column + 3]
+        difference = (window - image[row, column]).abs().flatten()
+        ranks.append(int((difference < (image[neighbour[1], neighbour[2]] - image[row, column]).abs()).sum()))
+    counts = torch.bincount(torch.tensor(ranks), minlength=10)
+    assert len(counts) == 10
+    assert (counts.float() / counts.sum() - 0.1).abs().max() < 0.03
+
+
+def test_self_neighbour_can_be_excluded() -> None:
+    indices = sampler(allow_self=False).sample(5000).reshape(-1, 4, 3)
+    assert not (indices[:, 0] == indices[:, 2]).all(-1).any()
+
+
+def test_tie_order() -> None:
+    flat = [torch.ones(HEIGHT, WIDTH)]
+    valid = [torch.ones(HEIGHT, WIDTH, dtype=torch.bool)]
+    drawn = []
+    for tie in ("first", "second"):
+        torch.manual_seed(1)
+        quads = QuadSampler(flat, valid, QuadSamplerOptions(1.0, tie=tie)).sample(50)  # type: ignore[arg-type]
+        drawn.append(quads.reshape(-1, 4, 3))
+    assert torch.equal(drawn[0][:, 0], drawn[1][:, 1]) and torch.equal(drawn[0][:, 1], drawn[1][:, 0])
+
+
+def test_invalid_pixels_are_never_drawn() -> None:
+    valid = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    valid[10:30, 20:60] = True
+    valid[15, 25] = False
+    indices = sampler(box=0.4, valid=valid).sample(5000)
+    assert valid[indices[:, 1], indices[:, 2]].all()
+
+
+def test_a_handful_of_valid_pixels_is_enough() -> None:
+    valid = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    valid[0, 0] = valid[59, 79] = valid[30, 40] = True
+    indices = sampler(box=0.05, valid=valid).sample(100)
+    assert valid[indices[:, 1], indices[:, 2]].all()
+
+
+def test_single_image_batches() -> None:
+    assert len(sampler().sample(200, single_image=True)[:, 0].unique()) == 1
+    assert len(sampler().sample(200)[:, 0].unique()) == 3
+
+
+def test_images_of_different_sizes() -> None:
+    images = [torch.arange(12.0).reshape(3, 4, 1), 100 + torch.arange(10.0).reshape(5, 2, 1)]
+    stack = ImageStack(images)
+    for view, row, column in stack.uniform(400).tolist():
+        assert stack.lookup(torch.tensor([[view, row, column]])).item() == images[view][row, column, 0].item()
+
+
+@pytest.mark.parametrize("options", [{"box": 0.0}, {"box": 1.5}, {"neighbour_fraction": 0.0}])
+def test_bad_options_are_named(options: dict) -> None:
+    with pytest.raises(ValueError, match=r"expected .*fraction in \(0, 1\]"):
+        sampler(**options)
+
+
+def test_view_without_valid_depth_is_named() -> None:
+    with pytest.raises(ValueError, match="training view 0 has 0 pixels"):
+        sampler(valid=torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))

@@ -1,0 +1,113 @@
+"""Losses against naive loops, and their gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from fewshot_ns.model_components.losses import (
+    depth_continuity_loss,
+    depth_ranking_loss,
+    distortion_loss,
+    occlusion_loss,
+    proposal_loss,
+)
+
+
+@pytest.fixture
+def quads() -> torch.Tensor:
+    return torch.rand(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def random_ray(samples: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    t = torch.rand(5, samples + 1, dtype=torch.float64, generator=generator).sort(-1).values
+    weights = torch.rand(5, samples, dtype=torch.float64, generator=generator) / samples
+    return t, weights
+
+
+def test_ranking_equals_loop(quads: torch.Tensor) -> None:
+    expected = sum(max(float(row[0] - row[1]) + 0.01, 0.0) for row in quads) / len(quads)
+    assert float(depth_ranking_loss(quads, 0.01)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_continuity_equals_loop(quads: torch.Tensor) -> None:
+    expected = 0.0
+    for p0, p1, n0, n1 in quads.tolist():
+        expected += max(abs(p0 - n0) - 0.01, 0.0) + max(abs(p1 - n1) - 0.01, 0.0)
+    assert float(depth_continuity_loss(quads, 0.01)) == pytest.approx(expected / len(quads), rel=1e-12)
+
+
+def test_satisfied_pairs_cost_nothing() -> None:
+    quads = torch.tensor([[1.0, 2.0, 1.0, 2.0]], requires_grad=True)
+    loss = depth_ranking_loss(quads) + depth_continuity_loss(quads)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert quads.grad is not None and quads.grad.abs().max() == 0.0
+
+
+def test_no_quads_give_zero_not_nan() -> None:
+    empty = torch.zeros(0, 4, requires_grad=True)
+    loss = depth_ranking_loss(empty) + depth_continuity_loss(empty)
+    loss.backward()
+    assert loss.item() == 0.0
+
+
+@pytest.mark.parametrize("loss", [depth_ranking_loss, depth_continuity_loss])
+def test_depth_gradients(loss, quads: torch.Tensor) -> None:
+    assert gradcheck(loss, (quads.clone().requires_grad_(True),))
+
+
+@pytest.mark.parametrize("loss", [depth_ranking_loss, depth_continuity_loss])
+def test_wrong_shape_is_named(loss) -> None:
+    with pytest.raises(ValueError, match=r"\(Q, 4\).*\(6, 3\)"):
+        loss(torch.zeros(6, 3))
+
+
+def test_distortion_equals_double_sum() -> None:
+    t, weights = random_ray(7, 1)
+    middle, length = 0.5 * (t[:, 1:] + t[:, :-1]), t[:, 1:] - t[:, :-1]
+    expected = torch.zeros(5, dtype=torch.float64)
+    for i in range(7):
+        expected += weights[:, i] ** 2 * length[:, i] / 3
+        for j in range(7):
+            expected += weights[:, i] * weights[:, j] * (middle[:, i] - middle[:, j]).abs()
+    assert torch.allclose(distortion_loss(t, weights), expected.mean(), rtol=1e-12)
+    assert gradcheck(lambda w: distortion_loss(t, w), (weights.requires_grad_(True),))
+
+
+def test_proposal_bound_equals_loop() -> None:
+    t, weights = random_ray(6, 2)
+    t_proposal, weights_proposal = random_ray(9, 3)
+    t_proposal[:, 0], t_proposal[:, -1] = 0.0, 1.0
+    expected = 0.0
+    for ray in range(5):
+        for i in range(6):
+            bound = sum(
+                float(weights_proposal[ray, j])
+                for j in range(9)
+                if t_proposal[ray, j] < t[ray, i + 1] and t_proposal[ray, j + 1] > t[ray, i]
+            )
+            weight = float(weights[ray, i])
+            expected += max(weight - bound, 0.0) ** 2 / (weight + 1e-5)
+    actual = proposal_loss(t, weights, t_proposal, weights_proposal)
+    assert float(actual) == pytest.approx(expected / 5, rel=1e-10)
+
+
+def test_proposal_loss_teaches_the_proposal_only() -> None:
+    t, weights = random_ray(6, 2)
+    t_proposal, weights_proposal = random_ray(4, 3)
+    weights_proposal = (weights_proposal * 0.01).requires_grad_(True)
+    weights.requires_grad_(True)
+    proposal_loss(t, weights, t_proposal, weights_proposal).backward()
+    assert weights.grad is None
+    assert weights_proposal.grad is not None and weights_proposal.grad.abs().sum() > 0
+
+
+def test_occlusion_counts_the_first_samples_over_all() -> None:
+    density = torch.arange(12.0).reshape(2, 6)
+    extra = torch.zeros(2, 6, dtype=torch.bool)
+    extra[1, 5] = True
+    assert occlusion_loss(density, 2).item() == pytest.approx((0 + 1 + 6 + 7) / 12)
+    assert occlusion_loss(density, 2, extra).item() == pytest.approx((0 + 1 + 6 + 7 + 11) / 12)
