@@ -191,7 +191,7 @@ class FewShotTrainer(Trainer):
 
     @check_main_thread
     def _write_views(self) -> None:
-        """Says which views train and which test, on the screen and in the run's `views.json`."""
+        """Keeps in the run's `views.json` which views train and which test."""
         dataset = self.pipeline.datamanager.train_dataset
         record = dataset.metadata.get(METADATA_KEY) if dataset is not None else None
         if not isinstance(record, FewShotMetadata):
@@ -202,6 +202,3 @@ class FewShotTrainer(Trainer):
             "test_indices": [int(index) for index in record.test_indices],
         }
         write_json(self.base_dir / "views.json", views)
-        CONSOLE.print(
-            f"Views ({record.protocol}): training on {views['train_indices']}, testing on {views['test_indices']}"
-        )

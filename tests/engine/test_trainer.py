@@ -25,7 +25,7 @@ def make_config(tiny_scene: Path, tmp_path: Path):
     """Gives configs of runs below tmp_path."""
 
     def build(name: str, steps: int, **changes: Any) -> FewShotTrainerConfig:
-        config = deepcopy(sparsenerf_lite)
+        config: Any = deepcopy(sparsenerf_lite)  # its pipeline's fields are typed as the host's
         config.output_dir, config.timestamp = tmp_path, name
         config.machine.device_type = "cpu"
         config.vis = "tensorboard"

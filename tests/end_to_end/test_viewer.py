@@ -1,0 +1,117 @@
+"""`ns-viewer` shows the scene: its page, in a real browser, gets a rendered frame."""
+
+import io
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Dict, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    # WebGL in software, without a screen.
+    *("--headless=new", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--enable-webgl"),
+    *("--ignore-gpu-blocklist", "--window-size=900,600"),
+    # For containers: running as root, with a small /dev/shm, without a way out.
+    *("--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+PATIENCE_SECONDS = 120
+
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's packages chromium and chromium-driver"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def viewer_address(trained_run: Path, environment: Dict[str, str], tmp_path_factory) -> Iterator[str]:
+    """Address of a running `ns-viewer`."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("viewer") / "log.txt"
+    command = [str(Path(environment["PATH"]) / "ns-viewer"), "--load-config", str(trained_run / "config.yml")]
+    command += ["--viewer.websocket-host", "127.0.0.1", "--viewer.websocket-port", str(port)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            assert process.poll() is None, log.read_text()[-6000:]
+            assert time.monotonic() < deadline, f"no answer on port {port}\n{log.read_text()[-6000:]}"
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator:
+    """A headless browser of its own."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def screenshot(browser) -> np.ndarray:
+    """(H, W, 3) uint8 picture of the page."""
+    return np.asarray(Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB"))
+
+
+def scene_region(browser, page: np.ndarray) -> np.ndarray:
+    """The part of the picture where the viewer draws the scene, left of the panel."""
+    areas = [canvas.rect for canvas in browser.find_elements("tag name", "canvas")]
+    area = min(areas, key=lambda rect: rect["width"])  # the larger canvas reaches below the panel
+    x, y, width, height = (int(area[key]) for key in ("x", "y", "width", "height"))
+    return page[y : y + height, x : x + width]
+
+
+def coverage(region: np.ndarray, panel_colour: np.ndarray) -> float:
+    """Share of pixels that are neither the panel's background nor black."""
+    away_from_panel = np.abs(region.astype(int) - panel_colour).max(axis=-1) > 12
+    return float((away_from_panel & (region.max(axis=-1) > 12)).mean())
+
+
+def test_a_frame_is_rendered(viewer_address: str, browser, tmp_path: Path):
+    browser.get(viewer_address)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        page = screenshot(browser)
+        shown = re.search(r"Resolution: (\d+)\D+(\d+)px", browser.find_element("tag name", "body").text)
+        if browser.find_elements("tag name", "canvas") and shown:
+            region = scene_region(browser, page)
+            # The header above the scene has the colour of the panel.
+            seen = coverage(region, panel_colour=page[2, 2].astype(int))
+            if seen > 0.6 and region.std(axis=(0, 1)).max() > 15 and int(shown[1]) >= 64:
+                break
+        if time.monotonic() > deadline:
+            Image.fromarray(page).save(tmp_path / "page.png")
+            pytest.fail(f"no rendered frame after {PATIENCE_SECONDS} s; the page: {tmp_path / 'page.png'}")
+        time.sleep(1.0)
+    # A frame, not a colour gradient: neighbouring blocks of the picture differ.
+    blocks = region[: region.shape[0] // 40 * 40, : region.shape[1] // 40 * 40]
+    means = blocks.reshape(blocks.shape[0] // 40, 40, -1, 40, 3).mean(axis=(1, 3))
+    assert np.abs(np.diff(means, axis=1)).mean() > 2.0
