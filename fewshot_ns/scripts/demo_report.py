@@ -132,7 +132,7 @@ def as_markdown(table: Table) -> str:
     """The table in Markdown, best numbers in bold."""
     arrows = {None: "", True: " ↑", False: " ↓"}
     lines = [" | ".join(column.title + arrows[column.higher_is_better] for column in table.columns)]
-    lines.append("|".join(["---", *["---:"] * (len(table.columns) - 1)]))
+    lines.append(" | ".join(["---", *["---:"] * (len(table.columns) - 1)]))
     for row in range(len(table.rows)):
         cells = [table.text(row, column) for column in range(len(table.columns))]
         lines.append(" | ".join(f"**{c}**" if table.is_best(row, i) else c for i, c in enumerate(cells)))
@@ -155,7 +155,8 @@ def held_out_sheet(results: Sequence[VariantResult], near: float, far: float) ->
             row.append(LabelledImage(colours, f"depth\nerror {100.0 * result.depth_errors[index]:.1f} %"))
             row.append(LabelledImage(colorize_error(rgb, truth), "difference to the photo"))
         rows.append(row)
-    return contact_sheet(rows, "Held-out views: three photos, with and without a depth prior", cell_width=220)
+    count = len(results[0].renders.train_files)
+    return contact_sheet(rows, f"Held-out views after training on {count} photos", cell_width=220)
 
 
 def training_sheet(command: DemoCommand, files: Sequence[str]) -> np.ndarray:

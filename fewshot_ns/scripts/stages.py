@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -21,10 +22,12 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@functools.lru_cache(maxsize=1)
 def source_key() -> str:
     """A hash of this package's code (but for the commands) and of the libraries that decide a training's result.
 
-    Work that an older version has done is done anew after an upgrade, and after every edit of the code.
+    Work that an older version has done is done anew after an upgrade, and after every edit of the code. It is taken
+    once per process, so that an edit meanwhile does not tear one command's work apart.
     """
     from importlib.metadata import PackageNotFoundError, version
 
