@@ -148,7 +148,7 @@ def test_export_pointcloud(run_command: Callable[..., str], trained_run: Path, t
         *("ns-export", "pointcloud", "--load-config", trained_run / "config.yml", "--output-dir", tmp_path),
         *("--normal-method", "open3d", "--num-points", 3000, "--num-rays-per-batch", 1024),
     )
-    cloud = open3d.io.read_point_cloud(str(tmp_path / "point_cloud.ply"))
+    cloud = open3d.io.read_point_cloud(tmp_path / "point_cloud.ply")
     points, colours = np.asarray(cloud.points), np.asarray(cloud.colors)
     assert len(points) >= 2000 and np.isfinite(points).all() and cloud.has_normals()
     assert colours.std(axis=0).max() > 0.05

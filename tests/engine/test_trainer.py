@@ -198,7 +198,8 @@ def test_nan_loss_stops_with_step_and_term_and_spares_the_parameters(make_config
 
 def test_nan_gradient_stops_with_step_and_parameter(make_config):
     trainer = set_up(make_config("poisoned", 10))
-    name, parameter = list(trainer.pipeline.named_parameters())[-1]
+    parameter = trainer.optimizers.parameters["field"][0]
+    (name,) = [name for name, other in trainer.pipeline.named_parameters() if other is parameter]
     before = {key: value.clone() for key, value in trainer.pipeline.state_dict().items()}
     parameter.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(NonFiniteGradientError, match=rf"step 0: .* {name}"):
