@@ -1,7 +1,6 @@
 """Optimizers that clip, and optimizers that refuse gradients that are not finite."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Type
 
 import torch
@@ -11,28 +10,62 @@ from torch.nn import Parameter
 from fewshot_ns.engine.checks import check_gradients
 
 
-def clip_gradients(
-    optimizer: torch.optim.Optimizer, *_: Any, max_value: Optional[float], max_norm: Optional[float]
-) -> None:
-    """Clips each gradient element, then scales all gradients of the optimizer to a global norm.
+def clip_gradients(parameters: List[Parameter], max_value: Optional[float], max_norm: Optional[float]) -> None:
+    """Clips each gradient element, then scales all gradients together to a norm.
 
     Args:
-        optimizer: whose parameters' gradients are clipped in place.
+        parameters: their gradients are changed in place.
         max_value: largest magnitude of an element; None leaves elements as they are.
         max_norm: largest 2-norm over all gradients; None does not scale.
     """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if max_value is not None:
         torch.nn.utils.clip_grad_value_(parameters, max_value)
     if max_norm is not None:
         torch.nn.utils.clip_grad_norm_(parameters, max_norm)
 
 
+class ClippedAdam(torch.optim.Adam):
+    """Adam that clips its gradients in each step, after a gradient scaler has undone its scale.
+
+    Not a hook on the step: in older releases importing torch._dynamo takes such hooks off torch's own optimizers.
+
+    Args:
+        params: see torch.optim.Adam, as all other arguments.
+        clip_value: see `clip_gradients`.
+        clip_norm: see `clip_gradients`.
+    """
+
+    def __init__(
+        self, params: Any, clip_value: Optional[float] = None, clip_norm: Optional[float] = None, **kwargs: Any
+    ) -> None:
+        super().__init__(params, **kwargs)
+        self._clip_value, self._clip_norm = clip_value, clip_norm
+
+    @torch.no_grad()
+    def step(self, closure: Optional[Callable[[], Any]] = None) -> Any:
+        """Clips, then takes one step.
+
+        Args:
+            closure: computes the loss and the gradients anew, where given.
+
+        Returns:
+            what the closure returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        clip_gradients(parameters, self._clip_value, self._clip_norm)
+        super().step()
+        return loss
+
+
 @dataclass
 class ClippedAdamOptimizerConfig(OptimizerConfig):
     """Adam whose gradients are clipped by element and then by global norm (RegNeRF's order)."""
 
-    _target: Type = torch.optim.Adam
+    _target: Type = ClippedAdam
     """The optimizer class to use."""
     clip_value: Optional[float] = None
     """Largest magnitude of a gradient element. None: no limit."""
@@ -40,16 +73,14 @@ class ClippedAdamOptimizerConfig(OptimizerConfig):
     """Largest norm of all gradients of the group together, after clip_value. None: no limit."""
 
     def setup(self, params: List[Parameter]) -> torch.optim.Optimizer:
-        """Builds the optimizer. Clipping hangs on its step, where a gradient scaler has already undone its scale."""
+        """Builds the optimizer.
+
+        Raises:
+            ValueError: where the host's own max_norm is set, which would clip the norm ahead of the elements.
+        """
         if self.max_norm is not None:
-            # The host applies it ahead of the step, so the elements would be clipped last.
             raise ValueError(f"expected max_norm = None, got {self.max_norm}; set clip_norm instead")
-        optimizer = self._target(params, lr=self.lr, eps=self.eps)
-        if self.clip_value is not None or self.clip_norm is not None:
-            optimizer.register_step_pre_hook(
-                partial(clip_gradients, max_value=self.clip_value, max_norm=self.clip_norm)
-            )
-        return optimizer
+        return self._target(params, lr=self.lr, eps=self.eps, clip_value=self.clip_value, clip_norm=self.clip_norm)
 
 
 class CheckedOptimizers(Optimizers):

@@ -23,9 +23,7 @@ def gradient_of(weight: Parameter) -> torch.Tensor:
 
 def test_elements_are_clipped_before_the_norm():
     first, second = parameter([30.0, 0.05]), parameter([-0.02])
-    optimizer = torch.optim.SGD([first, second], lr=1.0)
-
-    clip_gradients(optimizer, max_value=0.1, max_norm=0.1)
+    clip_gradients([first, second], max_value=0.1, max_norm=0.1)
 
     clipped = torch.tensor([0.1, 0.05, -0.02])
     expected = clipped * (0.1 / clipped.norm())
@@ -34,7 +32,7 @@ def test_elements_are_clipped_before_the_norm():
 
 def test_small_gradients_are_left_alone():
     small = parameter([0.01, -0.02])
-    clip_gradients(torch.optim.SGD([small], lr=1.0), max_value=0.1, max_norm=0.1)
+    clip_gradients([small], max_value=0.1, max_norm=0.1)
     assert gradient_of(small).tolist() == pytest.approx([0.01, -0.02])
 
 
@@ -54,6 +52,30 @@ def test_step_equals_adam_on_clipped_gradients(clip_value, clip_norm):
     plain.step()
 
     torch.testing.assert_close(ours, reference, rtol=0.0, atol=1e-7)
+
+
+def test_clipping_survives_dynamo():
+    """In older releases importing it takes step hooks off torch's own optimizers."""
+    import torch._dynamo  # noqa: F401
+
+    weight = parameter([3.0], 1.0)
+    ClippedAdamOptimizerConfig(lr=0.1, eps=1.0, clip_value=0.1).setup([weight]).step()
+    assert gradient_of(weight).item() == pytest.approx(0.1)
+
+
+def test_closure_is_evaluated_once_and_its_gradients_are_clipped():
+    weight = Parameter(torch.ones(1))
+    optimizer = ClippedAdamOptimizerConfig(lr=0.1, clip_value=0.1).setup([weight])
+    losses = []
+
+    def closure():
+        optimizer.zero_grad()
+        losses.append((5.0 * weight).sum())
+        losses[-1].backward()
+        return losses[-1]
+
+    assert optimizer.step(closure) is losses[0]  # type: ignore[arg-type]
+    assert len(losses) == 1 and gradient_of(weight).item() == pytest.approx(0.1)
 
 
 def test_host_norm_would_clip_in_the_wrong_order():
