@@ -14,6 +14,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from fewshot_ns.cameras.ndc import ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
+from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.data.scene_geometry import SceneGeometry
 
 RADII_KEY = "radii"
@@ -159,9 +160,7 @@ def world_distance(t: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tenso
     return (parameter * rays.z_scale).clamp(min=0.0)
 
 
-def _from_distance(
-    distance: Tensor, norm: Tensor, offset: Tensor, z_slope: Tensor, geometry: SceneGeometry
-) -> Tensor:
+def _from_distance(distance: Tensor, norm: Tensor, offset: Tensor, z_slope: Tensor, geometry: SceneGeometry) -> Tensor:
     """Inverse of `world_distance`: ray parameter (R, 1) at a Euclidean distance (R, 1) from the camera."""
     parameter = distance / norm - offset
     if geometry.ray_space == "ndc":
@@ -180,6 +179,16 @@ def ray_bounds(cameras: Cameras, geometry: SceneGeometry) -> Tensor:
         points += [model_rays.origins + t * model_rays.directions for t in (model_rays.near, model_rays.far)]
     stacked = torch.cat(points)
     return torch.stack([stacked.min(0).values, stacked.max(0).values])
+
+
+def scene_focus(cameras: Cameras, geometry: SceneGeometry) -> Tensor:
+    """(3,) world point that the cameras look at; for parallel cameras a point before them, halfway to far."""
+    poses = cameras.camera_to_worlds.detach().cpu().double()
+    try:
+        return torch.as_tensor(focus_point(poses.numpy()))
+    except ValueError:
+        halfway = 0.5 * (geometry.near + geometry.far)
+        return (poses[:, :, 3] - halfway * poses[:, :, 2]).mean(0)
 
 
 def _focal(geometry: SceneGeometry) -> tuple[float, float]:

@@ -33,12 +33,30 @@ class ImageStack:
         view, row, column = indices.unbind(-1)
         return self.pixels[self.offsets[view] + row * self.widths[view] + column]
 
-    def uniform(self, num: int, view: Optional[Tensor] = None) -> Tensor:
-        """(num, 3) uniformly drawn pixels, of uniformly drawn views or of the given ones (num,)."""
-        view = torch.randint(len(self), (num,)) if view is None else view
-        row = (torch.rand(num, dtype=torch.float64) * self.heights[view]).long()
-        column = (torch.rand(num, dtype=torch.float64) * self.widths[view]).long()
-        return torch.stack([view, row, column], dim=-1)
+
+class MaskedPixelSampler:
+    """Draws pixels uniformly where the masks allow it.
+
+    Args:
+        masks: V maps (H_v, W_v, 1) of bool.
+
+    Raises:
+        ValueError: where a mask leaves no pixel.
+    """
+
+    def __init__(self, masks: List[Tensor]) -> None:
+        self.allowed = []
+        for view, mask in enumerate(masks):
+            pixels = mask[..., 0].nonzero()
+            if len(pixels) == 0:
+                raise ValueError(f"the mask of training view {view} leaves no pixel to train on")
+            self.allowed.append(torch.cat([torch.full_like(pixels[:, :1], view), pixels], dim=-1))
+        self.all = torch.cat(self.allowed)
+
+    def sample(self, num: int, view: Optional[int] = None) -> Tensor:
+        """(num, 3) indices (view, row, column), of all views or of one."""
+        pool = self.all if view is None else self.allowed[view]
+        return pool[torch.randint(len(pool), (num,))]
 
 
 @dataclass(frozen=True)

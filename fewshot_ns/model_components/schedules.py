@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from torch import Tensor
+
 
 def anneal_near_far(
-    step: int, near: float, far: float, num_steps: int, init_fraction: float, mid_fraction: float
-) -> Tuple[float, float]:
-    """Sample-space annealing of RegNeRF (eq. 8): the interval opens linearly from a point to [near, far].
+    step: int, near: Tensor, far: Tensor, num_steps: int, init_fraction: float, middle: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """Sample-space annealing of RegNeRF (eq. 8): the interval opens linearly from around a point to [near, far].
 
     Args:
         step: steps done so far; the original's counter is 1 for the first batch.
-        near: final near, units of the ray space.
-        far: final far.
+        near: (R, 1) final near, units of the ray parameter.
+        far: (R, 1) final far.
         num_steps: steps until the whole interval is open; 0 disables annealing.
         init_fraction: fraction of the interval that is open at the start.
-        mid_fraction: where the interval opens from, 0 = near, 1 = far.
+        middle: (R, 1) where the interval opens from, between near and far.
 
     Returns:
-        (near, far) at this step.
+        (R, 1) near and (R, 1) far at this step.
     """
     if num_steps <= 0 or step >= num_steps:
         return near, far
-    middle = near + mid_fraction * (far - near)
     start_near = middle + init_fraction * (near - middle)
     start_far = middle + init_fraction * (far - middle)
     progress = max(step, 0) / num_steps

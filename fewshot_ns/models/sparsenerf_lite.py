@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
-from typing import Dict, List, Type
+from typing import Dict, List, Literal, Type
 
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -26,13 +26,13 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
 
     _target: Type = field(default_factory=lambda: SparseNeRFLiteModel)
     """Class that the config builds."""
-    compute_dtype: str = "bfloat16"  # type: ignore[assignment]
+    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the matrix products; everything else stays in float32."""
-    anneal_steps: int = 270
+    anneal_steps: int = 150
     """Steps over which near and far open to the whole interval; 0 switches annealing off."""
     num_proposal_samples: int = 64
     """Samples per ray of the proposal."""
-    num_samples: int = 32
+    num_samples: int = 24
     """Samples per ray of the field."""
     resample_padding: float = 0.01
     """Added to the proposal's weights before resampling."""
@@ -46,20 +46,22 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Width of the hidden layers."""
     skip_layer: int = 2
     """Layer that sees the encoding once more."""
-    num_octaves: int = 16
+    num_octaves: int = 10
     """Octaves of the integrated positional encoding."""
-    view_octaves: int = 4
+    view_octaves: int = 2
     """Octaves of the direction encoding."""
     colour_width: int = 64
     """Width of the colour branch."""
     density_bias: float = -1.0
     """Added to the raw density before the softplus."""
+    density_scale: float = 1.0
+    """Factor on the density; larger lets surfaces become opaque in fewer steps."""
     rgb_padding: float = 0.001
     """Colours may exceed [0, 1] by this much in training."""
-    frequency_mask_steps: int = 1600
+    frequency_mask_steps: int = 1000
     """Steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
-    frequency_mask_order: str = "column"
-    """Order in which the mask opens: 'column' as in FreeNeRF's code, 'octave' as in its text."""
+    frequency_mask_order: Literal["octave", "column"] = "octave"
+    """Order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
     distortion_weight: float = 0.0
@@ -68,7 +70,7 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Weight of the occlusion regularisation (FreeNeRF)."""
     occlusion_samples: int = 5
     """How many of a ray's first samples it covers."""
-    ema_decay: float = 0.0
+    ema_decay: float = 0.99
     """Decay per step of the running average of the weights that is used outside training; 0 uses the last weights."""
 
 
@@ -92,8 +94,9 @@ class SparseNeRFLiteModel(FewShotModel):
                     view_octaves=config.view_octaves,
                     colour_width=config.colour_width,
                     density_bias=config.density_bias,
+                    density_scale=config.density_scale,
                     rgb_padding=config.rgb_padding,
-                    compute_dtype=config.compute_dtype,  # type: ignore[arg-type]
+                    compute_dtype=config.compute_dtype,
                 ),
             }
         )
@@ -103,7 +106,9 @@ class SparseNeRFLiteModel(FewShotModel):
         """The field and the proposal, which take different learning rates."""
         return {name: list(module.parameters()) for name, module in self.networks.items()}
 
-    def get_training_callbacks(self, training_callback_attributes: TrainingCallbackAttributes) -> List[TrainingCallback]:
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> List[TrainingCallback]:
         """Adds the update of the running average."""
         after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self.update_average)
         return [*super().get_training_callbacks(training_callback_attributes), after]
@@ -138,7 +143,9 @@ class SparseNeRFLiteModel(FewShotModel):
         positions = rays.origins[:, None] + middle[..., None] * rays.directions[:, None]
         density_proposal = networks["proposal"](self.normalise_positions(positions))
         weights_proposal = compositing_weights(density_proposal, t_proposal, rays.directions)
-        t = resample_fenceposts(t_proposal, weights_proposal, config.num_samples, config.resample_padding, self.training)
+        t = resample_fenceposts(
+            t_proposal, weights_proposal, config.num_samples, config.resample_padding, self.training
+        )
         means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
         density, rgb = networks["field"](means, cov_diag, rays.viewdirs, self.encoding_mask())
         return {

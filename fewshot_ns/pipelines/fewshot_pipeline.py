@@ -5,7 +5,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Dict, Literal, Optional, Type
 
-import torch
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.ray_space import ray_bounds
+from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus
 from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager, FewShotDataManagerConfig
 from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
@@ -27,6 +26,7 @@ from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
+from fewshot_ns.utils.allocator import keep_freed_memory
 
 
 @dataclass
@@ -68,11 +68,14 @@ class FewShotPipeline(VanillaPipeline):
         self.loaded_step: Optional[int] = None
         self.depth_prior = config.depth.setup()
         self.suite = MetricSuite(config.evaluation, device)
-        self.model.set_ray_bounds(ray_bounds(self.datamanager.train_dataset.cameras, self.model.geometry))
+        cameras = self.datamanager.train_dataset.cameras
+        self.model.set_scene(ray_bounds(cameras, self.model.geometry), scene_focus(cameras, self.model.geometry))
         if test_mode == "val":
             self._prepare_training()
 
     def _prepare_training(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
         depth = self.config.depth
         validate_dataset(self.datamanager.train_dataset)
         validate_dataset(self.datamanager.eval_dataset)

@@ -29,11 +29,11 @@ class DepthPriorConfig(InstantiateConfig):
     """Whether a pixel may be its own neighbour, as in the original (about 10 % of its pairs)."""
     tie: Literal["first", "second"] = "second"
     """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
-    ranking_weight: float = 0.3
+    ranking_weight: float = 1.0
     """Weight of the ranking term."""
     ranking_margin: float = 1e-4
     """By how much the nearer pixel has to be rendered nearer, units of the ray parameter."""
-    continuity_weight: float = 0.1
+    continuity_weight: float = 0.3
     """Weight of the continuity term."""
     continuity_margin: float = 1e-4
     """Difference between neighbours that costs nothing, units of the ray parameter."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fewshot_ns.data.pixel_samplers import ImageStack, QuadSampler, QuadSamplerOptions
+from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadSampler, QuadSamplerOptions
 
 HEIGHT, WIDTH = 60, 80
 
@@ -112,8 +112,22 @@ def test_single_image_batches() -> None:
 def test_images_of_different_sizes() -> None:
     images = [torch.arange(12.0).reshape(3, 4, 1), 100 + torch.arange(10.0).reshape(5, 2, 1)]
     stack = ImageStack(images)
-    for view, row, column in stack.uniform(400).tolist():
+    pixels = MaskedPixelSampler([torch.ones_like(image, dtype=torch.bool) for image in images]).sample(400)
+    assert len(pixels.unique(dim=0)) == 22
+    for view, row, column in pixels.tolist():
         assert stack.lookup(torch.tensor([[view, row, column]])).item() == images[view][row, column, 0].item()
+
+
+def test_masked_pixels_are_not_drawn() -> None:
+    mask = torch.zeros(6, 8, 1, dtype=torch.bool)
+    mask[2:4, 3:5] = True
+    pixels = MaskedPixelSampler([mask, ~mask])
+    first = pixels.sample(200, view=0)
+    assert (first[:, 0] == 0).all() and mask[first[:, 1], first[:, 2]].all()
+    everywhere = pixels.sample(2000)
+    assert set(everywhere[:, 0].tolist()) == {0, 1}
+    with pytest.raises(ValueError, match="view 1 leaves no pixel"):
+        MaskedPixelSampler([mask, torch.zeros_like(mask)])
 
 
 @pytest.mark.parametrize("options", [{"box": 0.0}, {"box": 1.5}, {"neighbour_fraction": 0.0}])

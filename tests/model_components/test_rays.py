@@ -118,12 +118,15 @@ def test_expected_distance_gradient() -> None:
 
 
 def test_near_far_opens_from_its_middle_to_the_whole() -> None:
-    near, far = anneal_near_far(0, 0.5, 3.5, 256, 0.5, 0.5)
-    assert (near, far) == (1.25, 2.75)
-    widths = [anneal_near_far(step, 0.5, 3.5, 256, 0.5, 0.5) for step in range(0, 300, 20)]
-    assert all(a[0] >= b[0] and a[1] <= b[1] for a, b in zip(widths, widths[1:], strict=False))
-    assert anneal_near_far(256, 0.5, 3.5, 256, 0.5, 0.5) == (0.5, 3.5)
-    assert anneal_near_far(0, 0.5, 3.5, 0, 0.5, 0.5) == (0.5, 3.5)
+    near, far = torch.tensor([[0.5], [0.5]]), torch.tensor([[3.5], [3.5]])
+    middle = torch.tensor([[2.0], [1.0]])
+    first = anneal_near_far(0, near, far, 256, 0.5, middle)
+    assert torch.allclose(first[0], torch.tensor([[1.25], [0.75]]))
+    assert torch.allclose(first[1], torch.tensor([[2.75], [2.25]]))
+    steps = [anneal_near_far(step, near, far, 256, 0.5, middle) for step in range(0, 300, 20)]
+    assert all((a[0] >= b[0]).all() and (a[1] <= b[1]).all() for a, b in zip(steps, steps[1:], strict=False))
+    for whole in (anneal_near_far(256, near, far, 256, 0.5, middle), anneal_near_far(0, near, far, 0, 0.5, middle)):
+        assert torch.equal(whole[0], near) and torch.equal(whole[1], far)
 
 
 def test_linear_ramp() -> None:

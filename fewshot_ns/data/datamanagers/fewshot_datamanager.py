@@ -12,7 +12,7 @@ from nerfstudio.model_components.ray_generators import RayGenerator
 from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.depth_maps import read_depth_prior
-from fewshot_ns.data.pixel_samplers import ImageStack, QuadSampler, QuadSamplerOptions
+from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadSampler, QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 
 
@@ -49,13 +49,17 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         """Loads the training images and the exact ray radii of their pixels."""
         geometry = self.fewshot_metadata.geometry
         cameras = self.train_dataset.cameras
-        images, radii = [], []
+        images, radii, masks = [], [], []
         for index in range(len(self.train_dataset)):
-            images.append(self.train_dataset.get_image_float32(index)[..., :3])
+            data = self.train_dataset.get_data(index)
+            images.append(data["image"][..., :3])
+            masks.append(data["mask"] if "mask" in data else torch.ones_like(images[-1][..., :1], dtype=torch.bool))
             rays = attach_radii(cameras.generate_rays(camera_indices=index, keep_shape=True), geometry)
             radii.append(rays.metadata[RADII_KEY])
         self.train_images = ImageStack(images)
         self.train_radii = ImageStack(radii)
+        self.train_masks = masks
+        self.pixel_sampler = MaskedPixelSampler(masks)
         self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
         self.train_ray_generator = RayGenerator(cameras.to(self.device))
 
@@ -83,7 +87,10 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             for path, height, width in zip(record.depth_prior_filenames, heights, widths, strict=True)
         ]
         nearness = [torch.as_tensor(prior.nearness()) for prior in maps]
-        self.quad_sampler = QuadSampler(nearness, [torch.as_tensor(prior.valid) for prior in maps], options)
+        valid = [
+            torch.as_tensor(prior.valid) & mask[..., 0] for prior, mask in zip(maps, self.train_masks, strict=True)
+        ]
+        self.quad_sampler = QuadSampler(nearness, valid, options)
         self.num_quads, self.single_image_quads = num_quads, single_image
 
     def next_train(self, step: int) -> Tuple[RayBundle, Dict]:
@@ -94,11 +101,11 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         num_rays = self.train_pixel_sampler.num_rays_per_batch
         parts = []
         if self.quad_sampler is not None:
-            parts.append(self.quad_sampler.sample(self.num_quads, self.single_image_quads or self.config.single_image_batches))
+            single = self.single_image_quads or self.config.single_image_batches
+            parts.append(self.quad_sampler.sample(self.num_quads, single))
         num_uniform = max(num_rays - 4 * self.num_quads, 0)
-        view = parts[0][:1, 0] if parts else torch.randint(len(self.train_images), (1,))
-        views = view.expand(num_uniform) if self.config.single_image_batches else None
-        parts.append(self.train_images.uniform(num_uniform, views))
+        view = int(parts[0][0, 0]) if parts else int(torch.randint(len(self.train_images), (1,)))
+        parts.append(self.pixel_sampler.sample(num_uniform, view if self.config.single_image_batches else None))
         indices = torch.cat(parts)
         ray_bundle = self.train_ray_generator(indices.to(self.device))
         ray_bundle.metadata[RADII_KEY] = self.train_radii.lookup(indices).to(self.device)
