@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from fewshot_ns.utils.files import write_json
 
@@ -130,6 +138,7 @@ class StageBoard:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             disable=not console.is_terminal,
@@ -156,6 +165,6 @@ class StageBoard:
     def reused(self, title: str, seconds: float) -> None:
         """Shows a part that was done by an earlier run."""
         note = f"done before (took {seconds:.0f} s)"
-        self.progress.add_task(title, total=1, completed=1, note=note)
+        self.progress.stop_task(self.progress.add_task(title, total=1, completed=1, note=note))
         if not self.console.is_terminal:
             self.console.print(f"{title}: {note}", highlight=False)
