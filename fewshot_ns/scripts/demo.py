@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
-import sys
 import time
-from dataclasses import asdict, dataclass
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, List, Literal, Tuple
 
 from rich.console import Console
 
-from fewshot_ns.scripts.camera_path import PathOptions
-from fewshot_ns.scripts.errors import CommandError
-
 if TYPE_CHECKING:
     from fewshot_ns.demo.scene import DemoSceneConfig
     from fewshot_ns.scripts.demo_report import VariantResult
-    from fewshot_ns.scripts.stages import StageBoard, StageRecord
+    from fewshot_ns.scripts.stages import StageBoard
 
 METHOD = "sparsenerf-lite"
-_STEP_LINE = re.compile(r"^\s*(\d+) \(\d+\.\d+%\)")
-"""What ns-train prints for a logged step."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,14 @@ class DemoCommand:
     """Training views; the LLFF protocol chooses which."""
     width: int = 128
     """Width of the photos in pixels; their height is three quarters of it."""
-    frames: int = 60
+    frames: int = 40
     """Frames of the video."""
-    fps: int = 20
+    fps: int = 15
     """Frames per second of the video."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes CUDA where there is one."""
+    jobs: int = 2
+    """How many of the two trainings run at the same time; on a CPU they share the cores."""
     seed: int = 42
     """Seed of both trainings."""
     download_weights: bool = False
@@ -93,28 +88,39 @@ class DemoCommand:
         from fewshot_ns.scripts.stages import StageBoard
 
         self._check()
-        # Bound to the present stdout: what the host prints while it renders goes to a log.
-        console = Console(file=sys.stdout)
+        console = Console()
         started = time.monotonic()
-        console.print(
-            f"[bold]fewshot_ns demo[/bold] in {self.output_dir}: one scene, {self.num_views} photos, two trainings"
-        )
+        console.print(f"[bold]fewshot_ns demo[/bold] in {self.output_dir}: {self.num_views} photos, two trainings")
         board = StageBoard(console)
         with end_on_termination(), board.showing():
             self._write_scene(board)
-            for variant in VARIANTS:
-                self._train(board, variant)
-            for variant in VARIANTS:
-                self._evaluate(board, variant)
-            results = [self._result(board, variant) for variant in VARIANTS]
+            results = self._work(board)
             with board.stage("write the report", 1) as stage:
                 page = write_report(self, results)
                 stage.finish()
         print_results(results)
         console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
 
+    def _work(self, board: StageBoard) -> List[VariantResult]:
+        """Trains, evaluates and renders all variants, `jobs` of them at a time."""
+        from fewshot_ns.scripts.demo_work import DemoWork, usable_threads
+        from fewshot_ns.scripts.processes import CommandRunner
+
+        runner = CommandRunner()
+        threads = usable_threads(min(self.jobs, len(VARIANTS))) if self.device_type() == "cpu" else 0
+        with ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                futures = [pool.submit(DemoWork(self, variant, board, runner, threads).run) for variant in VARIANTS]
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                # Also Ctrl-C. The threads end once their commands have.
+                runner.end_all()
+                raise
+            return [future.result() for future in futures]
+
     def _check(self) -> None:
-        for name, least in (("steps", 1), ("num_views", 2), ("width", 32), ("frames", 2), ("fps", 1)):
+        for name, least in (("steps", 1), ("num_views", 2), ("width", 32), ("frames", 2), ("fps", 1), ("jobs", 1)):
             if getattr(self, name) < least:
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{flag}: expected at least {least}, got {getattr(self, name)}")
@@ -135,24 +141,10 @@ class DemoCommand:
             written = write_demo_scene(self.scene_dir, config, lambda done, total: stage.update(done, total))
             stage.finish("" if written else "done before")
 
-    def train_record(self, variant: Variant) -> StageRecord:
-        """The record of a training."""
-        from fewshot_ns.scripts.stages import StageRecord, content_key, source_key
-
-        key = content_key(source_key(), self.scene_config().content_hash(), self._train_flags(variant))
-        return StageRecord(self.run_dir(variant) / "demo_train.json", key, (self.run_dir(variant) / "config.yml",))
-
-    def evaluation_record(self, variant: Variant) -> StageRecord:
-        """The record of an evaluation, which lies in the folder of its training and vanishes with it."""
-        from fewshot_ns.scripts.stages import StageRecord, content_key
-
-        key = content_key(self.train_record(variant).key, "ns-eval")
-        return StageRecord(self.run_dir(variant) / "demo_eval.json", key, (self.run_dir(variant) / "metrics.json",))
-
-    def _train_flags(self, variant: Variant) -> List[str]:
-        """Everything that decides what is trained; where it goes is added by the caller."""
+    def train_flags(self, variant: Variant) -> List[str]:
+        """Flags of ns-train that decide what is trained; where it goes is added by the caller."""
         flags = [METHOD, "--vis", "tensorboard", "--machine.seed", str(self.seed)]
-        flags += ["--machine.device-type", self._device_type(), "--max-num-iterations", str(self.steps)]
+        flags += ["--machine.device-type", self.device_type(), "--max-num-iterations", str(self.steps)]
         for group in ("field", "proposal"):
             flags += [f"--optimizers.{group}.scheduler.max-steps", str(self.steps)]
         # The demo evaluates at the end, with ns-eval; what is left out here is time.
@@ -161,95 +153,10 @@ class DemoCommand:
         flags += ["--pipeline.evaluation.download-weights", str(self.download_weights)]
         return [*flags, *variant.flags, "llff-data", "--num-views", str(self.num_views)]
 
-    def _device_type(self) -> str:
+    def device_type(self) -> str:
+        """Where the trainings run: cpu or cuda."""
         if self.device != "auto":
             return self.device
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
-
-    def _train(self, board: StageBoard, variant: Variant) -> None:
-        from fewshot_ns.scripts.processes import host_command, run_logged
-
-        title, record, folder = f"train {variant.title}", self.train_record(variant), self.run_dir(variant)
-        done = None if self.force else record.read()
-        if done is not None:
-            board.reused(title, done["seconds"])
-            return
-        flags = self._train_flags(variant)
-        place = ["--data", str(self.scene_dir), "--output-dir", str(self.output_dir / "runs")]
-        place += ["--experiment-name", "demo", "--timestamp", variant.name]
-        command = [str(host_command("ns-train")), flags[0], *place, *flags[1:]]
-        log = self.output_dir / "logs" / f"train-{variant.name}.log"
-        shutil.rmtree(folder, ignore_errors=True)
-        started = time.monotonic()
-        try:
-            with board.stage(title, self.steps) as stage:
-
-                def follow(line: str) -> None:
-                    step = _STEP_LINE.match(line)
-                    if step is not None:
-                        stage.update(int(step.group(1)))
-
-                run_logged(command, log, follow)
-                checkpoint = folder / "nerfstudio_models" / f"step-{self.steps - 1:09d}.ckpt"
-                if not checkpoint.is_file():
-                    raise CommandError(f"ns-train ended without {checkpoint}; the log is {log}")
-                stage.finish()
-            record.write(time.monotonic() - started, command=command)
-        except BaseException:
-            # Also Ctrl-C: half a training is of no use to anybody, and a later run must not take it for a whole one.
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-    def _evaluate(self, board: StageBoard, variant: Variant) -> None:
-        from fewshot_ns.scripts.processes import host_command, run_logged
-
-        title, record = f"evaluate {variant.title}", self.evaluation_record(variant)
-        done = None if self.force else record.read()
-        if done is not None:
-            board.reused(title, done["seconds"])
-            return
-        folder = self.run_dir(variant)
-        command = [str(host_command("ns-eval")), "--load-config", str(folder / "config.yml")]
-        command += ["--output-path", str(folder / "metrics.json")]
-        started = time.monotonic()
-        with board.stage(title, 1) as stage:
-            run_logged(command, self.output_dir / "logs" / f"eval-{variant.name}.log")
-            stage.finish()
-        record.write(time.monotonic() - started)
-
-    def _result(self, board: StageBoard, variant: Variant) -> VariantResult:
-        """Renders a training's pictures, or takes them from an earlier run, and collects what was measured."""
-        from fewshot_ns.evaluation.ledger import ledger_path, read_rows
-        from fewshot_ns.scripts.demo_renders import depth_errors, load_renders, render_demo, save_renders
-        from fewshot_ns.scripts.demo_report import VariantResult
-        from fewshot_ns.scripts.stages import StageRecord, content_key
-
-        folder, title = self.run_dir(variant), f"render {variant.title}"
-        options = PathOptions(kind="llff-spiral", frames=self.frames, fps=float(self.fps), rotations=1.0)
-        training = self.train_record(variant)
-        key = content_key(training.key, asdict(options))
-        file = folder / "demo_renders.npz"
-        record = StageRecord(folder / "demo_renders.json", key, (file,))
-        done = None if self.force else record.read()
-        if done is not None:
-            board.reused(title, done["seconds"])
-        else:
-            started = time.monotonic()
-            with board.stage(title, self.frames) as stage:
-                log = self.output_dir / "logs" / f"render-{variant.name}.log"
-                renders = render_demo(
-                    folder / "config.yml", options, log, lambda total: stage.update(0, total), stage.advance
-                )
-                save_renders(renders, file)
-            record.write(time.monotonic() - started)
-        renders = load_renders(file)
-        return VariantResult(
-            variant=variant,
-            metrics=json.loads((folder / "metrics.json").read_text())["results"],
-            images=read_rows(ledger_path(folder, self.steps - 1)),
-            renders=renders,
-            depth_errors=depth_errors(renders, self.scene_dir, self.scene_config().focal_share),
-            seconds=(training.read() or {})["seconds"],
-        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, List, cast
+from typing import List, cast
 
 import numpy as np
+import tyro
 
 from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager
 from fewshot_ns.rendering.trajectory import Frame, RenderedPath, render_path
@@ -35,27 +36,31 @@ class DemoRenders:
     """World units per unit of the scene's files."""
 
 
-def render_demo(
-    config: Path, options: PathOptions, log: Path, on_start: Callable[[int], None], on_frame: Callable[[], None]
-) -> DemoRenders:
-    """Renders a trained run.
+@dataclass
+class RenderDemo:
+    """Render a run's held-out views and a spiral into one .npz file."""
 
-    Args:
-        config: config.yml of the run.
-        options: The path.
-        log: File that takes what the host prints meanwhile.
-        on_start: Called with the number of frames to come.
-        on_frame: Called after each of them.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w", encoding="utf8") as stream, contextlib.redirect_stdout(stream):
-        pipeline = load_run(config, test_mode="test")
+    load_config: Path
+    """config.yml of the run."""
+    output: Path
+    """File to write."""
+    frames: int
+    """Frames of the spiral."""
+
+    def main(self) -> None:
+        """Renders; prints a line for each frame."""
+        pipeline = load_run(self.load_config, test_mode="test")
         manager = cast(FewShotDataManager, pipeline.datamanager)
+        options = PathOptions(kind="llff-spiral", frames=self.frames, rotations=1.0)
         path, _ = path_cameras(build_camera_path(options, manager.train_dataset.cameras, manager.fewshot_metadata))
         data = manager.eval_dataset
-        on_start(len(data) + len(path))
+        total, done = len(data) + len(path), itertools.count(1)
+
+        def on_frame() -> None:
+            print(f"frame {next(done)}/{total}", flush=True)
+
         truth = [np.round(data.get_image_float32(index).numpy() * 255.0).astype(np.uint8) for index in range(len(data))]
-        return DemoRenders(
+        renders = DemoRenders(
             train_files=[file.name for file in manager.train_dataset.image_filenames],
             held_out_files=[file.name for file in data.image_filenames],
             truth=truth,
@@ -63,6 +68,7 @@ def render_demo(
             path=render_path(pipeline, path, on_frame),
             scale=float(manager.train_dataparser_outputs.dataparser_scale),
         )
+        save_renders(renders, self.output)
 
 
 def save_renders(renders: DemoRenders, file: Path) -> None:
@@ -111,3 +117,7 @@ def depth_errors(renders: DemoRenders, scene: Path, focal_share: float) -> List[
         truth = planar * stretch * renders.scale
         errors.append(float(np.mean(np.abs(distance - truth) / truth)))
     return errors
+
+
+if __name__ == "__main__":
+    tyro.cli(RenderDemo).main()

@@ -11,7 +11,7 @@ import sysconfig
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List, Mapping, Optional, Sequence
+from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Set
 
 from fewshot_ns.scripts.errors import CommandError
 
@@ -37,53 +37,80 @@ def host_command(name: str) -> Path:
     return Path(found)
 
 
-def run_logged(
-    command: Sequence[str],
-    log: Path,
-    on_line: Optional[Callable[[str], None]] = None,
-    environment: Optional[Mapping[str, str]] = None,
-) -> None:
-    """Runs a command to its end; all that it prints goes to a log file.
+class CommandRunner:
+    """Runs commands, also several at a time from several threads, and can end them all.
 
-    Whatever ends this call early (Ctrl-C, an error in `on_line`) ends the command too.
-
-    Args:
-        command: Program and arguments.
-        log: File for its output; replaced, its folder is made.
-        on_line: Called with each line that it prints.
-        environment: Variables to set beside the present ones.
-
-    Raises:
-        CommandError: the command ended with another status than 0; the message shows the end of the log.
+    Whatever ends a call of `run` early (Ctrl-C, an error in `on_line`, `end_all`) ends its command, too.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-    with log.open("w", encoding="utf8") as stream, end_on_termination():
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=variables,
-            text=True,
-            encoding="utf8",
-            errors="replace",
-            # Ctrl-C reaches this process alone, which then ends the other: nerfstudio's training answers Ctrl-C with
-            # status 0, as if it had finished.
-            start_new_session=True,
-        )
-        try:
-            assert process.stdout is not None  # It is a pipe: see above.
-            for line in process.stdout:
-                stream.write(line)
-                stream.flush()
-                if on_line is not None:
-                    on_line(line.rstrip("\n"))
-            status = process.wait()
-        finally:
-            _end(process)
-    if status != 0:
-        raise CommandError(_failure(command, status, log))
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: Set[subprocess.Popen[str]] = set()
+        self._closed = False
+
+    def run(
+        self,
+        command: Sequence[str],
+        log: Path,
+        on_line: Optional[Callable[[str], None]] = None,
+        environment: Optional[Mapping[str, str]] = None,
+    ) -> None:
+        """Runs a command to its end; all that it prints goes to a log file.
+
+        Args:
+            command: Program and arguments.
+            log: File for its output; replaced, its folder is made.
+            on_line: Called with each line that it prints.
+            environment: Variables to set beside the present ones.
+
+        Raises:
+            CommandError: the command ended with another status than 0 (the message shows the end of the log), or
+                `end_all` was called.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf8") as stream:
+            process = self._start(command, environment)
+            try:
+                for line in process.stdout or ():
+                    stream.write(line)
+                    stream.flush()
+                    if on_line is not None:
+                        on_line(line.rstrip("\n"))
+                status = process.wait()
+            finally:
+                _end(process)
+                with self._lock:
+                    self._running.discard(process)
+        if status != 0:
+            raise CommandError(_failure(command, status, log))
+
+    def end_all(self) -> None:
+        """Ends all commands; those that are asked for later do not start."""
+        with self._lock:
+            self._closed = True
+            running = list(self._running)
+        for process in running:
+            process.terminate()
+
+    def _start(self, command: Sequence[str], environment: Optional[Mapping[str, str]]) -> subprocess.Popen[str]:
+        with self._lock:
+            if self._closed:
+                raise CommandError(f"{Path(command[0]).name} was not started: the work was given up")
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+                text=True,
+                encoding="utf8",
+                errors="replace",
+                # Ctrl-C reaches this process alone, which then ends the other: nerfstudio's training answers Ctrl-C
+                # with status 0, as if it had finished.
+                start_new_session=True,
+            )
+            self._running.add(process)
+        return process
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -11,9 +11,13 @@ import time
 
 import pytest
 import torch
+from rich.console import Console
 
 from fewshot_ns.scripts.demo import VARIANTS, DemoCommand
+from fewshot_ns.scripts.demo_work import DemoWork
 from fewshot_ns.scripts.errors import CommandError
+from fewshot_ns.scripts.processes import CommandRunner
+from fewshot_ns.scripts.stages import StageBoard
 
 
 def test_flags_mean_to_the_host_what_the_demo_means(tmp_path):
@@ -21,7 +25,7 @@ def test_flags_mean_to_the_host_what_the_demo_means(tmp_path):
     from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
 
     command = DemoCommand(output_dir=tmp_path, steps=123, seed=7, device="cpu")
-    configs = [tyro.cli(AnnotatedBaseConfigUnion, args=command._train_flags(variant)) for variant in VARIANTS]
+    configs = [tyro.cli(AnnotatedBaseConfigUnion, args=command.train_flags(variant)) for variant in VARIANTS]
     assert [config.pipeline.depth.enabled for config in configs] == [True, False]
     for config in configs:
         assert config.method_name == "sparsenerf-lite" and config.vis == "tensorboard"
@@ -47,7 +51,8 @@ def test_impossible_demos_are_refused_at_once(tmp_path, flags, message):
 def test_records_change_with_what_they_depend_on(tmp_path):
     def keys(**flags):
         command = DemoCommand(output_dir=tmp_path, device="cpu", **flags)
-        return [command.train_record(variant).key for variant in VARIANTS]
+        board = StageBoard(Console())
+        return [DemoWork(command, variant, board, CommandRunner(), 0).train_record().key for variant in VARIANTS]
 
     assert keys() == keys() and len(set(keys())) == 2
     assert keys(frames=9, fps=5) == keys()
@@ -74,15 +79,15 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    config = command.run_dir(VARIANTS[0]) / "config.yml"
+    configs = [command.run_dir(variant) / "config.yml" for variant in VARIANTS]
     deadline = time.monotonic() + 180
-    while not config.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not all(config.exists() for config in configs) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert config.exists()
+    assert all(config.exists() for config in configs)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in output
-    assert not command.run_dir(VARIANTS[0]).exists()
+    assert not any(command.run_dir(variant).exists() for variant in VARIANTS)
     assert sorted(entry.name for entry in command.output_dir.iterdir()) == ["logs", "runs", "scene"]
     assert not [entry for entry in command.output_dir.rglob(".*") if entry.is_file()]
 

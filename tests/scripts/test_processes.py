@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fewshot_ns.scripts.errors import CommandError
-from fewshot_ns.scripts.processes import host_command, run_logged
+from fewshot_ns.scripts.processes import CommandRunner, host_command
 
 
 def test_the_host_is_found_beside_this_python():
@@ -28,7 +29,7 @@ def test_lines_are_logged_and_handed_on_as_they_come(tmp_path):
         times.append(time.monotonic())
         lines.append(line)
 
-    run_logged([sys.executable, "-c", code], tmp_path / "new" / "out.log", follow, {"NAME": "demo"})
+    CommandRunner().run([sys.executable, "-c", code], tmp_path / "new" / "out.log", follow, {"NAME": "demo"})
     assert lines == ["0 demo", "1 demo", "2 demo"]
     assert times[2] - times[0] > 0.3  # Not all at the end: the output is not buffered.
     assert (tmp_path / "new" / "out.log").read_text().splitlines() == lines
@@ -37,7 +38,7 @@ def test_lines_are_logged_and_handed_on_as_they_come(tmp_path):
 def test_a_failure_shows_status_log_and_its_end(tmp_path):
     code = "import sys\nfor i in range(40): print('line', i)\nsys.exit('no such scene')"
     with pytest.raises(CommandError) as caught:
-        run_logged([sys.executable, "-c", code], tmp_path / "out.log")
+        CommandRunner().run([sys.executable, "-c", code], tmp_path / "out.log")
     message = str(caught.value)
     assert "status 1" in message and str(tmp_path / "out.log") in message
     assert "no such scene" in message and "line 39" in message and "line 3\n" not in message
@@ -60,7 +61,7 @@ def test_an_error_while_following_ends_the_command(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_logged(
+        CommandRunner().run(
             [sys.executable, "-c", "import os, time; print(os.getpid()); time.sleep(60)"], tmp_path / "out.log", stop
         )
     assert not is_alive(pids[0])
@@ -71,8 +72,10 @@ def test_an_error_while_following_ends_the_command(tmp_path):
 def test_a_signal_to_the_parent_ends_the_command_too(tmp_path, number):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
-        "import sys\nfrom pathlib import Path\nfrom fewshot_ns.scripts.processes import run_logged\n"
-        f"try:\n    run_logged([sys.executable, '-c', {child!r}], Path({str(tmp_path / 'out.log')!r}), print)\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from fewshot_ns.scripts.processes import CommandRunner, end_on_termination\n"
+        "try:\n    with end_on_termination():\n"
+        f"        CommandRunner().run([sys.executable, '-c', {child!r}], Path({str(tmp_path / 'out.log')!r}), print)\n"
         "except KeyboardInterrupt:\n    sys.exit(130)\n"
     )
     process = subprocess.Popen(
@@ -88,3 +91,23 @@ def test_a_signal_to_the_parent_ends_the_command_too(tmp_path, number):
     assert process.wait(20) == 130
     process.stdout.close()
     assert not is_alive(pid)
+
+
+def test_all_commands_of_all_threads_end_together(tmp_path):
+    runner, pids = CommandRunner(), []
+    code = "import os, time; print(os.getpid()); time.sleep(60)"
+
+    def work(index):
+        runner.run([sys.executable, "-c", code], tmp_path / f"{index}.log", lambda line: pids.append(int(line)))
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(work, index) for index in range(2)]
+        while len(pids) < 2:
+            time.sleep(0.05)
+        runner.end_all()
+        for future in futures:
+            with pytest.raises(CommandError, match="ended with status -15"):
+                future.result(20)
+    assert not any(is_alive(pid) for pid in pids)
+    with pytest.raises(CommandError, match="was not started"):
+        work(2)
