@@ -25,7 +25,7 @@ FLAGS = (
     *("--no-sandbox", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 pytestmark = [
     pytest.mark.end_to_end,
