@@ -27,6 +27,12 @@ def _noise(size) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
+def sparsenerf_golden(goldens_dir: Path) -> Callable[[str], Dict[str, np.ndarray]]:
+    """Function (file name) -> arrays of that file of the folder sparsenerf/."""
+    return lambda name: _load(goldens_dir, name)
+
+
+@pytest.fixture(scope="session")
 def llff_golden(goldens_dir: Path) -> Dict[str, np.ndarray]:
     """Arrays of sparsenerf/llff_loader.npz."""
     return _load(goldens_dir, "llff_loader.npz")
