@@ -61,10 +61,9 @@ def sample_piecewise_constant(t: Tensor, weights: Tensor, u: Tensor) -> Tensor:
         (R, N) samples, ascending where u is. No gradient flows.
     """
     with torch.no_grad():
-        total = weights.sum(-1, keepdim=True)
-        lack = (1e-5 - total).clamp(min=0.0)
-        weights = weights + lack / weights.shape[-1]
-        pdf = weights / (total + lack)
+        # As the original: only sums below float32's eps are raised, by the lack in every bin.
+        weights = weights + (torch.finfo(torch.float32).eps - weights.sum(-1, keepdim=True)).clamp(min=0.0)
+        pdf = weights / weights.sum(-1, keepdim=True)
         cdf = torch.cumsum(pdf[..., :-1], dim=-1).clamp(max=1.0)
         zeros, ones = torch.zeros_like(cdf[..., :1]), torch.ones_like(cdf[..., :1])
         cdf = torch.cat([zeros, cdf, ones], dim=-1)
