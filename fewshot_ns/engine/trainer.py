@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -13,6 +13,7 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata
 from fewshot_ns.engine.checkpoints import (
@@ -116,6 +117,11 @@ class FewShotTrainer(Trainer):
             super().train()
         finally:
             self.config.max_num_iterations = total
+
+    def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
+        """One step; what it returns is for the log and holds no graph."""
+        loss, loss_dict, metrics_dict = super().train_iteration(step)
+        return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
 
     def _before_iteration(self, step: int) -> None:
         if self._states_to_restore is not None:
