@@ -20,7 +20,7 @@ version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/de
 supported() { case $(version_of "$1") in 3.10 | 3.11 | 3.12) return 0 ;; *) return 1 ;; esac; }
 
 need_python() {
-    say "error: Python 3.10, 3.11 or 3.12 is needed (nerfstudio's dependencies are not built for others); $1."
+    say "error: Python 3.10, 3.11 or 3.12 is needed; $1."
     say "Install one of them and name it, or let uv fetch one:"
     say "    make ${MAKECMDGOALS:-demo} PYTHON=/path/to/python3.12"
     say "    uv venv --seed --python 3.12 .venv && make ${MAKECMDGOALS:-demo}"
