@@ -42,10 +42,10 @@ install: $(STAMP)
 install-dev: $(STAMP_DEV)
 
 # Repeated only when the list of dependencies has changed.
-$(STAMP): pyproject.toml tools/install.sh
+$(STAMP): pyproject.toml setup.py tools/install.sh
 	tools/install.sh "$(VENV)" "" "$(PYTHON)"
 	@touch $@
 
-$(STAMP_DEV): pyproject.toml tools/install.sh
+$(STAMP_DEV): pyproject.toml setup.py tools/install.sh
 	tools/install.sh "$(VENV)" dev "$(PYTHON)"
 	@touch $(STAMP) $@
