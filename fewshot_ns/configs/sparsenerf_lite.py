@@ -11,7 +11,7 @@ from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
 
-MAX_STEPS = 3000
+MAX_STEPS = 2000
 
 sparsenerf_lite = FewShotTrainerConfig(
     method_name="sparsenerf-lite",
@@ -19,11 +19,11 @@ sparsenerf_lite = FewShotTrainerConfig(
     steps_per_save=500,
     steps_per_eval_batch=0,
     steps_per_eval_image=500,
-    steps_per_eval_all_images=MAX_STEPS,
+    steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
         datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=1024),
         model=SparseNeRFLiteModelConfig(),
-        depth=DepthPriorConfig(enabled=True),
+        depth=DepthPriorConfig(enabled=True, ranking_margin_scale=0.13),
     ),
     optimizers={
         name: {

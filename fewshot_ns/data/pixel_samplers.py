@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Literal, Optional, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,6 +104,7 @@ class QuadSampler:
         sides = torch.stack([self.nearness.heights, self.nearness.widths], dim=-1)
         self.box = (sides * options.box_fraction).round().long().clamp(min=2).minimum(sides)
         self.valid_pixels = [mask.nonzero() for mask in valid]
+        self.spread = torch.stack([_spread(value[mask]) for value, mask in zip(nearness, valid, strict=True)])
         steps = torch.arange(options.window[0], options.window[1] + 1)
         grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
         self.offsets = grid if options.allow_self else grid[(grid != 0).any(-1)]
@@ -122,6 +124,15 @@ class QuadSampler:
         p1 = torch.where(swap[:, None], first, second)
         quads = torch.stack([p0, p1, self._neighbour(p0), self._neighbour(p1)], dim=1)
         return quads.reshape(-1, 3)
+
+    def gaps(self, quads: Tensor) -> Tensor:
+        """(Q,) by how much the prior calls p0 nearer than p1, in units of the spread of the prior over its view.
+
+        Args:
+            quads: (4 * Q, 3) what `sample` returned.
+        """
+        label = self._label(quads).reshape(-1, 4)
+        return (label[:, 0] - label[:, 1]) / self.spread[quads[::4, 0]]
 
     def _label(self, indices: Tensor) -> Tensor:
         return self.nearness.lookup(indices)[:, 0]
@@ -168,3 +179,9 @@ class QuadSampler:
 def _randint(high: Tensor) -> Tensor:
     """Uniform integers in [0, high), element by element."""
     return (torch.rand(high.shape, dtype=torch.float64) * high).long()
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Distance between the 5 % and the 95 % quantile, robust against single far-off values; never zero."""
+    low, high = np.quantile(values.numpy(), (0.05, 0.95))
+    return torch.tensor(max(float(high - low), 1e-12))

@@ -15,12 +15,12 @@ def _quads(distance: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     return p0, p1, n0, n1
 
 
-def depth_ranking_loss(distance: Tensor, margin: float = 1e-4) -> Tensor:
+def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:
     """Local depth ranking (SparseNeRF, eq. 5): the pixel that the prior calls nearer must not be rendered farther.
 
     Args:
         distance: (Q, 4) rendered distances of quads (p0 nearer, p1 farther, n0 neighbour of p0, n1 neighbour of p1).
-        margin: by how much p0 has to be nearer, units of distance.
+        margin: by how much p0 has to be nearer, units of distance; one for all quads or (Q,).
 
     Returns:
         Scalar mean of max(D(p0) - D(p1) + margin, 0); zero for no quads.

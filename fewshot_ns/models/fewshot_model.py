@@ -51,6 +51,8 @@ class FewShotModel(Model):
     """
 
     config: FewShotModelConfig
+    ray_bounds: Tensor
+    focus_point: Tensor
 
     def populate_modules(self) -> None:
         """Resolves what depends on the scene and prepares the bounds of the ray space."""
@@ -149,7 +151,7 @@ class FewShotModel(Model):
 
     def normalise_positions(self, positions: Tensor) -> Tensor:
         """Ray-space positions (..., 3) to [-1, 1] within the bounds of the training rays."""
-        lower, upper = self.ray_bounds[0], self.ray_bounds[1]  # type: ignore[index]
+        lower, upper = self.ray_bounds.unbind(0)
         return (positions - lower) / (upper - lower) * 2.0 - 1.0
 
     def set_scene(self, bounds: Tensor, focus: Tensor) -> None:
@@ -159,5 +161,5 @@ class FewShotModel(Model):
             bounds: (2, 3) box in ray space that the training rays pass through.
             focus: (3,) world point nearest to all their optical axes.
         """
-        self.ray_bounds.copy_(bounds.to(self.ray_bounds))  # type: ignore[operator]
-        self.focus_point.copy_(focus.to(self.focus_point))  # type: ignore[operator]
+        self.ray_bounds.copy_(bounds.to(self.ray_bounds))
+        self.focus_point.copy_(focus.to(self.focus_point))

@@ -46,7 +46,7 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Width of the hidden layers."""
     skip_layer: int = 2
     """Layer that sees the encoding once more."""
-    num_octaves: int = 10
+    num_octaves: int = 16
     """Octaves of the integrated positional encoding."""
     view_octaves: int = 2
     """Octaves of the direction encoding."""
@@ -58,7 +58,7 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Factor on the density; larger lets surfaces become opaque in fewer steps."""
     rgb_padding: float = 0.001
     """Colours may exceed [0, 1] by this much in training."""
-    frequency_mask_steps: int = 1000
+    frequency_mask_steps: int = 240
     """Steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
     frequency_mask_order: Literal["octave", "column"] = "octave"
     """Order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""

@@ -99,7 +99,8 @@ class FewShotPipeline(VanillaPipeline):
         outputs = self._model(ray_bundle)
         metrics_dict = self.model.get_metrics_dict(outputs, batch)
         loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
-        loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], batch["num_quads"], step))
+        interval = self.model.geometry.far - self.model.geometry.near
+        loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], batch["quad_gaps"], interval, step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict
 

@@ -17,7 +17,7 @@ class DepthPriorConfig(InstantiateConfig):
     """Class that the config builds."""
     enabled: bool = False
     """Whether training uses the depth maps of the scene."""
-    num_quads: int = 256
+    num_quads: int = 128
     """Quads per step; their 4 rays each also serve the colour loss."""
     single_image: bool = False
     """Whether all quads of a step come from one training image, as in the original."""
@@ -29,11 +29,14 @@ class DepthPriorConfig(InstantiateConfig):
     """Whether a pixel may be its own neighbour, as in the original (about 10 % of its pairs)."""
     tie: Literal["first", "second"] = "second"
     """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
-    ranking_weight: float = 1.0
+    ranking_weight: float = 0.3
     """Weight of the ranking term."""
     ranking_margin: float = 1e-4
     """By how much the nearer pixel has to be rendered nearer, units of the ray parameter."""
-    continuity_weight: float = 0.3
+    ranking_margin_scale: float = 0.0
+    """Widens the margin of a pair by this fraction of the near-far interval times the gap that the prior sees between
+    its pixels (1 = the spread of the prior over the image); 0 ranks without regard to the gap, as the paper does."""
+    continuity_weight: float = 0.1
     """Weight of the continuity term."""
     continuity_margin: float = 1e-4
     """Difference between neighbours that costs nothing, units of the ray parameter."""
@@ -58,22 +61,24 @@ class DepthPrior:
         stop = self.config.stop_step
         return self.config.enabled and step >= self.config.start_step and (stop is None or step < stop)
 
-    def loss_dict(self, distance: Tensor, num_quads: int, step: int) -> Dict[str, Tensor]:
+    def loss_dict(self, distance: Tensor, gaps: Tensor, interval: float, step: int) -> Dict[str, Tensor]:
         """Weighted terms of the step.
 
         Args:
-            distance: (R, 1) expected ray parameter; the first 4 * num_quads rays are quads.
-            num_quads: quads in the batch.
+            distance: (R, 1) expected ray parameter; the first 4 * Q rays are quads.
+            gaps: (Q,) gap that the prior sees between p0 and p1 of each quad; empty for a batch without quads.
+            interval: far minus near, units of the ray parameter.
             step: current step.
 
         Returns:
             `depth_ranking` and `depth_continuity`, empty where the prior is off.
         """
-        if not self.active(step) or num_quads == 0:
+        if not self.active(step) or len(gaps) == 0:
             return {}
-        quads = distance[: 4 * num_quads, 0].reshape(-1, 4)
+        quads = distance[: 4 * len(gaps), 0].reshape(-1, 4)
         config = self.config
+        margin = config.ranking_margin + config.ranking_margin_scale * interval * gaps
         return {
-            "depth_ranking": config.ranking_weight * depth_ranking_loss(quads, config.ranking_margin),
+            "depth_ranking": config.ranking_weight * depth_ranking_loss(quads, margin),
             "depth_continuity": config.continuity_weight * depth_continuity_loss(quads, config.continuity_margin),
         }

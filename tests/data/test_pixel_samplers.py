@@ -73,6 +73,18 @@ def test_neighbour_rank_is_uniform_over_the_ten_nearest() -> None:
     assert (counts.float() / counts.sum() - 0.1).abs().max() < 0.03
 
 
+def test_gaps_do_not_depend_on_scale_and_shift_of_the_prior() -> None:
+    first = sampler()
+    maps = [7.0 * value[..., 0] - 3.0 for value in first.nearness.pixels.reshape(3, HEIGHT, WIDTH, 1)]
+    second = QuadSampler(maps, [torch.ones(HEIGHT, WIDTH, dtype=torch.bool)] * 3, first.options)
+    indices = first.sample(500)
+    gaps = first.gaps(indices)
+    assert gaps.shape == (500,) and (gaps >= 0).all()
+    assert torch.allclose(gaps, second.gaps(indices), atol=1e-4)
+    label = labels(first, indices)
+    assert torch.allclose(gaps, (label[:, 0] - label[:, 1]) / 0.9, rtol=0.05, atol=1e-3)
+
+
 def test_self_neighbour_can_be_excluded() -> None:
     indices = sampler(allow_self=False).sample(5000).reshape(-1, 4, 3)
     assert not (indices[:, 0] == indices[:, 2]).all(-1).any()

@@ -32,6 +32,12 @@ def test_ranking_equals_loop(quads: torch.Tensor) -> None:
     assert float(depth_ranking_loss(quads, 0.01)) == pytest.approx(expected, rel=1e-12)
 
 
+def test_ranking_takes_a_margin_per_pair(quads: torch.Tensor) -> None:
+    margins = torch.linspace(0.0, 0.5, len(quads), dtype=torch.float64)
+    expected = sum(max(float(row[0] - row[1] + margin), 0.0) for row, margin in zip(quads, margins, strict=True))
+    assert float(depth_ranking_loss(quads, margins)) == pytest.approx(expected / len(quads), rel=1e-12)
+
+
 def test_continuity_equals_loop(quads: torch.Tensor) -> None:
     expected = 0.0
     for p0, p1, n0, n1 in quads.tolist():

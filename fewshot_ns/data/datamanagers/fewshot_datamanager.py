@@ -32,7 +32,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     """Rays and colours of the training views; evaluation is the host's.
 
     A batch holds `image` (R, 3), `indices` (R, 3) = (view, row, column) and `num_quads`: the first 4 * num_quads rays
-    are quads in the order p0, p1, n0, n1.
+    are quads in the order p0, p1, n0, n1, and `quad_gaps` (num_quads,) says how far apart the prior sees p0 and p1.
     """
 
     config: FewShotDataManagerConfig
@@ -99,10 +99,11 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         if self.train_pixel_sampler is None:
             raise RuntimeError("next_train was called before setup_train")
         num_rays = self.train_pixel_sampler.num_rays_per_batch
-        parts = []
+        parts, gaps = [], torch.zeros(0)
         if self.quad_sampler is not None:
             single = self.single_image_quads or self.config.single_image_batches
             parts.append(self.quad_sampler.sample(self.num_quads, single))
+            gaps = self.quad_sampler.gaps(parts[0])
         num_uniform = max(num_rays - 4 * self.num_quads, 0)
         view = int(parts[0][0, 0]) if parts else int(torch.randint(len(self.train_images), (1,)))
         parts.append(self.pixel_sampler.sample(num_uniform, view if self.config.single_image_batches else None))
@@ -113,5 +114,6 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             "image": self.train_images.lookup(indices).to(self.device),
             "indices": indices,
             "num_quads": self.num_quads,
+            "quad_gaps": gaps.to(self.device),
         }
         return ray_bundle, batch
