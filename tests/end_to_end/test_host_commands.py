@@ -142,8 +142,8 @@ def test_render_dataset(run_command: Callable[..., str], trained_run: Path, tmp_
 
 
 def test_export_pointcloud(run_command: Callable[..., str], trained_run: Path, tmp_path: Path):
-    import open3d
-
+    # It loads a few system libraries; docs/installation.md names them.
+    open3d = pytest.importorskip("open3d", exc_type=ImportError)
     run_command(
         *("ns-export", "pointcloud", "--load-config", trained_run / "config.yml", "--output-dir", tmp_path),
         *("--normal-method", "open3d", "--num-points", 3000, "--num-rays-per-batch", 1024),
