@@ -11,7 +11,7 @@ from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
 
-MAX_STEPS = 2000
+MAX_STEPS = 1500
 
 sparsenerf_lite = FewShotTrainerConfig(
     method_name="sparsenerf-lite",

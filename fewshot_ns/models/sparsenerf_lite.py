@@ -64,7 +64,7 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
-    distortion_weight: float = 0.0
+    distortion_weight: float = 0.01
     """Weight of the distortion loss, which pulls each ray's weights together."""
     occlusion_weight: float = 0.01
     """Weight of the occlusion regularisation (FreeNeRF)."""
@@ -125,7 +125,7 @@ class SparseNeRFLiteModel(FewShotModel):
     def encoding_mask(self) -> Tensor | None:
         """Visibility of the encoding's columns at this step, None once all are visible."""
         config = self.config
-        if not self.training or self.step >= config.frequency_mask_steps:
+        if self.step >= config.frequency_mask_steps:
             return None
         if config.frequency_mask_order == "octave":
             return octave_mask(config.num_octaves, 3, self.step, config.frequency_mask_steps, self.device)
