@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+from copy import deepcopy
 from pathlib import Path
-from typing import Callable, Tuple
+from typing import Any, Callable, Tuple
 
 import cv2
 import numpy as np
@@ -218,3 +219,26 @@ def tiny_blender_scene(tmp_path: Path) -> Path:
 def tiny_nerfstudio_scene(tmp_path: Path) -> Path:
     """Folder of a 12-frame transforms.json capture of 32x24 photos with depth."""
     return write_nerfstudio_scene(tmp_path / "capture")
+
+
+@pytest.fixture
+def tiny_pipeline_config() -> Callable[[Any], Any]:
+    """Function (config of a dataparser) -> tiny pipeline config of sparsenerf-lite, milliseconds per step."""
+
+    def build(dataparser: Any) -> Any:
+        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+
+        from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+
+        config: Any = deepcopy(sparsenerf_lite.pipeline)
+        config.datamanager.dataparser = dataparser
+        config.datamanager.train_num_rays_per_batch = 64
+        config.depth.enabled, config.depth.num_quads = True, 8
+        config.evaluation.metrics = ("psnr",)
+        model = config.model
+        model.width, model.num_layers, model.skip_layer, model.num_octaves = 16, 2, 1, 4
+        model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
+        model.anneal_steps, model.frequency_mask_steps = 20, 40
+        return config
+
+    return build
