@@ -529,6 +529,20 @@ def test_depth_losses(sparsenerf_golden, dataset, case):
         np.testing.assert_allclose(float(term), golden[f"{name}_depth_loss_f64"][level], rtol=1e-9)
 
 
+def depth_terms(distance: torch.Tensor, num_quads: int, ranking: float, continuity: float) -> torch.Tensor:
+    """Sum of the depth prior's terms under SparseNeRF's margins, whatever the gaps that the prior sees."""
+    config = DepthPriorConfig(
+        enabled=True,
+        ranking_weight=ranking,
+        ranking_margin=1e-4,
+        ranking_margin_scale=0.0,
+        continuity_weight=continuity,
+        continuity_margin=1e-4,
+    )
+    gaps = torch.rand(num_quads, dtype=distance.dtype)
+    return torch.stack(list(config.setup().loss_dict(distance, gaps, interval=1.0, step=0).values())).sum()
+
+
 @pytest.mark.parametrize("dataset", CONTINUITY)
 @pytest.mark.parametrize("case", ["random", "satisfied", "equal"])
 def test_depth_prior_terms_and_their_gradients(sparsenerf_golden, dataset, case):
@@ -536,11 +550,7 @@ def test_depth_prior_terms_and_their_gradients(sparsenerf_golden, dataset, case)
     name, weight = f"{dataset}_{case}", DEPTH_WEIGHT[dataset]
     (quads,) = tensors(golden, torch.float64, f"{name}_depth_fine")
     distance = quads.reshape(-1, 1).requires_grad_(True)
-    prior = DepthPriorConfig(
-        enabled=True, ranking_weight=weight, continuity_weight=weight * CONTINUITY[dataset]
-    ).setup()
-    loss = sum(prior.loss_dict(distance, len(quads), step=0).values())
-    assert isinstance(loss, torch.Tensor)
+    loss = depth_terms(distance, len(quads), weight, weight * CONTINUITY[dataset])
     np.testing.assert_allclose(loss.item(), weight * golden[f"{name}_depth_loss_f64"][1], rtol=1e-9)
     (gradient,) = torch.autograd.grad(loss, distance)
     expected = golden[f"{name}_grad_depth_fine_f64"]
@@ -551,11 +561,9 @@ def test_depth_losses_of_nvs_rgbd(sparsenerf_golden):
     """Its batches hold quads in their first half only."""
     golden = sparsenerf_golden("losses.npz")
     coarse, fine = tensors(golden, torch.float64, "llff_random_depth_coarse", "llff_random_depth_fine")
-    prior = DepthPriorConfig(enabled=True, ranking_weight=0.5, continuity_weight=0.5 * 0.1).setup()
     for level, quads in enumerate((coarse, fine)):
         distance = quads.reshape(-1, 1).requires_grad_(True)
-        loss = sum(prior.loss_dict(distance, len(quads) // 2, step=0).values())
-        assert isinstance(loss, torch.Tensor)
+        loss = depth_terms(distance, len(quads) // 2, 0.5, 0.5 * 0.1)
         np.testing.assert_allclose(loss.item(), 0.5 * golden["nvs_random_depth_loss_f64"][level], rtol=1e-9)
         (gradient,) = torch.autograd.grad(loss, distance)
         if quads is fine:
