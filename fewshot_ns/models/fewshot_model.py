@@ -108,6 +108,10 @@ class FewShotModel(Model):
         rays = camera.generate_rays(camera_indices=0, keep_shape=True, obb_box=obb_box)
         return self.get_outputs_for_camera_ray_bundle(attach_radii(rays, self.geometry))
 
+    def get_rgba_image(self, outputs: Dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """(..., 4) colour with the accumulation as alpha, by which `ns-export` drops points of the background."""
+        return torch.cat([outputs[output_name], outputs["accumulation"]], dim=-1)
+
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> List[TrainingCallback]:

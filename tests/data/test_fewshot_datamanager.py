@@ -153,6 +153,7 @@ def test_a_dataparser_of_the_host_is_refused(make_manager: Any, tiny_nerfstudio_
 def test_evaluation_views_come_one_by_one(make_manager: Any) -> None:
     manager = make_manager()
     assert isinstance(manager, VanillaDataManager)
+    assert isinstance(manager, FewShotDataManager)
     assert len(manager.fixed_indices_eval_dataloader) == len(manager.fewshot_metadata.test_indices)
     camera, batch = manager.next_eval_image(0)
     height, width = int(camera.height), int(camera.width)

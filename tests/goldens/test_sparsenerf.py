@@ -7,7 +7,7 @@ others.
 from __future__ import annotations
 
 import re
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import numpy as np
 import pytest
@@ -55,7 +55,10 @@ Golden = Dict[str, np.ndarray]
 
 POSE_TOLERANCE = 2e-5
 DTYPES = [torch.float64, torch.float32]
-TOLERANCE = {torch.float64: dict(rtol=1e-9, atol=1e-12), torch.float32: dict(rtol=1e-5, atol=1e-6)}
+TOLERANCE: Dict[torch.dtype, Dict[str, Any]] = {
+    torch.float64: dict(rtol=1e-9, atol=1e-12),
+    torch.float32: dict(rtol=1e-5, atol=1e-6),
+}
 """Tolerances of the reference vectors' README for values of order one."""
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=["float64", "float32"])
 
@@ -314,7 +317,7 @@ def test_gaussians_of_ray_segments(sparsenerf_golden, shape, dtype):
     names = [f"{shape}_{name}" for name in ("t", "origins", "directions", "radii")]
     means, cov_diag = cast_rays(*tensors(golden, dtype, *names), ray_shape=shape)
     # float32: differences of nearly equal numbers of the size of the largest entry.
-    slack = {} if dtype == torch.float64 else dict(atol=1e-6 * float(cov_diag.max()))
+    slack: Dict[str, Any] = {} if dtype == torch.float64 else dict(atol=1e-6 * float(cov_diag.max()))
     expect(golden, f"{shape}_means", means)
     expected = stored(golden, f"{shape}_cov_diag", dtype)
     np.testing.assert_allclose(cov_diag.numpy(), expected, **{**TOLERANCE[dtype], **slack})

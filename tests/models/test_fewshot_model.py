@@ -1,0 +1,242 @@
+"""What all few-shot models share: names and shapes of the outputs, world depth, annealing."""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import pytest
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, ray_bounds, scene_focus, to_model_rays
+from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
+
+
+@pytest.fixture(params=["ndc", "metric", "plane"])
+def outputs(request: pytest.FixtureRequest) -> Any:
+    """Parsed scene in NDC, in the world, and in the world with origins moved to a plane."""
+    if request.param == "plane":
+        config: Any = DTUDataParserConfig(data=request.getfixturevalue("tiny_dtu_scene"))
+    else:
+        config = LLFFDataParserConfig(data=request.getfixturevalue("tiny_llff_scene"), ray_space=request.param)
+    return config.setup().get_dataparser_outputs("train")
+
+
+@pytest.fixture
+def model(outputs: Any, tiny_pipeline_config: Any) -> FewShotModel:
+    config = tiny_pipeline_config(None).model
+    model = config.setup(scene_box=outputs.scene_box, num_train_data=len(outputs.cameras), metadata=outputs.metadata)
+    model.set_scene(ray_bounds(outputs.cameras, model.geometry), scene_focus(outputs.cameras, model.geometry))
+    return model
+
+
+def bundle_of(cameras: Cameras, geometry: Any, view: int = 0) -> Any:
+    return attach_radii(cameras.generate_rays(camera_indices=view, keep_shape=True), geometry).flatten()
+
+
+def test_training_outputs(model: FewShotModel, outputs: Any) -> None:
+    bundle = bundle_of(outputs.cameras, model.geometry)[:50]
+    rendered = model.train()(bundle)
+    shapes = {"rgb": 3, "depth": 1, "accumulation": 1, DISTANCE_MEAN: 1}
+    for name, channels in shapes.items():
+        assert rendered[name].shape == (50, channels) and rendered[name].isfinite().all(), name
+    assert rendered["weights"].shape[0] == 50 and rendered["t"].shape[1] == rendered["weights"].shape[1] + 1
+    assert (rendered["depth"] >= 0).all() and (rendered["accumulation"] <= 1 + 1e-5).all()
+    assert (rendered[DISTANCE_MEAN] >= rendered["t"][:, :1]).all()
+
+
+def test_images_at_evaluation_have_one_or_three_channels(model: FewShotModel, outputs: Any) -> None:
+    camera = outputs.cameras[0:1]
+    rendered = model.eval().get_outputs_for_camera(camera)
+    size = int(camera.height), int(camera.width)
+    assert {name: value.shape for name, value in rendered.items()} == {
+        "rgb": (*size, 3),
+        "depth": (*size, 1),
+        "accumulation": (*size, 1),
+    }
+    assert all(not value.requires_grad and value.isfinite().all() for value in rendered.values())
+
+
+def test_colours_are_clamped_at_evaluation_only(model: FewShotModel, outputs: Any, monkeypatch: Any) -> None:
+    def overexposed(rays: ModelRays) -> Dict[str, Tensor]:
+        count = len(rays.near)
+        t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, 3)
+        return {"weights": torch.full((count, 2), 0.5), "t": t, "sample_rgb": torch.full((count, 2, 3), 1.5)}
+
+    monkeypatch.setattr(model, "render_rays", overexposed)
+    bundle = bundle_of(outputs.cameras, model.geometry)
+    assert model.train()(bundle)["rgb"].max() == 1.5
+    assert model.eval()(bundle)["rgb"].max() == 1.0
+
+
+def wall_renderer(model: FewShotModel, wall: float, sign: float, samples: int = 4096) -> Any:
+    """A render_rays for a black scene with a white, opaque wall where sign * z exceeds sign * wall in the world."""
+
+    def render(rays: ModelRays) -> Dict[str, Tensor]:
+        t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, samples + 1)
+        middle = 0.5 * (t[:, 1:] + t[:, :-1])
+        z = (rays.origins[:, None] + middle[..., None] * rays.directions[:, None])[..., 2]
+        if model.geometry.ray_space == "ndc":
+            z = 2.0 * model.geometry.ndc_near / (z - 1.0)
+        behind = sign * z >= sign * wall
+        first = behind & (behind.cumsum(-1) == 1)
+        return {"weights": first.float(), "t": t, "sample_rgb": torch.ones(*first.shape, 3)}
+
+    return render
+
+
+def test_depth_of_a_wall_is_its_distance_from_the_camera(
+    model: FewShotModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = outputs.cameras[0:1]
+    forward = -camera.camera_to_worlds[0, 2, 2]
+    sign = float(forward.sign())
+    wall = sign * (2.0 if model.geometry.ray_space == "ndc" else 0.5 * (model.geometry.near + model.geometry.far))
+    monkeypatch.setattr(model, "render_rays", wall_renderer(model, wall, sign))
+    rays = camera.generate_rays(camera_indices=0, keep_shape=True)
+    expected = (wall - rays.origins[..., 2:]) / rays.directions[..., 2:]
+    assert (expected > 0).all()
+    rendered = model.eval().get_outputs_for_camera(camera)
+    assert torch.allclose(rendered["accumulation"], torch.ones(1))
+    assert torch.allclose(rendered["depth"], expected, rtol=3e-3)
+    # The photos' middle is nearer than their corners: distance along the ray and not planar depth.
+    assert expected.max() > 1.01 * expected.min()
+
+
+def test_rays_that_miss_an_ndc_scene_are_empty(tiny_llff_scene: Any, tiny_pipeline_config: Any) -> None:
+    parsed = LLFFDataParserConfig(data=tiny_llff_scene).setup().get_dataparser_outputs("train")
+    model = tiny_pipeline_config(None).model.setup(
+        scene_box=parsed.scene_box, num_train_data=3, metadata=parsed.metadata
+    )
+    turned = parsed.cameras[0:1]
+    turned.camera_to_worlds[:, :, [0, 2]] *= -1
+    rendered = model.eval().get_outputs_for_camera(turned)
+    assert (rendered["accumulation"] == 0).all() and (rendered["rgb"] == 0).all()
+    assert rendered["depth"].isfinite().all()
+
+
+def test_background_of_the_scene_is_seen_in_training_and_at_evaluation(
+    tiny_blender_scene: Any, tiny_pipeline_config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for background, value in (("white", 1.0), ("black", 0.0)):
+        parser = FewShotBlenderDataParserConfig(data=tiny_blender_scene, background=background).setup()  # type: ignore
+        parsed = parser.get_dataparser_outputs("train")
+        model = tiny_pipeline_config(None).model.setup(
+            scene_box=parsed.scene_box, num_train_data=8, metadata=parsed.metadata
+        )
+
+        def empty(rays: ModelRays) -> Dict[str, Tensor]:
+            t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, 3)
+            nothing = torch.zeros(len(t), 2)
+            return {"weights": nothing, "t": t, "sample_rgb": torch.full((len(t), 2, 3), 0.5)}
+
+        monkeypatch.setattr(model, "render_rays", empty)
+        bundle = bundle_of(parsed.cameras, model.geometry)
+        for rendered in (model.train()(bundle), model.eval()(bundle)):
+            assert (rendered["rgb"] == value).all()
+
+
+def seen_interval(model: FewShotModel, bundle: Any, monkeypatch: pytest.MonkeyPatch) -> ModelRays:
+    """The rays that the model samples for a bundle."""
+    seen = []
+    original = model.render_rays
+
+    def spy(rays: ModelRays) -> Dict[str, Tensor]:
+        seen.append(rays)
+        return original(rays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "render_rays", spy)
+        model(bundle)
+    return seen[0]
+
+
+def test_near_and_far_are_annealed_in_training_only(
+    model: FewShotModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundle_of(outputs.cameras, model.geometry)
+    whole = to_model_rays(bundle, model.geometry)
+    widths = []
+    for step in (0, 5, 10, model.config.anneal_steps):
+        model.update_to_step(step)
+        rays = seen_interval(model.train(), bundle, monkeypatch)
+        assert (rays.near >= whole.near - 1e-6).all() and (rays.far <= whole.far + 1e-6).all()
+        assert (rays.near < rays.far).all()
+        widths.append(float((rays.far - rays.near).mean()))
+        rays = seen_interval(model.eval(), bundle, monkeypatch)
+        assert torch.equal(rays.near, whole.near) and torch.equal(rays.far, whole.far)
+    assert widths == sorted(widths) and widths[0] < 0.5 * widths[-1]
+    assert widths[-1] == pytest.approx(float((whole.far - whole.near).mean()))
+
+
+def test_annealing_opens_from_the_far_end_in_ndc_and_from_the_focus_elsewhere(
+    model: FewShotModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = bundle_of(outputs.cameras, model.geometry)
+    rays = seen_interval(model.train(), bundle, monkeypatch)
+    if model.geometry.ray_space == "ndc":
+        assert torch.equal(rays.far, torch.full_like(rays.far, model.geometry.far))
+    else:
+        focus = scene_focus(outputs.cameras, model.geometry).float()
+        along = ((focus - rays.origins) * rays.directions).sum(-1, keepdim=True)
+        parameter = along / (rays.directions**2).sum(-1, keepdim=True)
+        whole = to_model_rays(bundle, model.geometry)
+        parameter = torch.minimum(torch.maximum(parameter, whole.near), whole.far)
+        assert (parameter >= rays.near - 1e-5).all() and (parameter <= rays.far + 1e-5).all()
+
+
+def test_annealing_by_the_user_s_numbers(outputs: Any, tiny_pipeline_config: Any, monkeypatch: Any) -> None:
+    config = tiny_pipeline_config(None).model
+    config.anneal_steps, config.anneal_init_fraction, config.anneal_mid_fraction = 10, 0.5, 0.25
+    model = config.setup(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
+    near, far = model.geometry.near, model.geometry.far
+    assert model.resolved()["anneal_init_fraction"] == 0.5 and model.resolved()["anneal_mid_fraction"] == 0.25
+    # The original's counter is 1 at the first batch.
+    rays = seen_interval(model.train(), bundle_of(outputs.cameras, model.geometry), monkeypatch)
+    middle = near + 0.25 * (far - near)
+    start = middle + 0.5 * (near - middle), middle + 0.5 * (far - middle)
+    expected = [begin + 0.1 * (end - begin) for begin, end in zip(start, (near, far), strict=True)]
+    assert rays.near.tolist()[0][0] == pytest.approx(expected[0], abs=1e-6)
+    assert rays.far.tolist()[0][0] == pytest.approx(expected[1], abs=1e-6)
+
+
+def test_the_step_comes_from_the_trainer(model: FewShotModel) -> None:
+    from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
+
+    attributes = TrainingCallbackAttributes(optimizers=None, grad_scaler=None, pipeline=None, trainer=None)
+    for callback in model.get_training_callbacks(attributes):
+        callback.run_callback_at_location(17, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+    assert model.step == 17
+
+
+def test_pictures_of_a_test_view(model: FewShotModel, outputs: Any) -> None:
+    camera = outputs.cameras[0:1]
+    rendered = model.eval().get_outputs_for_camera(camera)
+    height, width = rendered["rgb"].shape[:2]
+    metrics, images = model.get_image_metrics_and_images(rendered, {"image": torch.rand(height, width, 3)})
+    assert metrics == {}
+    assert {name: image.shape for name, image in images.items()} == {
+        "img": (height, 2 * width, 3),
+        "accumulation": (height, width, 3),
+        "depth": (height, width, 3),
+    }
+
+
+def test_psnr_of_a_batch(model: FewShotModel) -> None:
+    outputs = {"rgb": torch.full((4, 3), 0.5)}
+    assert float(model.get_metrics_dict(outputs, {"image": torch.full((4, 3), 0.6)})["psnr"]) == pytest.approx(20.0)
+
+
+def test_a_scene_without_few_shot_metadata_is_named(outputs: Any) -> None:
+    with pytest.raises(ValueError, match="needs a few-shot dataparser .*llff-data.*found|holds only"):
+        FewShotModelConfig().setup(scene_box=outputs.scene_box, num_train_data=3, metadata={"depth": 1})
+
+
+def test_a_subclass_has_to_render(outputs: Any) -> None:
+    model = FewShotModelConfig().setup(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
+    with pytest.raises(TypeError, match="FewShotModel has to define render_rays"):
+        model(bundle_of(outputs.cameras, model.geometry))
