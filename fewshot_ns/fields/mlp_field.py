@@ -73,7 +73,8 @@ class MLPField(nn.Module):
         encoded = integrated_positional_encoding(means, cov_diag, self.num_octaves)
         encoded = encoded if mask is None else encoded * mask
         view = positional_encoding(viewdirs, self.view_octaves)[:, None].expand(-1, means.shape[1], -1)
-        with torch.autocast(means.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        # Torch 2.1 checks the dtype also where autocast is off, and takes no float32 on a CPU.
+        with torch.autocast(means.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             encoded = encoded.to(self.dtype)
             hidden = encoded
             for index, layer in enumerate(self.trunk):
