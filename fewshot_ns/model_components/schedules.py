@@ -29,10 +29,3 @@ def anneal_near_far(
     start_far = middle + init_fraction * (far - middle)
     progress = max(step, 0) / num_steps
     return start_near + progress * (near - start_near), start_far + progress * (far - start_far)
-
-
-def linear_ramp(step: int, num_steps: int, start: float = 0.0, end: float = 1.0) -> float:
-    """Linear from `start` at step 0 to `end` at `num_steps`, constant afterwards."""
-    if num_steps <= 0 or step >= num_steps:
-        return end
-    return start + (end - start) * max(step, 0) / num_steps

@@ -46,7 +46,7 @@ def test_a_batch_holds_the_pixels_of_its_rays(make_manager: Any) -> None:
     bundle, batch = manager.next_train(0)
     indices = batch["indices"]
     assert len(bundle) == 40 and batch["image"].shape == (40, 3) and indices.shape == (40, 3)
-    assert batch["num_quads"] == 0
+    assert len(batch["quad_gaps"]) == 0
     for ray, (view, row, column) in enumerate(indices.tolist()):
         assert torch.equal(batch["image"][ray], manager.train_dataset[view]["image"][row, column])
         whole = manager.train_dataset.cameras.generate_rays(camera_indices=view, keep_shape=True)
@@ -61,7 +61,7 @@ def test_quads_come_first_and_in_order(make_manager: Any) -> None:
     manager = make_manager()
     manager.use_quads(6, OPTIONS, single_image=False)
     bundle, batch = manager.next_train(0)
-    assert len(bundle) == 40 and batch["num_quads"] == 6
+    assert len(bundle) == 40 and len(batch["quad_gaps"]) == 6
     quads = batch["indices"][:24].reshape(6, 4, 3)
     # One view per quad; by the prior of the tiny scene (16-bit PNG, inverse depth) p0 is not farther than p1.
     assert (quads[..., 0] == quads[:, :1, 0]).all()

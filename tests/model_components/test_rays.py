@@ -15,7 +15,7 @@ from fewshot_ns.model_components.ray_samplers import (
     stratified_fenceposts,
 )
 from fewshot_ns.model_components.renderers import composite_rgb, compositing_weights, expected_distance
-from fewshot_ns.model_components.schedules import anneal_near_far, linear_ramp
+from fewshot_ns.model_components.schedules import anneal_near_far
 
 F64 = torch.float64
 
@@ -127,7 +127,3 @@ def test_near_far_opens_from_its_middle_to_the_whole() -> None:
     assert all((a[0] >= b[0]).all() and (a[1] <= b[1]).all() for a, b in zip(steps, steps[1:], strict=False))
     for whole in (anneal_near_far(256, near, far, 256, 0.5, middle), anneal_near_far(0, near, far, 0, 0.5, middle)):
         assert torch.equal(whole[0], near) and torch.equal(whole[1], far)
-
-
-def test_linear_ramp() -> None:
-    assert [linear_ramp(step, 10, 400.0, 0.0) for step in (0, 5, 10, 99)] == [400.0, 200.0, 0.0, 0.0]

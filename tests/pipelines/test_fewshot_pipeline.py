@@ -70,7 +70,7 @@ def test_without_the_prior_no_quads_are_drawn(make_config: Any, tiny_llff_scene:
     config.depth.enabled = False
     pipeline = config.setup(device="cpu", test_mode="val")
     assert pipeline.datamanager.quad_sampler is None
-    assert pipeline.datamanager.next_train(0)[1]["num_quads"] == 0
+    assert len(pipeline.datamanager.next_train(0)[1]["quad_gaps"]) == 0
     assert not DEPTH_TERMS & set(pipeline.get_train_loss_dict(0)[1])
 
 

@@ -31,8 +31,8 @@ class FewShotDataManagerConfig(VanillaDataManagerConfig):
 class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     """Rays and colours of the training views; evaluation is the host's.
 
-    A batch holds `image` (R, 3), `indices` (R, 3) = (view, row, column) and `num_quads`: the first 4 * num_quads rays
-    are quads in the order p0, p1, n0, n1, and `quad_gaps` (num_quads,) says how far apart the prior sees p0 and p1.
+    A batch holds `image` (R, 3), `indices` (R, 3) = (view, row, column) and `quad_gaps` (Q,): the first 4 * Q rays are
+    quads in the order p0, p1, n0, n1, and the gap says how far apart the prior sees p0 and p1.
     """
 
     config: FewShotDataManagerConfig
@@ -113,7 +113,6 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         batch = {
             "image": self.train_images.lookup(indices).to(self.device),
             "indices": indices,
-            "num_quads": self.num_quads,
             "quad_gaps": gaps.to(self.device),
         }
         return ray_bundle, batch
