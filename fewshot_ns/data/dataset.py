@@ -122,4 +122,5 @@ def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None
                 "give the dataparser's --depth-dir, or switch the depth terms off"
             )
         for position, path in enumerate(fewshot.depth_prior_filenames):
-            read_depth_prior(path, fewshot.depth_prior_polarity, dataset.size_of(position))
+            encoding = fewshot.depth_encoding
+            read_depth_prior(path, encoding.polarity, dataset.size_of(position), encoding.eight_bit)

@@ -74,6 +74,11 @@ class QuadSamplerOptions:
     """Whether a pixel is a candidate for its own neighbour, as in the original."""
     tie: Literal["first", "second"] = "second"
     """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
+    box_pixels: Optional[int] = None
+    """Sides of the box in pixels, instead of `box_fraction`."""
+    min_valid: int = 0
+    """Boxes with fewer valid pixels are not used, and pairs are drawn among the valid pixels of a box (NVS-RGBD);
+    0: pairs are drawn among all pixels of any box until both are valid."""
 
 
 class QuadSampler:
@@ -102,7 +107,9 @@ class QuadSampler:
         self.nearness = ImageStack([value[..., None] for value in nearness])
         self.valid = ImageStack([mask[..., None] for mask in valid])
         sides = torch.stack([self.nearness.heights, self.nearness.widths], dim=-1)
-        self.box = (sides * options.box_fraction).round().long().clamp(min=2).minimum(sides)
+        box = sides * options.box_fraction if options.box_pixels is None else torch.full_like(sides, options.box_pixels)
+        self.box = box.round().long().clamp(min=2).minimum(sides)
+        self.corners = [_corners(mask, self.box[view], options.min_valid, view) for view, mask in enumerate(valid)]
         self.valid_pixels = [mask.nonzero() for mask in valid]
         self.spread = torch.stack([_spread(value[mask]) for value, mask in zip(nearness, valid, strict=True)])
         steps = torch.arange(options.window[0], options.window[1] + 1)
@@ -138,6 +145,8 @@ class QuadSampler:
         return self.nearness.lookup(indices)[:, 0]
 
     def _pairs(self, views: Tensor) -> Tuple[Tensor, Tensor]:
+        if self.options.min_valid > 0:
+            return self._draw_among_valid(views)
         first, second = self._draw_boxed(views)
         for _ in range(_MAX_REDRAWS):
             bad = ~(self.valid.lookup(first)[:, 0] & self.valid.lookup(second)[:, 0])
@@ -156,6 +165,19 @@ class QuadSampler:
         box = self.box[views]
         corner = _randint(sides - box + 1)
         return tuple(torch.cat([views[:, None], corner + _randint(box)], dim=-1) for _ in range(2))  # type: ignore
+
+    def _draw_among_valid(self, views: Tensor) -> Tuple[Tensor, Tensor]:
+        """Pairs (N, 3) of valid pixels in boxes that hold enough of them."""
+        pairs = torch.empty((len(views), 2, 3), dtype=torch.long)
+        for view in views.unique().tolist():
+            rows = (views == view).nonzero()[:, 0]
+            corners = self.corners[view][torch.randint(len(self.corners[view]), (len(rows),))]
+            grid = torch.cartesian_prod(*(torch.arange(int(side)) for side in self.box[view]))
+            pixels = torch.cat([torch.full((len(rows), len(grid), 1), view), corners[:, None] + grid], dim=-1)
+            usable = self.valid.lookup(pixels.reshape(-1, 3)).reshape(len(rows), -1)
+            drawn = torch.multinomial(usable.float(), 2, replacement=True)
+            pairs[rows] = pixels.gather(1, drawn[..., None].expand(-1, -1, 3))
+        return pairs[:, 0], pairs[:, 1]
 
     def _neighbour(self, pixels: Tensor) -> Tensor:
         """One neighbour (N, 3) per pixel (N, 3), uniform among the candidates nearest to it in prior depth."""
@@ -179,6 +201,22 @@ class QuadSampler:
 def _randint(high: Tensor) -> Tensor:
     """Uniform integers in [0, high), element by element."""
     return (torch.rand(high.shape, dtype=torch.float64) * high).long()
+
+
+def _corners(valid: Tensor, box: Tensor, min_valid: int, view: int) -> Tensor:
+    """(N, 2) top left corners of the boxes that hold at least `min_valid` valid pixels; none are needed for 0."""
+    if min_valid < 1:
+        return torch.zeros((0, 2), dtype=torch.long)
+    height, width = box.tolist()
+    total = torch.nn.functional.pad(valid.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    inside = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    corners = (inside >= min_valid).nonzero()
+    if len(corners) == 0:
+        raise ValueError(
+            f"training view {view} has no box of {height}x{width} pixels with {min_valid} valid ones, at most "
+            f"{int(inside.max())}; its depth prior is too sparse"
+        )
+    return corners
 
 
 def _spread(values: Tensor) -> Tensor:

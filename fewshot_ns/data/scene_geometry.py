@@ -14,6 +14,7 @@ METADATA_KEY = "fewshot"
 RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
 Polarity = Literal["inverse_depth", "distance"]
+DepthMeaning = Literal["z_depth", "ray_distance"]
 ResizeMode = Literal["bilinear", "area"]
 
 
@@ -44,6 +45,34 @@ class SceneGeometry:
 
 
 @dataclass(frozen=True)
+class DepthEncoding:
+    """What the numbers in a scene's depth files mean."""
+
+    polarity: Optional[Polarity] = None
+    """'inverse_depth' (larger = nearer) or 'distance' (larger = farther); None where each file's own format says it."""
+    meaning: DepthMeaning = "z_depth"
+    """'z_depth': along the viewing axis; 'ray_distance': Euclidean, from the camera's centre."""
+    unit: Optional[float] = None
+    """World units per stored unit; None where scale and shift are unknown, so that only the order counts."""
+    max_depth: Optional[float] = None
+    """Larger stored values are invalid; None: no limit."""
+    eight_bit: bool = False
+    """Whether the layout is known to hold depth in 8 bits."""
+
+
+@dataclass(frozen=True)
+class PairBox:
+    """How a data set's own protocol draws the pairs of a depth ranking (NVS-RGBD): in boxes of pixels, valid ones."""
+
+    side: int
+    """Rows and columns of the box that holds a pair, pixels at the size of the cameras."""
+    min_valid: int
+    """Fewest pixels with a valid prior in a box that is used."""
+    tie: Literal["first", "second"] = "first"
+    """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
+
+
+@dataclass(frozen=True)
 class FewShotMetadata:
     """Everything that our datamanager, model and priors need to know of a split beyond images and cameras."""
 
@@ -65,12 +94,19 @@ class FewShotMetadata:
     """How images are brought from the size on disk to the size of the cameras."""
     depth_prior_filenames: Optional[Tuple[Path, ...]] = None
     """One depth-prior file per image of this split, or None where the scene has none."""
-    depth_prior_polarity: Optional[Polarity] = None
-    """'inverse_depth' (larger = nearer) or 'distance' (larger = farther)."""
+    depth_encoding: DepthEncoding = DepthEncoding()
+    """What the numbers in these files mean."""
+    pair_box: Optional[PairBox] = None
+    """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None
     """One evaluation mask per image of this split (255 = object), or None."""
     scene_bounds: Optional[Tensor] = None
     """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
+
+    @property
+    def depth_prior_polarity(self) -> Optional[Polarity]:
+        """Polarity of the depth files; None where each file's own format says it."""
+        return self.depth_encoding.polarity
 
 
 def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:

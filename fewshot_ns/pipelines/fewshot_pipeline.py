@@ -86,7 +86,7 @@ class FewShotPipeline(VanillaPipeline):
                 allow_self=depth.allow_self_neighbour,
                 tie=depth.tie,
             )
-            self.datamanager.use_quads(depth.num_quads, options, depth.single_image)
+            self.datamanager.use_quads(depth.num_quads, options, depth.single_image, depth.protocol_boxes)
         CONSOLE.print("Resolved from the scene:", self.model.resolved())
 
     def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:

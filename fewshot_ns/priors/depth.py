@@ -23,6 +23,8 @@ class DepthPriorConfig(InstantiateConfig):
     """Whether all quads of a step come from one training image, as in the original."""
     box_fraction: float = 1.0
     """Sides of the box that holds a pair, as a fraction of the image's sides."""
+    protocol_boxes: bool = True
+    """Whether a data set whose own protocol has boxes (NVS-RGBD) draws pairs in those, by its rule for ties."""
     neighbour_fraction: float = 0.3
     """Fraction of the 6x6 candidates, nearest in prior depth first, among which a neighbour is drawn."""
     allow_self_neighbour: bool = True

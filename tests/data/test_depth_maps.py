@@ -139,7 +139,7 @@ def test_unreadable_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a PNG of 16 bits, found uint8"):
         read_depth_prior(tmp_path / "eight.png", None, (4, 4))
     (tmp_path / "d.tga").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"expected a depth prior as \.png, \.npy, \.npz, found \.tga"):
+    with pytest.raises(ValueError, match=r"expected a depth prior as \.png, \.npy, \.npz, \.pfm, \.exr, found \.tga"):
         read_depth_prior(tmp_path / "d.tga", "distance", (4, 4))
 
 

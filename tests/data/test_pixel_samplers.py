@@ -12,8 +12,8 @@ HEIGHT, WIDTH = 60, 80
 
 def sampler(box: float = 0.5, valid: torch.Tensor | None = None, views: int = 3, **options) -> QuadSampler:
     generator = torch.Generator().manual_seed(0)
-    maps = [torch.rand(HEIGHT, WIDTH, generator=generator) for _ in range(views)]
-    masks = [torch.ones(HEIGHT, WIDTH, dtype=torch.bool) if valid is None else valid for _ in range(views)]
+    mask = torch.ones(HEIGHT, WIDTH, dtype=torch.bool) if valid is None else valid
+    maps, masks = [torch.rand(mask.shape, generator=generator) for _ in range(views)], [mask] * views
     return QuadSampler(maps, masks, QuadSamplerOptions(box_fraction=box, **options))
 
 
@@ -151,3 +151,51 @@ def test_bad_options_are_named(options: dict) -> None:
 def test_view_without_valid_depth_is_named() -> None:
     with pytest.raises(ValueError, match="training view 0 has 0 pixels"):
         sampler(valid=torch.zeros(HEIGHT, WIDTH, dtype=torch.bool))
+
+
+def scattered(rows: int = 60, columns: int = 80) -> torch.Tensor:
+    """A mask with valid pixels in two far corners, few in one of them."""
+    mask = torch.zeros(rows, columns, dtype=torch.bool)
+    mask[:12, :12] = torch.rand(12, 12) > 0.5
+    mask[-3:, -3:] = True
+    return mask
+
+
+def test_boxes_with_enough_valid_pixels_alone() -> None:
+    mask = scattered()
+    quads = sampler(valid=mask, box_pixels=5, min_valid=11)
+    indices = quads.sample(8000).reshape(-1, 4, 3)
+    assert quads.valid.lookup(indices.reshape(-1, 3)).all()
+    apart = (indices[:, 0, 1:] - indices[:, 1, 1:]).abs()
+    assert apart.max() == 4
+    # Nine valid pixels in the lower right corner are too few.
+    assert indices[..., 1:].max() < 12
+    label = labels(quads, indices.reshape(-1, 3))
+    assert (label[:, 0] >= label[:, 1]).all()
+
+
+def test_boxes_are_those_of_a_naive_count_and_pixels_uniform_in_them() -> None:
+    mask = scattered(14, 14)
+    quads = sampler(valid=mask, box_pixels=4, min_valid=7, views=1)
+    expected = [
+        (row, column)
+        for row in range(14 - 4 + 1)
+        for column in range(14 - 4 + 1)
+        if int(mask[row : row + 4, column : column + 4].sum()) >= 7
+    ]
+    assert [tuple(corner) for corner in quads.corners[0].tolist()] == expected
+    first, _ = quads._draw_among_valid(torch.zeros(60000, dtype=torch.long))
+    share = torch.zeros(14, 14, dtype=torch.float64)
+    for row, column in expected:
+        box = mask[row : row + 4, column : column + 4].double()
+        share[row : row + 4, column : column + 4] += box / box.sum() / len(expected)
+    found = torch.zeros(14 * 14, dtype=torch.float64)
+    found.index_add_(0, first[:, 1] * 14 + first[:, 2], torch.ones(60000, dtype=torch.float64))
+    torch.testing.assert_close(found.reshape(14, 14) / 60000, share, atol=0.005, rtol=0.1)
+
+
+def test_no_box_with_enough_valid_pixels_is_an_error() -> None:
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    mask[::5, ::5] = True
+    with pytest.raises(ValueError, match="training view 0 has no box of 5x5 pixels with 11 valid ones, at most 1"):
+        sampler(valid=mask, box_pixels=5, min_valid=11)

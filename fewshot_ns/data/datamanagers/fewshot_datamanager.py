@@ -1,6 +1,6 @@
 """The datamanager of one scene with a few training views."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Dict, Optional, Tuple, Type
 
 import torch
@@ -63,8 +63,16 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
         self.train_ray_generator = RayGenerator(cameras.to(self.device))
 
-    def use_quads(self, num_quads: int, options: QuadSamplerOptions, single_image: bool) -> None:
+    def use_quads(
+        self, num_quads: int, options: QuadSamplerOptions, single_image: bool, protocol_boxes: bool = True
+    ) -> None:
         """From now on batches begin with quads drawn by the depth priors of the training views.
+
+        Args:
+            num_quads: Quads per batch.
+            options: How they are drawn.
+            single_image: Whether all quads of a batch come from one view.
+            protocol_boxes: Whether boxes of the scene's own protocol (NVS-RGBD) come before those of the options.
 
         Raises:
             ValueError: where the scene has no depth priors, one of them is unusable, or the batch is too small.
@@ -83,13 +91,16 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             )
         heights, widths = self.train_images.heights.tolist(), self.train_images.widths.tolist()
         maps = [
-            read_depth_prior(path, record.depth_prior_polarity, (height, width))
+            read_depth_prior(path, record.depth_encoding.polarity, (height, width), record.depth_encoding.eight_bit)
             for path, height, width in zip(record.depth_prior_filenames, heights, widths, strict=True)
         ]
         nearness = [torch.as_tensor(prior.nearness()) for prior in maps]
         valid = [
             torch.as_tensor(prior.valid) & mask[..., 0] for prior, mask in zip(maps, self.train_masks, strict=True)
         ]
+        box = record.pair_box if protocol_boxes else None
+        if box is not None:
+            options = replace(options, box_pixels=box.side, min_valid=box.min_valid, tie=box.tie)
         self.quad_sampler = QuadSampler(nearness, valid, options)
         self.num_quads, self.single_image_quads = num_quads, single_image
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, Literal, Optional, Sequence, Tuple, Type
 
@@ -22,9 +22,10 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
-from fewshot_ns.data.depth_maps import depth_format, find_depth_priors, resolve_polarity
+from fewshot_ns.data.depth_formats import implied_polarity, resolve_polarity
+from fewshot_ns.data.depth_maps import DepthNames, find_depth_priors, usual_names
 from fewshot_ns.data.images import downscaled_size, image_size
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, Polarity, SceneGeometry
+from fewshot_ns.data.scene_geometry import METADATA_KEY, DepthEncoding, FewShotMetadata, PairBox, SceneGeometry
 from fewshot_ns.data.view_selection import ViewSelection
 
 
@@ -47,8 +48,8 @@ class FewShotDataParserConfig(DataParserConfig):
     depth_dir: Optional[Path] = None
     """Folder of depth priors named like the images (or with depth_ before the name); None looks in the usual places."""
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
-    """inverse_depth: larger is nearer; distance: larger is farther. 16-bit PNG defaults to inverse_depth, .npy and .npz
-    have no default."""
+    """inverse_depth: larger is nearer; distance: larger is farther (sensor depth, in millimetres or any unit). 16-bit
+    PNG defaults to inverse_depth; .npy, .npz, .pfm and .exr have no default unless the layout says it."""
     resize: Literal["bilinear", "area"] = "area"
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None
@@ -81,8 +82,10 @@ class SceneFiles:
     """(N, 2) nearest and farthest depth of each view in our units."""
     depths: Optional[Files] = None
     """(N) depth priors, None where a view has none."""
-    depth_polarity: Optional[Polarity] = None
-    """What the priors' values mean, None where neither the user nor the layout says."""
+    depth_encoding: DepthEncoding = DepthEncoding()
+    """What the priors' values mean by the layout; the user's flags come before it."""
+    pair_box: Optional[PairBox] = None
+    """Boxes in which the protocol draws the pairs of a depth ranking."""
     object_masks: Optional[Files] = None
     """(N) evaluation masks, None where a view has none."""
     training_masks: Optional[Files] = None
@@ -125,7 +128,7 @@ class FewShotDataParser(DataParser):
         sizes = self._image_sizes(scene, chosen)
         if split == "train":
             self._echo(scene, sizes)
-        depths, polarity = self._depths_of(scene, chosen, split)
+        depths, encoding = self._depths_of(scene, chosen, split)
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             protocol=scene.selection.protocol,
@@ -136,7 +139,8 @@ class FewShotDataParser(DataParser):
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             resize=self.config.resize,
             depth_prior_filenames=depths,
-            depth_prior_polarity=polarity,
+            depth_encoding=encoding,
+            pair_box=scene.pair_box,
             object_mask_filenames=chosen_files(
                 scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
             ),
@@ -195,19 +199,19 @@ class FewShotDataParser(DataParser):
 
     def _depths_of(
         self, scene: SceneFiles, chosen: Sequence[int], split: str
-    ) -> Tuple[Optional[Tuple[Path, ...]], Optional[Polarity]]:
+    ) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
         files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
         if files is None:
-            return None, None
-        polarity: Optional[Polarity] = self.config.depth_polarity or scene.depth_polarity
+            return None, DepthEncoding()
+        polarity = self.config.depth_polarity or scene.depth_encoding.polarity
         if polarity is None:
-            implied = depth_format(files[0]).polarity
-            polarity = implied if all(depth_format(path).polarity == implied for path in files) else None
+            implied = implied_polarity(files[0])
+            polarity = implied if all(implied_polarity(path) == implied for path in files) else None
         if self.config.depth_dir is not None:
             # Priors that the user asked for are checked here; those found on the way only when a method reads them.
             for path in files:
                 resolve_polarity(path, polarity)
-        return files, polarity
+        return files, replace(scene.depth_encoding, polarity=polarity)
 
     def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
         selection, geometry = scene.selection, scene.geometry
@@ -230,12 +234,20 @@ class FewShotDataParser(DataParser):
             raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
         return near, far
 
-    def _find_depths(self, folders: Sequence[Path], images: Tuple[Path, ...]) -> Optional[Files]:
+    def _find_depths(
+        self,
+        folders: Sequence[Path],
+        images: Tuple[Path, ...],
+        names: DepthNames = usual_names,
+        eight_bit: bool = False,
+    ) -> Optional[Files]:
         """Depth priors of all views: from --depth-dir or the folders below it, else from the first usual place.
 
         Args:
             folders: Usual places, in order.
             images: All photos of the scene.
+            names: Names that the layout gives the maps, from the stem of a photo.
+            eight_bit: Whether the layout may hold depth in 8 bits.
 
         Raises:
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
@@ -244,14 +256,14 @@ class FewShotDataParser(DataParser):
         if given is not None:
             folders = [given, given / self.scene_name]
         for folder in folders:
-            found = find_depth_priors(folder, images)
+            found = find_depth_priors(folder, images, names, eight_bit)
             if any(path is not None for path in found):
                 return tuple(
-                    path or folder / f"depth_{image.stem}.png" for path, image in zip(found, images, strict=True)
+                    path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
                 )
         if given is not None:
             raise FileNotFoundError(
-                f"{given}: expected depth priors named like the images (depth_{images[0].stem}.png, "
-                f"{images[0].stem}.npy, ...), found none"
+                f"{given}: expected depth priors named like the images ({names(images[0].stem)[0]}.png, "
+                f"{names(images[0].stem)[-1]}.npy, ...), found none"
             )
         return None

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
 from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files, check_same_aspect, find_upward
+from fewshot_ns.data.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.images import IMAGE_SUFFIXES
 from fewshot_ns.data.scene_geometry import SceneGeometry
 from fewshot_ns.data.view_selection import dtu_protocol, select_views
@@ -25,7 +26,7 @@ CALIBRATION_FOLDERS = (
     "cal18",
 )
 MASK_FOLDERS = ("idrmasks", "submission_data/idrmasks")
-DEPTH_FOLDERS = ("mono_depth", "depth_midas_temp_DPT_Hybrid/DTU", "depth_maps")
+DEPTH_FOLDERS = ("mono_depth", *(f"{folder}/DTU" for folder in MIDAS_FOLDERS), "depth_maps")
 
 
 @dataclass

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Optional, Type
+from typing import List, Literal, Optional, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_finite_poses, recenter
 from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
-from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
+from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect, find_upward
+from fewshot_ns.data.depth_formats import MIDAS_FOLDERS
+from fewshot_ns.data.depth_maps import usual_names
 from fewshot_ns.data.images import list_images
-from fewshot_ns.data.scene_geometry import SceneGeometry
-from fewshot_ns.data.view_selection import every_eighth_protocol, select_views
+from fewshot_ns.data.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
+from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
+from fewshot_ns.data.view_selection import Protocol, every_eighth_protocol, select_views
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -32,6 +35,9 @@ class LLFFDataParserConfig(FewShotDataParserConfig):
     ray_space: Literal["ndc", "metric"] = "ndc"
     """ndc: forward-facing capture, sampled in normalised device coordinates; metric: sampled in world space between
     the bounds of the file, for captures that look in several directions."""
+    view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
+    """llff: every eighth photo tests; nvs-...: NVS-RGBD, photos called *_train train and all others test, with the
+    polarity, names and boxes of that camera's depth maps. None: llff, and an error where photos are called *_train."""
 
 
 class LLFFDataParser(FewShotDataParser):
@@ -40,12 +46,12 @@ class LLFFDataParser(FewShotDataParser):
     config: LLFFDataParserConfig
 
     def _read_scene(self) -> SceneFiles:
-        config = self.config
+        config, device = self.config, self._device
         images = list_images(self._images_dir())
         rows = self._read_poses_bounds(len(images), images[0].parent)
         matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
         selection = select_views(
-            every_eighth_protocol(len(images)),
+            self._protocol(images),
             len(images),
             config.num_views,
             config.train_indices,
@@ -89,13 +95,42 @@ class LLFFDataParser(FewShotDataParser):
             transform=transform,
             scale=scale,
             bounds=bounds,
-            depths=self._find_depths([config.data / "depth_maps"], images),
+            depths=self._find_depths(
+                self._depth_folders(),
+                images,
+                usual_names if device is None else device.names,
+                eight_bit=device is not None,
+            ),
+            depth_encoding=DepthEncoding() if device is None else device.encoding,
+            pair_box=None if device is None else device.box,
         )
+
+    @property
+    def _device(self) -> Optional[Device]:
+        return DEVICES.get(self.config.view_protocol or "")
+
+    def _protocol(self, images: Tuple[Path, ...]) -> Protocol:
+        kind = self.config.view_protocol
+        stems = [path.stem for path in images]
+        if kind is not None and self._device is not None:
+            return nvs_rgbd_protocol(kind, stems, str(images[0].parent))
+        if kind is None and self.config.train_indices is None and any(stem.endswith(TRAIN_SUFFIX) for stem in stems):
+            raise ValueError(
+                f"{images[0].parent}: photos called *{TRAIN_SUFFIX} are those of NVS-RGBD; give --view-protocol "
+                f"{', '.join(DEVICES)} (or llff for every eighth photo)"
+            )
+        return every_eighth_protocol(len(images))
+
+    def _depth_folders(self) -> List[Path]:
+        """Where depth maps lie: beside the photos, or where SparseNeRF's script leaves them."""
+        script = find_upward(self.config.data, [f"{folder}/LLFF/{self.scene_name}" for folder in MIDAS_FOLDERS])
+        return [self.config.data / "depth_maps"] + ([] if script is None else [script])
 
     def _images_dir(self) -> Path:
         if self.config.images_dir is not None:
             return self.config.data / self.config.images_dir
-        for name in IMAGE_FOLDERS:
+        preferred = () if self._device is None else (self._device.images_dir,)
+        for name in (*preferred, *IMAGE_FOLDERS):
             if (self.config.data / name).is_dir():
                 return self.config.data / name
         raise FileNotFoundError(

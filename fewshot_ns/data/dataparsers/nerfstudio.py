@@ -17,7 +17,7 @@ from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files, check_same_aspect
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
-from fewshot_ns.data.scene_geometry import Polarity, SceneGeometry
+from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
 from fewshot_ns.data.view_selection import every_eighth_protocol, select_views
 
 SPLITS = ("train", "val", "test")
@@ -78,9 +78,9 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         ).numpy()
         poses = cameras.camera_to_worlds.double().numpy()
         near, far = self._near_far(*self._estimate(poses, intrinsics, frames.points, path))
-        depths, polarity = frames.depths, None
+        depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
-            polarity: Optional[Polarity] = "distance"
+            encoding = DepthEncoding(polarity="distance")
         else:
             depths = self._find_depths([path.parent / "depth_maps"], images)
         return SceneFiles(
@@ -92,7 +92,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             transform=frames.transform,
             scale=frames.scale,
             depths=depths,
-            depth_polarity=polarity,
+            depth_encoding=encoding,
             training_masks=frames.masks,
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
         )
