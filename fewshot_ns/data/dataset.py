@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.images import image_size, read_image, read_object_mask, resize_float, same_aspect
+from fewshot_ns.data.metric_depth import MetricDepth, read_metric_depth
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 
 OBJECT_MASK_KEY = "object_mask"
@@ -85,6 +86,21 @@ class FewShotDataset(InputDataset):
         mask = resize_float(read_object_mask(files[data["image_idx"]]), self.size_of(data["image_idx"]), "bilinear")
         return {OBJECT_MASK_KEY: torch.from_numpy(mask)[..., None]}
 
+    def metric_depth(self, image_idx: int) -> MetricDepth:
+        """Depth of a view in world units, at the size of its camera.
+
+        Raises:
+            ValueError: the scene has no depth maps, or theirs has no scale.
+        """
+        files = self.fewshot.depth_prior_filenames
+        if files is None:
+            raise ValueError(
+                f"{self.image_filenames[image_idx]}: expected a depth map of this {self.fewshot.split} view, found none"
+            )
+        rays = self.cameras.generate_rays(camera_indices=image_idx, keep_shape=True)
+        norms = rays.metadata["directions_norm"][..., 0].cpu().numpy()
+        return read_metric_depth(files[image_idx], self.fewshot.depth_encoding, norms)
+
 
 def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None:
     """Decodes every file of a split once, so that bad input ends in one clear message before training.
@@ -123,4 +139,4 @@ def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None
             )
         for position, path in enumerate(fewshot.depth_prior_filenames):
             encoding = fewshot.depth_encoding
-            read_depth_prior(path, encoding.polarity, dataset.size_of(position), encoding.eight_bit)
+            read_depth_prior(path, encoding.polarity, dataset.size_of(position), encoding)

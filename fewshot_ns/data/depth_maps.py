@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fewshot_ns.data.depth_formats import EIGHT_BIT_SUFFIXES, SUFFIXES, read_depth_file, resolve_polarity
 from fewshot_ns.data.images import Size, same_aspect
-from fewshot_ns.data.scene_geometry import Polarity
+from fewshot_ns.data.scene_geometry import DepthEncoding, Polarity
 
 DepthNames = Callable[[str], Tuple[str, ...]]
 """Stem of a photo -> stems that its depth map may have, most wanted first."""
@@ -38,7 +38,7 @@ class DepthPrior:
 
 
 def resample_depth(
-    values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], size: Size
+    values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], size: Size, nearest: bool = False
 ) -> Tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Bilinear resampling (cv2.INTER_LINEAR) that never mixes invalid pixels in.
 
@@ -46,6 +46,7 @@ def resample_depth(
         values: (H, W) float32, finite; its value where not valid does not matter.
         valid: (H, W).
         size: (height, width) wanted.
+        nearest: Takes the nearest pixel instead, which invents no depth between a surface and what lies behind it.
 
     Returns:
         values and validity at the wanted size; a pixel is valid only where every pixel that it is made of is.
@@ -54,6 +55,10 @@ def resample_depth(
     if values.shape == tuple(size):
         return values, valid
     height, width = size
+    if nearest:
+        rows = ((np.arange(height) + 0.5) * values.shape[0] / height).astype(int)
+        columns = ((np.arange(width) + 0.5) * values.shape[1] / width).astype(int)
+        return values[rows[:, None], columns], valid[rows[:, None], columns]
     resized = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
     # The weight of the invalid pixels is a sum of exact zeros where there are none, so the comparison is exact.
     invalid_weight = cv2.resize((~valid).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -61,14 +66,16 @@ def resample_depth(
     return np.where(resized_valid, resized, np.float32(0)).astype(np.float32), resized_valid
 
 
-def read_depth_prior(path: Path, polarity: Optional[Polarity], size_hw: Size, eight_bit: bool = False) -> DepthPrior:
+def read_depth_prior(
+    path: Path, polarity: Optional[Polarity], size_hw: Size, encoding: Optional[DepthEncoding] = None
+) -> DepthPrior:
     """Reads a depth prior of any resolution and brings it to the size of its camera.
 
     Args:
         path: A file of one of the known formats.
         polarity: What its values mean; None takes what its place or format implies (16-bit PNG: inverse depth).
         size_hw: (height, width) of the camera.
-        eight_bit: Whether the layout is known to hold depth in 8 bits.
+        encoding: What else is known of the file: 8 bits, largest valid value.
 
     Returns:
         The prior. Zero, negative, infinite and NaN values are invalid.
@@ -78,20 +85,42 @@ def read_depth_prior(path: Path, polarity: Optional[Polarity], size_hw: Size, ei
         ValueError: unknown format or polarity, unreadable file, wrong shape or proportions, or no valid pixel.
     """
     path = Path(path)
-    values = read_depth_file(path, eight_bit)
-    polarity = resolve_polarity(path, polarity)
+    encoding = DepthEncoding() if encoding is None else encoding
+    values, valid = read_valid_depth(path, size_hw, encoding)
+    polarity = resolve_polarity(path, polarity or encoding.polarity)
+    values, valid = resample_depth(values, valid, size_hw)
+    if not valid.any():
+        raise ValueError(f"{path}: no valid pixel is left at {size_hw[1]}x{size_hw[0]} pixels; the prior is too sparse")
+    return DepthPrior(values, valid, polarity)
+
+
+def read_valid_depth(
+    path: Path, size_hw: Size, encoding: DepthEncoding
+) -> Tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Values (H, W) as stored, and which of them are valid, at the resolution of the file.
+
+    Args:
+        path: A depth map.
+        size_hw: (height, width) of the camera, for its proportions.
+        encoding: What is known of the file.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: unreadable file, wrong shape or proportions, or no valid pixel.
+    """
+    values = read_depth_file(path, encoding.eight_bit)
     if not same_aspect((values.shape[0], values.shape[1]), size_hw):
         raise ValueError(
             f"{path}: expected the proportions of the image ({size_hw[1]}x{size_hw[0]} pixels, width x height), "
             f"found {values.shape[1]}x{values.shape[0]}"
         )
     valid = np.isfinite(values) & (values > 0)
+    if encoding.max_depth is not None:
+        valid &= values <= encoding.max_depth
     if not valid.any():
-        raise ValueError(f"{path}: expected some positive finite values, found none among {values.size} pixels")
-    values, valid = resample_depth(values, valid, size_hw)
-    if not valid.any():
-        raise ValueError(f"{path}: no valid pixel is left at {size_hw[1]}x{size_hw[0]} pixels; the prior is too sparse")
-    return DepthPrior(values, valid, polarity)
+        limit = "" if encoding.max_depth is None else f" up to {encoding.max_depth:g}"
+        raise ValueError(f"{path}: expected some positive finite values{limit}, found none among {values.size} pixels")
+    return values, valid
 
 
 def usual_names(stem: str) -> Tuple[str, ...]:

@@ -91,7 +91,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             )
         heights, widths = self.train_images.heights.tolist(), self.train_images.widths.tolist()
         maps = [
-            read_depth_prior(path, record.depth_encoding.polarity, (height, width), record.depth_encoding.eight_bit)
+            read_depth_prior(path, record.depth_encoding.polarity, (height, width), record.depth_encoding)
             for path, height, width in zip(record.depth_prior_filenames, heights, widths, strict=True)
         ]
         nearness = [torch.as_tensor(prior.nearness()) for prior in maps]

@@ -22,6 +22,7 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
+from fewshot_ns.data.depth_encoding import overlaid, read_note
 from fewshot_ns.data.depth_formats import implied_polarity, resolve_polarity
 from fewshot_ns.data.depth_maps import DepthNames, find_depth_priors, usual_names
 from fewshot_ns.data.images import downscaled_size, image_size
@@ -50,6 +51,14 @@ class FewShotDataParserConfig(DataParserConfig):
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """inverse_depth: larger is nearer; distance: larger is farther (sensor depth, in millimetres or any unit). 16-bit
     PNG defaults to inverse_depth; .npy, .npz, .pfm and .exr have no default unless the layout says it."""
+    depth_meaning: Optional[Literal["z_depth", "ray_distance"]] = None
+    """z_depth: along the viewing axis; ray_distance: from the camera's centre. None takes what the depth folder's
+    depth.json or the layout says, z_depth where neither does."""
+    depth_unit: Optional[float] = None
+    """Length of a stored unit in units of the scene's own files, e.g. 0.001 for millimetres in a scene in metres; None
+    takes what the depth folder or the layout says. Only metric depth losses need it."""
+    max_depth: Optional[float] = None
+    """Stored depth values above this are invalid."""
     resize: Literal["bilinear", "area"] = "area"
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None
@@ -203,7 +212,18 @@ class FewShotDataParser(DataParser):
         files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
         if files is None:
             return None, DepthEncoding()
-        polarity = self.config.depth_polarity or scene.depth_encoding.polarity
+        config = self.config
+        encoding = overlaid(scene.depth_encoding, **read_note(files[0].parent))
+        encoding = overlaid(
+            encoding,
+            polarity=config.depth_polarity,
+            meaning=config.depth_meaning,
+            unit=config.depth_unit,
+            max_depth=config.max_depth,
+        )
+        if encoding.unit is not None:
+            encoding = replace(encoding, unit=encoding.unit * scene.scale)
+        polarity = encoding.polarity
         if polarity is None:
             implied = implied_polarity(files[0])
             polarity = implied if all(implied_polarity(path) == implied for path in files) else None
@@ -211,7 +231,7 @@ class FewShotDataParser(DataParser):
             # Priors that the user asked for are checked here; those found on the way only when a method reads them.
             for path in files:
                 resolve_polarity(path, polarity)
-        return files, replace(scene.depth_encoding, polarity=polarity)
+        return files, replace(encoding, polarity=polarity)
 
     def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
         selection, geometry = scene.selection, scene.geometry

@@ -21,6 +21,8 @@ from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
 from fewshot_ns.data.view_selection import every_eighth_protocol, select_views
 
 SPLITS = ("train", "val", "test")
+MILLIMETRE = 1e-3
+"""Unit of the maps that `depth_file_path` names, as the host reads them."""
 
 
 @dataclass
@@ -80,7 +82,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         near, far = self._near_far(*self._estimate(poses, intrinsics, frames.points, path))
         depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
-            encoding = DepthEncoding(polarity="distance")
+            encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)
         else:
             depths = self._find_depths([path.parent / "depth_maps"], images)
         return SceneFiles(

@@ -60,7 +60,7 @@ def test_nvs_rgbd_views_depth_and_boxes(tmp_path, tiny_llff_scene, device, side)
     assert record.pair_box is not None and record.pair_box.side == side and record.pair_box.min_valid == 11
     assert record.depth_prior_filenames is not None
     for path in record.depth_prior_filenames:
-        prior = read_depth_prior(path, record.depth_prior_polarity, SIZE, record.depth_encoding.eight_bit)
+        prior = read_depth_prior(path, record.depth_prior_polarity, SIZE, record.depth_encoding)
         # Nearer on the left of the valid part whatever the device writes.
         row = prior.nearness()[10]
         assert (np.diff(row[24:]) <= 0).all() and row[24] > row[-1]
