@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Literal, Tuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Dict, List, Literal, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ from torch import Tensor
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.images import image_size, read_image, read_object_mask, resize_float, same_aspect
 from fewshot_ns.data.metric_depth import MetricDepth, read_metric_depth
-from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
+from fewshot_ns.data.scene_geometry import METADATA_KEY, DepthEncoding, FewShotMetadata, get_fewshot_metadata
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. The host's key 'mask' would take pixels away from training instead."""
@@ -85,6 +87,11 @@ class FewShotDataset(InputDataset):
             return {}
         mask = resize_float(read_object_mask(files[data["image_idx"]]), self.size_of(data["image_idx"]), "bilinear")
         return {OBJECT_MASK_KEY: torch.from_numpy(mask)[..., None]}
+
+    def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
+        """Takes these maps, one per view, in place of those that the scene came with."""
+        self.fewshot = replace(self.fewshot, depth_prior_filenames=tuple(files), depth_encoding=encoding)
+        self.metadata[METADATA_KEY] = self.fewshot
 
     def metric_depth(self, image_idx: int) -> MetricDepth:
         """Depth of a view in world units, at the size of its camera.
