@@ -7,10 +7,13 @@ alike unless they say otherwise. The formulas are those of RegNeRF's and SparseN
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from nerfstudio.cameras.cameras import Cameras
 
 Poses = npt.NDArray[np.floating]
 
@@ -95,6 +98,13 @@ def focus_depth(bounds: Poses, blend: float = 0.75) -> float:
 def position_extent(poses: Poses, percentile: float) -> Poses:
     """(N, 3, 4) -> (3,): percentile of the absolute camera coordinate on each world axis."""
     return np.percentile(np.abs(poses[:, :3, 3]), percentile, axis=0)
+
+
+def intrinsic_fractions(cameras: Cameras) -> Poses:
+    """(N, 4) fx / W, fy / H, cx / W, cy / H of the host's cameras."""
+    width, height = cameras.width.double(), cameras.height.double()
+    parts = (cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height)
+    return np.concatenate([part.cpu().numpy() for part in parts], axis=1)
 
 
 def check_finite_poses(poses: Poses, where: str) -> None:

@@ -200,6 +200,9 @@ class _Network:
     def __init__(self, folder: Path, device: str) -> None:
         transformers, safetensors = require("transformers", "priors"), require("safetensors", "priors")
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        logging = transformers.utils.logging
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
             self.processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
             model: Any = transformers.AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True)
@@ -208,6 +211,9 @@ class _Network:
             raise ValueError(
                 f"{folder}: expected a depth model of transformers, could not load it ({reason})"
             ) from error
+        finally:
+            if bars:
+                logging.enable_progress_bar()
         self.model = model.to(self.device).eval()
 
     @torch.no_grad()

@@ -14,10 +14,13 @@ from rich.markup import escape
 
 from fewshot_ns.scripts.camera_path import CameraPathCommand
 from fewshot_ns.scripts.demo import DemoCommand
+from fewshot_ns.scripts.depth import DepthCommand
+from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.video import VideoCommand
 
 COMMANDS: Dict[str, Any] = {
     "demo": DemoCommand,
+    "depth": DepthCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
 }
@@ -45,9 +48,12 @@ def main(arguments: List[str]) -> int:
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments, of_dataparser = split_dataparser(arguments)
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="ns-fewshot", description=_DESCRIPTION, args=arguments or ["--help"]
     )
+    if of_dataparser:
+        command.dataparser_arguments = tuple(of_dataparser)
     console = Console(stderr=True)
     try:
         with warnings.catch_warnings():

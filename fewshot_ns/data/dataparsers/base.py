@@ -118,6 +118,8 @@ class FewShotDataParser(DataParser):
     downscale_factor: Optional[int] = None
     """Set by the host in inference mode to keep parsers from opening images. Ours read only headers and keep the size
     that the run was trained with, so it has no effect."""
+    look_for_depths: bool = True
+    """Set to False by tools that make depth maps, for which a scene with some of them is not incomplete."""
 
     @property
     def scene_name(self) -> str:
@@ -209,6 +211,8 @@ class FewShotDataParser(DataParser):
     def _depths_of(
         self, scene: SceneFiles, chosen: Sequence[int], split: str
     ) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
+        if not self.look_for_depths:
+            return None, DepthEncoding()
         files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
         if files is None:
             return None, DepthEncoding()

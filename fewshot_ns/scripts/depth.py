@@ -1,0 +1,269 @@
+"""`ns-fewshot depth`: depth maps of a scene's training views by a monocular network, with metric scale if asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
+
+import tyro
+
+from fewshot_ns.scripts.errors import CommandError
+
+if TYPE_CHECKING:
+    from fewshot_ns.data.dataset import FewShotDataset
+    from fewshot_ns.data.depth_alignment import Alignment
+    from fewshot_ns.data.sparse_points import ViewPoints
+
+_WRITER = "ns-fewshot depth"
+_SENSOR_SAMPLES = 20000
+
+
+@dataclass
+class DepthCommand:
+    """Compute depth maps of a scene's training views by a monocular network, and give them metric scale.
+
+    The dataparser and its flags come last: ns-fewshot depth --data DIR llff-data --num-views 6.
+    """
+
+    data: Path
+    """Folder of the scene."""
+    dataparser: tyro.conf.Positional[str] = "auto"
+    """Name of the dataparser, before its own flags; auto goes by the scene's files."""
+    model: str = "Intel/dpt-hybrid-midas"
+    """Id on the Hugging Face hub, or a folder with config.json and weights."""
+    weights: Optional[Path] = None
+    """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
+    polarity: Optional[Literal["inverse_depth", "distance"]] = None
+    """What the network gives (larger = nearer: inverse_depth); None goes by the kind of network."""
+    batch_size: int = 4
+    """Photos at once."""
+    device: str = "auto"
+    """Where the network runs: auto (a GPU where there is one), cpu, cuda, ..."""
+    cache_dir: Optional[Path] = None
+    """Folder of computed maps; None takes FEWSHOT_CACHE, else the user's cache folder."""
+    align: Literal["none", "colmap", "sensor", "near-far"] = "none"
+    """What gives the maps their scale and shift: COLMAP's points, the scene's own sensor depth, or the nearest and
+    farthest depth of the scene (rough); none: maps that only say what is nearer."""
+    colmap_dir: Optional[Path] = None
+    """Folder of points3D.bin (and images.bin, cameras.bin); None looks in sparse/0, colmap/sparse/0 and the like."""
+    near_far: Optional[Tuple[float, float]] = None
+    """Nearest and farthest planar depth for --align near-far, units of the scene's files; None: what the scene says."""
+    composite: bool = False
+    """Keep the sensor's depth where it is valid, the aligned map elsewhere (needs --align sensor or colmap)."""
+    sensor_error: float = 0.01
+    """Standard deviation of sensor depth, as a fraction of depth."""
+    min_points: int = 20
+    """Fewest points with known depth that an alignment may rest on."""
+    min_inliers: float = 0.5
+    """Fewest inliers of an alignment, as a fraction of its points."""
+    min_correlation: float = 0.5
+    """Lowest correlation of an alignment over its inliers."""
+    output: Optional[Path] = None
+    """Folder of the maps; None: depth_maps in the scene, where dataparsers look."""
+    overwrite: bool = False
+    """Whether maps may replace those that something else wrote."""
+    dataparser_arguments: tyro.conf.Suppress[Tuple[str, ...]] = ()
+    """The dataparser's flags, set by `ns-fewshot`."""
+
+    def main(self) -> None:
+        """Computes and writes the maps.
+
+        Raises:
+            FileNotFoundError: the scene, the model or the points are not there.
+            ValueError: the flags or the scene do not allow it.
+            CommandError: no map fits.
+        """
+        from rich.console import Console
+
+        from fewshot_ns.data.dataset import FewShotDataset
+        from fewshot_ns.data.depth_encoding import write_note
+        from fewshot_ns.data.depth_maps import read_depth_prior
+        from fewshot_ns.data.scene_geometry import DepthEncoding
+        from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
+        from fewshot_ns.scripts.scenes import scene_config
+
+        if self.composite and self.align not in ("sensor", "colmap"):
+            raise ValueError("--composite needs maps of known scale: --align sensor, or --align colmap")
+        parser = scene_config(self.data, self.dataparser, self.dataparser_arguments).setup()
+        # Maps of an earlier call, for other views, are no reason to stop.
+        parser.look_for_depths = self.composite or self.align == "sensor"
+        dataset = FewShotDataset(parser.get_dataparser_outputs("train"))
+        target = self._target()
+        sensor_files = dataset.fewshot.depth_prior_filenames
+        if parser.look_for_depths and sensor_files and sensor_files[0].parent.resolve() == target.resolve():
+            raise ValueError(f"{target}: the scene's own depth lies there; give another --output")
+        network = MonocularDepthConfig(
+            self.model, self.weights, True, self.polarity, self.batch_size, self.device, self.cache_dir
+        )
+        depths = monocular_depths(network, dataset.image_filenames, dataset.fewshot.geometry.background, "--weights")
+        priors = [
+            read_depth_prior(path, depths.encoding.polarity, dataset.size_of(position))
+            for position, path in enumerate(depths.files)
+        ]
+        console = Console()
+        if self.align == "none":
+            for path, prior in zip(dataset.image_filenames, priors, strict=True):
+                _write_map(target / f"{path.stem}.npz", depth=prior.values)
+            write_note(target, depths.encoding, written_by=_WRITER, model=self.model)
+        else:
+            polarity = depths.encoding.polarity or "inverse_depth"
+            lines = self._alignments(dataset, [prior.values for prior in priors], polarity)
+            rows = self._write_aligned(dataset, [prior.values for prior in priors], lines, target)
+            console.print(_table(rows, self.align))
+            for row in rows:
+                if row["problem"]:
+                    console.print(f"[yellow]{row['view']}: dropped, {row['problem']}[/yellow]", soft_wrap=True)
+            if not any(row["written"] for row in rows):
+                raise CommandError(f"no map of {self.model} fits to {self.align} in {self.data}; nothing was written")
+            encoding = DepthEncoding("distance", "z_depth", unit=1.0)
+            write_note(target, encoding, written_by=_WRITER, model=self.model, align=self.align, views=rows)
+        console.print(f"{target}: maps of {len(priors)} training views", highlight=False, soft_wrap=True)
+
+    def _target(self) -> Path:
+        """Folder of the maps; also removes those of an earlier call.
+
+        Raises:
+            ValueError: it holds files of another origin.
+        """
+        import json
+
+        from fewshot_ns.data.depth_encoding import NOTE_NAME
+
+        scene = self.data.parent if self.data.suffix == ".json" else self.data
+        target = self.output or scene / "depth_maps"
+        if target.is_dir() and any(target.iterdir()) and not self.overwrite:
+            note = target / NOTE_NAME
+            if not note.is_file() or json.loads(note.read_text(encoding="utf8")).get("written_by") != _WRITER:
+                raise ValueError(
+                    f"{target}: expected an empty folder or maps of this command, found other files; give another "
+                    "--output, or --overwrite"
+                )
+        return target
+
+    def _alignments(self, dataset: FewShotDataset, values: List[Any], polarity: Any) -> List[Alignment]:
+        """One line per training view."""
+        import numpy as np
+
+        from fewshot_ns.data.depth_alignment import align, align_to_range
+        from fewshot_ns.data.depth_fusion import sample_nearest
+
+        if self.align == "colmap":
+            return [
+                align(sample_nearest(value, points.position), points.z_depth, polarity, points.weight)
+                for value, points in zip(values, self._points(dataset), strict=True)
+            ]
+        found = []
+        for position, value in enumerate(values):
+            if self.align == "sensor":
+                sensor = dataset.metric_depth(position)
+                pixels = np.flatnonzero(sensor.valid)
+                if len(pixels) > _SENSOR_SAMPLES:
+                    pixels = np.random.default_rng(position).choice(pixels, _SENSOR_SAMPLES, replace=False)
+                found.append(align(value.ravel()[pixels], sensor.z_depth.ravel()[pixels], polarity))
+            else:
+                found.append(align_to_range(value, *self._range(dataset, position), polarity))
+        return found
+
+    def _points(self, dataset: FewShotDataset) -> List[ViewPoints]:
+        from fewshot_ns.cameras.poses import intrinsic_fractions
+        from fewshot_ns.data.sparse_points import find_colmap, points_of_views
+
+        scene = self.data.parent if self.data.suffix == ".json" else self.data
+        outputs = dataset._dataparser_outputs
+        return points_of_views(
+            find_colmap(scene, self.colmap_dir),
+            [path.stem for path in dataset.image_filenames],
+            dataset.fewshot.image_indices,
+            len(dataset.fewshot.scene_camera_to_worlds),
+            dataset.cameras.camera_to_worlds.double().numpy(),
+            intrinsic_fractions(dataset.cameras),
+            outputs.dataparser_transform.double().numpy(),
+            outputs.dataparser_scale,
+        )
+
+    def _range(self, dataset: FewShotDataset, position: int) -> Tuple[float, float]:
+        """Nearest and farthest planar depth of a view, world units."""
+        scale = dataset._dataparser_outputs.dataparser_scale
+        if self.near_far is not None:
+            return self.near_far[0] * scale, self.near_far[1] * scale
+        record = dataset.fewshot
+        if record.scene_bounds is not None:
+            near, far = record.scene_bounds[record.image_indices[position]].tolist()
+            return near, far
+        if record.geometry.ray_space == "ndc" or record.geometry.origin_plane_z is not None:
+            raise ValueError(
+                "--align near-far needs --near-far NEAR FAR in this scene, whose rays have no planar bounds"
+            )
+        return record.geometry.near, record.geometry.far
+
+    def _write_aligned(
+        self, dataset: FewShotDataset, values: List[Any], lines: List[Alignment], target: Path
+    ) -> List[Dict[str, Any]]:
+        """Writes the maps that fit, in units of the scene's files; returns a row per view."""
+        from fewshot_ns.data.depth_fusion import fuse
+
+        scale = dataset._dataparser_outputs.dataparser_scale
+        rows = []
+        for position, (value, line) in enumerate(zip(values, lines, strict=True)):
+            path = dataset.image_filenames[position]
+            problem = line.misfit(self.min_points, self.min_inliers, self.min_correlation)
+            sensor = dataset.metric_depth(position) if self.composite else None
+            fused = fuse(value, None if problem else line, sensor, self.sensor_error)
+            written = bool(fused.valid.any())
+            file = target / f"{path.stem}.npz"
+            if written:
+                _write_map(file, depth=fused.z_depth / scale, sigma=fused.sigma / scale)
+            else:
+                file.unlink(missing_ok=True)
+            rows.append(
+                {
+                    "view": path.name,
+                    "points": line.num_points,
+                    "inliers": round(line.inlier_fraction, 4),
+                    "residual": _finite(line.residual),
+                    "correlation": _finite(line.correlation),
+                    "scale": _finite(line.scale),
+                    "shift": _finite(line.shift),
+                    "sensor": round(float(fused.from_sensor.mean()), 4),
+                    "written": written,
+                    "problem": problem,
+                }
+            )
+        return rows
+
+
+def _finite(value: Optional[float]) -> Optional[float]:
+    import math
+
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _write_map(path: Path, **arrays: Any) -> None:
+    import numpy as np
+
+    from fewshot_ns.utils.files import replacing
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{name: array.astype(np.float32) for name, array in arrays.items()})
+
+
+def _table(rows: List[Dict[str, Any]], source: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"monocular depth aligned to {source}")
+    names = ("view", "points", "inliers", "residual", "correlation", "scale", "shift")
+    for name in names:
+        table.add_column(name, justify="left" if name == "view" else "right")
+    for row in rows:
+        cells = []
+        for name in names:
+            value = row[name]
+            if value is None:
+                cells.append("-")
+            elif name in ("view", "points"):
+                cells.append(str(value))
+            else:
+                cells.append(f"{value:.1%}" if name in ("inliers", "residual") else f"{value:.4g}")
+        table.add_row(*cells, style="yellow" if row["problem"] else None)
+    return table

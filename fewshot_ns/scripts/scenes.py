@@ -1,0 +1,88 @@
+"""Scenes on the command line: `COMMAND --data DIR [NAME-data FLAGS...]`, the dataparser and its flags last, as in
+`ns-train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Sequence, Tuple
+
+from fewshot_ns import registry
+
+if TYPE_CHECKING:
+    from fewshot_ns.data.dataparsers.base import FewShotDataParserConfig
+
+AUTO = "auto"
+SIGNS: Tuple[Tuple[str, str], ...] = (
+    ("poses_bounds.npy", "llff-data"),
+    ("rect_001_*.png", "dtu-data"),
+    ("metadata.json", "multiscale-blender-data"),
+    ("train/target_depth", "rgbd-data"),
+    ("transforms_train.json", "fewshot-blender-data"),
+    ("transforms.json", "fewshot-nerfstudio-data"),
+)
+"""Which dataparser a scene's folder asks for, by a file in it; the first that fits."""
+
+
+def dataparser_names() -> Tuple[str, ...]:
+    """Names of our dataparsers."""
+    return tuple(name.replace("_", "-") for name in registry.DATAPARSERS)
+
+
+def split_dataparser(arguments: Sequence[str]) -> Tuple[List[str], List[str]]:
+    """Parts a command line after the name of a dataparser.
+
+    Returns:
+        The arguments up to the name, and the dataparser's own flags behind it; all and none where no name is there.
+    """
+    names = dataparser_names()
+    for position, argument in enumerate(arguments):
+        if position > 0 and argument in names:
+            return list(arguments[: position + 1]), list(arguments[position + 1 :])
+    return list(arguments), []
+
+
+def guess_dataparser(data: Path) -> str:
+    """Name of the dataparser that a scene's files ask for.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: none of the known files is in it.
+    """
+    if data.suffix == ".json":
+        return "fewshot-nerfstudio-data"
+    if not data.is_dir():
+        raise FileNotFoundError(f"{data}: expected the folder of a scene (--data), found nothing")
+    for pattern, name in SIGNS:
+        if name in dataparser_names() and any(data.glob(pattern)):
+            return name
+    known = ", ".join(pattern for pattern, name in SIGNS if name in dataparser_names())
+    raise ValueError(
+        f"{data}: expected one of {known}, found none; name the dataparser after the flags: "
+        f"{', '.join(dataparser_names())}"
+    )
+
+
+def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotDataParserConfig:
+    """Configuration of a scene's dataparser.
+
+    Args:
+        data: The scene.
+        name: Of the dataparser, or 'auto' to go by the scene's files.
+        arguments: The dataparser's own flags.
+
+    Raises:
+        FileNotFoundError: no such scene.
+        ValueError: an unknown dataparser, or none that fits.
+        SystemExit: by the parser of the flags: status 0 after --help, 2 where they are wrong.
+    """
+    # The host's modules import each other in this order only.
+    import nerfstudio.configs.method_configs  # noqa: F401
+    import tyro
+
+    name = guess_dataparser(data) if name == AUTO else name
+    if name not in dataparser_names():
+        raise ValueError(f"unknown dataparser {name!r}; expected {', '.join(dataparser_names())}")
+    default = registry.dataparser_specification(name.replace("-", "_")).config
+    config = tyro.cli(type(default), default=default, args=list(arguments), prog=f"ns-fewshot ... {name}")
+    config.data = data
+    return config  # type: ignore[return-value]
