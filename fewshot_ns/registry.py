@@ -27,10 +27,33 @@ class Entry(NamedTuple):
 
 
 METHODS: Dict[str, Entry] = {
+    "sparsenerf": Entry(
+        "configs.sparsenerf", "sparsenerf", "SparseNeRF as published: mip-NeRF with depth ranking and continuity."
+    ),
     "sparsenerf_lite": Entry(
         "configs.sparsenerf_lite",
         "sparsenerf_lite",
         "SparseNeRF's depth ranking and continuity on a small fast field; minutes on a CPU.",
+    ),
+    "mipnerf_fewshot": Entry(
+        "configs.mipnerf_fewshot", "mipnerf_fewshot", "mip-NeRF with RegNeRF's training, the few-shot baseline."
+    ),
+    "mipnerf_fewshot_lite": Entry(
+        "configs.mipnerf_fewshot", "mipnerf_fewshot_lite", "The small fast field of sparsenerf-lite without any prior."
+    ),
+    "regnerf": Entry(
+        "configs.regnerf", "regnerf", "RegNeRF: annealed near and far, smooth depth on patches of unseen views."
+    ),
+    "regnerf_lite": Entry("configs.regnerf", "regnerf_lite", "RegNeRF's smoothness on a small fast field."),
+    "freenerf": Entry(
+        "configs.freenerf", "freenerf", "FreeNeRF: frequencies open step by step, occlusion regularisation."
+    ),
+    "freenerf_lite": Entry("configs.freenerf", "freenerf_lite", "FreeNeRF's two terms on a small fast field."),
+    "free_sparsenerf": Entry(
+        "configs.free_sparsenerf", "free_sparsenerf", "FreeNeRF with SparseNeRF's depth ranking and continuity."
+    ),
+    "free_sparsenerf_lite": Entry(
+        "configs.free_sparsenerf", "free_sparsenerf_lite", "FreeNeRF with depth ranking on a small fast field."
     ),
 }
 """Methods by attribute name, which is the method's name with underscores."""

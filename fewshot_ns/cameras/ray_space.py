@@ -80,8 +80,8 @@ def grid_radii(grid: Tensor, both_axes: bool) -> Tensor:
 
 
 def attach_radii(ray_bundle: RayBundle, geometry: SceneGeometry) -> RayBundle:
-    """Adds exact footprint radii to the rays of one whole image, shape (H, W)."""
-    if min(ray_bundle.shape) < 2:
+    """Adds exact footprint radii to the rays of one whole image (H, W), or of several (..., H, W)."""
+    if min(ray_bundle.shape[-2:]) < 2:
         return ray_bundle
     directions, _ = _world_directions(ray_bundle)
     if geometry.ray_space == "ndc":

@@ -18,6 +18,9 @@ def clip_gradients(parameters: List[Parameter], max_value: Optional[float], max_
         max_value: largest magnitude of an element; None leaves elements as they are.
         max_norm: largest 2-norm over all gradients; None does not scale.
     """
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
+    if not parameters:
+        return
     if max_value is not None:
         torch.nn.utils.clip_grad_value_(parameters, max_value)
     if max_norm is not None:

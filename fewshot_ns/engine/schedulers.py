@@ -6,7 +6,7 @@ weights-only rules; its cosine also rises again past its last step.
 
 import math
 from dataclasses import dataclass, field
-from typing import Type
+from typing import Optional, Type
 
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from torch.optim import Optimizer
@@ -65,8 +65,9 @@ class DelayedLogLinearSchedulerConfig(SchedulerConfig):
     """target class to instantiate"""
     lr_final: float = 2e-5
     """Learning rate at max_steps and after."""
-    max_steps: int = 90000
-    """Length of the decay in steps, whatever the length of the run."""
+    max_steps: Optional[int] = 90000
+    """Length of the decay in steps, whatever the length of the run; None: the method's own length for the scene's ray
+    space (`ndc_iterations` or `metric_iterations` of the trainer)."""
     delay_steps: int = 512
     """Length of the delayed start in steps."""
     delay_factor: float = 0.01
@@ -80,11 +81,13 @@ class DelayedLogLinearScheduler(Scheduler):
 
     def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
         """Returns the torch scheduler; it counts from 0, the schedule from 1."""
-        config = self.config
+        config, max_steps = self.config, self.config.max_steps
+        if max_steps is None:
+            raise ValueError("the scheduler's max_steps is None, which only our trainer can resolve; give a number")
 
         def factor(count: int) -> float:
             lr = delayed_log_linear(
-                count + 1, lr_init, config.lr_final, config.max_steps, config.delay_steps, config.delay_factor
+                count + 1, lr_init, config.lr_final, max_steps, config.delay_steps, config.delay_factor
             )
             return lr / lr_init
 

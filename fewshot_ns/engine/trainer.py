@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple, Type
@@ -35,8 +36,13 @@ class FewShotTrainerConfig(TrainerConfig):
 
     _target: Type = field(default_factory=lambda: FewShotTrainer)
     """target class to instantiate"""
-    max_num_iterations: int = 5000
-    """Steps of the whole run; after a resume only what is missing to this number is trained."""
+    max_num_iterations: Optional[int] = 5000  # type: ignore[assignment]
+    """Steps of the whole run; after a resume only what is missing to this number is trained. None: the method's own
+    length for the scene's ray space, one of the next two."""
+    ndc_iterations: int = 5000
+    """Length in scenes in NDC, where `max_num_iterations` or a scheduler's `max_steps` is None."""
+    metric_iterations: int = 5000
+    """The same in metric scenes."""
     max_train_cpu_seconds: Optional[float] = None
     """Stop, as if max_num_iterations were reached, once training has cost this much CPU time (user + system)."""
 
@@ -65,7 +71,7 @@ class FewShotTrainer(Trainer):
       resumed run on CPU is equal to an uninterrupted one bit by bit;
     - strict loading, with one message of what does not fit;
     - a stop at the first loss or gradient that is not finite;
-    - `train_stats.json` (cost) and `views.json` (split) in the run's folder.
+    - `train_stats.json` (cost), `views.json` (split) and `resolved.json` (what fields that are None came to).
 
     Args:
         config: the configuration of the run.
@@ -96,9 +102,20 @@ class FewShotTrainer(Trainer):
         ]
 
     def setup_optimizers(self) -> Optimizers:
-        """Builds the optimizers, which stop at a gradient that is not finite."""
+        """Builds the optimizers, which stop at a gradient that is not finite, and resolves lengths that are None."""
+        optimizers = copy.deepcopy(self.config.optimizers)
+        schedulers = [group["scheduler"] for group in optimizers.values() if group.get("scheduler") is not None]
+        open_ones = [scheduler for scheduler in schedulers if getattr(scheduler, "max_steps", 0) is None]
+        if self.config.max_num_iterations is None or open_ones:
+            space = self._whole_pipeline().model.geometry.ray_space
+            length = self.config.ndc_iterations if space == "ndc" else self.config.metric_iterations
+            for scheduler in open_ones:
+                scheduler.max_steps = length
+            if self.config.max_num_iterations is None:
+                self.config.max_num_iterations = length
+        self.schedule_lengths = [getattr(scheduler, "max_steps", None) for scheduler in schedulers]
         return CheckedOptimizers(
-            self.config.optimizers.copy(),
+            optimizers,
             self.pipeline.get_param_groups(),
             names={parameter: name for name, parameter in self.pipeline.named_parameters()},
             current_step=lambda: self.step,
@@ -107,7 +124,7 @@ class FewShotTrainer(Trainer):
     def train(self) -> None:
         """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up."""
         self._write_views()
-        total = self.config.max_num_iterations
+        total = self.config.max_num_iterations or 0
         self._last_step = self.step = self._start_step - 1
         if self._start_step >= total:
             CONSOLE.print(f"Nothing left to train: {self._start_step} of {total} steps are done.")
@@ -122,6 +139,10 @@ class FewShotTrainer(Trainer):
         """One step; what it returns is for the log and holds no graph."""
         loss, loss_dict, metrics_dict = super().train_iteration(step)
         return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
+
+    def _whole_pipeline(self) -> Any:
+        """The pipeline itself where DistributedDataParallel has wrapped it."""
+        return getattr(self.pipeline, "module", self.pipeline)
 
     def _before_iteration(self, step: int) -> None:
         if self._states_to_restore is not None:
@@ -151,7 +172,7 @@ class FewShotTrainer(Trainer):
         if step < 0:
             CONSOLE.print("No step has been trained: no checkpoint saved.")
             return
-        pipeline = getattr(self.pipeline, "module", self.pipeline)
+        pipeline = self._whole_pipeline()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = {
             "step": step,
@@ -197,7 +218,11 @@ class FewShotTrainer(Trainer):
 
     @check_main_thread
     def _write_views(self) -> None:
-        """Keeps in the run's `views.json` which views train and which test."""
+        """Keeps in the run's `views.json` which views train and test, in `resolved.json` what the scene decided."""
+        pipeline = self._whole_pipeline()
+        if hasattr(pipeline, "resolved"):
+            training = {"max_num_iterations": self.config.max_num_iterations, "schedules": self.schedule_lengths}
+            write_json(self.base_dir / "resolved.json", {"training": training, **pipeline.resolved()})
         dataset = self.pipeline.datamanager.train_dataset
         record = dataset.metadata.get(METADATA_KEY) if dataset is not None else None
         if not isinstance(record, FewShotMetadata):

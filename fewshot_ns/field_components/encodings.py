@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 
@@ -38,7 +40,13 @@ def integrated_positional_encoding(means: Tensor, cov_diag: Tensor, num_octaves:
     return torch.cat([damping * torch.sin(scaled), damping * torch.cos(scaled)], dim=-1)
 
 
-def frequency_mask(num_columns: int, step: int, end_step: int, device: torch.device | str = "cpu") -> Tensor:
+def frequency_mask(
+    num_columns: int,
+    step: int,
+    end_step: int,
+    device: torch.device | str = "cpu",
+    visible_ratio: Optional[float] = None,
+) -> Tensor:
     """Linearly growing visibility of encoding columns (FreeNeRF, eq. 4), columns in encoding order.
 
     The first 3 columns are visible from the start; all are from `end_step` on.
@@ -47,10 +55,13 @@ def frequency_mask(num_columns: int, step: int, end_step: int, device: torch.dev
         num_columns: columns of the encoding, in order of appearance.
         step: current step.
         end_step: step at which everything is visible; 0 disables the mask.
+        visible_ratio: instead of the schedule, this fraction of the columns is visible at every step.
 
     Returns:
-        (num_columns,) in [1e-8, 1].
+        (num_columns,) in [1e-8, 1], or of zeros and ones under a fixed ratio.
     """
+    if visible_ratio is not None:
+        return (torch.arange(num_columns, device=device) < int(num_columns * visible_ratio)).float()
     if step >= end_step:
         return torch.ones(num_columns, device=device)
     visible = min(num_columns / 3 * step / end_step + 1, num_columns / 3) * 3

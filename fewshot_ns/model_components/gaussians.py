@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Literal, Tuple
 
+import torch
 from torch import Tensor
 
 
 def cast_rays(
-    t: Tensor, origins: Tensor, directions: Tensor, radii: Tensor, ray_shape: Literal["cone", "cylinder"]
+    t: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    radii: Tensor,
+    ray_shape: Literal["cone", "cylinder"],
+    full_covariance: bool = False,
 ) -> Tuple[Tensor, Tensor]:
-    """Means and diagonal covariances of the segments between neighbouring fenceposts.
+    """Means and covariances of the segments between neighbouring fenceposts.
 
     Args:
         t: (..., S + 1) fenceposts, in units of `directions`.
@@ -18,9 +24,10 @@ def cast_rays(
         directions: (..., 3), any length.
         radii: (..., 1) footprint radius; per unit t for cones, absolute for cylinders.
         ray_shape: cone (eq. 7, the numerically stable form) or cylinder.
+        full_covariance: whole matrices instead of their diagonals.
 
     Returns:
-        (..., S, 3) means and (..., S, 3) covariance diagonals, in the frame of the rays.
+        (..., S, 3) means and (..., S, 3) covariance diagonals, or (..., S, 3, 3) covariances, in the frame of the rays.
     """
     t0, t1 = t[..., :-1], t[..., 1:]
     middle, half = (t0 + t1) / 2, (t1 - t0) / 2
@@ -37,7 +44,12 @@ def cast_rays(
     else:
         raise ValueError(f"expected ray_shape 'cone' or 'cylinder', got {ray_shape!r}")
     squared = directions**2
-    across = 1 - squared / squared.sum(-1, keepdim=True).clamp(min=1e-10)
+    length_squared = squared.sum(-1, keepdim=True).clamp(min=1e-10)
     means = origins[..., None, :] + t_mean[..., None] * directions[..., None, :]
+    if full_covariance:
+        along = directions[..., :, None] * directions[..., None, :]
+        beside = torch.eye(3, dtype=t.dtype, device=t.device) - along / length_squared[..., None]
+        return means, t_var[..., None, None] * along[..., None, :, :] + r_var[..., None, None] * beside[..., None, :, :]
+    across = 1 - squared / length_squared
     cov_diag = t_var[..., None] * squared[..., None, :] + r_var[..., None] * across[..., None, :]
     return means, cov_diag

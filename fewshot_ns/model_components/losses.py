@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Literal, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,14 @@ def _quads(distance: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         raise ValueError(f"expected distances of quads (Q, 4) = (p0, p1, n0, n1), got {tuple(distance.shape)}")
     p0, p1, n0, n1 = distance.unbind(-1)
     return p0, p1, n0, n1
+
+
+def colour_loss(rgb: Tensor, target: Tensor) -> Tensor:
+    """Squared error of colours (R, 3), summed over the channels and averaged over the rays.
+
+    Three times the usual mean squared error; the weights of RegNeRF, FreeNeRF and SparseNeRF refer to this.
+    """
+    return ((rgb - target) ** 2).sum(-1).mean()
 
 
 def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:
@@ -59,6 +67,52 @@ def occlusion_loss(density: Tensor, num_samples: int, extra_mask: Optional[Tenso
     if extra_mask is not None:
         mask = mask | extra_mask
     return (density * mask).mean()
+
+
+def background_coloured(rgb: Tensor, num_samples: int) -> Tensor:
+    """FreeNeRF's prior for DTU: nearly white or black samples close to the camera are table and background.
+
+    Args:
+        rgb: (R, S, 3) colours of the samples, ordered from near to far.
+        num_samples: how many of the first samples count.
+
+    Returns:
+        (R, S) bool, the `extra_mask` of `occlusion_loss`.
+    """
+    mean = rgb.mean(-1)
+    first = torch.arange(rgb.shape[1], device=rgb.device) < num_samples
+    return first & ((mean > 0.99) | (mean < 0.01))
+
+
+def neighbour_differences(values: Tensor, norm: Literal["l1", "l2"] = "l2") -> Tensor:
+    """Difference of each pixel to the pixels right of and below it (RegNeRF, eq. 6).
+
+    Args:
+        values: (..., H, W).
+        norm: sum of absolute or of squared differences.
+
+    Returns:
+        (..., H - 1, W - 1).
+    """
+    here, right, below = values[..., :-1, :-1], values[..., :-1, 1:], values[..., 1:, :-1]
+    if norm == "l1":
+        return (here - right).abs() + (here - below).abs()
+    if norm == "l2":
+        return (here - right) ** 2 + (here - below) ** 2
+    raise ValueError(f"expected norm 'l1' or 'l2', got {norm!r}")
+
+
+def patch_smoothness_loss(distance: Tensor, opacity: Tensor) -> Tensor:
+    """Depth smoothness on patches of unseen views (RegNeRF, eq. 6), weighted by opacity.
+
+    Args:
+        distance: (P, H, W) rendered distances of square neighbourhoods of pixels.
+        opacity: (P, H, W) their accumulations; no gradient flows into them.
+
+    Returns:
+        Scalar mean over patches and pixels, squared units of distance.
+    """
+    return (opacity.detach()[..., :-1, :-1] * neighbour_differences(distance)).mean()
 
 
 def proposal_loss(t: Tensor, weights: Tensor, t_proposal: Tensor, weights_proposal: Tensor) -> Tensor:

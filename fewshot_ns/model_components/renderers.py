@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Tuple
 
 import torch
 from torch import Tensor
+
+
+def segment_lengths(t: Tensor, directions: Tensor) -> Tensor:
+    """(R, S) lengths in ray space of the segments between fenceposts t (R, S + 1) along directions (R, 3)."""
+    return (t[..., 1:] - t[..., :-1]) * directions.norm(dim=-1, keepdim=True)
+
+
+def opacity_and_transmittance(density: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+    """(R, S) opacity of each segment and (R, S) share of light that reaches it, from density and segment lengths."""
+    optical = density * lengths
+    before = torch.cat([torch.zeros_like(optical[..., :1]), torch.cumsum(optical[..., :-1], dim=-1)], dim=-1)
+    return -torch.expm1(-optical), torch.exp(-before)
 
 
 def compositing_weights(density: Tensor, t: Tensor, directions: Tensor) -> Tensor:
@@ -19,10 +31,8 @@ def compositing_weights(density: Tensor, t: Tensor, directions: Tensor) -> Tenso
     Returns:
         (R, S) weights; their sum is the accumulation, at most 1.
     """
-    delta = (t[..., 1:] - t[..., :-1]) * directions.norm(dim=-1, keepdim=True)
-    optical = density * delta
-    before = torch.cat([torch.zeros_like(optical[..., :1]), torch.cumsum(optical[..., :-1], dim=-1)], dim=-1)
-    return -torch.expm1(-optical) * torch.exp(-before)
+    opacity, transmittance = opacity_and_transmittance(density, segment_lengths(t, directions))
+    return opacity * transmittance
 
 
 def composite_rgb(rgb: Tensor, weights: Tensor, background: Literal["black", "white"]) -> Tensor:
@@ -50,3 +60,48 @@ def expected_distance(weights: Tensor, t: Tensor) -> Tensor:
     safe = torch.where(opaque, accumulation, torch.ones_like(accumulation))
     mean = torch.where(opaque, (weights * middle).sum(-1) / safe, t[..., 0])
     return torch.minimum(torch.maximum(mean, t[..., 0]), t[..., -1])[..., None]
+
+
+def expected_distance_clipped(weights: Tensor, t: Tensor) -> Tensor:
+    """As `expected_distance`, but the accumulation is clipped to float32's eps; what RegNeRF's smoothness compares.
+
+    Args:
+        weights: (R, S).
+        t: (R, S + 1).
+
+    Returns:
+        (R, 1), units of t.
+    """
+    middle = 0.5 * (t[..., 1:] + t[..., :-1])
+    mean = (weights * middle).sum(-1) / weights.sum(-1).clamp(min=torch.finfo(torch.float32).eps)
+    return torch.minimum(torch.maximum(mean, t[..., 0]), t[..., -1])[..., None]
+
+
+def distance_deviation(weights: Tensor, t: Tensor) -> Tensor:
+    """(R, 1) standard deviation of the distance, units of t, under weights (R, S) between fenceposts t (R, S + 1)."""
+    middle = 0.5 * (t[..., 1:] + t[..., :-1])
+    squared = (weights * (middle - expected_distance(weights, t)) ** 2).sum(-1, keepdim=True)
+    accumulation = weights.sum(-1, keepdim=True)
+    return (squared / torch.where(accumulation > 0, accumulation, torch.ones_like(accumulation))).sqrt()
+
+
+def distance_percentile(weights: Tensor, t: Tensor, fraction: float) -> Tensor:
+    """Distance at which a fraction of a ray's weight is reached; 0.5 gives the median.
+
+    Interpolates between the mid-points of the segments, at each of which its whole weight counts.
+
+    Args:
+        weights: (R, S).
+        t: (R, S + 1).
+        fraction: in [0, 1].
+
+    Returns:
+        (R, 1), units of t; a ray of zero opacity gets its second last mid-point, as in the original.
+    """
+    middle, reached = 0.5 * (t[..., 1:] + t[..., :-1]), weights.cumsum(-1)
+    wanted = (fraction * reached[..., -1:]).contiguous()
+    above = torch.searchsorted(reached, wanted, right=True).clamp(1, weights.shape[-1] - 1)
+    before, after = reached.gather(-1, above - 1), reached.gather(-1, above)
+    gap = after - before
+    share = torch.where(gap > 0, (wanted - before) / torch.where(gap > 0, gap, torch.ones_like(gap)), 0.0)
+    return torch.lerp(middle.gather(-1, above - 1), middle.gather(-1, above), share.clamp(0.0, 1.0))

@@ -29,3 +29,10 @@ def anneal_near_far(
     start_far = middle + init_fraction * (far - middle)
     progress = max(step, 0) / num_steps
     return start_near + progress * (near - start_near), start_far + progress * (far - start_far)
+
+
+def linear_ramp(step: int, start: float, end: float, num_steps: int) -> float:
+    """Value that goes linearly from `start` at step 0 to `end` at step `num_steps`, and stays there."""
+    if num_steps <= 0:
+        return end
+    return start + (end - start) * min(max(step / num_steps, 0.0), 1.0)

@@ -31,7 +31,7 @@ class FewShotModelConfig(ModelConfig):
     """Unused: near and far come from the scene's ray geometry."""
     eval_num_rays_per_chunk: int = 4096
     """Rays rendered at once at evaluation."""
-    anneal_steps: int = 256
+    anneal_steps: Optional[int] = 256
     """Steps over which near and far open to the whole interval; 0 switches annealing off."""
     anneal_init_fraction: Optional[float] = None
     """Fraction of the near-far interval open at the start; None: 1e-4 in NDC (RegNeRF), 0.2 in metric scenes, whose
@@ -59,12 +59,18 @@ class FewShotModel(Model):
         super().populate_modules()
         self.geometry = get_fewshot_metadata(self.kwargs["metadata"]).geometry
         ndc = self.geometry.ray_space == "ndc"
-        init, mid = self.config.anneal_init_fraction, self.config.anneal_mid_fraction
-        self.anneal_init_fraction = (1e-4 if ndc else 0.2) if init is None else init
-        self.anneal_mid_fraction = 1.0 if mid is None and ndc else mid
+        steps, init, mid = self.anneal_defaults(ndc)
+        given = self.config
+        self.anneal_steps = steps if given.anneal_steps is None else given.anneal_steps
+        self.anneal_init_fraction = init if given.anneal_init_fraction is None else given.anneal_init_fraction
+        self.anneal_mid_fraction = mid if given.anneal_mid_fraction is None else given.anneal_mid_fraction
         self.step = 0
         self.register_buffer("ray_bounds", torch.tensor([[-1.0] * 3, [1.0] * 3]))
         self.register_buffer("focus_point", torch.zeros(3))
+
+    def anneal_defaults(self, ndc: bool) -> Tuple[int, float, Optional[float]]:
+        """Steps, open fraction at the start and middle (None: the focus point) of annealing where none are given."""
+        return 256, 1e-4 if ndc else 0.2, 1.0 if ndc else None
 
     def resolved(self) -> Dict[str, Any]:
         """Values of the fields that the scene decided, for the log."""
@@ -72,6 +78,7 @@ class FewShotModel(Model):
             "ray_space": self.geometry.ray_space,
             "near": self.geometry.near,
             "far": self.geometry.far,
+            "anneal_steps": self.anneal_steps,
             "anneal_init_fraction": self.anneal_init_fraction,
             "anneal_mid_fraction": "focus point" if self.anneal_mid_fraction is None else self.anneal_mid_fraction,
         }
@@ -80,7 +87,8 @@ class FewShotModel(Model):
         """Renders rays in ray space.
 
         Returns:
-            at least `weights` (R, S), `t` (R, S + 1) and `sample_rgb` (R, S, 3) of the final level.
+            at least `weights` (R, S), `t` (R, S + 1) and `sample_rgb` (R, S, 3) of the final level; a coarse level that
+            terms on depth apply to as well gives `weights_coarse` and `t_coarse`.
         """
         raise TypeError(f"{type(self).__name__} has to define render_rays")
 
@@ -89,6 +97,10 @@ class FewShotModel(Model):
         rays = to_model_rays(ray_bundle, self.geometry)
         if self.training:
             rays = self._anneal(rays)
+        return self.outputs_of(rays)
+
+    def outputs_of(self, rays: ModelRays) -> Dict[str, Tensor]:
+        """Outputs of rays (R,) that are in ray space already, between their own near and far."""
         outputs = self.render_rays(rays)
         weights, t = outputs["weights"] * rays.valid, outputs["t"]
         distance = expected_distance(weights, t)
@@ -100,7 +112,7 @@ class FewShotModel(Model):
         if not self.training:
             rendered["rgb"] = rendered["rgb"].clamp(0.0, 1.0)
             return rendered
-        return {**outputs, **rendered, DISTANCE_MEAN: distance}
+        return {**outputs, **rendered, "weights": weights, DISTANCE_MEAN: distance}
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
@@ -140,7 +152,7 @@ class FewShotModel(Model):
         return {}, images
 
     def _anneal(self, rays: ModelRays) -> ModelRays:
-        if self.step + 1 >= self.config.anneal_steps:
+        if self.step + 1 >= self.anneal_steps:
             return rays
         near, far = self.geometry.near, self.geometry.far
         if self.anneal_mid_fraction is None:
@@ -149,7 +161,7 @@ class FewShotModel(Model):
         else:
             middle = torch.full_like(rays.near, near + self.anneal_mid_fraction * (far - near))
         near, far = anneal_near_far(
-            self.step + 1, rays.near, rays.far, self.config.anneal_steps, self.anneal_init_fraction, middle
+            self.step + 1, rays.near, rays.far, self.anneal_steps, self.anneal_init_fraction, middle
         )
         return replace(rays, near=near, far=far)
 

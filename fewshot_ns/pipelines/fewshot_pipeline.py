@@ -25,6 +25,7 @@ from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summar
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.utils.allocator import keep_freed_memory
 
@@ -41,6 +42,8 @@ class FewShotPipelineConfig(VanillaPipelineConfig):
     """Backbone."""
     depth: DepthPriorConfig = field(default_factory=DepthPriorConfig)
     """Depth prior: ranking and continuity from depth maps of the training views."""
+    smoothness: SmoothnessPriorConfig = field(default_factory=SmoothnessPriorConfig)
+    """Smoothness prior: rendered depth is smooth on patches of unseen views."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Which metrics are computed and where their weights lie."""
     run_dir: Suppress[Optional[Path]] = None
@@ -66,7 +69,10 @@ class FewShotPipeline(VanillaPipeline):
         ensure_ffmpeg_on_path()
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self.loaded_step: Optional[int] = None
-        self.depth_prior = config.depth.setup()
+        record = get_fewshot_metadata(self.datamanager.train_dataset.metadata)
+        space = self.model.geometry.ray_space
+        self.depth_prior = config.depth.setup(ray_space=space, nvs_rgbd=record.pair_box is not None)
+        self.smoothness_prior = config.smoothness.setup(ray_space=space)
         self.suite = MetricSuite(config.evaluation, device)
         cameras = self.datamanager.train_dataset.cameras
         self.model.set_scene(ray_bounds(cameras, self.model.geometry), scene_focus(cameras, self.model.geometry))
@@ -79,15 +85,34 @@ class FewShotPipeline(VanillaPipeline):
         depth = self.config.depth
         validate_dataset(self.datamanager.train_dataset)
         validate_dataset(self.datamanager.eval_dataset)
+        self.depth_prior.provide_maps(self.datamanager.train_dataset)
         if depth.enabled:
             options = QuadSamplerOptions(
-                box_fraction=depth.box_fraction,
+                box_fraction=self.depth_prior.box_fraction,
+                box_pixels=self.depth_prior.box_pixels,
                 neighbour_fraction=depth.neighbour_fraction,
                 allow_self=depth.allow_self_neighbour,
                 tie=depth.tie,
             )
-            self.datamanager.use_quads(depth.num_quads, options, depth.single_image, depth.protocol_boxes)
-        CONSOLE.print("Resolved from the scene:", self.model.resolved())
+            quads = self.depth_prior.num_quads(self.datamanager.num_rays)
+            self.datamanager.use_quads(quads, options, depth.single_image, depth.protocol_boxes)
+        if self.smoothness_prior.active:
+            smooth = self.config.smoothness
+            self.datamanager.use_unseen_patches(
+                smooth.num_patches, smooth.patch_size, smooth.num_poses, smooth.training_cameras_only
+            )
+        CONSOLE.print("Resolved from the scene:", self.resolved())
+
+    def resolved(self) -> Dict[str, Any]:
+        """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
+        manager = self.datamanager
+        batch = {"rays": manager.num_rays, "quads": manager.num_quads, "patches": manager.num_patches}
+        return {
+            "model": self.model.resolved(),
+            "batch": batch,
+            "depth": self.depth_prior.resolved(),
+            "smoothness": self.smoothness_prior.resolved(),
+        }
 
     def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
         """One training step's outputs, loss terms and metrics.
@@ -96,11 +121,12 @@ class FewShotPipeline(VanillaPipeline):
             NonFiniteLossError: where a term is not finite, before anything was learnt from it.
         """
         ray_bundle, batch = self.datamanager.next_train(step)
-        outputs = self._model(ray_bundle)
+        outputs, unseen = split_outputs(self._model(ray_bundle), batch["num_unseen"])
         metrics_dict = self.model.get_metrics_dict(outputs, batch)
         loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
         interval = self.model.geometry.far - self.model.geometry.near
         loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], batch["quad_gaps"], interval, step))
+        loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict
 
@@ -185,3 +211,11 @@ class FewShotPipeline(VanillaPipeline):
         _, images = self.model.get_image_metrics_and_images(outputs, batch)
         for name, image in images.items():
             save_image(image.permute(2, 0, 1).cpu(), folder / f"{stem}_{name}.png")
+
+
+def split_outputs(outputs: Dict[str, Tensor], num_unseen: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+    """Training outputs (R, ...) of the photos' rays, and of the `num_unseen` rays of unseen views after them."""
+    if num_unseen == 0:
+        return outputs, {}
+    seen = {name: value[:-num_unseen] for name, value in outputs.items()}
+    return seen, {name: value[-num_unseen:] for name, value in outputs.items()}

@@ -1,12 +1,15 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field
-from typing import Dict, Literal, Optional, Type
+from typing import Any, Dict, Literal, Optional, Type
 
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
+from fewshot_ns.data.dataset import FewShotDataset
+from fewshot_ns.data.scene_geometry import RaySpace
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_ranking_loss
+from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
 
 
 @dataclass
@@ -17,12 +20,20 @@ class DepthPriorConfig(InstantiateConfig):
     """Class that the config builds."""
     enabled: bool = False
     """Whether training uses the depth maps of the scene."""
-    num_quads: int = 128
-    """Quads per step; their 4 rays each also serve the colour loss."""
+    source: Literal["files", "mono"] = "files"
+    """files: depth maps of the scene; mono: a monocular network, whose missing maps are computed before training."""
+    mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
+    """The network of source mono."""
+    num_quads: Optional[int] = 128
+    """Quads per step; their 4 rays each also serve the colour loss. None: as in SparseNeRF, all rays of the batch lie
+    in quads, of NVS-RGBD half."""
     single_image: bool = False
     """Whether all quads of a step come from one training image, as in the original."""
-    box_fraction: float = 1.0
-    """Sides of the box that holds a pair, as a fraction of the image's sides."""
+    box_fraction: Optional[float] = 1.0
+    """Sides of the box that holds a pair, as a fraction of the image's sides. None: as in SparseNeRF, 30 pixels in NDC
+    (its value for most scenes of LLFF, at 504x378) and the whole image in metric scenes."""
+    box_pixels: Optional[int] = None
+    """Sides of the box in pixels, instead of `box_fraction`."""
     protocol_boxes: bool = True
     """Whether a data set whose own protocol has boxes (NVS-RGBD) draws pairs in those, by its rule for ties."""
     neighbour_fraction: float = 0.3
@@ -31,15 +42,16 @@ class DepthPriorConfig(InstantiateConfig):
     """Whether a pixel may be its own neighbour, as in the original (about 10 % of its pairs)."""
     tie: Literal["first", "second"] = "second"
     """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
-    ranking_weight: float = 0.3
-    """Weight of the ranking term."""
+    ranking_weight: Optional[float] = 0.3
+    """Weight of the ranking term. None: SparseNeRF's 0.5 in NDC, 0.2 in metric scenes, beside a colour loss summed over
+    channels."""
     ranking_margin: float = 1e-4
     """By how much the nearer pixel has to be rendered nearer, units of the ray parameter."""
     ranking_margin_scale: float = 0.0
     """Widens the margin of a pair by this fraction of the near-far interval times the gap that the prior sees between
     its pixels (1 = the spread of the prior over the image); 0 ranks without regard to the gap, as the paper does."""
-    continuity_weight: float = 0.1
-    """Weight of the continuity term."""
+    continuity_weight: Optional[float] = 0.1
+    """Weight of the continuity term. None: SparseNeRF's 0.005 in NDC (NVS-RGBD 0.05), 0.2 in metric scenes."""
     continuity_margin: float = 1e-4
     """Difference between neighbours that costs nothing, units of the ray parameter."""
     start_step: int = 0
@@ -53,10 +65,44 @@ class DepthPrior:
 
     Args:
         config: see `DepthPriorConfig`.
+        ray_space: that of the scene.
+        nvs_rgbd: whether the scene's protocol is that of NVS-RGBD, which has a weight and a batch of its own.
     """
 
-    def __init__(self, config: DepthPriorConfig) -> None:
-        self.config = config
+    def __init__(self, config: DepthPriorConfig, ray_space: RaySpace = "metric", nvs_rgbd: bool = False) -> None:
+        self.config, self.nvs_rgbd = config, nvs_rgbd
+        ndc = ray_space == "ndc"
+        ranking, continuity = (0.5, 0.05 if nvs_rgbd else 0.005) if ndc else (0.2, 0.2)
+        self.ranking_weight = ranking if config.ranking_weight is None else config.ranking_weight
+        self.continuity_weight = continuity if config.continuity_weight is None else config.continuity_weight
+        self.box_fraction, self.box_pixels = config.box_fraction, config.box_pixels
+        if config.box_fraction is None:
+            self.box_fraction = 1.0
+            self.box_pixels = 30 if ndc and config.box_pixels is None else config.box_pixels
+
+    def num_quads(self, num_rays: int) -> int:
+        """Quads in a batch of `num_rays` rays."""
+        share = num_rays // (8 if self.nvs_rgbd else 4)
+        return share if self.config.num_quads is None else self.config.num_quads
+
+    def resolved(self) -> Dict[str, Any]:
+        """What the scene decided, for the log; empty where the prior is off."""
+        names = ("ranking_weight", "continuity_weight", "box_fraction", "box_pixels")
+        return {name: getattr(self, name) for name in names} if self.config.enabled else {}
+
+    def provide_maps(self, dataset: FewShotDataset) -> None:
+        """Gives the training views the maps of a monocular network where the config asks for it.
+
+        Raises:
+            WeightsNotFoundError: the network is nowhere to be had.
+        """
+        if not self.config.enabled or self.config.source == "files":
+            return
+        background = dataset.fewshot.geometry.background
+        depths = monocular_depths(
+            self.config.mono, dataset.image_filenames, background, "--pipeline.depth.mono.weights"
+        )
+        dataset.use_depth_maps(depths.files, depths.encoding)
 
     def active(self, step: int) -> bool:
         """Whether the terms count at this step."""
@@ -81,6 +127,6 @@ class DepthPrior:
         config = self.config
         margin = config.ranking_margin + config.ranking_margin_scale * interval * gaps
         return {
-            "depth_ranking": config.ranking_weight * depth_ranking_loss(quads, margin),
-            "depth_continuity": config.continuity_weight * depth_continuity_loss(quads, config.continuity_margin),
+            "depth_ranking": self.ranking_weight * depth_ranking_loss(quads, margin),
+            "depth_continuity": self.continuity_weight * depth_continuity_loss(quads, config.continuity_margin),
         }

@@ -9,17 +9,10 @@ from typing import Callable, Dict
 import cv2
 import numpy as np
 import pytest
+from golden_arrays import GoldenFile
 
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-
-
-def _load(goldens_dir: Path, name: str) -> Dict[str, np.ndarray]:
-    path = goldens_dir / "sparsenerf" / name
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    with np.load(path, allow_pickle=False) as archive:
-        return dict(archive)
 
 
 def _noise(size) -> np.ndarray:
@@ -27,21 +20,28 @@ def _noise(size) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def sparsenerf_golden(goldens_dir: Path) -> Callable[[str], Dict[str, np.ndarray]]:
-    """Function (file name) -> arrays of that file of the folder sparsenerf/."""
-    return lambda name: _load(goldens_dir, name)
+def sparsenerf_golden(goldens_dir: Path) -> Callable[[str], GoldenFile]:
+    """Function (file name) -> arrays of that file of the folder sparsenerf/, one object per file and session."""
+    loaded: Dict[str, GoldenFile] = {}
+
+    def load(name: str) -> GoldenFile:
+        if name not in loaded:
+            loaded[name] = GoldenFile.load(goldens_dir / "sparsenerf" / name)
+        return loaded[name]
+
+    return load
 
 
 @pytest.fixture(scope="session")
-def llff_golden(goldens_dir: Path) -> Dict[str, np.ndarray]:
+def llff_golden(sparsenerf_golden) -> GoldenFile:
     """Arrays of sparsenerf/llff_loader.npz."""
-    return _load(goldens_dir, "llff_loader.npz")
+    return sparsenerf_golden("llff_loader.npz")
 
 
 @pytest.fixture(scope="session")
-def dtu_golden(goldens_dir: Path) -> Dict[str, np.ndarray]:
+def dtu_golden(sparsenerf_golden) -> GoldenFile:
     """Arrays of sparsenerf/dtu_loader.npz."""
-    return _load(goldens_dir, "dtu_loader.npz")
+    return sparsenerf_golden("dtu_loader.npz")
 
 
 @pytest.fixture(scope="session")

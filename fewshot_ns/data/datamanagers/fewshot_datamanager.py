@@ -14,6 +14,7 @@ from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadSampler, QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
+from fewshot_ns.data.unseen_patches import UnseenPatchSampler, concatenate_rays, unseen_cameras
 
 
 @dataclass
@@ -22,8 +23,9 @@ class FewShotDataManagerConfig(VanillaDataManagerConfig):
 
     _target: Type = field(default_factory=lambda: FewShotDataManager)
     """Class that the config builds."""
-    train_num_rays_per_batch: int = 1024
-    """Rays per training step, quads included."""
+    train_num_rays_per_batch: Optional[int] = 1024  # type: ignore[assignment]
+    """Rays per training step, quads included and unseen views not. None: SparseNeRF's 512 in NDC (what its code comes
+    to; its configs say 1024 or 4096), 256 in metric scenes."""
     single_image_batches: bool = False
     """Whether the uniformly drawn rays of a step all come from one training image."""
 
@@ -32,13 +34,17 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     """Rays and colours of the training views; evaluation is the host's.
 
     A batch holds `image` (R, 3), `indices` (R, 3) = (view, row, column) and `quad_gaps` (Q,): the first 4 * Q rays are
-    quads in the order p0, p1, n0, n1, and the gap says how far apart the prior sees p0 and p1.
+    quads in the order p0, p1, n0, n1, and the gap says how far apart the prior sees p0 and p1. After these R rays come
+    `num_unseen` rays of unseen views, patch by patch; the batch holds nothing else about them.
     """
 
     config: FewShotDataManagerConfig
     quad_sampler: Optional[QuadSampler] = None
     num_quads: int = 0
     single_image_quads: bool = False
+    num_rays: int = 0
+    patch_sampler: Optional[UnseenPatchSampler] = None
+    num_patches: int = 0
 
     @property
     def fewshot_metadata(self) -> FewShotMetadata:
@@ -60,7 +66,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.train_radii = ImageStack(radii)
         self.train_masks = masks
         self.pixel_sampler = MaskedPixelSampler(masks)
-        self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.config.train_num_rays_per_batch)
+        given, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
+        self.num_rays = default if given is None else given
+        self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.num_rays)
         self.train_ray_generator = RayGenerator(cameras.to(self.device))
 
     def use_quads(
@@ -83,11 +91,10 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
                 f"the depth prior is on, but {self.config.dataparser.data} has no depth maps; give them by the "
                 "dataparser's --depth-dir, or train without: --pipeline.depth.enabled False"
             )
-        if 4 * num_quads > self.config.train_num_rays_per_batch:
+        if 4 * num_quads > self.num_rays:
             raise ValueError(
-                f"{num_quads} quads need {4 * num_quads} rays, but a batch has "
-                f"{self.config.train_num_rays_per_batch}; lower --pipeline.depth.num-quads or raise "
-                "--pipeline.datamanager.train-num-rays-per-batch"
+                f"{num_quads} quads need {4 * num_quads} rays, but a batch has {self.num_rays}; lower "
+                "--pipeline.depth.num-quads or raise --pipeline.datamanager.train-num-rays-per-batch"
             )
         heights, widths = self.train_images.heights.tolist(), self.train_images.widths.tolist()
         maps = [
@@ -104,18 +111,35 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.quad_sampler = QuadSampler(nearness, valid, options)
         self.num_quads, self.single_image_quads = num_quads, single_image
 
+    def use_unseen_patches(
+        self, num_patches: int, patch_size: int, num_poses: int, training_cameras_only: bool
+    ) -> None:
+        """From now on patches of unseen views follow the rays of each batch.
+
+        Args:
+            num_patches: patches per batch.
+            patch_size: their sides, pixels.
+            num_poses: unseen views, drawn now.
+            training_cameras_only: see `unseen_cameras`.
+
+        Raises:
+            ValueError: see `unseen_cameras` and `UnseenPatchSampler`.
+        """
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+        seen, record = self.train_dataset.cameras, self.fewshot_metadata
+        cameras = unseen_cameras(seen, record, num_poses, training_cameras_only, generator).to(self.device)
+        self.patch_sampler = UnseenPatchSampler(cameras, record.geometry, patch_size)
+        self.num_patches = num_patches
+
     def next_train(self, step: int) -> Tuple[RayBundle, Dict]:
         """Rays and colours of one training step."""
         self.train_count += 1
-        if self.train_pixel_sampler is None:
-            raise RuntimeError("next_train was called before setup_train")
-        num_rays = self.train_pixel_sampler.num_rays_per_batch
         parts, gaps = [], torch.zeros(0)
         if self.quad_sampler is not None:
             single = self.single_image_quads or self.config.single_image_batches
             parts.append(self.quad_sampler.sample(self.num_quads, single))
             gaps = self.quad_sampler.gaps(parts[0])
-        num_uniform = max(num_rays - 4 * self.num_quads, 0)
+        num_uniform = max(self.num_rays - 4 * self.num_quads, 0)
         view = int(parts[0][0, 0]) if parts else int(torch.randint(len(self.train_images), (1,)))
         parts.append(self.pixel_sampler.sample(num_uniform, view if self.config.single_image_batches else None))
         indices = torch.cat(parts)
@@ -125,5 +149,10 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             "image": self.train_images.lookup(indices).to(self.device),
             "indices": indices,
             "quad_gaps": gaps.to(self.device),
+            "num_unseen": 0,
         }
+        if self.patch_sampler is not None:
+            unseen = self.patch_sampler.sample(self.num_patches)
+            batch["num_unseen"] = len(unseen)
+            ray_bundle = concatenate_rays(ray_bundle, unseen)
         return ray_bundle, batch

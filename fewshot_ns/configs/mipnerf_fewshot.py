@@ -1,0 +1,57 @@
+"""mipnerf-fewshot: mip-NeRF as the baseline of RegNeRF's and FreeNeRF's tables, and the ground of their methods.
+
+Sources: google-research regnerf/configs and Jiawei-Yang/FreeNeRF configs/mipnerf (llff3, dtu3). 69768 steps of 4096
+rays are 500 passes over three photos of 504x378, 43945 over three of 400x300. The depth prior is off; switched on, it is
+that of SparseNeRF.
+"""
+
+from copy import deepcopy
+
+from nerfstudio.configs.base_config import ViewerConfig
+
+from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
+from fewshot_ns.engine.trainer import FewShotTrainerConfig
+from fewshot_ns.models.mipnerf import MipNeRFModelConfig
+from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+from fewshot_ns.priors.depth import DepthPriorConfig
+
+mipnerf_fewshot = FewShotTrainerConfig(
+    method_name="mipnerf-fewshot",
+    max_num_iterations=None,
+    ndc_iterations=69768,
+    metric_iterations=43945,
+    steps_per_save=10000,
+    steps_per_eval_batch=0,
+    steps_per_eval_image=1000,
+    steps_per_eval_all_images=0,
+    pipeline=FewShotPipelineConfig(
+        datamanager=FewShotDataManagerConfig(
+            dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=4096, single_image_batches=True
+        ),
+        model=MipNeRFModelConfig(),
+        depth=DepthPriorConfig(
+            num_quads=None, single_image=True, box_fraction=None, ranking_weight=None, continuity_weight=None
+        ),
+    ),
+    optimizers={
+        "field": {
+            "optimizer": ClippedAdamOptimizerConfig(lr=2e-3, eps=1e-8, clip_value=0.1, clip_norm=0.1),
+            "scheduler": DelayedLogLinearSchedulerConfig(
+                lr_final=2e-5, max_steps=None, delay_steps=512, delay_factor=0.01
+            ),
+        }
+    },
+    viewer=ViewerConfig(num_rays_per_chunk=1024),
+    vis="viewer",
+)
+
+mipnerf_fewshot_lite = deepcopy(sparsenerf_lite)
+mipnerf_fewshot_lite.method_name = "mipnerf-fewshot-lite"
+mipnerf_fewshot_lite.pipeline.depth.enabled = False
+mipnerf_fewshot_lite.pipeline.model.anneal_steps = 0
+mipnerf_fewshot_lite.pipeline.model.frequency_mask_steps = 0
+mipnerf_fewshot_lite.pipeline.model.occlusion_weight = 0.0

@@ -1,0 +1,21 @@
+"""sparsenerf: mip-NeRF with depth ranking, spatial continuity and, in metric scenes, RegNeRF's smoothness.
+
+Source: Wanggcong/SparseNeRF configs (llff3, dtu3) and what its code makes of them. NVS-RGBD trains for 60000 steps:
+`--max-num-iterations 60000 --optimizers.field.scheduler.max-steps 60000`.
+"""
+
+from copy import deepcopy
+
+from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
+from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
+
+MAX_STEPS = 90000
+
+sparsenerf = deepcopy(mipnerf_fewshot)
+sparsenerf.method_name = "sparsenerf"
+sparsenerf.max_num_iterations = sparsenerf.ndc_iterations = sparsenerf.metric_iterations = MAX_STEPS
+sparsenerf.optimizers["field"]["scheduler"].max_steps = MAX_STEPS
+sparsenerf.pipeline.datamanager.train_num_rays_per_batch = None
+sparsenerf.pipeline.model.anneal_steps = None
+sparsenerf.pipeline.depth.enabled = True
+sparsenerf.pipeline.smoothness = SmoothnessPriorConfig(enabled=True, num_patches=4, num_poses=1000)

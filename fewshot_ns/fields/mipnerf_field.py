@@ -1,0 +1,140 @@
+"""mip-NeRF's network as RegNeRF and SparseNeRF use it: integrated encoding in, density and colour by direction out."""
+
+from __future__ import annotations
+
+from typing import Literal, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from fewshot_ns.field_components.encodings import integrated_positional_encoding, positional_encoding
+from fewshot_ns.fields.fused_mlp import BLOCK_ROWS, fused_mlp
+
+
+class MipNeRFField(nn.Module):
+    """Density and colour of Gaussians along rays; one network for all levels.
+
+    With the defaults it has the 612,740 parameters of the original.
+
+    Args:
+        num_layers: ReLU layers of the trunk.
+        width: their width, and that of the bottleneck.
+        skip_layer: layer whose input is [activations, encoding].
+        num_octaves: octaves 2^0, 2^1, .. of the integrated encoding.
+        view_octaves: octaves of the direction encoding, beside the direction itself.
+        colour_width: width of the colour branch.
+        density_bias: added to the raw density before the softplus.
+        rgb_padding: colours are scaled to [-padding, 1 + padding].
+        include_mean: whether the encoding begins with the mean itself (FreeNeRF).
+        compute_dtype: number format of the matrix products; 'float32' stands for the format of the parameters.
+    """
+
+    def __init__(
+        self,
+        num_layers: int = 8,
+        width: int = 256,
+        skip_layer: int = 5,
+        num_octaves: int = 16,
+        view_octaves: int = 4,
+        colour_width: int = 128,
+        density_bias: float = -1.0,
+        rgb_padding: float = 0.001,
+        include_mean: bool = False,
+        compute_dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        super().__init__()
+        if not 0 < skip_layer < num_layers:
+            raise ValueError(f"expected a skip layer between 1 and {num_layers - 1}, got {skip_layer}")
+        self.num_octaves, self.view_octaves, self.include_mean = num_octaves, view_octaves, include_mean
+        self.skip_layer, self.density_bias, self.rgb_padding = skip_layer, density_bias, rgb_padding
+        self.compute_dtype = compute_dtype
+        inputs = [self.encoded_columns] + [width] * (num_layers - 1)
+        inputs[skip_layer] += self.encoded_columns
+        self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
+        self.density = nn.Linear(width, 1)
+        self.bottleneck = nn.Linear(width, width)
+        self.colour = nn.Linear(width + self.view_columns, colour_width)
+        self.rgb = nn.Linear(colour_width, 3)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    @property
+    def encoded_columns(self) -> int:
+        """Columns of the position encoding."""
+        return 6 * self.num_octaves + (3 if self.include_mean else 0)
+
+    @property
+    def view_columns(self) -> int:
+        """Columns of the direction encoding."""
+        return 6 * self.view_octaves + 3
+
+    def forward(
+        self,
+        means: Tensor,
+        cov_diag: Tensor,
+        viewdirs: Tensor,
+        mask: Optional[Tensor] = None,
+        view_mask: Optional[Tensor] = None,
+        noise: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
+        """Evaluates the field.
+
+        Args:
+            means: (R, S, 3) Gaussian means, ray space.
+            cov_diag: (R, S, 3) their covariance diagonals.
+            viewdirs: (R, 3) directions, one per ray.
+            mask: (encoded_columns,) visibility of the encoding's columns, or None.
+            view_mask: (view_columns,) the same for the directions.
+            noise: (R, S) added to the raw density, or None.
+
+        Returns:
+            (R, S) density >= 0 and (R, S, 3) colour.
+        """
+        width = self.density.in_features
+        view = positional_encoding(viewdirs, self.view_octaves)
+        view = view if view_mask is None else view * view_mask
+        of_bottleneck, of_view = self.colour.weight[:, :width], self.colour.weight[:, width:]
+        # No activation lies between the bottleneck and the colour branch: their product is one matrix, and what comes
+        # of the direction and the biases is the same for all samples of a ray.
+        per_ray = view @ of_view.t() + (of_bottleneck @ self.bottleneck.bias + self.colour.bias)
+        raw_density, raw_rgb = fused_mlp(
+            self._encode(means, cov_diag, mask),
+            per_ray,
+            [(layer.weight, layer.bias) for layer in self.trunk],  # type: ignore[misc]
+            self.skip_layer,
+            torch.cat([of_bottleneck @ self.bottleneck.weight, self.density.weight]),
+            self.density.bias,
+            (self.rgb.weight, self.rgb.bias),
+        )
+        raw_density = raw_density if noise is None else raw_density + noise
+        density = nn.functional.softplus(raw_density + self.density_bias)
+        rgb = torch.sigmoid(raw_rgb) * (1 + 2 * self.rgb_padding) - self.rgb_padding
+        return density, rgb
+
+    def normals(self, means: Tensor, cov_diag: Tensor, viewdirs: Tensor) -> Tensor:
+        """(R, S, 3) unit normals: against the gradient of the density with respect to the means."""
+        with torch.enable_grad():
+            means = means.detach().requires_grad_(True)
+            density, _ = self(means, cov_diag, viewdirs)
+            (gradient,) = torch.autograd.grad(density.sum(), means)
+        return -nn.functional.normalize(gradient, dim=-1, eps=torch.finfo(gradient.dtype).eps)
+
+    def _encode(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor]) -> Tensor:
+        """(R, S, encoded_columns) in the format of the matrix products; in blocks where no gradient is asked for."""
+        dtype = torch.bfloat16 if self.compute_dtype == "bfloat16" else self.density.weight.dtype
+        if means.requires_grad and torch.is_grad_enabled():
+            return self._encode_block(means, cov_diag, mask).to(dtype)
+        encoded = torch.empty(*means.shape[:-1], self.encoded_columns, dtype=dtype, device=means.device)
+        rays = max(BLOCK_ROWS // means.shape[1], 1) if means.device.type == "cpu" else max(len(means), 1)
+        with torch.no_grad():
+            for start in range(0, len(means), rays):
+                block = slice(start, start + rays)
+                encoded[block] = self._encode_block(means[block], cov_diag[block], mask)
+        return encoded
+
+    def _encode_block(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor]) -> Tensor:
+        encoded = integrated_positional_encoding(means, cov_diag, self.num_octaves)
+        encoded = torch.cat([means, encoded], dim=-1) if self.include_mean else encoded
+        return encoded if mask is None else encoded * mask
