@@ -115,6 +115,8 @@ def read_valid_depth(
             f"found {values.shape[1]}x{values.shape[0]}"
         )
     valid = np.isfinite(values) & (values > 0)
+    if encoding.min_depth is not None:
+        valid &= values >= encoding.min_depth
     if encoding.max_depth is not None:
         valid &= values <= encoding.max_depth
     if not valid.any():

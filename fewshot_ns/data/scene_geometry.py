@@ -54,6 +54,8 @@ class DepthEncoding:
     """'z_depth': along the viewing axis; 'ray_distance': Euclidean, from the camera's centre."""
     unit: Optional[float] = None
     """World units per stored unit; None where scale and shift are unknown, so that only the order counts."""
+    min_depth: Optional[float] = None
+    """Smaller stored values are invalid; None: those that are not positive."""
     max_depth: Optional[float] = None
     """Larger stored values are invalid; None: no limit."""
     eight_bit: bool = False
@@ -96,6 +98,8 @@ class FewShotMetadata:
     """One depth-prior file per image of this split, or None where the scene has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
     """What the numbers in these files mean."""
+    normal_filenames: Optional[Tuple[Path, ...]] = None
+    """One picture of surface normals per image of this split, or None; see `data.normals`."""
     pair_box: Optional[PairBox] = None
     """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None

@@ -34,8 +34,10 @@ class DepthCommand:
     """Id on the Hugging Face hub, or a folder with config.json and weights."""
     weights: Optional[Path] = None
     """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
+    maps: Optional[Path] = None
+    """Folder of monocular maps to take in place of a network's, named like the photos (or NAME_depth, depth_NAME)."""
     polarity: Optional[Literal["inverse_depth", "distance"]] = None
-    """What the network gives (larger = nearer: inverse_depth); None goes by the kind of network."""
+    """What the network or the maps give (larger = nearer: inverse_depth); None goes by the kind of network or file."""
     batch_size: int = 4
     """Photos at once."""
     device: str = "auto"
@@ -93,21 +95,23 @@ class DepthCommand:
         sensor_files = dataset.fewshot.depth_prior_filenames
         if parser.look_for_depths and sensor_files and sensor_files[0].parent.resolve() == target.resolve():
             raise ValueError(f"{target}: the scene's own depth lies there; give another --output")
-        network = MonocularDepthConfig(
-            self.model, self.weights, True, self.polarity, self.batch_size, self.device, self.cache_dir
-        )
-        depths = monocular_depths(network, dataset.image_filenames, dataset.fewshot.geometry.background, "--weights")
-        priors = [
-            read_depth_prior(path, depths.encoding.polarity, dataset.size_of(position))
-            for position, path in enumerate(depths.files)
-        ]
+        if self.maps is None:
+            network = MonocularDepthConfig(
+                self.model, self.weights, True, self.polarity, self.batch_size, self.device, self.cache_dir
+            )
+            background = dataset.fewshot.geometry.background
+            depths = monocular_depths(network, dataset.image_filenames, background, "--weights")
+            files, known, origin = depths.files, depths.encoding.polarity, self.model
+        else:
+            files, known, origin = _maps_on_disk(self.maps, dataset.image_filenames), self.polarity, self.maps.name
+        priors = [read_depth_prior(path, known, dataset.size_of(position)) for position, path in enumerate(files)]
+        polarity = priors[0].polarity
         console = Console()
         if self.align == "none":
             for path, prior in zip(dataset.image_filenames, priors, strict=True):
                 _write_map(target / f"{path.stem}.npz", depth=prior.values)
-            write_note(target, depths.encoding, written_by=_WRITER, model=self.model)
+            write_note(target, DepthEncoding(polarity), written_by=_WRITER, model=origin)
         else:
-            polarity = depths.encoding.polarity or "inverse_depth"
             lines = self._alignments(dataset, [prior.values for prior in priors], polarity)
             rows = self._write_aligned(dataset, [prior.values for prior in priors], lines, target)
             console.print(_table(rows, self.align))
@@ -115,9 +119,9 @@ class DepthCommand:
                 if row["problem"]:
                     console.print(f"[yellow]{row['view']}: dropped, {row['problem']}[/yellow]", soft_wrap=True)
             if not any(row["written"] for row in rows):
-                raise CommandError(f"no map of {self.model} fits to {self.align} in {self.data}; nothing was written")
+                raise CommandError(f"no map of {origin} fits to {self.align} in {self.data}; nothing was written")
             encoding = DepthEncoding("distance", "z_depth", unit=1.0)
-            write_note(target, encoding, written_by=_WRITER, model=self.model, align=self.align, views=rows)
+            write_note(target, encoding, written_by=_WRITER, model=origin, align=self.align, views=rows)
         console.print(f"{target}: maps of {len(priors)} training views", highlight=False, soft_wrap=True)
 
     def _target(self) -> Path:
@@ -231,6 +235,21 @@ class DepthCommand:
                 }
             )
         return rows
+
+
+def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
+    """Maps of the photos in a folder.
+
+    Raises:
+        FileNotFoundError: a photo has none.
+    """
+    from fewshot_ns.data.depth_maps import find_depth_priors, usual_names
+
+    found = find_depth_priors(folder, images, lambda stem: (*usual_names(stem), f"{stem}_depth"))
+    for image, path in zip(images, found, strict=True):
+        if path is None:
+            raise FileNotFoundError(f"{folder}: expected the depth map of {image.name} (--maps), found none")
+    return [path for path in found if path is not None]
 
 
 def _finite(value: Optional[float]) -> Optional[float]:

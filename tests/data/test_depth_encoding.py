@@ -112,16 +112,17 @@ def test_scene_in_its_own_scale(tiny_nerfstudio_scene):
 
 def test_note_beside_the_maps_and_flags_before_it(tiny_llff_scene):
     folder = tiny_llff_scene / "depth_maps"
-    write_note(folder, DepthEncoding("distance", "ray_distance", 0.5, 60000), model="a network")
+    write_note(folder, DepthEncoding("distance", "ray_distance", 0.5, max_depth=60000), model="a network")
     assert read_note(folder) == {"polarity": "distance", "meaning": "ray_distance", "unit": 0.5, "max_depth": 60000}
     assert json.loads((folder / NOTE_NAME).read_text())["model"] == "a network"
     config = LLFFDataParserConfig(data=tiny_llff_scene)
     outputs = config.setup().get_dataparser_outputs("train")
     encoding = FewShotDataset(outputs).fewshot.depth_encoding
-    assert encoding == DepthEncoding("distance", "ray_distance", 0.5 * outputs.dataparser_scale, 60000)
+    # The limit counts units of the scene's files, two stored units each.
+    assert encoding == DepthEncoding("distance", "ray_distance", 0.5 * outputs.dataparser_scale, max_depth=120000)
     config.depth_polarity, config.depth_meaning, config.max_depth = "inverse_depth", "z_depth", 7.0
     encoding = FewShotDataset(config.setup().get_dataparser_outputs("train")).fewshot.depth_encoding
-    assert encoding == DepthEncoding("inverse_depth", "z_depth", 0.5 * outputs.dataparser_scale, 7.0)
+    assert encoding == DepthEncoding("inverse_depth", "z_depth", 0.5 * outputs.dataparser_scale, max_depth=14.0)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ class FewShotDataParserConfig(DataParserConfig):
     """Length of a stored unit in units of the scene's own files, e.g. 0.001 for millimetres in a scene in metres; None
     takes what the depth folder or the layout says. Only metric depth losses need it."""
     max_depth: Optional[float] = None
-    """Stored depth values above this are invalid."""
+    """Depth above this is invalid; in units of the scene's own files where the unit of the maps is known, else in
+    stored units."""
     resize: Literal["bilinear", "area"] = "area"
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None
@@ -92,7 +93,10 @@ class SceneFiles:
     depths: Optional[Files] = None
     """(N) depth priors, None where a view has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
-    """What the priors' values mean by the layout; the user's flags come before it."""
+    """What the priors' values mean by the layout, with unit and limits in units of the scene's files; the user's flags
+    come before it."""
+    normals: Optional[Files] = None
+    """(N) pictures of surface normals, None where a view has none."""
     pair_box: Optional[PairBox] = None
     """Boxes in which the protocol draws the pairs of a depth ranking."""
     object_masks: Optional[Files] = None
@@ -151,6 +155,7 @@ class FewShotDataParser(DataParser):
             resize=self.config.resize,
             depth_prior_filenames=depths,
             depth_encoding=encoding,
+            normal_filenames=chosen_files(scene.normals, chosen, "normals", "--data", required=False),
             pair_box=scene.pair_box,
             object_mask_filenames=chosen_files(
                 scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
@@ -226,7 +231,13 @@ class FewShotDataParser(DataParser):
             max_depth=config.max_depth,
         )
         if encoding.unit is not None:
-            encoding = replace(encoding, unit=encoding.unit * scene.scale)
+            low, high = encoding.min_depth, encoding.max_depth
+            encoding = replace(
+                encoding,
+                unit=encoding.unit * scene.scale,
+                min_depth=None if low is None else low / encoding.unit,
+                max_depth=None if high is None else high / encoding.unit,
+            )
         polarity = encoding.polarity
         if polarity is None:
             implied = implied_polarity(files[0])

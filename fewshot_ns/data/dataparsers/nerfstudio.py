@@ -50,6 +50,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """
 
     config: FewShotNerfstudioDataParserConfig
+    depth_folders: Tuple[str, ...] = ("depth_maps",)
+    """Folders beside the transforms file in which depth maps are looked for."""
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
@@ -84,7 +86,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if depths is not None and config.depth_dir is None:
             encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)
         else:
-            depths = self._find_depths([path.parent / "depth_maps"], images)
+            depths = self._find_depths([path.parent / name for name in self.depth_folders], images)
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
