@@ -76,10 +76,11 @@ class _FusedMLP(torch.autograd.Function):
             x = encoded[block].reshape(-1, columns)
             h, kept = x, []
             for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-                h = torch.addmm(bias, h, weight[:, : h.shape[1]].t())
+                h = torch.mm(h, weight[:, : h.shape[1]].t())
                 if i == skip_layer:
                     h.addmm_(x, weight[:, width:].t())
-                kept.append(h.relu_())
+                # Cheaper after the product than as its start value, which would be written out first.
+                kept.append(h.add_(bias).relu_())
             mixed = torch.mm(h, head_cast.t()).view(-1, samples, colours + 1)
             c = (mixed[..., :colours] + view_cast[block, None]).relu_().view(-1, colours)
             raw_density[block] = mixed[..., colours]
