@@ -66,6 +66,11 @@ DATAPARSERS: Dict[str, Entry] = {
     "fewshot_blender_data": Entry(
         "data.dataparsers.blender", "FewShotBlenderDataParserConfig", "Synthetic Blender scenes (NeRF)."
     ),
+    "multiscale_blender_data": Entry(
+        "data.dataparsers.multiscale_blender",
+        "MultiscaleBlenderDataParserConfig",
+        "Synthetic scenes at several sizes (mip-NeRF).",
+    ),
     "rgbd_data": Entry("data.dataparsers.rgbd", "RGBDDataParserConfig", "Captures with sensor depth (RGB-D)."),
     "fewshot_nerfstudio_data": Entry(
         "data.dataparsers.nerfstudio", "FewShotNerfstudioDataParserConfig", "Any capture with a transforms.json."

@@ -59,6 +59,13 @@ def image_size(path: Path) -> Size:
     return height, width
 
 
+def bits_of_png(path: Path) -> int:
+    """Bits per channel that the header of a PNG states; 0 for other files."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24] if len(header) == 26 and header.startswith(b"\x89PNG") else 0
+
+
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """Decodes a photo.
 

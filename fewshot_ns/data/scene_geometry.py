@@ -98,6 +98,10 @@ class FewShotMetadata:
     """One depth-prior file per image of this split, or None where the scene has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
     """What the numbers in these files mean."""
+    loss_weights: Optional[Tuple[float, ...]] = None
+    """Weight of the colour loss of the pixels of each image of this split (multi-scale scenes), or None."""
+    scale_labels: Optional[Tuple[int, ...]] = None
+    """How often each image of this split was halved (multi-scale scenes), or None."""
     normal_filenames: Optional[Tuple[Path, ...]] = None
     """One picture of surface normals per image of this split, or None; see `data.normals`."""
     pair_box: Optional[PairBox] = None

@@ -12,6 +12,8 @@ MIN_TRAIN_VIEWS = 2
 
 DtuProtocol = Literal["pixelnerf", "pixelnerf_reduced_testset", "every8", "all"]
 
+BlenderProtocol = Literal["dietnerf", "first", "seeded"]
+
 DTU_TRAIN_ORDER = (25, 22, 28, 40, 44, 48, 0, 8, 13)
 """Training views in the order in which 3, 6 and 9 of them are taken (PixelNeRF's, kept by RegNeRF and SparseNeRF)."""
 DTU_BAD_EXPOSURE = (3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 36, 37, 38, 39)
@@ -102,14 +104,43 @@ def _pick_blender(pool: Sequence[int], count: int) -> Tuple[int, ...]:
     return pick_evenly(pool, count)
 
 
-def blender_protocol(num_train: int, num_test: int, testskip: int) -> Protocol:
-    """DietNeRF's rule for the synthetic scenes, in a list that holds all training frames and then all test frames.
+def pick_seeded(seed: int) -> Callable[[Sequence[int], int], Tuple[int, ...]]:
+    """A rule that draws views at random, the same ones for the same seed; n views are the first n of n + 1."""
 
-    Up to eight views are the published list, which was drawn from 100 frames; more, or views of a shorter capture, are
-    taken at equal steps.
+    def pick(pool: Sequence[int], count: int) -> Tuple[int, ...]:
+        order = np.random.default_rng(seed).permutation(len(pool))
+        return tuple(pool[int(position)] for position in order[:count])
+
+    return pick
+
+
+def blender_protocol(
+    num_train: int, num_test: int, testskip: int, kind: BlenderProtocol = "dietnerf", seed: int = 0
+) -> Protocol:
+    """Rules for the synthetic scenes, in a list that holds all training frames and then all test frames.
+
+    Args:
+        num_train: Training frames.
+        num_test: Test frames.
+        testskip: Every how many test frames one is taken.
+        kind: 'dietnerf': up to eight views are its published list, which was drawn from 100 frames; more, or views of a
+            shorter capture, are taken at equal steps. 'first': the first frames (RegNeRF, depth-mipnerf). 'seeded':
+            drawn at random.
+        seed: Of 'seeded'.
+
+    Raises:
+        ValueError: an unknown rule.
     """
+    rules: Dict[str, Tuple[str, Callable[[Sequence[int], int], Tuple[int, ...]]]] = {
+        "dietnerf": ("blender", _pick_blender),
+        "first": ("blender-first", pick_first),
+        "seeded": (f"blender-seed{seed}", pick_seeded(seed)),
+    }
+    if kind not in rules:
+        raise ValueError(f"unknown Blender view protocol {kind!r}; expected {', '.join(rules)}")
+    name, pick = rules[kind]
     test = tuple(range(num_train, num_train + num_test, testskip))
-    return Protocol("blender", tuple(range(num_train)), test, _pick_blender)
+    return Protocol(name, tuple(range(num_train)), test, pick)
 
 
 def _check_indices(name: str, indices: Sequence[int], num_images: int, where: str) -> None:

@@ -15,12 +15,18 @@ def _quads(distance: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     return p0, p1, n0, n1
 
 
-def colour_loss(rgb: Tensor, target: Tensor) -> Tensor:
+def colour_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = None) -> Tensor:
     """Squared error of colours (R, 3), summed over the channels and averaged over the rays.
 
     Three times the usual mean squared error; the weights of RegNeRF, FreeNeRF and SparseNeRF refer to this.
+
+    Args:
+        rgb: (R, 3) rendered.
+        target: (R, 3) photographed.
+        weights: (R, 1) how much each ray counts in the average (multi-scale scenes); None: all the same.
     """
-    return ((rgb - target) ** 2).sum(-1).mean()
+    error = ((rgb - target) ** 2).sum(-1)
+    return error.mean() if weights is None else (weights[:, 0] * error).sum() / weights.sum()
 
 
 def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:

@@ -179,11 +179,12 @@ class MipNeRFModel(FewShotModel):
     ) -> Dict[str, Tensor]:
         """Colour of both levels, and the occlusion regularisation where it is switched on."""
         config, target = self.config, batch["image"].to(self.device)
-        losses = {"rgb_loss": colour_loss(outputs["rgb"], target)}
+        weights = batch.get("loss_weight")
+        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, weights)}
         if not self.training:
             return losses
         coarse = composite_rgb(outputs["sample_rgb_coarse"], outputs["weights_coarse"], self.geometry.background)
-        losses["rgb_loss_coarse"] = config.coarse_weight * colour_loss(coarse, target)
+        losses["rgb_loss_coarse"] = config.coarse_weight * colour_loss(coarse, target, weights)
         if config.occlusion_weight > 0:
             extra = None
             if self.occlusion_background_samples > 0:

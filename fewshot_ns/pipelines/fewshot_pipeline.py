@@ -190,13 +190,18 @@ class FewShotPipeline(VanillaPipeline):
     ) -> LedgerRow:
         dataset: FewShotDataset = self.datamanager.eval_dataset
         index = int(batch["image_idx"])
+        record = get_fewshot_metadata(dataset.metadata)
+        metrics = self._measure(outputs, batch)
+        if record.scale_labels is not None:
+            # Multi-scale scenes: averages of all views and of each size.
+            metrics.update({f"{name}_d{record.scale_labels[index]}": value for name, value in metrics.items()})
         return LedgerRow(
             file_name=dataset.image_filenames[index].name,
-            view_index=get_fewshot_metadata(dataset.metadata).image_indices[index],
+            view_index=record.image_indices[index],
             split_index=index,
             step=self._step_number(step),
             num_rays_per_sec=num_rays / seconds,
-            metrics={**self._measure(outputs, batch), "fps": 1.0 / seconds},
+            metrics={**metrics, "fps": 1.0 / seconds},
         )
 
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:

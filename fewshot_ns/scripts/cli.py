@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fewshot_ns.scripts.camera_path import CameraPathCommand
+from fewshot_ns.scripts.convert import ConvertCommand
 from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.scenes import split_dataparser
@@ -21,6 +22,7 @@ from fewshot_ns.scripts.video import VideoCommand
 COMMANDS: Dict[str, Any] = {
     "demo": DemoCommand,
     "depth": DepthCommand,
+    "convert": ConvertCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
 }

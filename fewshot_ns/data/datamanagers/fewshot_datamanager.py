@@ -16,6 +16,9 @@ from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadS
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.unseen_patches import UnseenPatchSampler, concatenate_rays, unseen_cameras
 
+LOSS_WEIGHT_KEY = "loss_weight"
+"""Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""
+
 
 @dataclass
 class FewShotDataManagerConfig(VanillaDataManagerConfig):
@@ -151,6 +154,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             "quad_gaps": gaps.to(self.device),
             "num_unseen": 0,
         }
+        weights = self.fewshot_metadata.loss_weights
+        if weights is not None:
+            batch[LOSS_WEIGHT_KEY] = torch.tensor(weights)[indices[:, :1]].to(self.device)
         if self.patch_sampler is not None:
             unseen = self.patch_sampler.sample(self.num_patches)
             batch["num_unseen"] = len(unseen)

@@ -15,19 +15,19 @@ from typing import Dict, Literal, Optional, Sequence, Tuple, Type
 import numpy as np
 import numpy.typing as npt
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
 from fewshot_ns.data.depth_encoding import overlaid, read_note
 from fewshot_ns.data.depth_formats import implied_polarity, resolve_polarity
 from fewshot_ns.data.depth_maps import DepthNames, find_depth_priors, usual_names
 from fewshot_ns.data.images import downscaled_size, image_size
-from fewshot_ns.data.scene_geometry import METADATA_KEY, DepthEncoding, FewShotMetadata, PairBox, SceneGeometry
-from fewshot_ns.data.view_selection import ViewSelection
+from fewshot_ns.data.scene_geometry import METADATA_KEY, DepthEncoding, FewShotMetadata
 
 
 @dataclass
@@ -68,47 +68,6 @@ class FewShotDataParserConfig(DataParserConfig):
     """Last ray parameter sampled; None takes the protocol's."""
     background: Literal["black", "white"] = "black"
     """What lies behind the scene, and under transparent pixels."""
-
-
-@dataclass
-class SceneFiles:
-    """A whole scene as its layout describes it: N views, of which `selection` names the chosen ones."""
-
-    images: Tuple[Path, ...]
-    """(N) photos in the order of the scene's view indices; a file that is not chosen need not exist."""
-    camera_to_worlds: npt.NDArray[np.floating]
-    """(N, 3, 4) OpenGL poses in the final world frame."""
-    intrinsics: npt.NDArray[np.floating]
-    """(N, 4) fx / W, fy / H, cx / W, cy / H: fractions of the image, so that they hold at every resolution."""
-    selection: ViewSelection
-    """Training and test views."""
-    geometry: SceneGeometry
-    """How rays are sampled."""
-    transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
-    """(3, 4) rigid transform from the file's world to ours, before scaling."""
-    scale: float = 1.0
-    """Scale from the file's units to ours."""
-    bounds: Optional[npt.NDArray[np.floating]] = None
-    """(N, 2) nearest and farthest depth of each view in our units."""
-    depths: Optional[Files] = None
-    """(N) depth priors, None where a view has none."""
-    depth_encoding: DepthEncoding = DepthEncoding()
-    """What the priors' values mean by the layout, with unit and limits in units of the scene's files; the user's flags
-    come before it."""
-    normals: Optional[Files] = None
-    """(N) pictures of surface normals, None where a view has none."""
-    pair_box: Optional[PairBox] = None
-    """Boxes in which the protocol draws the pairs of a depth ranking."""
-    object_masks: Optional[Files] = None
-    """(N) evaluation masks, None where a view has none."""
-    training_masks: Optional[Files] = None
-    """(N) masks of the pixels that may be used at all (the host's masks)."""
-    validation: Optional[Tuple[int, ...]] = None
-    """Views evaluated while training; None takes the test views."""
-    distortion: Optional[npt.NDArray[np.floating]] = None
-    """(N, 6) distortion parameters in the host's order."""
-    camera_type: CameraType = CameraType.PERSPECTIVE
-    """Camera model of all views."""
 
 
 class FewShotDataParser(DataParser):
@@ -157,6 +116,8 @@ class FewShotDataParser(DataParser):
             depth_encoding=encoding,
             normal_filenames=chosen_files(scene.normals, chosen, "normals", "--data", required=False),
             pair_box=scene.pair_box,
+            loss_weights=_picked(scene.loss_weights, chosen),
+            scale_labels=_picked(scene.scale_labels, chosen),
             object_mask_filenames=chosen_files(
                 scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
             ),
@@ -302,3 +263,7 @@ class FewShotDataParser(DataParser):
                 f"{names(images[0].stem)[-1]}.npy, ...), found none"
             )
         return None
+
+
+def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:
+    return None if values is None else tuple(values[list(chosen)].tolist())

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Literal, Optional, Tuple, Type
+from typing import Dict, List, Literal, Optional, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.scene_folder import Files
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
-from fewshot_ns.data.images import image_size
-from fewshot_ns.data.scene_geometry import SceneGeometry
+from fewshot_ns.data.images import bits_of_png, image_size
+from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
 from fewshot_ns.data.view_selection import blender_protocol, select_views
+
+RENDERED: Dict[str, DepthEncoding] = {
+    ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
+    ".png": DepthEncoding("distance", "z_depth", unit=1e-3, max_depth=100.0),
+}
+"""Depth rendered with the photos: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
+background lies far beyond 100."""
+DEPTH_NAMES = ("{stem}_depth_0001", "{stem}_depth0001", "{stem}_depth")
+"""Names of rendered depth beside a frame, which Blender's file output makes of the frame's own."""
+
+
+def rendered_depths(images: Tuple[Path, ...]) -> Tuple[Optional[Files], DepthEncoding]:
+    """Depth rendered beside each frame, and what its numbers mean; None where no frame has any."""
+    for suffix, encoding in RENDERED.items():
+        found = [_rendered_depth(image, suffix) for image in images]
+        if any(_is_depth(path) for path in found):
+            return tuple(found), encoding
+    return None, DepthEncoding()
+
+
+def _rendered_depth(image: Path, suffix: str) -> Path:
+    names = [image.with_name(name.format(stem=image.stem) + suffix) for name in DEPTH_NAMES]
+    return next((path for path in names if _is_depth(path)), names[0])
+
+
+def _is_depth(path: Path) -> bool:
+    # The pictures of depth in NeRF's own test set have 8 bits and no unit.
+    return path.is_file() and (path.suffix != ".png" or bits_of_png(path) == 16)
 
 
 @dataclass
@@ -26,6 +56,11 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
     """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all."""
     background: Literal["black", "white"] = "white"
     """What lies behind the scene, and under transparent pixels."""
+    view_protocol: Literal["dietnerf", "first", "seeded"] = "dietnerf"
+    """dietnerf: its published eight views; first: the first frames of transforms_train.json (RegNeRF, depth-mipnerf);
+    seeded: drawn at random."""
+    view_seed: int = 0
+    """Seed of --view-protocol seeded."""
     testskip: int = 8
     """Every how many frames of transforms_test.json (and of transforms_val.json) one is evaluated."""
 
@@ -52,7 +87,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
         angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
         num_train, num_test = len(splits[0][0]), len(splits[1][0])
         selection = select_views(
-            blender_protocol(num_train, num_test, config.testskip),
+            blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed),
             num_train + num_test,
             config.num_views,
             self._local("--train-indices", config.train_indices, num_train, 0),
@@ -68,6 +103,9 @@ class FewShotBlenderDataParser(FewShotDataParser):
         half = np.full(len(images), 0.5)
         near, far = self._near_far(2.0, 6.0)
         depths = self._find_depths([config.data / "depth_maps"], images[:num_train])
+        encoding = DepthEncoding()
+        if depths is None:
+            depths, encoding = rendered_depths(images[:num_train])
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
@@ -75,6 +113,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
             selection=selection,
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
+            depth_encoding=encoding,
             validation=validation or None,
         )
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_finite_poses, recenter
-from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect, find_upward
 from fewshot_ns.data.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.depth_maps import usual_names

@@ -14,7 +14,8 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
 from fewshot_ns.cameras.poses import focus_point
-from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig, SceneFiles
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files, check_same_aspect
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
 from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry

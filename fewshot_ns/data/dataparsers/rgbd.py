@@ -10,12 +10,12 @@ from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.data.dataparsers.base import SceneFiles
 from fewshot_ns.data.dataparsers.nerfstudio import (
     MILLIMETRE,
     FewShotNerfstudioDataParser,
     FewShotNerfstudioDataParserConfig,
 )
+from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
 from fewshot_ns.data.depth_formats import read_depth_file
 from fewshot_ns.data.images import image_size
