@@ -8,11 +8,13 @@ for (PEP 562), a dataparser never drags in a method, and nothing is imported tha
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Tuple
 
 if TYPE_CHECKING:
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
     from nerfstudio.plugins.types import MethodSpecification
+
+    from fewshot_ns.configs.paper_results import PaperResult
 
 
 class Entry(NamedTuple):
@@ -92,6 +94,17 @@ def method_specification(name: str) -> MethodSpecification:
     from nerfstudio.plugins.types import MethodSpecification
 
     return MethodSpecification(config=_load(METHODS[name]), description=METHODS[name].description)
+
+
+def paper_results(name: str) -> Tuple[PaperResult, ...]:
+    """Published figures of a method; empty where it has none, as the lite presets.
+
+    Args:
+        name: a key of `METHODS`.
+    """
+    entry = METHODS[name]
+    module = import_module(f"fewshot_ns.{entry.module}")
+    return () if entry.attribute.endswith("_lite") else getattr(module, "paper_results", ())
 
 
 def dataparser_specification(name: str) -> DataParserSpecification:

@@ -6,6 +6,7 @@ Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals 
 from copy import deepcopy
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
+from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 
 freenerf = deepcopy(mipnerf_fewshot)
@@ -17,3 +18,22 @@ freenerf.pipeline.model.occlusion_weight = 0.01
 freenerf_lite = deepcopy(sparsenerf_lite)
 freenerf_lite.method_name = "freenerf-lite"
 freenerf_lite.pipeline.depth.enabled = False
+
+_PAPER = "FreeNeRF: Yang, Pavone, Wang, CVPR 2023"
+_RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF, FreeNeRF alone"
+paper_results = (
+    *row("llff", 3, (19.63, 0.612, 0.308, 0.134), _PAPER),
+    *row("llff", 6, (23.73, 0.779, 0.195, 0.075), _PAPER),
+    *row("llff", 9, (25.13, 0.827, 0.160, 0.064), _PAPER),
+    *row("dtu", 3, (19.92, 0.787, 0.182, 0.098), _PAPER),
+    *row("dtu", 6, (23.25, 0.844, 0.137, 0.068), _PAPER),
+    *row("dtu", 9, (25.38, 0.888, 0.096, 0.046), _PAPER),
+    *row("llff/fern", 3, (21.13, 0.656, 0.290, 0.111), _PAPER, table=_RUN),
+    *row("llff/flower", 3, (20.44, 0.615, 0.291, 0.132), _PAPER, table=_RUN),
+    *row("llff/fortress", 3, (23.13, 0.572, 0.318, 0.101), _PAPER, table=_RUN),
+    *row("llff/leaves", 3, (16.03, 0.494, 0.368, 0.187), _PAPER, table=_RUN),
+    *row("llff/orchids", 3, (15.40, 0.432, 0.361, 0.199), _PAPER, table=_RUN),
+    *row("llff/room", 3, (21.92, 0.828, 0.194, 0.082), _PAPER, table=_RUN),
+    *row("llff/trex", 3, (20.19, 0.718, 0.240, 0.107), _PAPER, table=_RUN),
+)
+"""Published figures of freenerf; the scenes are single runs of SparseNeRF's author, horns is missing there."""

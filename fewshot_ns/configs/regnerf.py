@@ -7,6 +7,7 @@ normalising flow out; here, as in the paper, smoothness is on everywhere. The li
 from copy import deepcopy
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot, mipnerf_fewshot_lite
+from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 
@@ -28,3 +29,16 @@ regnerf_lite.pipeline.smoothness = SmoothnessPriorConfig(
     weight_end=0.03,
     ramp_steps=150,
 )
+
+_PAPER = "RegNeRF: Niemeyer et al., CVPR 2022"
+_SCAN114 = "README of the released code (google-research regnerf), masked PSNR of scan114 without the flow"
+paper_results = (
+    *row("llff", 3, (19.08, 0.587, 0.336, 0.149), _PAPER),
+    *row("llff", 6, (23.10, 0.760, 0.206, 0.086), _PAPER),
+    *row("llff", 9, (24.86, 0.820, 0.161, 0.067), _PAPER),
+    *row("dtu", 3, (18.89, 0.745, 0.190, 0.112), _PAPER),
+    *row("dtu", 6, (22.20, 0.841, 0.117, 0.071), _PAPER),
+    *row("dtu", 9, (24.93, 0.884, 0.089, 0.047), _PAPER),
+    *row("dtu/scan114", 3, (21.37,), _PAPER, table=_SCAN114),
+)
+"""Published figures of regnerf; all but the last with the normalising flow, which is not part of the released code."""

@@ -27,10 +27,10 @@ sparsenerf_lite = FewShotTrainerConfig(
     ),
     optimizers={
         name: {
-            "optimizer": ClippedAdamOptimizerConfig(lr=lr, eps=1e-8, clip_norm=1.0),
+            "optimizer": ClippedAdamOptimizerConfig(lr=lr, eps=1e-8, clip_norm=clip_norm),
             "scheduler": WarmupCosineSchedulerConfig(warmup_steps=100, max_steps=MAX_STEPS, final_ratio=0.05),
         }
-        for name, lr in (("field", 2e-3), ("proposal", 1e-1))
+        for name, lr, clip_norm in (("field", 2e-3, 1.0), ("planes", 3e-2, None), ("proposal", 1e-1, None))
     },
     viewer=ViewerConfig(num_rays_per_chunk=4096),
     vis="viewer",
