@@ -107,6 +107,8 @@ class Section:
     """Films."""
     pictures: Sequence[Picture] = ()
     """Images."""
+    plots: Sequence[str] = ()
+    """Interactive figures as HTML that is complete in itself, such as plotly's `to_html(full_html=False)`."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def _heading(column: Column) -> str:
 def _section(section: Section) -> str:
     parts: List[str] = [f"<h2>{escape(section.heading)}</h2>"] if section.heading else []
     parts += [f"<p>{escape(paragraph)}</p>" for paragraph in section.paragraphs]
+    parts += [f"<figure>{plot}</figure>" for plot in section.plots]
     parts += [_table(table) for table in section.tables]
     parts += [_figure(_video(video), video.caption) for video in section.videos]
     parts += [_figure(_picture(picture), picture.caption) for picture in section.pictures]

@@ -16,6 +16,7 @@ from fewshot_ns.scripts.camera_path import CameraPathCommand
 from fewshot_ns.scripts.convert import ConvertCommand
 from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
+from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.video import VideoCommand
 
@@ -23,6 +24,7 @@ COMMANDS: Dict[str, Any] = {
     "demo": DemoCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
+    "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
 }

@@ -26,6 +26,8 @@ class VideoCommand(PathOptions):
     """JSON of a path (ns-fewshot camera-path, or the viewer's export); the flags of the path then do not count."""
     output: Optional[Path] = None
     """mp4 to write, the GIF goes beside it; None: renders/video.mp4 in the folder of the run."""
+    forth_and_back: bool = False
+    """Whether the film plays the path to its end and back again, as depth-mipnerf's videos do."""
     gif: bool = True
     """Whether to write the GIF, too."""
     min_height: int = 240
@@ -60,6 +62,8 @@ class VideoCommand(PathOptions):
             task = progress.add_task("", total=len(cameras))
             rendered = render_path(pipeline, cameras, lambda: progress.advance(task))
         frames = rgb_beside_depth(rendered, *depth_range([rendered]), self.min_height)
+        if self.forth_and_back:
+            frames = [*frames, *frames[-2:0:-1]]
         files = [target, target.with_suffix(".gif")] if self.gif else [target]
         for file in files:
             write_video(file, frames, fps)

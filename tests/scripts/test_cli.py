@@ -30,7 +30,7 @@ def test_every_command_has_a_help_that_explains_its_flags(name, capsys):
         main([name, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "--output" in text and text.count("(default:") + text.count("(required)") >= 10
+    assert "--output" in text and text.count("(default:") + text.count("(required)") >= 6
 
 
 def test_an_error_is_one_clear_message():

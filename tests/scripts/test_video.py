@@ -37,6 +37,16 @@ def test_video_and_gif_show_colour_beside_depth(run_folder):
         assert len(frames) == 3 and frames[0].shape[:2] == (48, 2 * 64 + 4)
 
 
+def test_forth_and_back(run_folder, tmp_path):
+    target = tmp_path / "bounce.mp4"
+    options = dict(kind="spheric", frames=4, fps=6.0, min_height=48, gif=True, forth_and_back=True)
+    VideoCommand(load_config=run_folder, output=target, **options).main()
+    frames = imageio.mimread(target.with_suffix(".gif"))
+    assert len(frames) == 6
+    for there, back in ((1, 5), (2, 4)):
+        assert abs(frames[there].astype(float) - frames[back]).mean() < 3
+
+
 def test_the_host_renders_the_path_that_we_write(run_folder, tmp_path):
     CameraPathCommand(load_config=run_folder, frames=4, fps=8.0, output=tmp_path / "path.json").main()
     (config,) = run_folder.rglob("config.yml")
