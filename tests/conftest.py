@@ -237,8 +237,10 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
         config.evaluation.metrics = ("psnr",)
         model = config.model
         model.width, model.num_layers, model.skip_layer, model.num_octaves = 16, 2, 1, 4
+        model.plane_resolutions, model.plane_channels = (4, 8), 4
+        model.coarse_steps, model.fine_steps = 5, 20
         model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
-        model.anneal_steps, model.frequency_mask_steps = 20, 40
+        model.anneal_steps = 20
         return config
 
     return build

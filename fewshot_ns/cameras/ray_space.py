@@ -191,6 +191,13 @@ def scene_focus(cameras: Cameras, geometry: SceneGeometry) -> Tensor:
         return (poses[:, :, 3] - halfway * poses[:, :, 2]).mean(0)
 
 
+def scene_radius(cameras: Cameras, focus: Tensor) -> float:
+    """How far around the focus point (3,) the cameras see: mean distance times the tangent of half their diagonal."""
+    distance = (cameras.camera_to_worlds[:, :, 3].to(focus) - focus).norm(dim=-1)
+    half_diagonal = torch.hypot(0.5 * cameras.width / cameras.fx, 0.5 * cameras.height / cameras.fy)[:, 0]
+    return float((distance * half_diagonal.to(focus)).mean())
+
+
 def _focal(geometry: SceneGeometry) -> tuple[float, float]:
     if geometry.ndc_focal is None:
         raise ValueError("a scene in NDC needs `ndc_focal` = (2 fx / W, 2 fy / H), found None")

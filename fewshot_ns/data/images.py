@@ -59,6 +59,21 @@ def image_size(path: Path) -> Size:
     return height, width
 
 
+def has_alpha(path: Path) -> bool:
+    """Whether an image has transparent pixels, by its header.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    with _open(path) as image:
+        return _is_transparent(image)
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
 def bits_of_png(path: Path) -> int:
     """Bits per channel that the header of a PNG states; 0 for other files."""
     with path.open("rb") as file:
@@ -79,9 +94,8 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     with _open(path) as image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"{path}: expected an image of 8 bits per channel, found mode {image.mode}")
-        has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         try:
-            return np.array(image.convert("RGBA" if has_alpha else "RGB"), dtype=np.uint8)
+            return np.array(image.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
 

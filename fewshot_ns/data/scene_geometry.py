@@ -94,6 +94,8 @@ class FewShotMetadata:
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
     resize: ResizeMode = "area"
     """How images are brought from the size on disk to the size of the cameras."""
+    has_alpha: bool = False
+    """Whether the images are transparent where there is no object."""
     depth_prior_filenames: Optional[Tuple[Path, ...]] = None
     """One depth-prior file per image of this split, or None where the scene has none."""
     depth_encoding: DepthEncoding = DepthEncoding()

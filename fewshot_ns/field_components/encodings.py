@@ -1,4 +1,4 @@
-"""Positional and integrated positional encoding, and the frequency mask of FreeNeRF."""
+"""Positional and integrated positional encoding, and how frequencies and levels open over the steps."""
 
 from __future__ import annotations
 
@@ -85,6 +85,24 @@ def octave_mask(num_octaves: int, dim: int, step: int, end_step: int, device: to
     visible = torch.tensor(num_octaves * step / end_step + 1.0, device=device)
     per_octave = (visible - torch.arange(num_octaves, device=device)).clamp(0.0, 1.0)
     return per_octave.repeat_interleave(dim).repeat(2)
+
+
+def level_visibility(
+    num_levels: int, step: int, start_step: int, end_step: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """(L,) factor per level: the first is always visible, the others open one after the other between two steps.
+
+    Args:
+        num_levels: levels, coarse to fine.
+        step: current step.
+        start_step: until here the first level stands alone.
+        end_step: from here on all are visible.
+    """
+    if step >= end_step:
+        return torch.ones(num_levels, device=device)
+    progress = max(step - start_step, 0) / (end_step - start_step)
+    visible = 1.0 + (num_levels - 1) * progress
+    return (visible - torch.arange(num_levels, device=device)).clamp(0.0, 1.0)
 
 
 def _scaled(x: Tensor, num_octaves: int) -> Tensor:

@@ -23,7 +23,6 @@ class MLPField(nn.Module):
         view_octaves: octaves of the direction encoding.
         colour_width: width of the colour branch.
         density_bias: added to the raw density before the softplus.
-        density_scale: factor on the density; larger lets surfaces become opaque in fewer steps.
         rgb_padding: colours are scaled to [-padding, 1 + padding] (mip-NeRF, supplement).
         compute_dtype: dtype of the matrix products.
     """
@@ -37,13 +36,12 @@ class MLPField(nn.Module):
         view_octaves: int,
         colour_width: int,
         density_bias: float,
-        density_scale: float,
         rgb_padding: float,
         compute_dtype: ComputeDtype,
     ) -> None:
         super().__init__()
         self.num_octaves, self.view_octaves, self.skip_layer = num_octaves, view_octaves, skip_layer
-        self.density_bias, self.density_scale, self.rgb_padding = density_bias, density_scale, rgb_padding
+        self.density_bias, self.rgb_padding = density_bias, rgb_padding
         self.dtype = torch.bfloat16 if compute_dtype == "bfloat16" else torch.float32
         encoded = 6 * num_octaves
         inputs = [encoded] + [width + (encoded if i == skip_layer else 0) for i in range(1, num_layers)]
@@ -84,6 +82,6 @@ class MLPField(nn.Module):
             raw_density = self.density(hidden)[..., 0]
             colour = torch.cat([hidden, view.to(self.dtype)], dim=-1)
             raw_rgb = self.rgb(torch.relu(self.colour(colour)))
-        density = self.density_scale * nn.functional.softplus(raw_density.float() + self.density_bias)
+        density = nn.functional.softplus(raw_density.float() + self.density_bias)
         rgb = torch.sigmoid(raw_rgb.float()) * (1 + 2 * self.rgb_padding) - self.rgb_padding
         return density, rgb

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Tuple
+from typing import Literal, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -158,3 +158,15 @@ def distortion_loss(t: Tensor, weights: Tensor) -> Tensor:
     between = 2.0 * (weights * (middle * weight_before - moment_before)).sum(-1)
     within = (weights**2 * length).sum(-1) / 3.0
     return (between + within).mean()
+
+
+def plane_smoothness_loss(planes: Sequence[Tensor]) -> Tensor:
+    """Total variation of feature planes: mean squared difference of neighbouring texels, summed over levels and axes.
+
+    Args:
+        planes: L tensors (3, C, H, W), each of its own size, at least 2 x 2.
+
+    Returns:
+        Scalar.
+    """
+    return torch.stack([plane.diff(dim=axis).square().mean() for plane in planes for axis in (-1, -2)]).sum()

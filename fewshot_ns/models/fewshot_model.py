@@ -8,6 +8,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.field_components.spatial_distortions import SceneContraction
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
 from torch import Tensor
@@ -53,6 +54,7 @@ class FewShotModel(Model):
     config: FewShotModelConfig
     ray_bounds: Tensor
     focus_point: Tensor
+    scene_radius: Tensor
 
     def populate_modules(self) -> None:
         """Resolves what depends on the scene and prepares the bounds of the ray space."""
@@ -65,8 +67,10 @@ class FewShotModel(Model):
         self.anneal_init_fraction = init if given.anneal_init_fraction is None else given.anneal_init_fraction
         self.anneal_mid_fraction = mid if given.anneal_mid_fraction is None else given.anneal_mid_fraction
         self.step = 0
+        self.contraction = SceneContraction()
         self.register_buffer("ray_bounds", torch.tensor([[-1.0] * 3, [1.0] * 3]))
         self.register_buffer("focus_point", torch.zeros(3))
+        self.register_buffer("scene_radius", torch.ones(()))
 
     def anneal_defaults(self, ndc: bool) -> Tuple[int, float, Optional[float]]:
         """Steps, open fraction at the start and middle (None: the focus point) of annealing where none are given."""
@@ -166,16 +170,24 @@ class FewShotModel(Model):
         return replace(rays, near=near, far=far)
 
     def normalise_positions(self, positions: Tensor) -> Tensor:
-        """Ray-space positions (..., 3) to [-1, 1] within the bounds of the training rays."""
-        lower, upper = self.ray_bounds.unbind(0)
-        return (positions - lower) / (upper - lower) * 2.0 - 1.0
+        """Ray-space positions (..., 3) to [-1, 1].
 
-    def set_scene(self, bounds: Tensor, focus: Tensor) -> None:
+        In NDC the bounds of the training rays; in metric scenes a ball around the point that the cameras look at, which
+        fills the inner half, and what lies outside of it contracted into the rest (mip-NeRF 360, eq. 10).
+        """
+        if self.geometry.ray_space == "ndc":
+            lower, upper = self.ray_bounds.unbind(0)
+            return (positions - lower) / (upper - lower) * 2.0 - 1.0
+        return 0.5 * self.contraction((positions - self.focus_point) / self.scene_radius)
+
+    def set_scene(self, bounds: Tensor, focus: Tensor, radius: float) -> None:
         """Tells the model where the training cameras look.
 
         Args:
             bounds: (2, 3) box in ray space that the training rays pass through.
             focus: (3,) world point nearest to all their optical axes.
+            radius: how far around that point they see, world units.
         """
         self.ray_bounds.copy_(bounds.to(self.ray_bounds))
         self.focus_point.copy_(focus.to(self.focus_point))
+        self.scene_radius.fill_(radius)

@@ -2,19 +2,22 @@
 
 import copy
 from dataclasses import dataclass, field
-from typing import Dict, List, Literal, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_space import ModelRays
-from fewshot_ns.field_components.encodings import frequency_mask, octave_mask
+from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.field_components.encodings import frequency_mask, level_visibility, octave_mask
 from fewshot_ns.fields.density_grid import DensityGrid
 from fewshot_ns.fields.mlp_field import MLPField
+from fewshot_ns.fields.triplane_field import TriPlaneField
 from fewshot_ns.model_components.gaussians import cast_rays
-from fewshot_ns.model_components.losses import distortion_loss, occlusion_loss, proposal_loss
+from fewshot_ns.model_components.losses import distortion_loss, occlusion_loss, plane_smoothness_loss, proposal_loss
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
@@ -22,7 +25,7 @@ from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
 
 @dataclass
 class SparseNeRFLiteModelConfig(FewShotModelConfig):
-    """A 4x128 MLP with integrated encoding behind a voxel-grid proposal."""
+    """A small field, tri-plane or MLP, behind a voxel-grid proposal."""
 
     _target: Type = field(default_factory=lambda: SparseNeRFLiteModel)
     """Class that the config builds."""
@@ -40,33 +43,47 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Voxels per side of the proposal's density grid."""
     proposal_bias: float = -1.0
     """Raw density of the proposal at the start."""
-    num_layers: int = 4
+    field_type: Literal["triplane", "mlp"] = "triplane"
+    """'triplane': features on three planes, sharp in few steps; 'mlp': integrated encoding into an MLP, which is what
+    a frequency mask needs."""
+    num_layers: int = 2
     """Hidden layers of the field."""
-    width: int = 128
+    width: int = 64
     """Width of the hidden layers."""
-    skip_layer: int = 2
-    """Layer that sees the encoding once more."""
-    num_octaves: int = 16
-    """Octaves of the integrated positional encoding."""
     view_octaves: int = 2
     """Octaves of the direction encoding."""
     colour_width: int = 64
     """Width of the colour branch."""
     density_bias: float = -1.0
     """Added to the raw density before the softplus."""
-    density_scale: float = 1.0
-    """Factor on the density; larger lets surfaces become opaque in fewer steps."""
     rgb_padding: float = 0.001
     """Colours may exceed [0, 1] by this much in training."""
-    frequency_mask_steps: int = 240
-    """Steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
+    plane_resolutions: Tuple[int, ...] = (16, 32, 64, 128)
+    """Tri-plane: texels per side of each level, coarse to fine."""
+    plane_channels: int = 12
+    """Tri-plane: features per level."""
+    coarse_steps: int = 100
+    """Tri-plane: steps in which the coarsest level stands alone."""
+    fine_steps: int = 400
+    """Tri-plane: step from which all levels are visible; they open one after the other."""
+    plane_smoothness_weight: float = 0.5
+    """Tri-plane: weight of the total variation of the planes."""
+    num_octaves: int = 16
+    """MLP: octaves of the integrated positional encoding."""
+    skip_layer: int = 2
+    """MLP: layer that sees the encoding once more."""
+    frequency_mask_steps: int = 0
+    """MLP: steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
     frequency_mask_order: Literal["octave", "column"] = "octave"
-    """Order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""
+    """MLP: order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""
+    random_background: Optional[bool] = None
+    """Whether training lays its rays on a random colour, so that only an opaque field can explain a photo; None: where
+    the photos are opaque."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
-    distortion_weight: float = 0.01
+    distortion_weight: float = 0.1
     """Weight of the distortion loss, which pulls each ray's weights together."""
-    occlusion_weight: float = 0.01
+    occlusion_weight: float = 0.0
     """Weight of the occlusion regularisation (FreeNeRF)."""
     occlusion_samples: int = 5
     """How many of a ray's first samples it covers."""
@@ -84,27 +101,50 @@ class SparseNeRFLiteModel(FewShotModel):
         super().populate_modules()
         config = self.config
         self.networks = torch.nn.ModuleDict(
-            {
-                "proposal": DensityGrid(config.proposal_resolution, config.proposal_bias),
-                "field": MLPField(
-                    num_layers=config.num_layers,
-                    width=config.width,
-                    skip_layer=config.skip_layer,
-                    num_octaves=config.num_octaves,
-                    view_octaves=config.view_octaves,
-                    colour_width=config.colour_width,
-                    density_bias=config.density_bias,
-                    density_scale=config.density_scale,
-                    rgb_padding=config.rgb_padding,
-                    compute_dtype=config.compute_dtype,
-                ),
-            }
+            {"proposal": DensityGrid(config.proposal_resolution, config.proposal_bias), "field": self._build_field()}
         )
         self.average = copy.deepcopy(self.networks).requires_grad_(False) if config.ema_decay > 0 else None
+        opaque = not get_fewshot_metadata(self.kwargs["metadata"]).has_alpha
+        self.random_background = opaque if config.random_background is None else config.random_background
+
+    def _build_field(self) -> MLPField | TriPlaneField:
+        config = self.config
+        if config.field_type == "mlp":
+            return MLPField(
+                num_layers=config.num_layers,
+                width=config.width,
+                skip_layer=config.skip_layer,
+                num_octaves=config.num_octaves,
+                view_octaves=config.view_octaves,
+                colour_width=config.colour_width,
+                density_bias=config.density_bias,
+                rgb_padding=config.rgb_padding,
+                compute_dtype=config.compute_dtype,
+            )
+        return TriPlaneField(
+            resolutions=config.plane_resolutions,
+            channels=config.plane_channels,
+            num_layers=config.num_layers,
+            width=config.width,
+            view_octaves=config.view_octaves,
+            colour_width=config.colour_width,
+            density_bias=config.density_bias,
+            rgb_padding=config.rgb_padding,
+            compute_dtype=config.compute_dtype,
+        )
+
+    def resolved(self) -> Dict[str, Any]:
+        """Adds whether training uses a random background."""
+        return {**super().resolved(), "random_background": self.random_background}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
-        """The field and the proposal, which take different learning rates."""
-        return {name: list(module.parameters()) for name, module in self.networks.items()}
+        """The field's layers, its planes where it has some, and the proposal, which take different learning rates."""
+        groups = {name: list(module.parameters()) for name, module in self.networks.items()}
+        field = self.networks["field"]
+        if isinstance(field, TriPlaneField):
+            groups["planes"] = list(field.planes)
+            groups["field"] = [value for name, value in field.named_parameters() if not name.startswith("planes.")]
+        return groups
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -147,7 +187,7 @@ class SparseNeRFLiteModel(FewShotModel):
             t_proposal, weights_proposal, config.num_samples, config.resample_padding, self.training
         )
         means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
-        density, rgb = networks["field"](means, cov_diag, rays.viewdirs, self.encoding_mask())
+        density, rgb = self._evaluate_field(networks["field"], means, cov_diag, rays.viewdirs)
         return {
             "weights": compositing_weights(density, t, rays.directions),
             "t": t,
@@ -156,6 +196,25 @@ class SparseNeRFLiteModel(FewShotModel):
             "weights_proposal": weights_proposal,
             "t_proposal": t_proposal,
         }
+
+    def _evaluate_field(
+        self, field: MLPField | TriPlaneField, means: Tensor, cov_diag: Tensor, viewdirs: Tensor
+    ) -> Tuple[Tensor, Tensor]:
+        if isinstance(field, MLPField):
+            return field(means, cov_diag, viewdirs, self.encoding_mask())
+        config = self.config
+        visibility = level_visibility(
+            len(config.plane_resolutions), self.step, config.coarse_steps, config.fine_steps, means.device
+        )
+        return field(self.normalise_positions(means), viewdirs, visibility)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
+        """Outputs of world rays (R,); in training, colours may lie on a random background."""
+        outputs = super().get_outputs(ray_bundle)
+        if self.training and self.random_background:
+            change = torch.rand_like(outputs["rgb"]) - float(self.geometry.background == "white")
+            outputs["rgb"] = outputs["rgb"] + (1.0 - outputs["accumulation"]) * change
+        return outputs
 
     def get_loss_dict(
         self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Dict[str, Tensor] | None = None
@@ -174,4 +233,7 @@ class SparseNeRFLiteModel(FewShotModel):
             )
         if config.distortion_weight > 0:
             losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
+        field = self.networks["field"]
+        if isinstance(field, TriPlaneField) and config.plane_smoothness_weight > 0:
+            losses["plane_smoothness_loss"] = config.plane_smoothness_weight * plane_smoothness_loss(list(field.planes))
         return losses

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus
+from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus, scene_radius
 from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager, FewShotDataManagerConfig
 from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
@@ -75,7 +75,8 @@ class FewShotPipeline(VanillaPipeline):
         self.smoothness_prior = config.smoothness.setup(ray_space=space)
         self.suite = MetricSuite(config.evaluation, device)
         cameras = self.datamanager.train_dataset.cameras
-        self.model.set_scene(ray_bounds(cameras, self.model.geometry), scene_focus(cameras, self.model.geometry))
+        focus = scene_focus(cameras, self.model.geometry)
+        self.model.set_scene(ray_bounds(cameras, self.model.geometry), focus, scene_radius(cameras, focus))
         if test_mode == "val":
             self._prepare_training()
 

@@ -14,6 +14,7 @@ from fewshot_ns.cameras.ray_space import (
     attach_radii,
     grid_radii,
     ray_bounds,
+    scene_radius,
     to_model_rays,
     world_distance,
 )
@@ -155,3 +156,11 @@ def test_bounds_hold_every_sample() -> None:
 def test_ndc_without_focal_is_named() -> None:
     with pytest.raises(ValueError, match="ndc_focal"):
         image_rays(SceneGeometry("ndc", 0.0, 1.0))
+
+
+def test_radius_is_what_the_cameras_see_around_their_focus() -> None:
+    poses = torch.eye(4)[:3].repeat(2, 1, 1)
+    poses[0, 2, 3], poses[1, 2, 3] = 2.0, 4.0
+    cameras = Cameras(poses, fx=40.0, fy=30.0, cx=40.0, cy=15.0, width=80, height=30)
+    # Half the diagonal spans (1, 0.5) at distance 1; the cameras are 2 and 4 away.
+    assert scene_radius(cameras, torch.zeros(3)) == pytest.approx(3.0 * math.hypot(1.0, 0.5), rel=1e-5)

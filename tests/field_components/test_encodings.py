@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from fewshot_ns.field_components.encodings import (
     frequency_mask,
     integrated_positional_encoding,
+    level_visibility,
     octave_mask,
     positional_encoding,
 )
@@ -52,3 +54,14 @@ def test_octave_mask_opens_sine_and_cosine_together() -> None:
     assert torch.equal(sines, cosines)
     assert sines[:, 0].tolist() == [1.0, 1.0, 1.0, 0.0]
     assert octave_mask(4, 3, 100, 100).min() == 1.0
+
+
+def test_levels_open_one_after_the_other() -> None:
+    steps = [level_visibility(4, step, start_step=100, end_step=400).tolist() for step in (0, 100, 150, 200, 350, 400)]
+    expected = [[1, 0, 0, 0], [1, 0, 0, 0], [1, 0.5, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0.5], [1, 1, 1, 1]]
+    assert steps == [pytest.approx(values) for values in expected]
+
+
+def test_levels_without_a_schedule_are_all_open() -> None:
+    assert level_visibility(3, 0, 0, 0).tolist() == [1.0, 1.0, 1.0]
+    assert level_visibility(3, 5, 5, 5).tolist() == [1.0, 1.0, 1.0]

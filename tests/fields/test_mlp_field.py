@@ -20,7 +20,6 @@ def field(**changes: Any) -> MLPField:
         view_octaves=2,
         colour_width=8,
         density_bias=-1.0,
-        density_scale=1.0,
         rgb_padding=0.001,
         compute_dtype="float32",
     )
@@ -52,12 +51,12 @@ def test_colours_reach_beyond_one_by_the_padding() -> None:
     assert torch.allclose(rgb, torch.tensor([1.25, -0.25, 0.5]))
 
 
-def test_density_bias_and_scale() -> None:
-    network = field(density_bias=2.0, density_scale=10.0)
+def test_density_bias() -> None:
+    network = field(density_bias=2.0)
     with torch.no_grad():
         network.density.weight.zero_()
     density, _ = network(*gaussians())
-    assert torch.allclose(density, 10 * torch.nn.functional.softplus(torch.tensor(2.0)))
+    assert torch.allclose(density, torch.nn.functional.softplus(torch.tensor(2.0)))
 
 
 def test_density_does_not_depend_on_the_direction_but_colour_does() -> None:

@@ -11,6 +11,7 @@ from fewshot_ns.model_components.losses import (
     depth_ranking_loss,
     distortion_loss,
     occlusion_loss,
+    plane_smoothness_loss,
     proposal_loss,
 )
 
@@ -117,3 +118,22 @@ def test_occlusion_counts_the_first_samples_over_all() -> None:
     extra[1, 5] = True
     assert occlusion_loss(density, 2).item() == pytest.approx((0 + 1 + 6 + 7) / 12)
     assert occlusion_loss(density, 2, extra).item() == pytest.approx((0 + 1 + 6 + 7 + 11) / 12)
+
+
+def test_plane_smoothness_equals_loop() -> None:
+    planes = [torch.rand(3, 2, side, side, dtype=torch.float64) for side in (2, 4)]
+    expected = 0.0
+    for plane in planes:
+        side = plane.shape[-1]
+        across = [(plane[..., i + 1] - plane[..., i]) ** 2 for i in range(side - 1)]
+        down = [(plane[..., i + 1, :] - plane[..., i, :]) ** 2 for i in range(side - 1)]
+        expected += float(
+            torch.cat([x.flatten() for x in across]).mean() + torch.cat([x.flatten() for x in down]).mean()
+        )
+    assert float(plane_smoothness_loss(planes)) == pytest.approx(expected)
+
+
+def test_plane_smoothness_of_a_constant_is_zero_and_its_gradient_is_right() -> None:
+    assert float(plane_smoothness_loss([torch.full((3, 1, 3, 3), 7.0)])) == 0.0
+    plane = torch.rand(3, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda value: plane_smoothness_loss([value]), (plane,))

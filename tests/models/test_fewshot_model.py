@@ -9,7 +9,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, ray_bounds, scene_focus, to_model_rays
+from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, ray_bounds, scene_focus, scene_radius, to_model_rays
 from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
@@ -30,7 +30,8 @@ def outputs(request: pytest.FixtureRequest) -> Any:
 def model(outputs: Any, tiny_pipeline_config: Any) -> FewShotModel:
     config = tiny_pipeline_config(None).model
     model = config.setup(scene_box=outputs.scene_box, num_train_data=len(outputs.cameras), metadata=outputs.metadata)
-    model.set_scene(ray_bounds(outputs.cameras, model.geometry), scene_focus(outputs.cameras, model.geometry))
+    focus = scene_focus(outputs.cameras, model.geometry)
+    model.set_scene(ray_bounds(outputs.cameras, model.geometry), focus, scene_radius(outputs.cameras, focus))
     return model
 
 
@@ -240,3 +241,17 @@ def test_a_subclass_has_to_render(outputs: Any) -> None:
     model = FewShotModelConfig().setup(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
     with pytest.raises(TypeError, match="FewShotModel has to define render_rays"):
         model(bundle_of(outputs.cameras, model.geometry))
+
+
+def test_positions_are_normalised(model: FewShotModel) -> None:
+    direction = torch.nn.functional.normalize(torch.tensor([1.0, -2.0, 0.5]), dim=0)
+    if model.geometry.ray_space == "ndc":
+        lower, upper = model.ray_bounds
+        corners = torch.stack([lower, upper, 0.5 * (lower + upper)])
+        expected = torch.tensor([-1.0, 1.0, 0.0])[:, None].expand(3, 3)
+        assert torch.allclose(model.normalise_positions(corners), expected, atol=1e-5)
+        return
+    distances = torch.tensor([0.0, 0.5, 1.0, 1e6])[:, None]
+    positions = model.focus_point + distances * model.scene_radius * direction
+    expected = torch.tensor([0.0, 0.25, 0.5, 1.0])[:, None] * direction
+    assert torch.allclose(model.normalise_positions(positions), expected, atol=1e-4)

@@ -7,7 +7,7 @@ from typing import Any, Callable
 import pytest
 import torch
 
-from fewshot_ns.cameras.ray_space import attach_radii, ray_bounds, scene_focus
+from fewshot_ns.cameras.ray_space import attach_radii, ray_bounds, scene_focus, scene_radius
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModel
 
@@ -28,7 +28,8 @@ def make_model(parsed: Any, tiny_pipeline_config: Any) -> Callable[..., SparseNe
             setattr(config, name, value)
         torch.manual_seed(0)
         model = config.setup(scene_box=parsed.scene_box, num_train_data=3, metadata=parsed.metadata)
-        model.set_scene(ray_bounds(parsed.cameras, model.geometry), scene_focus(parsed.cameras, model.geometry))
+        focus = scene_focus(parsed.cameras, model.geometry)
+        model.set_scene(ray_bounds(parsed.cameras, model.geometry), focus, scene_radius(parsed.cameras, focus))
         return model
 
     return make
@@ -40,22 +41,30 @@ def bundle(parsed: Any, make_model: Any) -> Any:
     return attach_radii(rays, make_model().geometry).flatten()
 
 
+def dense(model: SparseNeRFLiteModel) -> SparseNeRFLiteModel:
+    """Training model with a density so high that the field's weights leave the proposal's bound at once."""
+    for networks in (model.networks, model.average):
+        if networks is not None:
+            networks["field"].density_bias = 30.0
+    return model.train()
+
+
 def losses_of(model: SparseNeRFLiteModel, bundle: Any) -> dict:
     outputs = model(bundle)
     return model.get_loss_dict(outputs, {"image": torch.rand(len(bundle), 3)})
 
 
 def test_one_entry_per_term(make_model: Any, bundle: Any) -> None:
-    # Density high enough that the field's weights leave the proposal's bound at once.
-    model = make_model(distortion_weight=0.1, occlusion_weight=0.1, density_scale=100.0).train()
-    losses = losses_of(model, bundle)
-    assert set(losses) == {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss"}
-    assert all(term.shape == () and term.isfinite() and term > 0 for term in losses.values())
+    terms = {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss"}
+    for field_type, own in (("triplane", {"plane_smoothness_loss"}), ("mlp", set())):
+        losses = losses_of(dense(make_model(occlusion_weight=0.1, field_type=field_type)), bundle)
+        assert set(losses) == terms | own
+        assert all(term.shape == () and term.isfinite() and term > 0 for term in losses.values())
 
 
 def test_terms_scale_with_their_weights_and_vanish_without(make_model: Any, bundle: Any) -> None:
     def terms(**weights: float) -> dict:
-        model = make_model(density_scale=100.0, **weights).train()
+        model = dense(make_model(**weights))
         torch.manual_seed(1)
         return losses_of(model, bundle)
 
@@ -73,11 +82,12 @@ def test_evaluation_has_the_colour_term_alone(make_model: Any, bundle: Any) -> N
     assert set(losses_of(make_model(occlusion_weight=0.1).eval(), bundle)) == {"rgb_loss"}
 
 
-def test_every_network_is_trained(make_model: Any, bundle: Any) -> None:
-    model = make_model(density_scale=100.0).train()
+@pytest.mark.parametrize("field_type", ["triplane", "mlp"])
+def test_every_network_is_trained(make_model: Any, bundle: Any, field_type: str) -> None:
+    model = dense(make_model(field_type=field_type))
     sum(losses_of(model, bundle).values()).backward()  # type: ignore[union-attr]
     groups = model.get_param_groups()
-    assert set(groups) == {"field", "proposal"}
+    assert set(groups) == {"field", "proposal"} | ({"planes"} if field_type == "triplane" else set())
     assert all(p.grad is not None and p.grad.isfinite().all() for group in groups.values() for p in group)
     assert all(any(p.grad.abs().sum() > 0 for p in group) for group in groups.values())
     trained = {id(p) for group in groups.values() for p in group}
@@ -150,7 +160,7 @@ def test_no_average_where_it_is_off(make_model: Any, bundle: Any) -> None:
 
 @pytest.mark.parametrize("order", ["octave", "column"])
 def test_frequency_mask_opens_step_by_step(make_model: Any, order: str) -> None:
-    model = make_model(frequency_mask_steps=40, frequency_mask_order=order)
+    model = make_model(field_type="mlp", frequency_mask_steps=40, frequency_mask_order=order)
     columns = 6 * model.config.num_octaves
     visible = []
     for step in (0, 10, 39):
@@ -165,6 +175,44 @@ def test_frequency_mask_opens_step_by_step(make_model: Any, order: str) -> None:
     assert model.train().encoding_mask() is None and model.eval().encoding_mask() is None
 
 
+def test_levels_open_in_training_and_at_evaluation_alike(make_model: Any, bundle: Any) -> None:
+    model = make_model(coarse_steps=10, fine_steps=20).eval()
+    with torch.no_grad():
+        before = model(bundle)["rgb"]
+        for networks in (model.networks, model.average):
+            networks["field"].planes[-1].add_(torch.randn_like(networks["field"].planes[-1]))
+        hidden = model(bundle)["rgb"]
+        model.update_to_step(20)
+        visible = model(bundle)["rgb"]
+    assert torch.equal(before, hidden)
+    assert not torch.allclose(before, visible, atol=1e-3)
+
+
+def test_a_random_background_shows_through_in_training_alone(make_model: Any, bundle: Any) -> None:
+    def colours(model: SparseNeRFLiteModel) -> torch.Tensor:
+        for networks in (model.networks, model.average):
+            assert networks is not None
+            networks["field"].density_bias = -100.0
+        return model(bundle)["rgb"]
+
+    # An empty field shows nothing but what lies behind it.
+    shown = colours(make_model().train())
+    assert 0.4 < shown.mean() < 0.6 and shown.std() > 0.2
+    assert colours(make_model(random_background=False).train()).abs().max() < 1e-6
+    assert colours(make_model().eval()).abs().max() < 1e-6
+
+
+def test_a_random_background_is_for_opaque_photos(make_model: Any, parsed: Any) -> None:
+    from dataclasses import replace
+
+    from fewshot_ns.data.scene_geometry import METADATA_KEY
+
+    assert make_model().resolved()["random_background"] is True
+    parsed.metadata[METADATA_KEY] = replace(parsed.metadata[METADATA_KEY], has_alpha=True)
+    assert make_model().resolved()["random_background"] is False
+    assert make_model(random_background=True).resolved()["random_background"] is True
+
+
 def test_frequency_mask_can_be_off(make_model: Any) -> None:
     assert make_model(frequency_mask_steps=0).train().encoding_mask() is None
 
@@ -175,8 +223,11 @@ def test_evaluation_is_deterministic_and_training_is_not(make_model: Any, bundle
     assert not torch.equal(model.train()(bundle)["t"], model.train()(bundle)["t"])
 
 
-def test_half_precision_comes_close_to_single(make_model: Any, bundle: Any) -> None:
-    single, half = (make_model(compute_dtype=name).eval()(bundle) for name in ("float32", "bfloat16"))
+@pytest.mark.parametrize("field_type", ["triplane", "mlp"])
+def test_half_precision_comes_close_to_single(make_model: Any, bundle: Any, field_type: str) -> None:
+    single, half = (
+        make_model(compute_dtype=name, field_type=field_type).eval()(bundle) for name in ("float32", "bfloat16")
+    )
     for name in ("rgb", "depth", "accumulation"):
         assert half[name].dtype == torch.float32
         assert torch.allclose(half[name], single[name], rtol=0.05, atol=0.02), name

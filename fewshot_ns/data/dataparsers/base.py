@@ -26,7 +26,7 @@ from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
 from fewshot_ns.data.depth_encoding import overlaid, read_note
 from fewshot_ns.data.depth_formats import implied_polarity, resolve_polarity
 from fewshot_ns.data.depth_maps import DepthNames, find_depth_priors, usual_names
-from fewshot_ns.data.images import downscaled_size, image_size
+from fewshot_ns.data.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.scene_geometry import METADATA_KEY, DepthEncoding, FewShotMetadata
 
 
@@ -112,6 +112,7 @@ class FewShotDataParser(DataParser):
             test_indices=scene.selection.test,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             resize=self.config.resize,
+            has_alpha=has_alpha(scene.images[chosen[0]]),
             depth_prior_filenames=depths,
             depth_encoding=encoding,
             normal_filenames=chosen_files(scene.normals, chosen, "normals", "--data", required=False),
