@@ -85,7 +85,7 @@ def cameras_plot(
     figure.update_layout(
         height=720,
         margin=dict(l=0, r=0, t=0, b=0),
-        legend=dict(itemsizing="constant"),
+        legend=dict(itemsizing="constant", x=0, y=1),
         scene=dict(aspectmode="data", xaxis_title="x", yaxis_title="y", zaxis_title="z"),
     )
     return figure.to_html(full_html=False, include_plotlyjs=True)

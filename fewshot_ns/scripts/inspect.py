@@ -102,7 +102,9 @@ class InspectCommand:
         return np.array([frame["camera_to_world"] for frame in built["camera_path"]]).reshape(-1, 4, 4)[:, :3]
 
     def _points(self, train: FewShotDataset) -> Optional[np.ndarray]:
-        """(P, 3) sparse points in the scene's world; None where there are none."""
+        """(P, 3) sparse points in the scene's world without those far off; None where there are none."""
+        import numpy as np
+
         from fewshot_ns.data.sparse_points import find_colmap
 
         scene = self.data.parent if self.data.suffix == ".json" else self.data
@@ -115,6 +117,9 @@ class InspectCommand:
         outputs = train._dataparser_outputs
         transform = outputs.dataparser_transform.double().numpy()
         points = outputs.dataparser_scale * (model.positions @ transform[:, :3].T + transform[:, 3])
+        # A few points lie far off in most reconstructions and would make the cameras a dot.
+        low, high = np.quantile(points, (0.01, 0.99), axis=0)
+        points = points[((points >= low) & (points <= high)).all(axis=1)]
         return points[:: max(1, len(points) // _POINTS)]
 
 
