@@ -215,6 +215,8 @@ class DepthCommand:
             sensor = dataset.metric_depth(position) if self.composite else None
             fused = fuse(value, None if problem else line, sensor, self.sensor_error)
             written = bool(fused.valid.any())
+            # The line as it holds in units of the scene's files.
+            to_files = scale if line.polarity == "inverse_depth" else 1.0 / scale
             file = target / f"{path.stem}.npz"
             if written:
                 _write_map(file, depth=fused.z_depth / scale, sigma=fused.sigma / scale)
@@ -227,8 +229,8 @@ class DepthCommand:
                     "inliers": round(line.inlier_fraction, 4),
                     "residual": _finite(line.residual),
                     "correlation": _finite(line.correlation),
-                    "scale": _finite(line.scale),
-                    "shift": _finite(line.shift),
+                    "scale": _finite(line.scale * to_files),
+                    "shift": _finite(line.shift * to_files),
                     "sensor": round(float(fused.from_sensor.mean()), 4),
                     "written": written,
                     "problem": problem,

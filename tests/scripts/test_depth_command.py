@@ -110,6 +110,8 @@ def test_alignment_to_the_sensor(tiny_nerfstudio_scene, model, honest_network, t
     for row in rows:
         assert row["inliers"] > 0.9 and row["correlation"] > 0.99 and row["residual"] < 1e-3 and row["written"]
         assert row["sensor"] == (0.5 if composite else 0.0)
+        # The network gives 7 / z + 3, up to the shift that keeps its maps above zero.
+        assert row["scale"] == pytest.approx(1 / 7, rel=5e-3)
     config = FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene, depth_dir=folder)
     dataset = FewShotDataset(config.setup().get_dataparser_outputs("train"))
     sensor = FewShotDataset(
