@@ -222,6 +222,12 @@ def tiny_nerfstudio_scene(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def tiny_rgbd_scene(tmp_path: Path) -> Path:
+    """Folder of the capture as `rgbd-data` reads it."""
+    return write_nerfstudio_scene(tmp_path / "rgbd")
+
+
+@pytest.fixture
 def tiny_pipeline_config() -> Callable[[Any], Any]:
     """Function (config of a dataparser) -> tiny pipeline config of sparsenerf-lite, milliseconds per step."""
 

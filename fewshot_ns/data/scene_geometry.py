@@ -128,8 +128,9 @@ def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:
     record = metadata.get(METADATA_KEY)
     if not isinstance(record, FewShotMetadata):
         raise ValueError(
-            "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data or "
-            f"fewshot-nerfstudio-data), but the scene's metadata holds only {sorted(metadata)}; "
+            "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data, rgbd-data, "
+            "multiscale-blender-data or fewshot-nerfstudio-data), but the scene's metadata holds only "
+            f"{sorted(metadata)}; "
             "give the dataparser's name after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
         )
     return record

@@ -15,6 +15,7 @@ from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
+from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
 
@@ -23,6 +24,7 @@ CONFIGS = {
     "tiny_dtu_scene": DTUDataParserConfig,
     "tiny_blender_scene": FewShotBlenderDataParserConfig,
     "tiny_nerfstudio_scene": FewShotNerfstudioDataParserConfig,
+    "tiny_rgbd_scene": RGBDDataParserConfig,
 }
 ALL = pytest.mark.parametrize("fixture, config", CONFIGS.items())
 
