@@ -16,7 +16,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import tyro
 from rich.console import Console
@@ -110,7 +110,7 @@ def _product_step(compute_dtype: str, arguments: Arguments):
     from fewshot_ns.utils.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the pipeline does when it trains on a CPU
-    config = mipnerf_fewshot.pipeline.model
+    config: Any = mipnerf_fewshot.pipeline.model
     config.num_samples, config.compute_dtype = arguments.samples, compute_dtype
     geometry = SceneGeometry("metric", 0.5, 3.5, ray_shape="cone")
     record = FewShotMetadata(geometry, "synthetic", "train", (0,), (0,), (0,), torch.eye(4)[None, :3])

@@ -1,22 +1,16 @@
 """free-sparsenerf: FreeNeRF with SparseNeRF's depth terms.
 
 Source: Wanggcong/FreeNeRF_plus_SparseNeRF: FreeNeRF's configs, ranking weight 0.5 on LLFF and DTU alike.
-`sparsenerf-lite` has FreeNeRF's mask and occlusion term already, so the lite preset is the same under this name.
 """
 
-from copy import deepcopy
-
-from fewshot_ns.configs.freenerf import freenerf
+from fewshot_ns.configs.freenerf import LITE_TERMS, freenerf
 from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.variants import derive
 
-free_sparsenerf = deepcopy(freenerf)
-free_sparsenerf.method_name = "free-sparsenerf"
-free_sparsenerf.pipeline.depth.enabled = True
-free_sparsenerf.pipeline.depth.ranking_weight = 0.5
+free_sparsenerf = derive(freenerf, "free-sparsenerf", depth={"enabled": True, "ranking_weight": 0.5})
 
-free_sparsenerf_lite = deepcopy(sparsenerf_lite)
-free_sparsenerf_lite.method_name = "free-sparsenerf-lite"
+free_sparsenerf_lite = derive(sparsenerf_lite, "free-sparsenerf-lite", model=LITE_TERMS)
 
 _PAPER = "FreeNeRF with SparseNeRF's depth terms: run by SparseNeRF's author, not in a paper"
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF"

@@ -3,21 +3,22 @@
 Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals near and far nor looks at unseen views.
 """
 
-from copy import deepcopy
-
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
 from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.variants import derive
 
-freenerf = deepcopy(mipnerf_fewshot)
-freenerf.method_name = "freenerf"
-freenerf.pipeline.model.include_mean = True
-freenerf.pipeline.model.frequency_mask_steps = None
-freenerf.pipeline.model.occlusion_weight = 0.01
+freenerf = derive(
+    mipnerf_fewshot,
+    "freenerf",
+    model={"include_mean": True, "frequency_mask_steps": None, "occlusion_weight": 0.01},
+)
 
-freenerf_lite = deepcopy(sparsenerf_lite)
-freenerf_lite.method_name = "freenerf-lite"
-freenerf_lite.pipeline.depth.enabled = False
+LITE_TERMS = {"frequency_mask_steps": 240, "occlusion_weight": 0.01}
+"""On the planes of the lite field, their opening from coarse to fine is the frequency regularisation; the mask acts
+where `field_type` is 'mlp'."""
+
+freenerf_lite = derive(sparsenerf_lite, "freenerf-lite", depth={"enabled": False}, model=LITE_TERMS)
 
 _PAPER = "FreeNeRF: Yang, Pavone, Wang, CVPR 2023"
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF, FreeNeRF alone"

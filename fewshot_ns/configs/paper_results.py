@@ -26,9 +26,7 @@ class PaperResult:
     """Whose method it is."""
 
 
-LLFF_CONDITIONS = (
-    "8 scenes, 504x378, every 8th photo tests, mean of scenes; SSIM 7x7 uniform, data range 1; LPIPS VGG"
-)
+LLFF_CONDITIONS = "8 scenes, 504x378, every 8th photo tests, mean of scenes; SSIM 7x7 uniform, data range 1; LPIPS VGG"
 DTU_CONDITIONS = "15 scans, 400x300, 25 test views, object masks (PSNR inside, SSIM and LPIPS over white), LPIPS VGG"
 SECONDARY = "CoR-GS (Zhang et al., ECCV 2024), Tab. {}, which gathers earlier papers' figures"
 METRICS = ("psnr", "ssim", "lpips", "average")

@@ -4,30 +4,28 @@ Source: google-research regnerf/configs (llff3, dtu3). Its code multiplies the s
 normalising flow out; here, as in the paper, smoothness is on everywhere. The lite weights are our own choice.
 """
 
-from copy import deepcopy
-
-from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot, mipnerf_fewshot_lite
+from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
 from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
-from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
+from fewshot_ns.configs.variants import derive
 
-regnerf = deepcopy(mipnerf_fewshot)
-regnerf.method_name = "regnerf"
-regnerf.pipeline.model.anneal_steps = None
-regnerf.pipeline.smoothness = SmoothnessPriorConfig(enabled=True, factor=1.0)
+regnerf = derive(mipnerf_fewshot, "regnerf", model={"anneal_steps": None}, smoothness={"enabled": True, "factor": 1.0})
 
-regnerf_lite = deepcopy(mipnerf_fewshot_lite)
-regnerf_lite.method_name = "regnerf-lite"
-regnerf_lite.pipeline.model.anneal_steps = sparsenerf_lite.pipeline.model.anneal_steps
-regnerf_lite.pipeline.smoothness = SmoothnessPriorConfig(
-    enabled=True,
-    factor=1.0,
-    num_patches=4,
-    num_poses=1000,
-    training_cameras_only=True,
-    weight_start=1.0,
-    weight_end=0.03,
-    ramp_steps=150,
+regnerf_lite = derive(
+    sparsenerf_lite,
+    "regnerf-lite",
+    depth={"enabled": False},
+    model={"coarse_steps": 0, "fine_steps": 0, "frequency_mask_steps": 0, "occlusion_weight": 0.0},
+    smoothness={
+        "enabled": True,
+        "factor": 1.0,
+        "num_patches": 4,
+        "num_poses": 1000,
+        "training_cameras_only": True,
+        "weight_start": 1.0,
+        "weight_end": 0.03,
+        "ramp_steps": 150,
+    },
 )
 
 _PAPER = "RegNeRF: Niemeyer et al., CVPR 2022"

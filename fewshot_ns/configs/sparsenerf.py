@@ -4,22 +4,24 @@ Source: Wanggcong/SparseNeRF configs (llff3, dtu3) and what its code makes of th
 `--max-num-iterations 60000 --optimizers.field.scheduler.max-steps 60000`.
 """
 
-from copy import deepcopy
-
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
 from fewshot_ns.configs.paper_results import row
-from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
+from fewshot_ns.configs.variants import derive
 
 MAX_STEPS = 90000
 
-sparsenerf = deepcopy(mipnerf_fewshot)
-sparsenerf.method_name = "sparsenerf"
-sparsenerf.max_num_iterations = sparsenerf.ndc_iterations = sparsenerf.metric_iterations = MAX_STEPS
-sparsenerf.optimizers["field"]["scheduler"].max_steps = MAX_STEPS
-sparsenerf.pipeline.datamanager.train_num_rays_per_batch = None
-sparsenerf.pipeline.model.anneal_steps = None
-sparsenerf.pipeline.depth.enabled = True
-sparsenerf.pipeline.smoothness = SmoothnessPriorConfig(enabled=True, num_patches=4, num_poses=1000)
+sparsenerf = derive(
+    mipnerf_fewshot,
+    "sparsenerf",
+    max_num_iterations=MAX_STEPS,
+    ndc_iterations=MAX_STEPS,
+    metric_iterations=MAX_STEPS,
+    schedule={"max_steps": MAX_STEPS},
+    datamanager={"train_num_rays_per_batch": None},
+    model={"anneal_steps": None},
+    depth={"enabled": True},
+    smoothness={"enabled": True, "num_patches": 4, "num_poses": 1000},
+)
 
 _PAPER = "SparseNeRF: Wang et al., ICCV 2023"
 paper_results = (

@@ -37,9 +37,9 @@ def unseen_cameras(
     else:
         unseen = dtu_unseen_poses(poses, count, generator)
     intrinsics = torch.linalg.inv(torch.linalg.inv(seen.get_intrinsics_matrices().cpu().double()).mean(0)).float()
-    size = {"width": int(seen.width[0]), "height": int(seen.height[0])}
+    width, height = int(seen.width[0]), int(seen.height[0])
     fx, fy, cx, cy = (float(intrinsics[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    return Cameras(torch.from_numpy(unseen).float(), fx, fy, cx, cy, **size)
+    return Cameras(torch.from_numpy(unseen).float(), fx, fy, cx, cy, width, height)
 
 
 class UnseenPatchSampler:

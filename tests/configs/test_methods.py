@@ -58,7 +58,7 @@ def step(data: Any) -> Callable[..., Any]:
         torch.manual_seed(0)
         pipeline = config.pipeline.setup(device="cpu", test_mode="val")
         groups = pipeline.get_param_groups()
-        assert set(groups) == set(config.optimizers)
+        assert set(groups) <= set(config.optimizers)
         optimizers, schedulers = [], []
         for name, parameters in groups.items():
             optimizer = config.optimizers[name]["optimizer"].setup(parameters)
@@ -92,7 +92,8 @@ def test_a_step_of_every_method(name: str, step: Any, data: Any) -> None:
     assert (DEPTH_TERMS <= set(losses)) == ("sparsenerf" in name)
     metric = isinstance(data, DTUDataParserConfig)
     assert ("depth_smoothness" in losses) == (name.startswith("regnerf") or (name == "sparsenerf" and metric))
-    assert ("occlusion_loss" in losses) == ("free" in name or name == "sparsenerf_lite")
+    if name != "sparsenerf_lite":
+        assert ("occlusion_loss" in losses) == ("free" in name)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -595,19 +595,20 @@ def test_occlusion_terms(sparsenerf_golden):
         )
 
 
+PIPELINE: Any = sparsenerf.pipeline
 SPACE: Dict[str, RaySpace] = {"llff": "ndc", "dtu": "metric"}
 LOSS_CASES = ["random", "satisfied", "equal"]
 
 
 def depth_prior(dataset: str, **fields: Any) -> DepthPrior:
     """sparsenerf's depth prior as it resolves on a data set."""
-    config = replace(sparsenerf.pipeline.depth, **fields)
+    config = replace(PIPELINE.depth, **fields)
     return config.setup(ray_space=SPACE[dataset], nvs_rgbd=False)
 
 
 def smoothness_prior(dataset: str, weight: float) -> SmoothnessPrior:
     """sparsenerf's smoothness prior as it resolves on a data set, with the annealed weight of the stored step."""
-    return replace(sparsenerf.pipeline.smoothness, weight_end=weight, ramp_steps=0).setup(ray_space=SPACE[dataset])
+    return replace(PIPELINE.smoothness, weight_end=weight, ramp_steps=0).setup(ray_space=SPACE[dataset])
 
 
 def sum_of(losses: Dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
@@ -651,7 +652,7 @@ def test_total_loss_and_its_gradients(sparsenerf_golden, dataset, case, dtype):
     expected = stored(golden, f"{name}_tv_losses", dtype)
     np.testing.assert_allclose([float(term) for term in tv], expected, **TOLERANCE[dtype])
 
-    losses = {"fine": colour[1], "coarse": sparsenerf.pipeline.model.coarse_weight * colour[0]}
+    losses = {"fine": colour[1], "coarse": PIPELINE.model.coarse_weight * colour[0]}
     gaps = torch.rand(len(x["depth_fine"]), dtype=dtype)
     losses |= depth_prior(dataset).loss_dict(x["depth_fine"].reshape(-1, 1), gaps, interval=1.0, step=0)
     if smooth.active:
@@ -680,7 +681,7 @@ def test_total_loss_and_its_gradients(sparsenerf_golden, dataset, case, dtype):
 def test_losses_of_nvs_rgbd(sparsenerf_golden):
     """Its batches hold quads in their first half only."""
     golden = sparsenerf_golden("losses.npz")
-    prior = sparsenerf.pipeline.depth.setup(ray_space="ndc", nvs_rgbd=True)
+    prior = PIPELINE.depth.setup(ray_space="ndc", nvs_rgbd=True)
     names = [f"llff_random_{part}" for part in ("depth_coarse", "depth_fine", "rgb_coarse", "rgb_fine", "rgb_gt")]
     *depths, rgb_coarse, rgb_fine, target = tensors(golden, torch.float64, *names)
     for level, quads in enumerate(depths):
@@ -691,7 +692,7 @@ def test_losses_of_nvs_rgbd(sparsenerf_golden):
         stored_terms = golden["nvs_random_depth_loss_f64"][level]
         np.testing.assert_allclose(terms.item(), prior.ranking_weight * stored_terms, rtol=1e-9)
     total = terms + colour_loss(rgb_fine, target)
-    total = total + sparsenerf.pipeline.model.coarse_weight * colour_loss(rgb_coarse, target)
+    total = total + PIPELINE.model.coarse_weight * colour_loss(rgb_coarse, target)
     np.testing.assert_allclose(total.item(), golden["nvs_random_total_f64"], rtol=1e-9)
     np.testing.assert_allclose(total.item(), golden["nvs_random_total"], rtol=1e-5)
     (gradient,) = torch.autograd.grad(total, distance)
@@ -856,7 +857,7 @@ def test_training_step(sparsenerf_golden, dataset, dtype):
     losses |= depth.loss_dict(seen[DISTANCE_MEAN], gaps, interval=1.0, step=0)
     losses |= smooth.loss_dict(patch, step=0)
 
-    tolerance = dict(rtol=1e-8) if dtype == torch.float64 else dict(rtol=3e-4)
+    tolerance = 1e-8 if dtype == torch.float64 else 3e-4
     coarse_quads = expected_distance(seen["weights_coarse"], seen["t_coarse"])
     of_coarse = depth.loss_dict(coarse_quads, gaps, interval=1.0, step=0)
     unweighted = {
@@ -875,10 +876,10 @@ def test_training_step(sparsenerf_golden, dataset, dtype):
         assert not golden[f"{dataset}_losses_georeg"].any() and not golden[f"{dataset}_losses_georeg_f64"].any()
     for name, terms in unweighted.items():
         for expected in (golden[f"{dataset}_{name}"], golden[f"{dataset}_{name}_f64"]):
-            close = tolerance if expected.dtype == np.float64 else dict(rtol=3e-4)
-            np.testing.assert_allclose([term.item() for term in terms], expected, **close, err_msg=name)
+            close = tolerance if expected.dtype == np.float64 else 3e-4
+            np.testing.assert_allclose([term.item() for term in terms], expected, rtol=close, err_msg=name)
     total = sum_of(losses, target)
-    np.testing.assert_allclose(total.item(), golden[f"{dataset}_loss_f64"], **tolerance)
+    np.testing.assert_allclose(total.item(), golden[f"{dataset}_loss_f64"], rtol=tolerance)
     np.testing.assert_allclose(total.item(), golden[f"{dataset}_loss"], rtol=3e-4)
 
     group = sparsenerf.optimizers["field"]
