@@ -38,6 +38,17 @@ def test_dtu_test_views_do_not_depend_on_the_number_of_views():
     assert not set(test) & {25, 22, 28, 40, 44, 48, 0, 8, 13, *DTU_BAD_EXPOSURE}
 
 
+def test_blender_first_and_seeded_frames():
+    assert select_views(blender_protocol(100, 200, 8, "first"), 300, 3).train == (0, 1, 2)
+    seeded = [select_views(blender_protocol(100, 200, 8, "seeded", 7), 300, count) for count in (3, 6)]
+    assert seeded[0].train == seeded[1].train[:3] and len(set(seeded[1].train)) == 6
+    assert seeded[0].protocol == "blender-seed7-3"
+    # Numpy's stream for a seed is the same everywhere.
+    assert seeded[0].train == (88, 42, 26)
+    with pytest.raises(ValueError, match="unknown Blender view protocol 'last'"):
+        blender_protocol(10, 4, 2, "last")  # type: ignore[arg-type]
+
+
 def test_blender_uses_the_published_list_then_equal_steps():
     rule = blender_protocol(100, 200, 8)
     assert select_views(rule, 300, 8).train == BLENDER_8_VIEWS
