@@ -167,3 +167,25 @@ def test_steps_of_a_run_resolve_from_the_ray_space(data: Any, tmp_path: Path) ->
     trainer.setup()
     length = 69768 if isinstance(data, LLFFDataParserConfig) else 43945
     assert trainer.config.max_num_iterations == length and trainer.schedule_lengths == [length]
+
+
+def test_schedules_are_those_of_the_original_configs() -> None:
+    lengths = {"mipnerf_fewshot": (69768, 43945), "regnerf": (69768, 43945), "freenerf": (69768, 43945)}
+    lengths |= {"free_sparsenerf": (69768, 43945), "sparsenerf": (90000, 90000)}
+    for name, expected in lengths.items():
+        config = config_of(name)
+        assert (config.ndc_iterations, config.metric_iterations) == expected
+        optimizer, scheduler = config.optimizers["field"]["optimizer"], config.optimizers["field"]["scheduler"]
+        assert (optimizer.lr, optimizer.eps, optimizer.clip_value, optimizer.clip_norm) == (2e-3, 1e-8, 0.1, 0.1)
+        assert (scheduler.lr_final, scheduler.delay_steps, scheduler.delay_factor) == (2e-5, 512, 0.01)
+        assert scheduler.max_steps == (90000 if name == "sparsenerf" else None)
+        assert config.max_num_iterations == scheduler.max_steps
+    smooth = config_of("regnerf").pipeline.smoothness
+    assert (smooth.weight_start, smooth.weight_end, smooth.ramp_steps) == (400.0, 0.1, 512)
+
+
+def test_unknown_fields_of_a_derivation_are_refused() -> None:
+    from fewshot_ns.configs.variants import derive
+
+    with pytest.raises(TypeError, match="depht_weight"):
+        derive(config_of("regnerf"), "mine", model={"depht_weight": 1.0})

