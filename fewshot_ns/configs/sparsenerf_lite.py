@@ -11,7 +11,7 @@ from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
 
-MAX_STEPS = 1500
+MAX_STEPS = 1000
 
 sparsenerf_lite = FewShotTrainerConfig(
     method_name="sparsenerf-lite",
@@ -23,7 +23,14 @@ sparsenerf_lite = FewShotTrainerConfig(
     pipeline=FewShotPipelineConfig(
         datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=1024),
         model=SparseNeRFLiteModelConfig(),
-        depth=DepthPriorConfig(enabled=True, ranking_margin_scale=0.13),
+        depth=DepthPriorConfig(
+            enabled=True,
+            ranking_margin_scale=0.1,
+            ranking_margin_fit=0.9,
+            fade_start_step=200,
+            fade_end_step=400,
+            fade_ratio=0.1,
+        ),
     ),
     optimizers={
         name: {

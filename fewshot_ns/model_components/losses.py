@@ -43,6 +43,26 @@ def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tenso
     return (p0 - p1 + margin).clamp(min=0.0).sum() / max(len(distance), 1)
 
 
+def depth_gap_slope(distance: Tensor, gaps: Tensor, views: Tensor) -> Tensor:
+    """How much farther p1 is rendered than p0 per unit of the gap that the prior sees between them, view by view.
+
+    Args:
+        distance: (Q, 4) as in `depth_ranking_loss`.
+        gaps: (Q,) gap in the prior between p0 and p1, not negative.
+        views: (Q,) view of each quad, integers from 0.
+
+    Returns:
+        (Q,) slope of the least-squares line through the origin over all pairs of the quad's view; zero where the
+        pairs say nothing or contradict the prior as a whole.
+    """
+    p0, p1, _, _ = _quads(distance)
+    sums = torch.zeros(2, int(views.max()) + 1 if len(views) else 0, dtype=distance.dtype, device=distance.device)
+    products = torch.stack([gaps * (p1 - p0), gaps * gaps]).to(sums)
+    along, square = sums.index_add(1, views, products)
+    slope = torch.where(square > 0, along / torch.where(square > 0, square, torch.ones_like(square)), along)
+    return slope.clamp(min=0.0)[views]
+
+
 def depth_continuity_loss(distance: Tensor, margin: float = 1e-4) -> Tensor:
     """Spatial continuity (SparseNeRF, eq. 6): pixels with neighbouring priors are rendered at neighbouring distances.
 

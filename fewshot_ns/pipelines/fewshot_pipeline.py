@@ -126,7 +126,9 @@ class FewShotPipeline(VanillaPipeline):
         metrics_dict = self.model.get_metrics_dict(outputs, batch)
         loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
         interval = self.model.geometry.far - self.model.geometry.near
-        loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], batch["quad_gaps"], interval, step))
+        gaps = batch["quad_gaps"]
+        views = batch["indices"][: 4 * len(gaps) : 4, 0].to(gaps.device)
+        loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], gaps, interval, step, views))
         loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict

@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Dict, Literal, Optional, Type
 
+import torch
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.scene_geometry import RaySpace
-from fewshot_ns.model_components.losses import depth_continuity_loss, depth_ranking_loss
+from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
 
 
@@ -50,6 +51,9 @@ class DepthPriorConfig(InstantiateConfig):
     ranking_margin_scale: float = 0.0
     """Widens the margin of a pair by this fraction of the near-far interval times the gap that the prior sees between
     its pixels (1 = the spread of the prior over the image); 0 ranks without regard to the gap, as the paper does."""
+    ranking_margin_fit: float = 0.0
+    """Widens the margin of a pair to at least this fraction of what its gap means in distance, by the line that fits
+    the rendered distances of the view's pairs in this step; below 1, or the fit drives itself. 0: no fit."""
     continuity_weight: Optional[float] = 0.1
     """Weight of the continuity term. None: SparseNeRF's 0.005 in NDC (NVS-RGBD 0.05), 0.2 in metric scenes."""
     continuity_margin: float = 1e-4
@@ -58,6 +62,12 @@ class DepthPriorConfig(InstantiateConfig):
     """First step at which the terms count."""
     stop_step: Optional[int] = None
     """Step from which the terms no longer count; None: never."""
+    fade_start_step: int = 0
+    """Step from which the weights of both terms fall linearly."""
+    fade_end_step: int = 0
+    """Step from which they have fallen to fade_ratio; 0: they never fall."""
+    fade_ratio: float = 1.0
+    """Fraction of the weights that remains."""
 
 
 class DepthPrior:
@@ -109,7 +119,19 @@ class DepthPrior:
         stop = self.config.stop_step
         return self.config.enabled and step >= self.config.start_step and (stop is None or step < stop)
 
-    def loss_dict(self, distance: Tensor, gaps: Tensor, interval: float, step: int) -> Dict[str, Tensor]:
+    def fade(self, step: int) -> float:
+        """Factor on the weights at this step."""
+        config = self.config
+        if step <= config.fade_start_step or config.fade_end_step == 0:
+            return 1.0
+        if step >= config.fade_end_step:
+            return config.fade_ratio
+        progress = (step - config.fade_start_step) / (config.fade_end_step - config.fade_start_step)
+        return 1.0 + (config.fade_ratio - 1.0) * progress
+
+    def loss_dict(
+        self, distance: Tensor, gaps: Tensor, interval: float, step: int, views: Optional[Tensor] = None
+    ) -> Dict[str, Tensor]:
         """Weighted terms of the step.
 
         Args:
@@ -117,6 +139,7 @@ class DepthPrior:
             gaps: (Q,) gap that the prior sees between p0 and p1 of each quad; empty for a batch without quads.
             interval: far minus near, units of the ray parameter.
             step: current step.
+            views: (Q,) training view of each quad, whose own scale the prior has; None: all of one view.
 
         Returns:
             `depth_ranking` and `depth_continuity`, empty where the prior is off.
@@ -125,8 +148,14 @@ class DepthPrior:
             return {}
         quads = distance[: 4 * len(gaps), 0].reshape(-1, 4)
         config = self.config
-        margin = config.ranking_margin + config.ranking_margin_scale * interval * gaps
+        slope = torch.full_like(gaps, config.ranking_margin_scale * interval)
+        if config.ranking_margin_fit > 0:
+            views = torch.zeros_like(gaps, dtype=torch.long) if views is None else views
+            slope = slope.maximum(config.ranking_margin_fit * depth_gap_slope(quads.detach(), gaps, views))
+        factor = self.fade(step)
+        ranking = depth_ranking_loss(quads, config.ranking_margin + slope * gaps)
+        continuity = depth_continuity_loss(quads, config.continuity_margin)
         return {
-            "depth_ranking": self.ranking_weight * depth_ranking_loss(quads, margin),
-            "depth_continuity": self.continuity_weight * depth_continuity_loss(quads, config.continuity_margin),
+            "depth_ranking": factor * self.ranking_weight * ranking,
+            "depth_continuity": factor * self.continuity_weight * continuity,
         }

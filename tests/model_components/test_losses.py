@@ -8,6 +8,7 @@ from torch.autograd import gradcheck
 
 from fewshot_ns.model_components.losses import (
     depth_continuity_loss,
+    depth_gap_slope,
     depth_ranking_loss,
     distortion_loss,
     occlusion_loss,
@@ -137,3 +138,23 @@ def test_plane_smoothness_of_a_constant_is_zero_and_its_gradient_is_right() -> N
     assert float(plane_smoothness_loss([torch.full((3, 1, 3, 3), 7.0)])) == 0.0
     plane = torch.rand(3, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda value: plane_smoothness_loss([value]), (plane,))
+
+
+def test_gap_slope_equals_least_squares_view_by_view() -> None:
+    generator = torch.Generator().manual_seed(0)
+    distance = torch.rand(30, 4, dtype=torch.float64, generator=generator)
+    gaps = torch.rand(30, dtype=torch.float64, generator=generator)
+    views = torch.arange(30) % 3
+    distance[:, 1] = distance[:, 0] + (1.0 + views) * gaps + 0.1 * distance[:, 2]
+    slope = depth_gap_slope(distance, gaps, views)
+    for view in range(3):
+        of_view = views == view
+        difference = (distance[of_view, 1] - distance[of_view, 0])[:, None]
+        expected = torch.linalg.lstsq(gaps[of_view, None], difference).solution.item()
+        assert torch.allclose(slope[of_view], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_gap_slope_without_evidence_is_zero() -> None:
+    distance = torch.tensor([[1.0, 2.0, 0.0, 0.0], [3.0, 1.0, 0.0, 0.0]])
+    assert depth_gap_slope(distance, torch.tensor([0.0, 0.5]), torch.tensor([0, 1])).tolist() == [0.0, 0.0]
+    assert depth_gap_slope(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long)).shape == (0,)

@@ -40,7 +40,7 @@ def pipeline(make_config: Any) -> FewShotPipeline:
     return make_config().setup(device="cpu", test_mode="val")
 
 
-TERMS = {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss"}
+TERMS = {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss", "plane_smoothness_loss"}
 DEPTH_TERMS = {"depth_ranking", "depth_continuity"}
 
 

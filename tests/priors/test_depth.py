@@ -52,6 +52,30 @@ def test_margin_grows_with_the_gap_where_asked_for(distance: torch.Tensor) -> No
     assert float(wide["depth_ranking"]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_fitted_margin_follows_the_rendered_slope_of_each_view() -> None:
+    # View 0 is rendered with slope 2 but for one pair, view 1 flat.
+    distance = torch.tensor([[1.0, 2.0], [1.0, 1.9], [1.0, 1.0]]).repeat_interleave(2, 0).reshape(3, 2, 2)
+    distance = torch.cat([distance[:, 0], distance[:, 1]], dim=-1).reshape(-1, 1).requires_grad_(True)
+    gaps, views = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0, 0, 1])
+    settings = dict(ranking_margin=0.0, ranking_margin_scale=0.1, ranking_margin_fit=0.99)
+    losses = prior(**settings).loss_dict(distance, gaps, interval=1.0, step=0, views=views)
+    # Fitted slope of view 0: (0.5 * 1 + 0.5 * 0.9) / (0.25 + 0.25) = 1.9; that of view 1 is zero, so 0.1 counts.
+    first, second, third = (max(0.99 * 1.9 * 0.5 - moved, 0.0) for moved in (1.0, 0.9, 9.0))
+    assert float(losses["depth_ranking"]) == pytest.approx((first + second + third + 0.05) / 3, rel=1e-5)
+    (gradient,) = torch.autograd.grad(losses["depth_ranking"], distance)
+    # The fit itself is not differentiated: a pair that violates nothing gets nothing.
+    assert gradient[:4].abs().sum() == 0 and gradient[4:6].abs().sum() > 0
+
+
+def test_weights_fade(distance: torch.Tensor) -> None:
+    fading = prior(fade_start_step=10, fade_end_step=20, fade_ratio=0.2)
+    assert [fading.fade(step) for step in (0, 10, 15, 20, 99)] == pytest.approx([1.0, 1.0, 0.6, 0.2, 0.2])
+    assert [prior().fade(step) for step in (0, 10**6)] == [1.0, 1.0]
+    early, late = (fading.loss_dict(distance, torch.zeros(3), 1.0, step) for step in (0, 20))
+    for name, value in early.items():
+        assert float(late[name]) == pytest.approx(0.2 * float(value))
+
+
 def test_steps_at_which_the_terms_count(distance: torch.Tensor) -> None:
     bounded = prior(start_step=10, stop_step=20)
     assert [step for step in range(30) if bounded.loss_dict(distance, torch.zeros(3), 1.0, step)] == list(range(10, 20))
