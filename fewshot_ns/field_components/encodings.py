@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Optional
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,11 @@ def positional_encoding(x: Tensor, num_octaves: int, include_input: bool = True)
     scaled = _scaled(x, num_octaves)
     parts = [torch.sin(scaled), torch.cos(scaled)]
     return torch.cat([x, *parts] if include_input else parts, dim=-1)
+
+
+def encode_directions(directions: Tensor, num_octaves: Optional[int]) -> Tensor:
+    """(R, 3 + 6 * num_octaves) positional encoding of directions (R, 3); (R, 0) for None, where they do not count."""
+    return directions[:, :0] if num_octaves is None else positional_encoding(directions, num_octaves)
 
 
 def integrated_positional_encoding(means: Tensor, cov_diag: Tensor, num_octaves: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Literal, Optional, Tuple
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.field_components.encodings import integrated_positional_encoding, positional_encoding
+from fewshot_ns.field_components.encodings import encode_directions, integrated_positional_encoding
 
 ComputeDtype = Literal["float32", "bfloat16"]
 
@@ -20,7 +20,7 @@ class MLPField(nn.Module):
         width: their width.
         skip_layer: layer whose input gets the encoding once more.
         num_octaves: octaves of the integrated encoding.
-        view_octaves: octaves of the direction encoding.
+        view_octaves: octaves of the direction encoding; None: colour does not depend on the direction.
         colour_width: width of the colour branch.
         density_bias: added to the raw density before the softplus.
         rgb_padding: colours are scaled to [-padding, 1 + padding] (mip-NeRF, supplement).
@@ -33,7 +33,7 @@ class MLPField(nn.Module):
         width: int,
         skip_layer: int,
         num_octaves: int,
-        view_octaves: int,
+        view_octaves: Optional[int],
         colour_width: int,
         density_bias: float,
         rgb_padding: float,
@@ -47,7 +47,7 @@ class MLPField(nn.Module):
         inputs = [encoded] + [width + (encoded if i == skip_layer else 0) for i in range(1, num_layers)]
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
         self.density = nn.Linear(width, 1)
-        self.colour = nn.Linear(width + 3 + 6 * view_octaves, colour_width)
+        self.colour = nn.Linear(width + (0 if view_octaves is None else 3 + 6 * view_octaves), colour_width)
         self.rgb = nn.Linear(colour_width, 3)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -70,7 +70,7 @@ class MLPField(nn.Module):
         """
         encoded = integrated_positional_encoding(means, cov_diag, self.num_octaves)
         encoded = encoded if mask is None else encoded * mask
-        view = positional_encoding(viewdirs, self.view_octaves)[:, None].expand(-1, means.shape[1], -1)
+        view = encode_directions(viewdirs, self.view_octaves)[:, None].expand(-1, means.shape[1], -1)
         # Torch 2.1 checks the dtype also where autocast is off, and takes no float32 on a CPU.
         with torch.autocast(means.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             encoded = encoded.to(self.dtype)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List, Literal, Sequence, Tuple
+from typing import List, Literal, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.field_components.encodings import positional_encoding
+from fewshot_ns.field_components.encodings import encode_directions
 
 _AXES = ((0, 1), (0, 2), (1, 2))
 _INITIAL_DEVIATION = 0.1
@@ -21,7 +21,7 @@ class TriPlaneField(nn.Module):
         channels: features per level.
         num_layers: hidden layers of the trunk.
         width: their width.
-        view_octaves: octaves of the direction encoding.
+        view_octaves: octaves of the direction encoding; None: colour does not depend on the direction.
         colour_width: width of the colour branch.
         density_bias: added to the raw density before the softplus.
         rgb_padding: colours are scaled to [-padding, 1 + padding] (mip-NeRF, supplement).
@@ -34,7 +34,7 @@ class TriPlaneField(nn.Module):
         channels: int,
         num_layers: int,
         width: int,
-        view_octaves: int,
+        view_octaves: Optional[int],
         colour_width: int,
         density_bias: float,
         rgb_padding: float,
@@ -49,7 +49,7 @@ class TriPlaneField(nn.Module):
         inputs = [channels * len(resolutions)] + [width] * (num_layers - 1)
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
         self.density = nn.Linear(width, 1)
-        self.colour = nn.Linear(width + 3 + 6 * view_octaves, colour_width)
+        self.colour = nn.Linear(width + (0 if view_octaves is None else 3 + 6 * view_octaves), colour_width)
         self.rgb = nn.Linear(colour_width, 3)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -68,7 +68,7 @@ class TriPlaneField(nn.Module):
             (R, S) density and (R, S, 3) colour, float32.
         """
         features = self.features(positions, visibility)
-        view = positional_encoding(viewdirs, self.view_octaves)[:, None].expand(-1, positions.shape[1], -1)
+        view = encode_directions(viewdirs, self.view_octaves)[:, None].expand(-1, positions.shape[1], -1)
         # Torch 2.1 checks the dtype also where autocast is off, and takes no float32 on a CPU.
         with torch.autocast(positions.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             hidden = features.to(self.dtype)

@@ -50,8 +50,10 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Hidden layers of the field."""
     width: int = 64
     """Width of the hidden layers."""
+    view_dependent: bool = False
+    """Whether colour depends on the viewing direction; a few photos cannot tell gloss from wrong geometry."""
     view_octaves: int = 2
-    """Octaves of the direction encoding."""
+    """Octaves of the direction encoding, where colour depends on it."""
     colour_width: int = 64
     """Width of the colour branch."""
     density_bias: float = -1.0
@@ -62,9 +64,9 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Tri-plane: texels per side of each level, coarse to fine."""
     plane_channels: int = 12
     """Tri-plane: features per level."""
-    coarse_steps: int = 100
+    coarse_steps: int = 50
     """Tri-plane: steps in which the coarsest level stands alone."""
-    fine_steps: int = 400
+    fine_steps: int = 250
     """Tri-plane: step from which all levels are visible; they open one after the other."""
     plane_smoothness_weight: float = 0.5
     """Tri-plane: weight of the total variation of the planes."""
@@ -109,13 +111,14 @@ class SparseNeRFLiteModel(FewShotModel):
 
     def _build_field(self) -> MLPField | TriPlaneField:
         config = self.config
+        view_octaves = config.view_octaves if config.view_dependent else None
         if config.field_type == "mlp":
             return MLPField(
                 num_layers=config.num_layers,
                 width=config.width,
                 skip_layer=config.skip_layer,
                 num_octaves=config.num_octaves,
-                view_octaves=config.view_octaves,
+                view_octaves=view_octaves,
                 colour_width=config.colour_width,
                 density_bias=config.density_bias,
                 rgb_padding=config.rgb_padding,
@@ -126,7 +129,7 @@ class SparseNeRFLiteModel(FewShotModel):
             channels=config.plane_channels,
             num_layers=config.num_layers,
             width=config.width,
-            view_octaves=config.view_octaves,
+            view_octaves=view_octaves,
             colour_width=config.colour_width,
             density_bias=config.density_bias,
             rgb_padding=config.rgb_padding,

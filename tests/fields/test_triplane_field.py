@@ -87,6 +87,12 @@ def test_colour_depends_on_the_direction_and_density_does_not() -> None:
     assert not torch.allclose(results[0][1], results[1][1])
 
 
+def test_colour_without_directions() -> None:
+    network, points = field(view_octaves=None), torch.rand(1, 4, 3)
+    results = [network(points, torch.nn.functional.normalize(torch.randn(1, 3), dim=-1), torch.ones(2)) for _ in "ab"]
+    assert torch.equal(results[0][1], results[1][1])
+
+
 def test_one_factor_per_level_is_demanded() -> None:
     with pytest.raises(ValueError):
         field()(torch.rand(1, 2, 3), torch.randn(1, 3), torch.ones(3))
