@@ -46,7 +46,7 @@ class DemoCommand:
 
     output_dir: Path = Path("outputs/demo")
     """Where everything goes; open index.html in it."""
-    steps: int = 1500
+    steps: int = 1000
     """Training steps of each of the two trainings."""
     num_views: int = 3
     """Training views; the LLFF protocol chooses which."""
