@@ -39,8 +39,9 @@ def test_video_and_gif_show_colour_beside_depth(run_folder):
 
 def test_forth_and_back(run_folder, tmp_path):
     target = tmp_path / "bounce.mp4"
-    options = dict(kind="spheric", frames=4, fps=6.0, min_height=48, gif=True, forth_and_back=True)
-    VideoCommand(load_config=run_folder, output=target, **options).main()
+    VideoCommand(
+        load_config=run_folder, output=target, kind="spheric", frames=4, fps=6.0, min_height=48, forth_and_back=True
+    ).main()
     frames = imageio.mimread(target.with_suffix(".gif"))
     assert len(frames) == 6
     for there, back in ((1, 5), (2, 4)):
