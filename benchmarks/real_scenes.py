@@ -1,4 +1,4 @@
-"""sparsenerf-lite on real photos: DTU scan24 with and without its depth prior, and fern without one.
+"""The lite presets on real photos: DTU scan24, sparsenerf-lite with and without its depth prior, and fern without one.
 
 Every cell is an ordinary `ns-train` followed by `ns-eval`; finished cells are kept. Prints the table and writes it.
 
@@ -33,6 +33,7 @@ class Setting:
     scene: str
     method_flags: Tuple[str, ...]
     parser_flags: Tuple[str, ...]
+    method: str = "sparsenerf-lite"
 
 
 DTU = ("dtu-data", "--downscale-factor", "4", "--depth-polarity", "distance")
@@ -42,12 +43,21 @@ LONGER += tuple(
 )
 FERN = ("llff-data", "--images-dir", "images_16", "--downscale-factor", "2")
 OFF = ("--pipeline.depth.enabled", "False")
+WITHOUT_DEPTH = ("mipnerf-fewshot-lite", "regnerf-lite", "freenerf-lite")
 SETTINGS = (
     Setting("scan24, 3 views, depth prior", "dtu/Rectified/scan24", (), DTU),
     Setting("scan24, 3 views, no prior", "dtu/Rectified/scan24", OFF, DTU),
     Setting("scan24, 3 views, depth prior, averaged photos", "dtu/Rectified/scan24", (), (*DTU, "--resize", "area")),
     Setting("scan24, 3 views, depth prior, 3000 steps", "dtu/Rectified/scan24", LONGER, DTU),
     Setting("fern, 3 views, no prior", "nerf_llff_data/fern", OFF, FERN),
+    *(
+        Setting(f"{scene.rpartition('/')[2]}, 3 views, {method}", scene, (), parser, method)
+        for scene, parser, methods in (
+            ("dtu/Rectified/scan24", DTU, (*WITHOUT_DEPTH, "free-sparsenerf-lite")),
+            ("nerf_llff_data/fern", FERN, WITHOUT_DEPTH),
+        )
+        for method in methods
+    ),
 )
 
 
@@ -74,14 +84,14 @@ class Arguments:
 def run_cell(setting: Setting, seed: int, arguments: Arguments) -> Dict[str, float]:
     """Trains and evaluates one cell, unless that is done, and returns metrics and cost."""
     stamp = f"{setting.name.replace(', ', '-').replace(' ', '_')}-s{seed}"
-    run = arguments.output_dir / "runs" / "sparsenerf-lite" / stamp
+    run = arguments.output_dir / "runs" / setting.method / stamp
     result = run / "eval.json"
     commands = Path(sys.executable).parent
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     log = arguments.output_dir / f"{stamp}.log"
     if not result.is_file():
         train = [
-            *(str(commands / "ns-train"), "sparsenerf-lite", "--data", str(arguments.data / setting.scene)),
+            *(str(commands / "ns-train"), setting.method, "--data", str(arguments.data / setting.scene)),
             *("--output-dir", str(arguments.output_dir), "--experiment-name", "runs", "--timestamp", stamp),
             *("--machine.seed", str(seed), "--machine.device-type", arguments.device, "--vis", "tensorboard"),
             *("--max-train-cpu-seconds", str(arguments.cpu_seconds), "--steps-per-eval-image", "0"),
@@ -113,7 +123,7 @@ def summarise(cells: List[Dict[str, float]], name: str) -> str:
 def main(arguments: Arguments) -> None:
     """Runs what is missing, then prints the table and writes `table.md`."""
     columns = (*METRICS, "rays_per_cpu_second", "cpu_seconds", "steps")
-    table = Table("setting", "seeds", *columns, title="sparsenerf-lite on real photos")
+    table = Table("setting", "seeds", *columns, title="Lite presets on real photos")
     lines = ["| setting | seeds | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for setting in SETTINGS:
         if arguments.only is not None and setting.name not in arguments.only:

@@ -17,7 +17,13 @@ from fewshot_ns.fields.density_grid import DensityGrid
 from fewshot_ns.fields.mlp_field import MLPField
 from fewshot_ns.fields.triplane_field import TriPlaneField
 from fewshot_ns.model_components.gaussians import cast_rays
-from fewshot_ns.model_components.losses import distortion_loss, occlusion_loss, plane_smoothness_loss, proposal_loss
+from fewshot_ns.model_components.losses import (
+    colour_loss,
+    distortion_loss,
+    occlusion_loss,
+    plane_smoothness_loss,
+    proposal_loss,
+)
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
@@ -224,7 +230,8 @@ class SparseNeRFLiteModel(FewShotModel):
     ) -> Dict[str, Tensor]:
         """Colour, proposal and the regularisers that are switched on, one entry per term."""
         config = self.config
-        losses = {"rgb_loss": torch.nn.functional.mse_loss(outputs["rgb"], batch["image"].to(self.device))}
+        target, ray_weights = batch["image"].to(self.device), batch.get("loss_weight")
+        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, ray_weights) / 3.0}
         if not self.training:
             return losses
         losses["proposal_loss"] = config.proposal_weight * proposal_loss(

@@ -261,3 +261,16 @@ def test_it_learns_a_colour(make_model: Any, bundle: Any) -> None:
     assert errors[-1] < 0.1 * errors[0]
     rendered = model.eval()(bundle)["rgb"]
     assert torch.nn.functional.mse_loss(rendered, batch["image"]) < 0.2 * errors[0]
+
+
+def test_rays_count_by_their_weight(make_model: Any, bundle: Any) -> None:
+    model = make_model().eval()
+    outputs = model(bundle)
+    target = torch.zeros_like(outputs["rgb"])
+    weights = torch.zeros(len(bundle), 1)
+    weights[3] = 2.0
+    error = (outputs["rgb"] ** 2).mean(-1)
+    plain = model.get_loss_dict(outputs, {"image": target})["rgb_loss"]
+    weighted = model.get_loss_dict(outputs, {"image": target, "loss_weight": weights})["rgb_loss"]
+    assert float(plain) == pytest.approx(float(error.mean()), rel=1e-5)
+    assert float(weighted) == pytest.approx(float(error[3]), rel=1e-5)
