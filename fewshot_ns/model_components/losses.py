@@ -29,6 +29,19 @@ def colour_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = None) -
     return error.mean() if weights is None else (weights[:, 0] * error).sum() / weights.sum()
 
 
+def charbonnier_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = None, offset: float = 1e-3) -> Tensor:
+    """Smooth absolute error of colours (depth-mipnerf): mean over rays and channels of sqrt(difference^2 + offset).
+
+    Args:
+        rgb: (R, 3) rendered.
+        target: (R, 3) photographed.
+        weights: (R, 1) how much each ray counts in the average (multi-scale scenes); None: all the same.
+        offset: added under the root, not squared; perfect colours cost its root.
+    """
+    error = ((rgb - target) ** 2 + offset).sqrt().mean(-1)
+    return error.mean() if weights is None else (weights[:, 0] * error).sum() / weights.sum()
+
+
 def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:
     """Local depth ranking (SparseNeRF, eq. 5): the pixel that the prior calls nearer must not be rendered farther.
 
@@ -162,7 +175,7 @@ def proposal_loss(t: Tensor, weights: Tensor, t_proposal: Tensor, weights_propos
     return ((weights - bound).clamp(min=0.0) ** 2 / (weights + 1e-5)).sum(-1).mean()
 
 
-def distortion_loss(t: Tensor, weights: Tensor) -> Tensor:
+def distortion_per_ray(t: Tensor, weights: Tensor) -> Tensor:
     """Compactness of the weights along each ray (mip-NeRF 360, eq. 15), in O(S).
 
     Args:
@@ -170,14 +183,19 @@ def distortion_loss(t: Tensor, weights: Tensor) -> Tensor:
         weights: (R, S).
 
     Returns:
-        Scalar mean over rays, units of t.
+        (R,), units of t.
     """
     middle, length = 0.5 * (t[..., 1:] + t[..., :-1]), t[..., 1:] - t[..., :-1]
     weight_before = weights.cumsum(-1) - weights
     moment_before = (weights * middle).cumsum(-1) - weights * middle
     between = 2.0 * (weights * (middle * weight_before - moment_before)).sum(-1)
     within = (weights**2 * length).sum(-1) / 3.0
-    return (between + within).mean()
+    return between + within
+
+
+def distortion_loss(t: Tensor, weights: Tensor) -> Tensor:
+    """Scalar mean over rays of `distortion_per_ray`."""
+    return distortion_per_ray(t, weights).mean()
 
 
 def plane_smoothness_loss(planes: Sequence[Tensor]) -> Tensor:

@@ -41,6 +41,11 @@ def composite_rgb(rgb: Tensor, weights: Tensor, background: Literal["black", "wh
     return colour + (1.0 - weights.sum(-1, keepdim=True)) if background == "white" else colour
 
 
+def accumulated_distance(weights: Tensor, t: Tensor) -> Tensor:
+    """(R, 1) sum(w t_mid), not divided by the opacity (depth-mipnerf): an empty ray gets zero."""
+    return (weights * (0.5 * (t[..., 1:] + t[..., :-1]))).sum(-1, keepdim=True)
+
+
 def expected_distance(weights: Tensor, t: Tensor) -> Tensor:
     """Mean ray parameter sum(w t_mid) / sum(w), clipped to the ray's own [first, last] fencepost.
 

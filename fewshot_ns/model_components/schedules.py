@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Tuple
 
 from torch import Tensor
@@ -36,3 +37,12 @@ def linear_ramp(step: int, start: float, end: float, num_steps: int) -> float:
     if num_steps <= 0:
         return end
     return start + (end - start) * min(max(step / num_steps, 0.0), 1.0)
+
+
+def square_root_decay(step: int, start: float, slope: float, end: float, max_steps: int) -> float:
+    """Width that shrinks with the root of the step: max(start - slope sqrt(4 step / max_steps), end).
+
+    depth-mipnerf's schedule of the URF loss (0.45, 0.4, 0.15) and, in its first version, of the CDF bounds' sigma
+    (0.25, 0.5, 0.09).
+    """
+    return max(start - slope * math.sqrt(4.0 * max(step, 0) / max_steps), end)

@@ -1,0 +1,149 @@
+"""Losses that compare a ray's weights with a measured depth: CDF bounds, URF, DS-NeRF and L2.
+
+A ray whose depth is not positive has none and contributes nothing; where no ray has any, each term is zero with a zero
+gradient. Depths and ray parameters have the same unit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, Tuple
+
+import torch
+from torch import Tensor
+
+
+class CDFBounds(NamedTuple):
+    """Terms of `cdf_bound_losses`, scalars."""
+
+    empty: Tensor
+    """Weight before the surface, squared."""
+    before: Tensor
+    """Excess of the cumulative weight over its upper bound, just before the surface."""
+    behind: Tensor
+    """Lack of cumulative weight against its lower bound, behind the surface."""
+
+    @property
+    def near(self) -> Tensor:
+        """Both bounds around the surface."""
+        return self.before + self.behind
+
+
+def normal_cdf(x: Tensor, mean: Tensor, sigma: float | Tensor) -> Tensor:
+    """Cumulative distribution of a Gaussian of standard deviation sigma."""
+    return 0.5 * (1.0 + torch.erf((x - mean) / (sigma * math.sqrt(2.0))))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values where the mask holds, over the whole batch; zero where it holds nowhere."""
+    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
+
+
+def cdf_sets(
+    t_mid: Tensor, depth: Tensor, sigma: float | Tensor, far_open: bool = False
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Samples in empty space, just before and behind the surface, each (R, S) bool; see `cdf_bound_losses`."""
+    valid = depth > 0
+    empty = valid & (t_mid < depth - 3.0 * sigma)
+    before = valid & (t_mid > depth - 3.0 * sigma) & (t_mid < depth)
+    behind = valid & (t_mid > depth)
+    return empty, before, behind if far_open else behind & (t_mid < depth + 3.0 * sigma)
+
+
+def cdf_bound_losses(
+    weights: Tensor,
+    t_mid: Tensor,
+    depth: Tensor,
+    sigma: float | Tensor,
+    beta: float = 0.0,
+    far_open: bool = False,
+) -> CDFBounds:
+    """Probabilistic bounds on the cumulative weight around a measured depth (depth-mipnerf, eq. 4.2 to 4.4).
+
+    Args:
+        weights: (R, S), the only argument that takes a gradient.
+        t_mid: (R, S) mid-points of the samples.
+        depth: (R, 1) measured depth; not positive where there is none.
+        sigma: standard deviation of the measurement, one or (R, 1).
+        beta: the upper bound is centred this much before the depth, the lower bound this much behind it.
+        far_open: whether all samples behind the depth are bounded, as in the text, not only those up to 3 sigma.
+
+    Returns:
+        Means over the samples of each set in the whole batch.
+    """
+    cumulative = weights.cumsum(-1)
+    empty, before, behind = cdf_sets(t_mid, depth, sigma, far_open)
+    upper, lower = normal_cdf(t_mid, depth - beta, sigma), normal_cdf(t_mid, depth + beta, sigma)
+    return CDFBounds(
+        masked_mean(weights**2, empty),
+        masked_mean((cumulative - upper).clamp(min=0.0) ** 2, before),
+        masked_mean((lower - cumulative).clamp(min=0.0) ** 2, behind),
+    )
+
+
+def open_bound_loss(weights: Tensor, t_mid: Tensor, depth: Tensor, sigma: float | Tensor) -> Tensor:
+    """Both bounds of `cdf_bound_losses` on all samples before and behind the depth, under one mean; arguments alike."""
+    cumulative, expected = weights.cumsum(-1), normal_cdf(t_mid, depth, sigma)
+    valid = depth > 0
+    before, behind = valid & (t_mid < depth), valid & (t_mid > depth)
+    excess = torch.where(before, cumulative - expected, expected - cumulative).clamp(min=0.0) ** 2
+    return masked_mean(excess, before | behind)
+
+
+def urf_losses(
+    weights: Tensor, t_mid: Tensor, depth: Tensor, width: float | Tensor, squared_twice: bool = False
+) -> Tuple[Tensor, Tensor]:
+    """Line-of-sight losses of Urban Radiance Fields (eq. 12 and 13) as depth-mipnerf implements them for comparison.
+
+    The weights near the surface shall follow a Gaussian of height 1 whose standard deviation is the square of a third
+    of `width`.
+
+    Args:
+        weights: (R, S), the only argument that takes a gradient.
+        t_mid: (R, S).
+        depth: (R, 1) measured depth; not positive where there is none.
+        width: half width of the set around the depth, one or (R, 1).
+        squared_twice: squares the near term once more, a variant of the original code.
+
+    Returns:
+        empty-space term and near term, means over the samples of each set in the whole batch.
+    """
+    valid, offset = depth > 0, t_mid - depth
+    near, empty = valid & (offset.abs() < width), valid & (t_mid < depth - width)
+    variance = torch.as_tensor(width, dtype=t_mid.dtype, device=t_mid.device) ** 4 / 81.0 + _URF_VARIANCE
+    # The highest value over the batch is taken with all other samples laid on the surface.
+    gaussian = torch.exp(-0.5 * torch.where(near, offset, torch.zeros_like(offset)) ** 2 / variance)
+    target = gaussian / gaussian.max() if gaussian.numel() else gaussian
+    on_surface = masked_mean((weights - target) ** 2, near)
+    return masked_mean(weights**2, empty), on_surface**2 if squared_twice else on_surface
+
+
+_URF_VARIANCE = 5e-7
+"""Keeps the Gaussian of `urf_losses` from a width of zero."""
+
+
+def ds_nerf_loss(weights: Tensor, t: Tensor, depth: Tensor, sigma: float | Tensor) -> Tensor:
+    """Divergence of a ray's weights from a Gaussian around the measured depth (DS-NeRF, eq. 6).
+
+    Args:
+        weights: (R, S).
+        t: (R, S + 1) fenceposts.
+        depth: (R, 1) measured depth; not positive where there is none.
+        sigma: standard deviation of the measurement, one or (R, 1).
+
+    Returns:
+        Scalar mean over the rays that have a depth of -sum(log w exp(-(t_mid - depth)^2 / (2 sigma^2)) dt).
+    """
+    t_mid, length = 0.5 * (t[..., 1:] + t[..., :-1]), t[..., 1:] - t[..., :-1]
+    likelihood = torch.exp(-0.5 * ((t_mid - depth) / sigma) ** 2) * length
+    per_ray = -(torch.log(weights + _LOG_FLOOR) * likelihood).sum(-1, keepdim=True)
+    return masked_mean(per_ray, depth > 0)
+
+
+_LOG_FLOOR = 1e-7
+"""Keeps the logarithm of an empty sample finite."""
+
+
+def depth_error(rendered: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
+    """Mean squared error of rendered depth (R, 1) against measured depth (R, 1) where valid (R, 1); 0 if nowhere."""
+    return masked_mean((rendered - depth) ** 2, valid)

@@ -1,0 +1,203 @@
+"""Losses on measured depth, intervals and normals against sums written out, and their gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Dict, Tuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from fewshot_ns.model_components.depth_losses import (
+    cdf_bound_losses,
+    depth_error,
+    ds_nerf_loss,
+    open_bound_loss,
+    urf_losses,
+)
+from fewshot_ns.model_components.interval_losses import HALF_EPSILON, interlevel_loss, interval_measures
+from fewshot_ns.model_components.losses import charbonnier_loss, distortion_per_ray
+from fewshot_ns.model_components.normal_losses import normal_alignment_loss, normal_chord, orientation_loss
+from fewshot_ns.model_components.schedules import square_root_decay
+
+SIGMA = 0.05
+
+
+def rays(seed: int = 0, valid: bool = True) -> Tuple[Tensor, Tensor, Tensor]:
+    """Weights (5, 12), fenceposts (5, 13) and depths (5, 1), of which every second is missing or all are."""
+    generator = torch.Generator().manual_seed(seed)
+    t = torch.rand(5, 13, generator=generator, dtype=torch.float64).sort(-1).values + 2.0
+    weights = torch.rand(5, 12, generator=generator, dtype=torch.float64) / 8.0
+    depth = 2.2 + 0.6 * torch.rand(5, 1, generator=generator, dtype=torch.float64)
+    depth[::2] = 0.0
+    return weights.requires_grad_(), t, depth if valid else torch.zeros_like(depth)
+
+
+def middle(t: Tensor) -> Tensor:
+    return 0.5 * (t[:, 1:] + t[:, :-1])
+
+
+def phi(x: float, mean: float, sigma: float) -> float:
+    return 0.5 * (1.0 + math.erf((x - mean) / (sigma * math.sqrt(2.0))))
+
+
+@pytest.mark.parametrize("far_open", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.05])
+def test_cdf_bounds_are_the_sums_of_the_text(beta: float, far_open: bool) -> None:
+    weights, t, depth = rays()
+    sets: Dict[str, list] = {"empty": [], "before": [], "behind": []}
+    for ray in range(5):
+        measured, total = float(depth[ray]), 0.0
+        for weight, x in zip(weights[ray].tolist(), middle(t)[ray].tolist(), strict=True):
+            total += weight
+            if measured <= 0:
+                continue
+            if x < measured - 3 * SIGMA:
+                sets["empty"].append(weight**2)
+            elif x < measured:
+                sets["before"].append(max(total - phi(x, measured - beta, SIGMA), 0.0) ** 2)
+            elif far_open or x < measured + 3 * SIGMA:
+                sets["behind"].append(max(phi(x, measured + beta, SIGMA) - total, 0.0) ** 2)
+    bounds = cdf_bound_losses(weights, middle(t), depth, SIGMA, beta, far_open)
+    for name, values in sets.items():
+        assert values
+        assert getattr(bounds, name).item() == pytest.approx(sum(values) / len(values))
+    assert bounds.near.item() == pytest.approx((bounds.before + bounds.behind).item())
+
+
+def test_a_wide_measurement_of_one_ray_changes_that_ray_only() -> None:
+    weights, t, depth = rays()
+    narrow = torch.full_like(depth, SIGMA)
+    wide = narrow.clone()
+    wide[1] *= 3
+    one = cdf_bound_losses(weights, middle(t), depth, SIGMA).near
+    assert torch.equal(one, cdf_bound_losses(weights, middle(t), depth, narrow).near)
+    (before,) = torch.autograd.grad(cdf_bound_losses(weights[3:4], middle(t)[3:4], depth[3:4], SIGMA).near, weights)
+    per_ray = cdf_bound_losses(weights[3:4], middle(t)[3:4], depth[3:4], wide[3:4]).near
+    (after,) = torch.autograd.grad(per_ray, weights)
+    assert torch.equal(before, after)
+    assert cdf_bound_losses(weights, middle(t), depth, wide).near != one
+
+
+LOSSES: Dict[str, Callable[[Tensor, Tensor, Tensor], Any]] = {
+    "cdf": lambda w, t, d: sum(cdf_bound_losses(w, middle(t), d, SIGMA, 0.02)),
+    "open": lambda w, t, d: open_bound_loss(w, middle(t), d, SIGMA),
+    "urf": lambda w, t, d: sum(urf_losses(w, middle(t), d, 0.3)),
+    "urf_twice": lambda w, t, d: sum(urf_losses(w, middle(t), d, 0.3, squared_twice=True)),
+    "ds-nerf": lambda w, t, d: ds_nerf_loss(w, t, d, SIGMA),
+    "l2": lambda w, t, d: depth_error((w * middle(t)).sum(-1, keepdim=True), d, d > 0),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradients(name: str) -> None:
+    weights, t, depth = rays()
+    assert torch.autograd.gradcheck(lambda w: LOSSES[name](w, t, depth), (weights,))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_rays_without_depth_do_not_count(name: str) -> None:
+    weights, t, depth = rays()
+    chosen = depth[:, 0] > 0
+    loss = LOSSES[name](weights, t, depth)
+    assert loss > 0
+    torch.testing.assert_close(loss, LOSSES[name](weights[chosen], t[chosen], depth[chosen]))
+    (gradient,) = torch.autograd.grad(loss, weights)
+    assert not gradient[~chosen].any() and gradient[chosen].any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_batch_without_depth_costs_nothing(name: str) -> None:
+    weights, t, depth = rays(valid=False)
+    for count in (5, 0):
+        loss = LOSSES[name](weights[:count], t[:count], depth[:count])
+        (gradient,) = torch.autograd.grad(loss, weights)
+        assert loss == 0 and not gradient.any() and gradient.isfinite().all()
+
+
+def test_ds_nerf_and_urf_are_sums_over_samples() -> None:
+    weights, t, depth = rays()
+    per_ray, near = [], []
+    for ray in range(5):
+        if depth[ray] <= 0:
+            continue
+        total = 0.0
+        for i in range(12):
+            length, offset = float(t[ray, i + 1] - t[ray, i]), float(middle(t)[ray, i] - depth[ray])
+            total -= math.log(float(weights[ray, i]) + 1e-7) * math.exp(-0.5 * (offset / SIGMA) ** 2) * length
+            if abs(offset) < 0.3:
+                near.append((float(weights[ray, i]) - math.exp(-0.5 * offset**2 / (0.1**4 + 5e-7))) ** 2)
+        per_ray.append(total)
+    assert ds_nerf_loss(weights, t, depth, SIGMA).item() == pytest.approx(sum(per_ray) / len(per_ray))
+    assert urf_losses(weights, middle(t), depth, 0.3)[1].item() == pytest.approx(sum(near) / len(near))
+
+
+def test_interval_measures_are_those_of_the_overlapping_bins() -> None:
+    envelope, t_envelope, _ = rays(1)
+    weights, t, _ = rays(2)
+    inner, outer = interval_measures(t[:, :7], t_envelope, envelope)
+    loss = interlevel_loss(t[:, :7], weights[:, :6], t_envelope, envelope)
+    for ray in range(5):
+        for i in range(6):
+            low, high = float(t[ray, i]), float(t[ray, i + 1])
+            bins = [(float(a), float(b)) for a, b in zip(t_envelope[ray], t_envelope[ray, 1:], strict=False)]
+            over = sum(float(w) for (a, b), w in zip(bins, envelope[ray], strict=True) if a <= high and b > low)
+            within = sum(float(w) for (a, b), w in zip(bins, envelope[ray], strict=True) if a > low and b <= high)
+            assert outer[ray, i].item() == pytest.approx(over)
+            assert inner[ray, i].item() == pytest.approx(within)
+            weight = float(weights[ray, i])
+            assert loss[ray, i].item() == pytest.approx(max(weight - over, 0.0) ** 2 / (weight + HALF_EPSILON))
+    assert torch.autograd.gradcheck(lambda e: interlevel_loss(t, weights, t_envelope, e), (envelope,))
+    assert not interlevel_loss(t, weights.detach().requires_grad_(), t_envelope, envelope.detach()).requires_grad
+
+
+def test_distortion_is_a_double_sum() -> None:
+    weights, t, _ = rays()
+    m, length = middle(t), t[:, 1:] - t[:, :-1]
+    pairs = (weights[:, :, None] * weights[:, None] * (m[:, :, None] - m[:, None]).abs()).sum((1, 2))
+    torch.testing.assert_close(distortion_per_ray(t, weights), pairs + (weights**2 * length).sum(-1) / 3)
+    assert torch.autograd.gradcheck(distortion_per_ray, (t.requires_grad_(), weights))
+
+
+def test_losses_of_normals() -> None:
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(4, 6, 3, generator=generator, dtype=torch.float64), dim=-1)
+    target, view = normals[:, 0].clone(), normals[:, 1].clone()
+    target[2] = 0.0
+    weights = torch.rand(4, 6, generator=generator, dtype=torch.float64).requires_grad_()
+    valid = [0, 1, 3]
+    align = sum(float(weights[r, i] * (1 - normals[r, i] @ target[r])) for r in valid for i in range(6)) / 3
+    away = sum(float(weights[r, i]) * max(float(normals[r, i] @ view[r]), 0) ** 2 for r in valid for i in range(6)) / 3
+    assert normal_alignment_loss(weights, normals, target).item() == pytest.approx(align)
+    assert normal_chord(weights, normals, target).item() == pytest.approx(align)
+    counts = (target != 0).any(-1)
+    assert orientation_loss(weights, normals, view, counts).item() == pytest.approx(away)
+    normals.requires_grad_()
+    assert torch.autograd.gradcheck(lambda w, n: normal_alignment_loss(w, n, target), (weights, normals))
+    assert torch.autograd.gradcheck(lambda w, n: orientation_loss(w, n, view, counts), (weights, normals))
+    none = torch.zeros_like(target)
+    for loss in (
+        normal_alignment_loss(weights, normals, none),
+        orientation_loss(weights, normals, view, torch.zeros_like(counts)),
+    ):
+        gradients = torch.autograd.grad(loss, (weights, normals))
+        assert loss == 0 and not any(gradient.any() for gradient in gradients)
+
+
+def test_charbonnier_loss() -> None:
+    rgb, target = torch.rand(6, 3, dtype=torch.float64, requires_grad=True), torch.rand(6, 3, dtype=torch.float64)
+    expected = sum(
+        math.sqrt((a - b) ** 2 + 1e-3) for a, b in zip(rgb.flatten().tolist(), target.flatten().tolist(), strict=True)
+    )
+    assert charbonnier_loss(rgb, target).item() == pytest.approx(expected / 18)
+    assert charbonnier_loss(target, target).item() == pytest.approx(math.sqrt(1e-3))
+    assert torch.autograd.gradcheck(lambda x: charbonnier_loss(x, target), (rgb,))
+    half = torch.tensor([[1.0], [1.0], [1.0], [0.0], [0.0], [0.0]], dtype=torch.float64)
+    torch.testing.assert_close(charbonnier_loss(rgb, target, half), charbonnier_loss(rgb[:3], target[:3]))
+
+
+def test_square_root_decay() -> None:
+    assert square_root_decay(0, 0.25, 0.5, 0.09, 1000) == 0.25
+    assert square_root_decay(10, 0.25, 0.5, 0.09, 1000) == pytest.approx(0.25 - 0.5 * math.sqrt(0.04))
+    assert square_root_decay(1000, 0.25, 0.5, 0.09, 1000) == 0.09
