@@ -207,7 +207,7 @@ class SparseNeRFLiteModel(FewShotModel):
         }
 
     def _evaluate_field(
-        self, field: MLPField | TriPlaneField, means: Tensor, cov_diag: Tensor, viewdirs: Tensor
+        self, field: torch.nn.Module, means: Tensor, cov_diag: Tensor, viewdirs: Tensor
     ) -> Tuple[Tensor, Tensor]:
         if isinstance(field, MLPField):
             return field(means, cov_diag, viewdirs, self.encoding_mask())

@@ -162,7 +162,9 @@ def test_near_and_far_are_annealed_in_training_only(
     bundle = bundle_of(outputs.cameras, model.geometry)
     whole = to_model_rays(bundle, model.geometry)
     widths = []
-    for step in (0, 5, 10, model.config.anneal_steps):
+    steps = model.config.anneal_steps
+    assert steps is not None
+    for step in (0, 5, 10, steps):
         model.update_to_step(step)
         rays = seen_interval(model.train(), bundle, monkeypatch)
         assert (rays.near >= whole.near - 1e-6).all() and (rays.far <= whole.far + 1e-6).all()

@@ -41,12 +41,8 @@ def bundle(parsed: Any, make_model: Any) -> Any:
     return attach_radii(rays, make_model().geometry).flatten()
 
 
-def dense(model: SparseNeRFLiteModel) -> SparseNeRFLiteModel:
-    """Training model with a density so high that the field's weights leave the proposal's bound at once."""
-    for networks in (model.networks, model.average):
-        if networks is not None:
-            networks["field"].density_bias = 30.0
-    return model.train()
+DENSE = 30.0
+"""Raw density with which the field's weights leave the proposal's bound at once."""
 
 
 def losses_of(model: SparseNeRFLiteModel, bundle: Any) -> dict:
@@ -57,14 +53,14 @@ def losses_of(model: SparseNeRFLiteModel, bundle: Any) -> dict:
 def test_one_entry_per_term(make_model: Any, bundle: Any) -> None:
     terms = {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss"}
     for field_type, own in (("triplane", {"plane_smoothness_loss"}), ("mlp", set())):
-        losses = losses_of(dense(make_model(occlusion_weight=0.1, field_type=field_type)), bundle)
+        losses = losses_of(make_model(occlusion_weight=0.1, field_type=field_type, density_bias=DENSE).train(), bundle)
         assert set(losses) == terms | own
         assert all(term.shape == () and term.isfinite() and term > 0 for term in losses.values())
 
 
 def test_terms_scale_with_their_weights_and_vanish_without(make_model: Any, bundle: Any) -> None:
     def terms(**weights: float) -> dict:
-        model = dense(make_model(**weights))
+        model = make_model(density_bias=DENSE, **weights).train()
         torch.manual_seed(1)
         return losses_of(model, bundle)
 
@@ -84,12 +80,12 @@ def test_evaluation_has_the_colour_term_alone(make_model: Any, bundle: Any) -> N
 
 @pytest.mark.parametrize("field_type", ["triplane", "mlp"])
 def test_every_network_is_trained(make_model: Any, bundle: Any, field_type: str) -> None:
-    model = dense(make_model(field_type=field_type))
+    model = make_model(field_type=field_type, density_bias=DENSE).train()
     sum(losses_of(model, bundle).values()).backward()  # type: ignore[union-attr]
     groups = model.get_param_groups()
     assert set(groups) == {"field", "proposal"} | ({"planes"} if field_type == "triplane" else set())
     assert all(p.grad is not None and p.grad.isfinite().all() for group in groups.values() for p in group)
-    assert all(any(p.grad.abs().sum() > 0 for p in group) for group in groups.values())
+    assert all(any(p.grad is not None and p.grad.abs().sum() > 0 for p in group) for group in groups.values())
     trained = {id(p) for group in groups.values() for p in group}
     # The host's models carry an empty parameter that tells their device.
     assert {id(p) for p in model.parameters() if p.requires_grad and p.numel() > 0} == trained
@@ -189,17 +185,14 @@ def test_levels_open_in_training_and_at_evaluation_alike(make_model: Any, bundle
 
 
 def test_a_random_background_shows_through_in_training_alone(make_model: Any, bundle: Any) -> None:
-    def colours(model: SparseNeRFLiteModel) -> torch.Tensor:
-        for networks in (model.networks, model.average):
-            assert networks is not None
-            networks["field"].density_bias = -100.0
-        return model(bundle)["rgb"]
+    def colours(training: bool, **fields: Any) -> torch.Tensor:
+        return make_model(density_bias=-100.0, **fields).train(training)(bundle)["rgb"]
 
     # An empty field shows nothing but what lies behind it.
-    shown = colours(make_model().train())
+    shown = colours(True)
     assert 0.4 < shown.mean() < 0.6 and shown.std() > 0.2
-    assert colours(make_model(random_background=False).train()).abs().max() < 1e-6
-    assert colours(make_model().eval()).abs().max() < 1e-6
+    assert colours(True, random_background=False).abs().max() < 1e-6
+    assert colours(False).abs().max() < 1e-6
 
 
 def test_a_random_background_is_for_opaque_photos(make_model: Any, parsed: Any) -> None:
