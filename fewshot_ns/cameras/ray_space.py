@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -48,6 +49,8 @@ class ModelRays:
     """(R, 1) un-normalised world ray parameter of the ray-space origin (metric); of the plane z = 0 (NDC)."""
     z_slope: Tensor
     """(R, 1) |z| of the un-normalised world direction."""
+    views: Optional[Tensor] = None
+    """(R, 1) index of the camera, -1 for unseen ones; None where unknown."""
 
 
 def _world_directions(ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
@@ -147,6 +150,7 @@ def to_model_rays(ray_bundle: RayBundle, geometry: SceneGeometry) -> ModelRays:
         z_scale=norm,
         offset=offset,
         z_slope=z_slope,
+        views=ray_bundle.camera_indices,
     )
 
 
@@ -158,6 +162,11 @@ def world_distance(t: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tenso
     else:
         parameter = t + rays.offset
     return (parameter * rays.z_scale).clamp(min=0.0)
+
+
+def ray_parameter(distance: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tensor:
+    """Ray parameter t (R, 1) of the point at a Euclidean world distance (R, 1); the inverse of `world_distance`."""
+    return _from_distance(distance, rays.z_scale, rays.offset, rays.z_slope, geometry)
 
 
 def _from_distance(distance: Tensor, norm: Tensor, offset: Tensor, z_slope: Tensor, geometry: SceneGeometry) -> Tensor:

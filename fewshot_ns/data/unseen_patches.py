@@ -84,10 +84,14 @@ class UnseenPatchSampler:
 
 
 def concatenate_rays(first: RayBundle, second: RayBundle) -> RayBundle:
-    """Rays (N,) followed by rays (M,): what a model needs of them, no bounds and no times."""
+    """Rays (N,) followed by rays (M,) of unseen cameras, index -1: what a model needs, no bounds and no times."""
     keys = first.metadata.keys() & second.metadata.keys()
     parts = {
         name: torch.cat([getattr(first, name), getattr(second, name)])
         for name in ("origins", "directions", "pixel_area")
     }
+    indices = first.camera_indices
+    if indices is not None:
+        unseen = torch.full((len(second), 1), -1, dtype=indices.dtype, device=indices.device)
+        parts["camera_indices"] = torch.cat([indices, unseen])
     return RayBundle(**parts, metadata={key: torch.cat([first.metadata[key], second.metadata[key]]) for key in keys})

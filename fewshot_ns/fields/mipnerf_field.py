@@ -26,6 +26,7 @@ class MipNeRFField(nn.Module):
         density_bias: added to the raw density before the softplus.
         rgb_padding: colours are scaled to [-padding, 1 + padding].
         include_mean: whether the encoding begins with the mean itself (FreeNeRF).
+        embedding_columns: size of a vector per ray that the colour branch sees beside the direction.
         compute_dtype: number format of the matrix products; 'float32' stands for the format of the parameters.
     """
 
@@ -40,6 +41,7 @@ class MipNeRFField(nn.Module):
         density_bias: float = -1.0,
         rgb_padding: float = 0.001,
         include_mean: bool = False,
+        embedding_columns: int = 0,
         compute_dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__()
@@ -47,13 +49,13 @@ class MipNeRFField(nn.Module):
             raise ValueError(f"expected a skip layer between 1 and {num_layers - 1}, got {skip_layer}")
         self.num_octaves, self.view_octaves, self.include_mean = num_octaves, view_octaves, include_mean
         self.skip_layer, self.density_bias, self.rgb_padding = skip_layer, density_bias, rgb_padding
-        self.compute_dtype = compute_dtype
+        self.compute_dtype, self.embedding_columns = compute_dtype, embedding_columns
         inputs = [self.encoded_columns] + [width] * (num_layers - 1)
         inputs[skip_layer] += self.encoded_columns
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
         self.density = nn.Linear(width, 1)
         self.bottleneck = nn.Linear(width, width)
-        self.colour = nn.Linear(width + self.view_columns, colour_width)
+        self.colour = nn.Linear(width + self.view_columns + embedding_columns, colour_width)
         self.rgb = nn.Linear(colour_width, 3)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -78,6 +80,7 @@ class MipNeRFField(nn.Module):
         mask: Optional[Tensor] = None,
         view_mask: Optional[Tensor] = None,
         noise: Optional[Tensor] = None,
+        embedding: Optional[Tensor] = None,
     ) -> Tuple[Tensor, Tensor]:
         """Evaluates the field.
 
@@ -88,6 +91,7 @@ class MipNeRFField(nn.Module):
             mask: (encoded_columns,) visibility of the encoding's columns, or None.
             view_mask: (view_columns,) the same for the directions.
             noise: (R, S) added to the raw density, or None.
+            embedding: (R, embedding_columns) of each ray's camera, or None for zeros.
 
         Returns:
             (R, S) density >= 0 and (R, S, 3) colour.
@@ -95,6 +99,9 @@ class MipNeRFField(nn.Module):
         width = self.density.in_features
         view = positional_encoding(viewdirs, self.view_octaves)
         view = view if view_mask is None else view * view_mask
+        if self.embedding_columns > 0:
+            zeros = view.new_zeros(len(view), self.embedding_columns)
+            view = torch.cat([view, zeros if embedding is None else embedding], dim=-1)
         of_bottleneck, of_view = self.colour.weight[:, :width], self.colour.weight[:, width:]
         # No activation lies between the bottleneck and the colour branch: their product is one matrix, and what comes
         # of the direction and the biases is the same for all samples of a ray.
@@ -120,6 +127,17 @@ class MipNeRFField(nn.Module):
             density, _ = self(means, cov_diag, viewdirs)
             (gradient,) = torch.autograd.grad(density.sum(), means)
         return -nn.functional.normalize(gradient, dim=-1, eps=torch.finfo(gradient.dtype).eps)
+
+    def trainable_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
+        """As `normals`, differentiable by the parameters; the layers run one after the other in full precision."""
+        means = means.detach().requires_grad_(True)
+        with torch.enable_grad():
+            encoded = self._encode_block(means, cov_diag, None)
+            x = encoded
+            for index, layer in enumerate(self.trunk):
+                x = nn.functional.relu(layer(torch.cat([x, encoded], dim=-1) if index == self.skip_layer else x))
+            (gradient,) = torch.autograd.grad(self.density(x).sum(), means, create_graph=True)
+        return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
 
     def _encode(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor]) -> Tensor:
         """(R, S, encoded_columns) in the format of the matrix products; in blocks where no gradient is asked for."""

@@ -10,13 +10,15 @@ import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from golden_arrays import POSE_TOLERANCE, TOLERANCE, GoldenFile, both_dtypes, expect, stored, tensors
+from golden_network import golden_rays
+from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -24,7 +26,7 @@ from fewshot_ns.cameras.ray_space import attach_radii, to_model_rays
 from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.exr import CODEC_VARIABLE
-from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry, get_fewshot_metadata
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig, delayed_log_linear
 from fewshot_ns.model_components.depth_losses import (
@@ -46,6 +48,7 @@ from fewshot_ns.model_components.normal_losses import (
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts
 from fewshot_ns.model_components.renderers import accumulated_distance, composite_rgb, compositing_weights
 from fewshot_ns.model_components.schedules import square_root_decay
+from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModel, DepthMipNeRFModelConfig
 
 pytestmark = pytest.mark.goldens
 
@@ -244,7 +247,7 @@ def test_learning_rates(arrays):
     assert cases
     for case in cases:
         lr_init, lr_final, max_steps, delay_steps, delay_factor = golden[f"{case}_params"].tolist()
-        fields = dict(max_steps=int(max_steps), delay_steps=int(delay_steps), delay_factor=delay_factor)
+        fields: Dict[str, Any] = dict(max_steps=int(max_steps), delay_steps=int(delay_steps), delay_factor=delay_factor)
         steps, expected = golden[f"{case}_step"].tolist(), golden[f"{case}_lr"]
         rates = [delayed_log_linear(step, lr_init, lr_final, **fields) for step in steps]
         np.testing.assert_allclose(rates, expected, rtol=1e-9, err_msg=case)
@@ -317,4 +320,128 @@ def test_blender_loader(arrays, prefix, tmp_path, monkeypatch):
         np.testing.assert_allclose(depth.z_depth.reshape(-1, 1), stored_views["rays_depth"][view], rtol=1e-6)
 
 
+def architecture(golden: GoldenFile) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    """Fields of the model's config, and the model's parameters by the names of the reference."""
+    parameters = golden.part("param_")
+
+    def layers(prefix: str) -> int:
+        return sum(bool(re.fullmatch(rf"{prefix}_layer_\d+_weight", name)) for name in parameters)
+
+    width, columns = parameters["nerf_layer_0_weight"].shape
+    depth, proposal_depth = layers("nerf"), layers("prop")
+    (skip,) = [i for i in range(1, depth) if parameters[f"nerf_layer_{i}_weight"].shape[1] > width]
+    levels = sum(bool(re.fullmatch(r"level\d+_t", name)) for name in golden)
+    samples = [golden[f"level{level}_t"].shape[1] - 1 for level in range(levels)]
+    fields = {
+        "num_proposal_samples": tuple(samples[:-1]),
+        "num_samples": samples[-1],
+        "num_layers": depth,
+        "width": width,
+        "skip_layer": skip,
+        "num_octaves": columns // 6,
+        "view_octaves": (parameters["nerf_view_0_weight"].shape[1] - width - 3) // 6,
+        "colour_width": parameters["nerf_rgb_weight"].shape[1],
+        "num_proposal_layers": proposal_depth,
+        "proposal_width": parameters["prop_layer_0_weight"].shape[0],
+    }
+    names = {f"field.trunk.{i}": f"nerf_layer_{i}" for i in range(depth)}
+    names |= {f"proposal.trunk.{i}": f"prop_layer_{i}" for i in range(proposal_depth)}
+    heads = {"density": "density", "bottleneck": "bottleneck", "colour": "view_0", "rgb": "rgb"}
+    names |= {f"field.{ours}": f"nerf_{theirs}" for ours, theirs in heads.items()}
+    names |= {"proposal.density": "prop_density"}
+    return fields, {f"{a}.{part}": f"{b}_{part}" for a, b in names.items() for part in ("weight", "bias")}
+
+
+def build_model(golden: GoldenFile, dtype: torch.dtype) -> Tuple[DepthMipNeRFModel, Dict[str, str]]:
+    """The product's model with the reference parameters, in training without random numbers."""
+    fields, names = architecture(golden)
+    config = DepthMipNeRFModelConfig(stratified=False, anneal_steps=0, **fields)
+    near, far = (float(golden[f"rays_{name}"].flat[0]) for name in ("near", "far"))
+    geometry = SceneGeometry("metric", near, far, "cone", "white")
+    record = FewShotMetadata(geometry, "golden", "train", (0,), (0,), (0,), torch.eye(4)[None, :3])
+    box = SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3]))
+    model = config.setup(scene_box=box, num_train_data=1, metadata={METADATA_KEY: record}).to(dtype)
+    state = {ours: torch.from_numpy(golden[f"param_{theirs}"]).to(dtype) for ours, theirs in names.items()}
+    values = dict(model.named_parameters())
+    (trained,) = model.get_param_groups().values()
+    assert {id(value) for value in trained} == {id(values[name]) for name in state}
+    model.load_state_dict({**model.state_dict(), **state})
+    return model.train(), names
+
+
+LEVEL_TOLERANCE: Dict[torch.dtype, Dict[str, Tuple[float, float]]] = {
+    torch.float64: {"first": (1e-8, 1e-8), "middle": (1e-6, 1e-6), "final": (1e-5, 1e-5)},
+    torch.float32: {"first": (1e-5, 1e-4), "middle": (5e-5, 1e-4), "final": (1e-3, 3e-3)},
+}
+"""Tolerances of fenceposts, and of everything else, by level; those of the README of the reference vectors."""
+
+
+@both_dtypes
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_model(arrays, size, dtype):
+    golden = arrays(f"model_forward_{size}")
+    model, names = build_model(golden, dtype)
+    rays = golden_rays({name: golden[f"rays_{name}"] for name in RAY_ARRAYS}, dtype)
+    outputs = model.outputs_of(rays)
+    proposals = len(model.config.num_proposal_samples)
+
+    def near(name: str, value: Tensor, tolerance: float) -> None:
+        expected = stored(golden, name, dtype)
+        assert value.numel() == expected.size, name
+        largest = max(float(np.abs(expected).max()), 1.0)
+        error = np.abs(value.detach().numpy().reshape(expected.shape) - expected).max()
+        assert error <= tolerance * largest, (name, error, largest)
+
+    for level in range(proposals + 1):
+        suffix = "" if level == proposals else f"_proposal_{level}"
+        kind = "final" if level == proposals else "middle" if level else "first"
+        of_t, of_rest = LEVEL_TOLERANCE[dtype][kind]
+        t, weights = outputs[f"t{suffix}"], outputs[f"weights{suffix}"]
+        near(f"level{level}_t", t, of_t)
+        near(f"level{level}_weights", weights, of_rest)
+        near(f"level{level}_acc", weights.sum(-1), of_rest)
+        near(f"level{level}_depth", accumulated_distance(weights, t), of_rest)
+        near(f"level{level}_density", outputs[f"density{suffix}"], of_rest)
+    near("rgb", outputs["rgb"], of_rest)
+    near("depth", accumulated_distance(outputs["weights"], outputs["t"]), of_rest)
+    near("distortion", distortion_per_ray(outputs["t"], outputs["weights"]), of_rest)
+    near("envelope_loss", model.proposal_losses(outputs), of_rest)
+    (depth,) = tensors(golden, dtype, "rays_depth")
+    bounds = cdf_bound_losses(outputs["weights"], middle(outputs["t"]), depth, float(arrays("cdf_loss")["sigma"]))
+    near("near_loss", bounds.near, of_rest)
+    near("empty_loss", bounds.empty, of_rest)
+
+    lego = dict(zip(LAMBDAS, arrays("total_loss")["lego_lambdas"].tolist(), strict=True))
+    total = lego["near"] * bounds.near + lego["empty"] * bounds.empty
+    total = total + lego["envelope"] * model.proposal_losses(outputs).mean()
+    near("aux_total", total, of_rest)
+    total.backward()
+    parameters = dict(model.named_parameters())
+    gradients = {f"grad_{theirs}": parameters[ours].grad for ours, theirs in names.items()}
+    compared = 0
+    for name, gradient in gradients.items():
+        if name in golden:
+            expected = stored(golden, name, dtype)
+            assert gradient is not None
+            limit = (1e-5 if dtype == torch.float64 else 3e-2) * float(np.abs(expected).max())
+            np.testing.assert_allclose(gradient.numpy(), expected, rtol=0, atol=limit, err_msg=name)
+            compared += 1
+    assert compared == sum(name.startswith("grad_") and not name.endswith("_f64") for name in golden)
+
+
 RAY_ARRAYS = ("origins", "directions", "viewdirs", "radii", "near", "far")
+
+FILES = (
+    *("blender_loader", "cdf_loss", "distortion", "lr_schedule", "model_forward_full", "model_forward_small"),
+    *("proposal_loss", "sampling", "total_loss"),
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_array_is_used(arrays, request, name):
+    """Has to come last; where only some of this file's tests run it has nothing to say."""
+    run = {item.originalname for item in request.session.items if item.path == request.path}
+    if not {test for test in vars(request.module) if test.startswith("test_")} <= run:
+        pytest.skip("not all tests of this file were asked for")
+    golden = arrays(name)
+    assert set(golden) - golden.used == set()

@@ -1,0 +1,183 @@
+"""depth-mipnerf: mip-NeRF behind a proposal network, whose weights a measured depth can bound."""
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Literal, Optional, Tuple, Type
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.fields.mipnerf_field import MipNeRFField
+from fewshot_ns.fields.proposal_field import ProposalField
+from fewshot_ns.model_components.gaussians import cast_rays
+from fewshot_ns.model_components.interval_losses import interlevel_loss
+from fewshot_ns.model_components.losses import charbonnier_loss, distortion_loss
+from fewshot_ns.model_components.normal_losses import orientation_loss
+from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
+from fewshot_ns.model_components.renderers import compositing_weights
+from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+
+
+@dataclass
+class DepthMipNeRFModelConfig(FewShotModelConfig):
+    """Proposal levels of one 4x256 network, then one level of mip-NeRF's 8x256 network."""
+
+    _target: Type = field(default_factory=lambda: DepthMipNeRFModel)
+    """Class that the config builds."""
+    eval_num_rays_per_chunk: int = 2048
+    """Rays rendered at once at evaluation."""
+    anneal_steps: Optional[int] = 0
+    """Steps over which near and far open to the whole interval; 0: none, as in the original; None: 256."""
+    num_proposal_samples: Tuple[int, ...] = (64, 64)
+    """Samples per ray of each proposal level; the original's other setting is one level of 128."""
+    num_samples: int = 32
+    """Samples per ray of the final level."""
+    stratified: bool = True
+    """Random fenceposts in training; False: those of evaluation."""
+    resample_padding: float = 0.01
+    """Added to the blurred weights of a level before resampling."""
+    num_proposal_layers: int = 4
+    """Layers of the proposal network, which all its levels share."""
+    proposal_width: int = 256
+    """Width of the proposal network."""
+    num_layers: int = 8
+    """Layers of the trunk."""
+    width: int = 256
+    """Width of the trunk and of the bottleneck."""
+    skip_layer: int = 5
+    """Layer whose input is [activations, encoding]."""
+    num_octaves: int = 16
+    """Octaves 2^0 to 2^(n-1) of the integrated positional encoding."""
+    view_octaves: int = 4
+    """Octaves of the direction encoding."""
+    colour_width: int = 128
+    """Width of the colour branch."""
+    embedding_size: int = 0
+    """Entries of a learnt vector per training view that the colour branch sees, zero at evaluation; 0: none. The
+    original's configs name 4, which its code cannot run."""
+    density_bias: float = -1.0
+    """Added to the raw density before the softplus."""
+    density_noise: float = 0.0
+    """Standard deviation of the noise on the raw density in training, final level."""
+    rgb_padding: float = 0.001
+    """Colours may exceed [0, 1] by this much."""
+    charbonnier_offset: float = 1e-3
+    """Added to the squared colour error under the root."""
+    proposal_weight: float = 1.0
+    """Weight of the proposal levels' loss (the two-level setting: 0.05)."""
+    distortion_weight: float = 0.0
+    """Weight of the distortion loss (the original's ScanNet and Matterport: 1e-4)."""
+    orientation_weight: float = 0.0
+    """Weight of the penalty on normals that point away from the camera (Ref-NeRF)."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the matrix products; everything else stays in float32."""
+
+
+class DepthMipNeRFModel(FewShotModel):
+    """See `DepthMipNeRFModelConfig`; losses on depth are added by the pipeline."""
+
+    config: DepthMipNeRFModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds both networks and the embedding of the training views.
+
+        Raises:
+            ValueError: no proposal level.
+        """
+        super().populate_modules()
+        config = self.config
+        if not config.num_proposal_samples:
+            raise ValueError("expected at least one entry in --pipeline.model.num-proposal-samples, got none")
+        self.proposal = ProposalField(
+            config.num_proposal_layers,
+            config.proposal_width,
+            config.num_octaves,
+            config.density_bias,
+            config.compute_dtype,
+        )
+        self.field = MipNeRFField(
+            num_layers=config.num_layers,
+            width=config.width,
+            skip_layer=config.skip_layer,
+            num_octaves=config.num_octaves,
+            view_octaves=config.view_octaves,
+            colour_width=config.colour_width,
+            density_bias=config.density_bias,
+            rgb_padding=config.rgb_padding,
+            embedding_columns=config.embedding_size,
+            compute_dtype=config.compute_dtype,
+        )
+        size = config.embedding_size
+        self.embedding = torch.nn.Embedding(self.num_train_data, size) if size > 0 else None
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """One group, so that the gradient's norm is clipped over all parameters together."""
+        networks = (self.field, self.proposal, self.embedding)
+        return {"field": [value for network in networks if network is not None for value in network.parameters()]}
+
+    def embedding_of(self, rays: ModelRays) -> Optional[Tensor]:
+        """(R, embedding_size) of the training views of the rays; None, which means zeros, outside of training.
+
+        Rays of unseen views get zeros as well.
+        """
+        if self.embedding is None or not self.training or rays.views is None:
+            return None
+        views = rays.views[:, 0]
+        return torch.where((views >= 0)[:, None], self.embedding(views.clamp(min=0)), 0.0)
+
+    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+        """Proposal levels, then the final one; fenceposts follow from the weights before, without gradient."""
+        config = self.config
+        random = self.training and config.stratified
+        outputs: Dict[str, Tensor] = {}
+        counts = config.num_proposal_samples
+        jitter = torch.rand(len(rays.near), counts[0] + 1).to(rays.near) if random else None
+        t = stratified_fenceposts(rays.near, rays.far, counts[0], jitter)
+        for level, following in enumerate((*counts[1:], config.num_samples)):
+            density = self.proposal(*self._gaussians(t, rays))
+            weights = compositing_weights(density, t, rays.directions) * rays.valid
+            outputs |= {f"t_proposal_{level}": t, f"weights_proposal_{level}": weights}
+            outputs[f"density_proposal_{level}"] = density
+            t = resample_fenceposts(t, weights, following, config.resample_padding, random)
+        means, cov_diag = self._gaussians(t, rays)
+        noise = None
+        if self.training and config.density_noise > 0:
+            noise = config.density_noise * torch.randn_like(t[:, 1:])
+        density, rgb = self.field(means, cov_diag, rays.viewdirs, noise=noise, embedding=self.embedding_of(rays))
+        outputs["weights"] = compositing_weights(density, t, rays.directions) * rays.valid
+        outputs |= {"t": t, "sample_rgb": rgb, "density": density}
+        if self.training and config.orientation_weight > 0:
+            outputs["normals"] = self.field.trainable_normals(means, cov_diag)
+            outputs["viewdirs"] = rays.viewdirs
+        return outputs
+
+    def _gaussians(self, t: Tensor, rays: ModelRays) -> Tuple[Tensor, Tensor]:
+        return cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
+
+    def proposal_losses(self, outputs: Dict[str, Tensor]) -> Tensor:
+        """(R, S) interlevel loss of each final sample, mean over the proposal levels."""
+        levels = range(len(self.config.num_proposal_samples))
+        final = outputs["t"], outputs["weights"]
+        each = [interlevel_loss(*final, outputs[f"t_proposal_{i}"], outputs[f"weights_proposal_{i}"]) for i in levels]
+        return torch.stack(each).mean(0)
+
+    def get_loss_dict(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    ) -> Dict[str, Tensor]:
+        """Colour, proposal and what else is switched on."""
+        config, target = self.config, batch["image"].to(self.device)
+        losses = {
+            "rgb_loss": charbonnier_loss(outputs["rgb"], target, batch.get("loss_weight"), config.charbonnier_offset)
+        }
+        if not self.training:
+            return losses
+        losses["proposal_loss"] = config.proposal_weight * self.proposal_losses(outputs).mean()
+        if config.distortion_weight > 0:
+            losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
+        if config.orientation_weight > 0:
+            weights = outputs["weights"]
+            every = torch.ones_like(weights[:, 0], dtype=torch.bool)
+            facing_away = orientation_loss(weights, outputs["normals"], outputs["viewdirs"], every)
+            losses["orientation_loss"] = config.orientation_weight * facing_away
+        return losses
