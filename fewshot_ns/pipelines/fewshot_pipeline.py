@@ -15,7 +15,12 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus, scene_radius
-from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager, FewShotDataManagerConfig
+from fewshot_ns.data.datamanagers.fewshot_datamanager import (
+    DEPTH_KEY,
+    DEPTH_SIGMA_KEY,
+    FewShotDataManager,
+    FewShotDataManagerConfig,
+)
 from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
@@ -41,7 +46,7 @@ class FewShotPipelineConfig(VanillaPipelineConfig):
     model: ModelConfig = field(default_factory=FewShotModelConfig)
     """Backbone."""
     depth: DepthPriorConfig = field(default_factory=DepthPriorConfig)
-    """Depth prior: ranking and continuity from depth maps of the training views."""
+    """Depth prior: ranking and continuity, or bounds by measured depth, from depth maps of the training views."""
     smoothness: SmoothnessPriorConfig = field(default_factory=SmoothnessPriorConfig)
     """Smoothness prior: rendered depth is smooth on patches of unseen views."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -87,7 +92,9 @@ class FewShotPipeline(VanillaPipeline):
         validate_dataset(self.datamanager.train_dataset)
         validate_dataset(self.datamanager.eval_dataset)
         self.depth_prior.provide_maps(self.datamanager.train_dataset)
-        if depth.enabled:
+        if self.depth_prior.measures:
+            self.datamanager.use_metric_depth()
+        if self.depth_prior.ranks:
             options = QuadSamplerOptions(
                 box_fraction=self.depth_prior.box_fraction,
                 box_pixels=self.depth_prior.box_pixels,
@@ -129,6 +136,8 @@ class FewShotPipeline(VanillaPipeline):
         gaps = batch["quad_gaps"]
         views = batch["indices"][: 4 * len(gaps) : 4, 0].to(gaps.device)
         loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], gaps, interval, step, views))
+        measured = batch.get(DEPTH_KEY), batch.get(DEPTH_SIGMA_KEY)
+        loss_dict.update(self.depth_prior.metric_loss_dict(outputs, *measured, step=step))
         loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict

@@ -10,6 +10,7 @@ from torch import Tensor
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.scene_geometry import RaySpace
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
+from fewshot_ns.priors.metric_depth import DepthLoss, MetricDepthConfig, metric_depth_terms
 from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
 
 
@@ -21,6 +22,11 @@ class DepthPriorConfig(InstantiateConfig):
     """Class that the config builds."""
     enabled: bool = False
     """Whether training uses the depth maps of the scene."""
+    loss: DepthLoss = "ranking"
+    """ranking: order of depths and continuity, on quads of pixels; cdf, l2, urf, ds-nerf: comparison with depths of
+    known scale on all rays that have one; none: no term."""
+    metric: MetricDepthConfig = field(default_factory=MetricDepthConfig)
+    """Weights and widths of the losses on depths of known scale."""
     source: Literal["files", "mono"] = "files"
     """files: depth maps of the scene; mono: a monocular network, whose missing maps are computed before training."""
     mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
@@ -90,6 +96,16 @@ class DepthPrior:
             self.box_fraction = 1.0
             self.box_pixels = 30 if ndc and config.box_pixels is None else config.box_pixels
 
+    @property
+    def ranks(self) -> bool:
+        """Whether training needs quads of pixels."""
+        return self.config.enabled and self.config.loss == "ranking"
+
+    @property
+    def measures(self) -> bool:
+        """Whether training needs the depth of each ray."""
+        return self.config.enabled and self.config.loss not in ("ranking", "none")
+
     def num_quads(self, num_rays: int) -> int:
         """Quads in a batch of `num_rays` rays."""
         share = num_rays // (8 if self.nvs_rgbd else 4)
@@ -98,6 +114,8 @@ class DepthPrior:
     def resolved(self) -> Dict[str, Any]:
         """What the scene decided, for the log; empty where the prior is off."""
         names = ("ranking_weight", "continuity_weight", "box_fraction", "box_pixels")
+        if self.config.enabled and not self.ranks:
+            return {"loss": self.config.loss}
         return {name: getattr(self, name) for name in names} if self.config.enabled else {}
 
     def provide_maps(self, dataset: FewShotDataset) -> None:
@@ -106,7 +124,7 @@ class DepthPrior:
         Raises:
             WeightsNotFoundError: the network is nowhere to be had.
         """
-        if not self.config.enabled or self.config.source == "files":
+        if not (self.ranks or self.measures) or self.config.source == "files":
             return
         background = dataset.fewshot.geometry.background
         depths = monocular_depths(
@@ -159,3 +177,22 @@ class DepthPrior:
             "depth_ranking": factor * self.ranking_weight * ranking,
             "depth_continuity": factor * self.continuity_weight * continuity,
         }
+
+    def metric_loss_dict(
+        self, outputs: Dict[str, Tensor], depth: Optional[Tensor], depth_sigma: Optional[Tensor], step: int
+    ) -> Dict[str, Tensor]:
+        """Weighted terms of the step that compare rendered with measured depth; empty where the loss is another.
+
+        Args:
+            outputs: `weights` (R, S) and `t` (R, S + 1) of the final level.
+            depth: (R, 1) measured depth as ray parameter, 0 where there is none; None without maps.
+            depth_sigma: (R, 1) its standard deviation, 0 where unknown.
+            step: current step.
+        """
+        if not self.measures or not self.active(step) or depth is None or depth_sigma is None:
+            return {}
+        config, factor = self.config, self.fade(step)
+        terms = metric_depth_terms(
+            config.metric, config.loss, outputs["weights"], outputs["t"], depth, depth_sigma, step
+        )
+        return {name: factor * term for name, term in terms.items()}

@@ -9,7 +9,7 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
 
-from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
+from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii, ray_parameter, to_model_rays
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadSampler, QuadSamplerOptions
@@ -18,6 +18,10 @@ from fewshot_ns.data.unseen_patches import UnseenPatchSampler, concatenate_rays,
 
 LOSS_WEIGHT_KEY = "loss_weight"
 """Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""
+DEPTH_KEY = "depth"
+"""Batch key of the measured depths (R, 1) as ray parameters, 0 where there is none."""
+DEPTH_SIGMA_KEY = "depth_sigma"
+"""Batch key of their standard deviations (R, 1), in the same units, 0 where the map gives none."""
 
 
 @dataclass
@@ -48,6 +52,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     num_rays: int = 0
     patch_sampler: Optional[UnseenPatchSampler] = None
     num_patches: int = 0
+    train_depths: Optional[ImageStack] = None
 
     @property
     def fewshot_metadata(self) -> FewShotMetadata:
@@ -114,6 +119,30 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.quad_sampler = QuadSampler(nearness, valid, options)
         self.num_quads, self.single_image_quads = num_quads, single_image
 
+    def use_metric_depth(self) -> None:
+        """From now on batches hold the measured depth of each ray; see `DEPTH_KEY` and `DEPTH_SIGMA_KEY`.
+
+        Raises:
+            ValueError: where the scene has no depth maps, or theirs has no scale.
+        """
+        geometry, depths = self.fewshot_metadata.geometry, []
+        for view in range(len(self.train_dataset)):
+            depth = self.train_dataset.metric_depth(view)
+            bundle = self.train_dataset.cameras.generate_rays(camera_indices=view, keep_shape=True)
+            rays = to_model_rays(attach_radii(bundle, geometry).flatten().to("cpu"), geometry)
+            norms = torch.as_tensor(depth.norms).reshape(-1, 1)
+            z_depth, valid = (torch.as_tensor(x).reshape(-1, 1) for x in (depth.z_depth, depth.valid))
+            at = ray_parameter(z_depth * norms, rays, geometry)
+            sigma = torch.zeros_like(at)
+            if depth.sigma is not None:
+                behind = z_depth + torch.as_tensor(depth.sigma).reshape(-1, 1)
+                sigma = ray_parameter(behind * norms, rays, geometry) - at
+            # What lies before the ray's origin cannot be rendered.
+            valid = valid & (at > 0)
+            pair = torch.where(valid, torch.cat([at, sigma], dim=-1), 0.0)
+            depths.append(pair.reshape(*depth.z_depth.shape, 2))
+        self.train_depths = ImageStack(depths)
+
     def use_unseen_patches(
         self, num_patches: int, patch_size: int, num_poses: int, training_cameras_only: bool
     ) -> None:
@@ -154,6 +183,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             "quad_gaps": gaps.to(self.device),
             "num_unseen": 0,
         }
+        if self.train_depths is not None:
+            depth = self.train_depths.lookup(indices).to(self.device)
+            batch[DEPTH_KEY], batch[DEPTH_SIGMA_KEY] = depth[:, :1], depth[:, 1:]
         weights = self.fewshot_metadata.loss_weights
         if weights is not None:
             batch[LOSS_WEIGHT_KEY] = torch.tensor(weights)[indices[:, :1]].to(self.device)

@@ -1,0 +1,98 @@
+"""Losses of the depth prior that compare rendered with measured depth, by name."""
+
+from dataclasses import dataclass
+from typing import Dict, Literal
+
+import torch
+from torch import Tensor
+
+from fewshot_ns.model_components.depth_losses import cdf_bound_losses, depth_error, ds_nerf_loss, urf_losses
+from fewshot_ns.model_components.renderers import accumulated_distance
+from fewshot_ns.model_components.schedules import square_root_decay
+
+DepthLoss = Literal["ranking", "cdf", "l2", "urf", "ds-nerf", "none"]
+
+
+@dataclass
+class MetricDepthConfig:
+    """Losses on depth of known scale; lengths are units of the ray parameter (planar depth, or NDC)."""
+
+    near_weight: float = 0.1
+    """Weight of the terms around the surface: cdf, urf."""
+    empty_weight: float = 1.0
+    """Weight of the term on empty space before it: cdf, urf."""
+    l2_weight: float = 0.1
+    """Weight of l2."""
+    ds_nerf_weight: float = 0.1
+    """Weight of ds-nerf."""
+    sigma: float = 0.03
+    """Standard deviation of the measured depth: cdf, ds-nerf."""
+    sigma_of_maps: bool = True
+    """Whether a map's own standard deviation, where it has one and it is larger, comes in place of sigma."""
+    sigma_start: float = 0.25
+    """Sigma at the first step where it is annealed."""
+    sigma_slope: float = 0.5
+    """How fast it shrinks: sigma = max(start - slope sqrt(4 step / steps), end)."""
+    sigma_end: float = 0.09
+    """Smallest annealed sigma."""
+    sigma_anneal_steps: int = 0
+    """Steps of the run that the annealing of sigma (the first version of depth-mipnerf) refers to; 0: fixed."""
+    beta: float = 0.0
+    """cdf: the bounds before and behind the surface are moved apart by this much each; 0.06 suits real sensors."""
+    far_open: bool = False
+    """cdf: whether all samples behind the surface are bounded, as in the text; False: those up to 3 sigma."""
+    urf_start: float = 0.45
+    """urf: half width of the surface's neighbourhood at the first step."""
+    urf_slope: float = 0.4
+    """urf: how fast it shrinks, as sigma_slope."""
+    urf_end: float = 0.15
+    """urf: its smallest value."""
+    urf_anneal_steps: int = 50000
+    """urf: steps of the run that its annealing refers to; 0: urf_end from the start."""
+
+
+def annealed_sigma(config: MetricDepthConfig, step: int) -> float:
+    """Sigma at this step."""
+    if config.sigma_anneal_steps == 0:
+        return config.sigma
+    return square_root_decay(step, config.sigma_start, config.sigma_slope, config.sigma_end, config.sigma_anneal_steps)
+
+
+def metric_depth_terms(
+    config: MetricDepthConfig,
+    loss: DepthLoss,
+    weights: Tensor,
+    t: Tensor,
+    depth: Tensor,
+    depth_sigma: Tensor,
+    step: int,
+) -> Dict[str, Tensor]:
+    """Weighted terms of one loss; rays without depth do not count.
+
+    Args:
+        config: see `MetricDepthConfig`.
+        loss: its name; `none` and `ranking` give no terms.
+        weights: (R, S) of the final level.
+        t: (R, S + 1) fenceposts; no gradient flows into them.
+        depth: (R, 1) measured depth as ray parameter, 0 where there is none.
+        depth_sigma: (R, 1) its standard deviation, 0 where unknown.
+        step: current step.
+    """
+    t = t.detach()
+    t_mid = 0.5 * (t[:, 1:] + t[:, :-1])
+    sigma = torch.full_like(depth, annealed_sigma(config, step))
+    if config.sigma_of_maps:
+        sigma = sigma.maximum(depth_sigma)
+    if loss == "cdf":
+        bounds = cdf_bound_losses(weights, t_mid, depth, sigma, config.beta, config.far_open)
+        return {"depth_near": config.near_weight * bounds.near, "depth_empty": config.empty_weight * bounds.empty}
+    if loss == "urf":
+        steps, end = config.urf_anneal_steps, config.urf_end
+        width = square_root_decay(step, config.urf_start, config.urf_slope, end, steps) if steps > 0 else end
+        empty, near = urf_losses(weights, t_mid, depth, width)
+        return {"depth_near": config.near_weight * near, "depth_empty": config.empty_weight * empty}
+    if loss == "l2":
+        return {"depth_l2": config.l2_weight * depth_error(accumulated_distance(weights, t), depth, depth > 0)}
+    if loss == "ds-nerf":
+        return {"depth_ds_nerf": config.ds_nerf_weight * ds_nerf_loss(weights, t, depth, sigma)}
+    return {}

@@ -1,0 +1,115 @@
+"""Losses on depth of known scale: what the prior makes of them, and how depth reaches the batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fewshot_ns.cameras.ray_space import to_model_rays, world_distance
+from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
+from fewshot_ns.model_components.depth_losses import cdf_bound_losses
+from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.metric_depth import MetricDepthConfig, annealed_sigma
+
+NAMES = {
+    "cdf": {"depth_near", "depth_empty"},
+    "urf": {"depth_near", "depth_empty"},
+    "l2": {"depth_l2"},
+    "ds-nerf": {"depth_ds_nerf"},
+    "none": set(),
+    "ranking": set(),
+}
+
+
+def outputs() -> dict:
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.rand(6, 8, generator=generator) / 8
+    t = torch.rand(6, 9, generator=generator).sort(-1).values + 1.0
+    return {"weights": weights.requires_grad_(), "t": t}
+
+
+def terms(loss: Any, depth: Tensor, step: int = 0, own: float = 0.0, **fields: Any) -> dict:
+    rendered = outputs()
+    prior = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(**fields)).setup()
+    return {**prior.metric_loss_dict(rendered, depth, torch.full_like(depth, own), step), "weights": rendered}
+
+
+@pytest.mark.parametrize("loss", NAMES)
+def test_terms_of_each_loss(loss: str) -> None:
+    depth = torch.full((6, 1), 1.5)
+    losses = terms(loss, depth)
+    assert set(losses) - {"weights"} == NAMES[loss]
+    assert all(losses[name] > 0 for name in NAMES[loss])
+
+
+@pytest.mark.parametrize("loss", [name for name in NAMES if NAMES[name]])
+def test_no_depth_no_loss(loss: str) -> None:
+    losses = terms(loss, torch.zeros(6, 1))
+    weights = losses.pop("weights")["weights"]
+    (gradient,) = torch.autograd.grad(torch.stack(list(losses.values())).sum(), weights)
+    assert all(term == 0 for term in losses.values()) and not gradient.any()
+
+
+def test_weights_and_the_maps_own_sigma() -> None:
+    depth, rendered = torch.full((6, 1), 1.5), outputs()
+    t_mid = 0.5 * (rendered["t"][:, 1:] + rendered["t"][:, :-1])
+    for own, used in ((0.2, 0.2), (0.01, 0.1)):
+        losses = terms("cdf", depth, own=own, near_weight=2.0, empty_weight=3.0, beta=0.05, sigma=0.1)
+        bounds = cdf_bound_losses(rendered["weights"], t_mid, depth, used, 0.05)
+        torch.testing.assert_close(losses["depth_near"], 2.0 * bounds.near)
+        torch.testing.assert_close(losses["depth_empty"], 3.0 * bounds.empty)
+
+
+def test_sigma_of_the_first_version() -> None:
+    config = MetricDepthConfig(sigma_anneal_steps=1000)
+    assert [annealed_sigma(config, step) for step in (0, 10, 900)] == [0.25, pytest.approx(0.15), 0.09]
+    assert annealed_sigma(MetricDepthConfig(), 10) == 0.03
+
+
+@pytest.mark.parametrize("space", ["metric", "ndc"])
+def test_depths_of_a_batch_lie_on_the_surface(space: str, request: Any, tiny_pipeline_config: Any) -> None:
+    """The photos show the plane that the depth maps hold: the batch's ray parameter leads back to it."""
+    if space == "metric":
+        data: Any = RGBDDataParserConfig(data=request.getfixturevalue("tiny_rgbd_scene"))
+    else:
+        data = LLFFDataParserConfig(
+            data=request.getfixturevalue("tiny_llff_scene"), depth_polarity="distance", depth_unit=1e-4
+        )
+    config = tiny_pipeline_config(data)
+    config.depth.loss = "cdf"
+    pipeline = config.setup(device="cpu", test_mode="val")
+    manager, geometry = pipeline.datamanager, pipeline.model.geometry
+    bundle, batch = manager.next_train(0)
+    assert len(batch["quad_gaps"]) == 0 and batch["depth"].shape == (64, 1)
+    known = batch["depth"][:, 0] > 0
+    assert known.any() and (batch["depth_sigma"] == 0).all()
+    distance = world_distance(batch["depth"], to_model_rays(bundle, geometry), geometry)
+    maps = [manager.train_dataset.metric_depth(view) for view in range(3)]
+    for ray, (view, row, column) in enumerate(batch["indices"].tolist()):
+        if known[ray]:
+            assert distance[ray].item() == pytest.approx(float(maps[view].ray_distance[row, column]), rel=1e-3)
+    _, losses, _ = pipeline.get_train_loss_dict(0)
+    assert {"depth_near", "depth_empty"} <= set(losses)
+    assert all(term.isfinite() for term in losses.values())
+    assert pipeline.resolved()["depth"] == {"loss": "cdf"}
+
+
+def test_depth_without_scale_is_refused(tiny_pipeline_config: Any, tiny_llff_scene: Path) -> None:
+    config = tiny_pipeline_config(LLFFDataParserConfig(data=tiny_llff_scene))
+    config.depth.loss = "l2"
+    with pytest.raises(ValueError, match="known scale"):
+        config.setup(device="cpu", test_mode="val")
+
+
+def test_none_needs_no_maps(tiny_pipeline_config: Any, tiny_llff_scene: Path) -> None:
+    for path in (tiny_llff_scene / "depth_maps").iterdir():
+        path.unlink()
+    config = tiny_pipeline_config(LLFFDataParserConfig(data=tiny_llff_scene))
+    config.depth.loss = "none"
+    _, losses, _ = config.setup(device="cpu", test_mode="val").get_train_loss_dict(0)
+    assert not any(name.startswith("depth") for name in losses)
