@@ -57,6 +57,12 @@ METHODS: Dict[str, Entry] = {
     "free_sparsenerf_lite": Entry(
         "configs.free_sparsenerf", "free_sparsenerf_lite", "FreeNeRF with depth ranking on a small fast field."
     ),
+    "depth_mipnerf": Entry(
+        "configs.depth_mipnerf", "depth_mipnerf", "depth-mipnerf: proposal mip-NeRF bounded by measured depth."
+    ),
+    "depth_mipnerf_lite": Entry(
+        "configs.depth_mipnerf", "depth_mipnerf_lite", "depth-mipnerf's bounds by measured depth on a small fast field."
+    ),
 }
 """Methods by attribute name, which is the method's name with underscores."""
 

@@ -12,11 +12,14 @@ import torch
 from fewshot_ns import registry
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
 from fewshot_ns.models.mipnerf import MipNeRFModelConfig
 from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
 
 FAMILY = ("mipnerf_fewshot", "regnerf", "freenerf", "sparsenerf", "free_sparsenerf")
 METHODS = [*FAMILY, *(f"{name}_lite" for name in FAMILY)]
+METRIC_METHODS = ("depth_mipnerf", "depth_mipnerf_lite")
+"""Methods that need depth of known scale."""
 DEPTH_TERMS = {"depth_ranking", "depth_continuity"}
 
 
@@ -39,6 +42,8 @@ def make_small(config: Any, data: Any) -> Any:
     model.skip_layer = 1
     if hasattr(model, "proposal_resolution"):
         model.num_proposal_samples = model.proposal_resolution = 8
+    if hasattr(model, "proposal_width"):
+        model.num_proposal_samples, model.proposal_width = (8, 8), 16
     return config
 
 
@@ -53,8 +58,8 @@ def data(request: pytest.FixtureRequest) -> Any:
 def step(data: Any) -> Callable[..., Any]:
     """Function (config) -> loss terms of one step, after which the optimizers have moved the parameters."""
 
-    def run(config: Any, steps: int = 1) -> dict:
-        make_small(config, data)
+    def run(config: Any, steps: int = 1, scene: Any = None) -> dict:
+        make_small(config, data if scene is None else scene)
         torch.manual_seed(0)
         pipeline = config.pipeline.setup(device="cpu", test_mode="val")
         groups = pipeline.get_param_groups()
@@ -189,3 +194,16 @@ def test_unknown_fields_of_a_derivation_are_refused() -> None:
 
     with pytest.raises(TypeError, match="depht_weight"):
         derive(config_of("regnerf"), "mine", model={"depht_weight": 1.0})
+
+
+@pytest.mark.parametrize("name", METRIC_METHODS)
+@pytest.mark.parametrize("loss", ["cdf", "l2", "urf", "ds-nerf", "ranking", "none"])
+def test_steps_of_depth_mipnerf(name: str, loss: str, tiny_rgbd_scene: Path, step: Any) -> None:
+    config = config_of(name)
+    assert config.method_name == name.replace("_", "-")
+    assert config.pipeline.depth.enabled and config.pipeline.depth.loss == "cdf"
+    config.pipeline.depth.loss = loss
+    losses = step(config, steps=2, scene=RGBDDataParserConfig(data=tiny_rgbd_scene))
+    terms = {"l2": {"depth_l2"}, "ds-nerf": {"depth_ds_nerf"}, "none": set(), "ranking": DEPTH_TERMS}
+    assert {term for term in losses if term.startswith("depth")} == terms.get(loss, {"depth_near", "depth_empty"})
+    assert all(term.isfinite() for term in losses.values())
