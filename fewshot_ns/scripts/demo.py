@@ -145,7 +145,7 @@ class DemoCommand:
         """Flags of ns-train that decide what is trained; where it goes is added by the caller."""
         flags = [METHOD, "--vis", "tensorboard", "--machine.seed", str(self.seed)]
         flags += ["--machine.device-type", self.device_type(), "--max-num-iterations", str(self.steps)]
-        for group in ("field", "proposal"):
+        for group in ("field", "planes", "proposal"):
             flags += [f"--optimizers.{group}.scheduler.max-steps", str(self.steps)]
         # The demo evaluates at the end, with ns-eval; what is left out here is time.
         flags += ["--steps-per-save", str(self.steps), "--steps-per-eval-image", "0", "--steps-per-eval-batch", "0"]

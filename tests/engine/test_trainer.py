@@ -147,7 +147,7 @@ def test_other_parameter_groups_are_refused(make_config):
     state = torch.load(path, weights_only=True)
     state["optimizers"] = {"fields": state["optimizers"]["field"]}
     torch.save(state, path)
-    with pytest.raises(CheckpointMismatchError, match=r"\['field', 'proposal'\], found \['fields'\]"):
+    with pytest.raises(CheckpointMismatchError, match=r"\['field', 'planes', 'proposal'\], found \['fields'\]"):
         train(make_config("other", 2, load_dir=first.checkpoint_dir))
 
 
