@@ -57,7 +57,7 @@ depth_mipnerf = FewShotTrainerConfig(
 depth_mipnerf_lite = derive(
     sparsenerf_lite,
     "depth-mipnerf-lite",
-    depth={"enabled": True, "loss": "cdf", "fade_end_step": 0, "fade_ratio": 1.0},
+    depth={"loss": "cdf", "fade_ratio": 1.0},
 )
 
 _PAPER = "depth-mipnerf: A. Sheldrick, 'Probabilistically Bounded Ray Densities', README of the code"

@@ -53,7 +53,7 @@ mipnerf_fewshot_lite = derive(
     sparsenerf_lite,
     "mipnerf-fewshot-lite",
     depth={"enabled": False},
-    model={"anneal_steps": 0, "coarse_steps": 0, "fine_steps": 0, "frequency_mask_steps": 0, "occlusion_weight": 0.0},
+    model={"anneal_steps": 0, "coarse_steps": 0, "fine_steps": 0},
 )
 
 _PAPER = "mip-NeRF: Barron et al., ICCV 2021, trained on few views by RegNeRF's authors"

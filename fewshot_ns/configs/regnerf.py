@@ -15,7 +15,7 @@ regnerf_lite = derive(
     sparsenerf_lite,
     "regnerf-lite",
     depth={"enabled": False},
-    model={"coarse_steps": 0, "fine_steps": 0, "frequency_mask_steps": 0, "occlusion_weight": 0.0},
+    model={"coarse_steps": 0, "fine_steps": 0},
     smoothness={
         "enabled": True,
         "factor": 1.0,

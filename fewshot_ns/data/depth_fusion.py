@@ -34,7 +34,6 @@ def fuse(
     alignment: Optional[Alignment],
     sensor: Optional[MetricDepth] = None,
     sensor_error: float = 0.01,
-    limits: Optional[tuple[float, float]] = None,
 ) -> FusedDepth:
     """Lays sensor depth over aligned monocular depth.
 
@@ -44,7 +43,6 @@ def fuse(
         sensor: Depth of the sensor at the same size, or None.
         sensor_error: Standard deviation of sensor depth as a fraction of depth, where its map gives none (0.01 in
             depth-mipnerf's loader).
-        limits: Planar depths between which monocular depth is believed; None: all.
 
     Returns:
         Depth, and a standard deviation that is the alignment's relative residual times depth, at least the sensor's.
@@ -53,8 +51,6 @@ def fuse(
     sigma = np.zeros_like(z_depth)
     if alignment is not None:
         depth, valid = alignment.z_depth(values)
-        if limits is not None:
-            valid &= (depth >= limits[0]) & (depth <= limits[1])
         z_depth[valid] = depth[valid]
         sigma[valid] = max(alignment.residual, sensor_error) * depth[valid]
     from_sensor = np.zeros(values.shape, dtype=bool)

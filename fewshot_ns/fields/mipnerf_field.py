@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import integrated_positional_encoding, positional_encoding
 from fewshot_ns.fields.fused_mlp import BLOCK_ROWS, fused_mlp
+from fewshot_ns.fields.radiance_head import initialise_layers
 
 
 class MipNeRFField(nn.Module):
@@ -57,10 +58,7 @@ class MipNeRFField(nn.Module):
         self.bottleneck = nn.Linear(width, width)
         self.colour = nn.Linear(width + self.view_columns + embedding_columns, colour_width)
         self.rgb = nn.Linear(colour_width, 3)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        initialise_layers(self)
 
     @property
     def encoded_columns(self) -> int:

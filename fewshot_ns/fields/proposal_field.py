@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import integrated_positional_encoding
 from fewshot_ns.fields.fused_mlp import BLOCK_ROWS
+from fewshot_ns.fields.radiance_head import initialise_layers
 
 
 class ProposalField(nn.Module):
@@ -37,10 +38,7 @@ class ProposalField(nn.Module):
         inputs = [6 * num_octaves] + [width] * (num_layers - 1)
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
         self.density = nn.Linear(width, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        initialise_layers(self)
 
     def forward(self, means: Tensor, cov_diag: Tensor) -> Tensor:
         """(R, S) density >= 0 of Gaussians with means (R, S, 3) and covariance diagonals (R, S, 3)."""

@@ -7,7 +7,7 @@ from typing import List, Literal, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.field_components.encodings import encode_directions
+from fewshot_ns.fields.radiance_head import RadianceHead, initialise_layers
 
 _AXES = ((0, 1), (0, 2), (1, 2))
 _INITIAL_DEVIATION = 0.1
@@ -41,20 +41,14 @@ class TriPlaneField(nn.Module):
         compute_dtype: Literal["float32", "bfloat16"],
     ) -> None:
         super().__init__()
-        self.view_octaves, self.density_bias, self.rgb_padding = view_octaves, density_bias, rgb_padding
         self.dtype = torch.bfloat16 if compute_dtype == "bfloat16" else torch.float32
         self.planes = nn.ParameterList(
             nn.Parameter(_INITIAL_DEVIATION * torch.randn(len(_AXES), channels, side, side)) for side in resolutions
         )
         inputs = [channels * len(resolutions)] + [width] * (num_layers - 1)
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
-        self.density = nn.Linear(width, 1)
-        self.colour = nn.Linear(width + (0 if view_octaves is None else 3 + 6 * view_octaves), colour_width)
-        self.rgb = nn.Linear(colour_width, 3)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        self.head = RadianceHead(width, view_octaves, colour_width, density_bias, rgb_padding)
+        initialise_layers(self)
 
     def forward(self, positions: Tensor, viewdirs: Tensor, visibility: Tensor) -> Tuple[Tensor, Tensor]:
         """Evaluates the field.
@@ -68,18 +62,12 @@ class TriPlaneField(nn.Module):
             (R, S) density and (R, S, 3) colour, float32.
         """
         features = self.features(positions, visibility)
-        view = encode_directions(viewdirs, self.view_octaves)[:, None].expand(-1, positions.shape[1], -1)
         # Torch 2.1 checks the dtype also where autocast is off, and takes no float32 on a CPU.
         with torch.autocast(positions.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             hidden = features.to(self.dtype)
             for layer in self.trunk:
                 hidden = torch.relu(layer(hidden))
-            raw_density = self.density(hidden)[..., 0]
-            colour = torch.cat([hidden, view.to(self.dtype)], dim=-1)
-            raw_rgb = self.rgb(torch.relu(self.colour(colour)))
-        density = nn.functional.softplus(raw_density.float() + self.density_bias)
-        rgb = torch.sigmoid(raw_rgb.float()) * (1 + 2 * self.rgb_padding) - self.rgb_padding
-        return density, rgb
+            return self.head(hidden, viewdirs)
 
     def features(self, positions: Tensor, visibility: Tensor) -> Tensor:
         """(R, S, L * channels) bilinear features at positions (R, S, 3), each level times its visibility (L,)."""

@@ -33,7 +33,9 @@ def interval_measures(t: Tensor, t_envelope: Tensor, envelope: Tensor) -> Tuple[
     return inner, outer
 
 
-def interlevel_loss(t: Tensor, weights: Tensor, t_envelope: Tensor, envelope: Tensor) -> Tensor:
+def interlevel_loss(
+    t: Tensor, weights: Tensor, t_envelope: Tensor, envelope: Tensor, epsilon: float = HALF_EPSILON
+) -> Tensor:
     """Excess of the final weights over what a proposal level allows them (mip-NeRF 360, eq. 13).
 
     Args:
@@ -41,10 +43,11 @@ def interlevel_loss(t: Tensor, weights: Tensor, t_envelope: Tensor, envelope: Te
         weights: (R, S) its weights; no gradient flows into either.
         t_envelope: (R, P + 1) fenceposts of the proposal level.
         envelope: (R, P) its weights.
+        epsilon: added to the weights that the loss divides by.
 
     Returns:
         (R, S) loss of each sample.
     """
     t, weights = t.detach(), weights.detach()
     _, outer = interval_measures(t, t_envelope.detach(), envelope)
-    return (weights - outer).clamp(min=0.0) ** 2 / (weights + HALF_EPSILON)
+    return (weights - outer).clamp(min=0.0) ** 2 / (weights + epsilon)

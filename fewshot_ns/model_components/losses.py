@@ -72,8 +72,8 @@ def depth_gap_slope(distance: Tensor, gaps: Tensor, views: Tensor) -> Tensor:
     sums = torch.zeros(2, int(views.max()) + 1 if len(views) else 0, dtype=distance.dtype, device=distance.device)
     products = torch.stack([gaps * (p1 - p0), gaps * gaps]).to(sums)
     along, square = sums.index_add(1, views, products)
-    slope = torch.where(square > 0, along / torch.where(square > 0, square, torch.ones_like(square)), along)
-    return slope.clamp(min=0.0)[views]
+    # Without any gap both sums are zero, and so is the slope.
+    return (along / square.clamp(min=torch.finfo(square.dtype).tiny)).clamp(min=0.0)[views]
 
 
 def depth_continuity_loss(distance: Tensor, margin: float = 1e-4) -> Tensor:
@@ -152,27 +152,6 @@ def patch_smoothness_loss(distance: Tensor, opacity: Tensor) -> Tensor:
         Scalar mean over patches and pixels, squared units of distance.
     """
     return (opacity.detach()[..., :-1, :-1] * neighbour_differences(distance)).mean()
-
-
-def proposal_loss(t: Tensor, weights: Tensor, t_proposal: Tensor, weights_proposal: Tensor) -> Tensor:
-    """Online distillation of the final weights into a proposal (mip-NeRF 360, eq. 12-13).
-
-    Args:
-        t: (R, S + 1) fenceposts of the final level.
-        weights: (R, S) its weights; no gradient flows into either.
-        t_proposal: (R, P + 1).
-        weights_proposal: (R, P).
-
-    Returns:
-        Scalar mean over rays of the summed, normalised excess of the final weights over the proposal's bound.
-    """
-    t, weights = t.detach(), weights.detach()
-    cumulative = torch.cat([torch.zeros_like(weights_proposal[..., :1]), weights_proposal.cumsum(-1)], dim=-1)
-    last = t_proposal.shape[-1] - 1
-    lower = (torch.searchsorted(t_proposal, t[..., :-1].contiguous(), right=True) - 1).clamp(0, last)
-    upper = torch.searchsorted(t_proposal, t[..., 1:].contiguous(), right=False).clamp(0, last)
-    bound = cumulative.gather(-1, upper) - cumulative.gather(-1, lower)
-    return ((weights - bound).clamp(min=0.0) ** 2 / (weights + 1e-5)).sum(-1).mean()
 
 
 def distortion_per_ray(t: Tensor, weights: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """depth-mipnerf: mip-NeRF behind a proposal network, whose weights a measured depth can bound."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Literal, Optional, Tuple, Type
+from typing import Dict, List, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
@@ -70,8 +70,6 @@ class DepthMipNeRFModelConfig(FewShotModelConfig):
     """Weight of the distortion loss (the original's ScanNet and Matterport: 1e-4)."""
     orientation_weight: float = 0.0
     """Weight of the penalty on normals that point away from the camera (Ref-NeRF)."""
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the matrix products; everything else stays in float32."""
 
 
 class DepthMipNeRFModel(FewShotModel):
@@ -145,7 +143,7 @@ class DepthMipNeRFModel(FewShotModel):
         if self.training and config.density_noise > 0:
             noise = config.density_noise * torch.randn_like(t[:, 1:])
         density, rgb = self.field(means, cov_diag, rays.viewdirs, noise=noise, embedding=self.embedding_of(rays))
-        outputs["weights"] = compositing_weights(density, t, rays.directions) * rays.valid
+        outputs["weights"] = compositing_weights(density, t, rays.directions)
         outputs |= {"t": t, "sample_rgb": rgb, "density": density}
         if self.training and config.orientation_weight > 0:
             outputs["normals"] = self.field.trainable_normals(means, cov_diag)

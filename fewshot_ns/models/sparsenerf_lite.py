@@ -17,16 +17,19 @@ from fewshot_ns.fields.density_grid import DensityGrid
 from fewshot_ns.fields.mlp_field import MLPField
 from fewshot_ns.fields.triplane_field import TriPlaneField
 from fewshot_ns.model_components.gaussians import cast_rays
+from fewshot_ns.model_components.interval_losses import interlevel_loss
 from fewshot_ns.model_components.losses import (
     colour_loss,
     distortion_loss,
     occlusion_loss,
     plane_smoothness_loss,
-    proposal_loss,
 )
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+
+_PROPOSAL_EPSILON = 1e-5
+"""Added to the weights that the proposal's loss divides by."""
 
 
 @dataclass
@@ -234,9 +237,10 @@ class SparseNeRFLiteModel(FewShotModel):
         losses = {"rgb_loss": colour_loss(outputs["rgb"], target, ray_weights) / 3.0}
         if not self.training:
             return losses
-        losses["proposal_loss"] = config.proposal_weight * proposal_loss(
-            outputs["t"], outputs["weights"], outputs["t_proposal"], outputs["weights_proposal"]
+        excess = interlevel_loss(
+            outputs["t"], outputs["weights"], outputs["t_proposal"], outputs["weights_proposal"], _PROPOSAL_EPSILON
         )
+        losses["proposal_loss"] = config.proposal_weight * excess.sum(-1).mean()
         if config.occlusion_weight > 0:
             losses["occlusion_loss"] = config.occlusion_weight * occlusion_loss(
                 outputs["density"], config.occlusion_samples

@@ -10,6 +10,7 @@ from torch import Tensor
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.scene_geometry import RaySpace
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
+from fewshot_ns.model_components.schedules import linear_ramp
 from fewshot_ns.priors.metric_depth import DepthLoss, MetricDepthConfig, metric_depth_terms
 from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
 
@@ -71,9 +72,9 @@ class DepthPriorConfig(InstantiateConfig):
     fade_start_step: int = 0
     """Step from which the weights of both terms fall linearly."""
     fade_end_step: int = 0
-    """Step from which they have fallen to fade_ratio; 0: they never fall."""
+    """Step from which they have fallen to fade_ratio."""
     fade_ratio: float = 1.0
-    """Fraction of the weights that remains."""
+    """Fraction of the weights that remains; 1: they never fall."""
 
 
 class DepthPrior:
@@ -140,12 +141,8 @@ class DepthPrior:
     def fade(self, step: int) -> float:
         """Factor on the weights at this step."""
         config = self.config
-        if step <= config.fade_start_step or config.fade_end_step == 0:
-            return 1.0
-        if step >= config.fade_end_step:
-            return config.fade_ratio
-        progress = (step - config.fade_start_step) / (config.fade_end_step - config.fade_start_step)
-        return 1.0 + (config.fade_ratio - 1.0) * progress
+        start = config.fade_start_step
+        return linear_ramp(step - start, 1.0, config.fade_ratio, config.fade_end_step - start)
 
     def loss_dict(
         self, distance: Tensor, gaps: Tensor, interval: float, step: int, views: Optional[Tensor] = None

@@ -43,11 +43,6 @@ def test_uncertainty_of_the_sensor_s_own_map_and_a_perfect_line():
     np.testing.assert_allclose(fused.sigma[0, 1], 0.01)
 
 
-def test_limits_of_monocular_depth():
-    fused = fuse(VALUES, LINE, limits=(0.4, 3.0))
-    np.testing.assert_array_equal(fused.valid, [[True, True, True], [False, False, False]])
-
-
 @pytest.mark.parametrize("position, expected", [((0.0, 0.0), 1.0), ((0.999, 0.999), 8.0), ((0.5, 0.49), 2.0)])
 def test_sampling(position, expected):
     assert sample_nearest(VALUES, np.array([position]))[0] == expected

@@ -20,8 +20,8 @@ def test_only_what_lies_between_start_and_stop_counts():
         burn(0.2)
     assert clock.steps == 2 and clock.rays == 200
     assert 0.1 <= clock.cpu_seconds < 0.3
-    # The two clocks tick differently: CPU time may run a few milliseconds ahead of wall time on a busy machine.
-    assert 0.05 < clock.wall_seconds
+    # The two clocks tick differently: CPU time may run a few milliseconds ahead of wall time.
+    assert clock.wall_seconds > 0.08
 
 
 def test_sleeping_is_no_cpu_time():

@@ -45,8 +45,8 @@ def test_shapes_ranges_and_number_format(dtype: str) -> None:
 def test_colours_reach_beyond_one_by_the_padding() -> None:
     network = field(rgb_padding=0.25)
     with torch.no_grad():
-        network.rgb.weight.zero_()
-        network.rgb.bias.copy_(torch.tensor([50.0, -50.0, 0.0]))
+        network.head.rgb.weight.zero_()
+        network.head.rgb.bias.copy_(torch.tensor([50.0, -50.0, 0.0]))
     _, rgb = network(*gaussians())
     assert torch.allclose(rgb, torch.tensor([1.25, -0.25, 0.5]))
 
@@ -54,7 +54,7 @@ def test_colours_reach_beyond_one_by_the_padding() -> None:
 def test_density_bias() -> None:
     network = field(density_bias=2.0)
     with torch.no_grad():
-        network.density.weight.zero_()
+        network.head.density.weight.zero_()
     density, _ = network(*gaussians())
     assert torch.allclose(density, torch.nn.functional.softplus(torch.tensor(2.0)))
 

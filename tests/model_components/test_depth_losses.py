@@ -148,6 +148,9 @@ def test_interval_measures_are_those_of_the_overlapping_bins() -> None:
             assert inner[ray, i].item() == pytest.approx(within)
             weight = float(weights[ray, i])
             assert loss[ray, i].item() == pytest.approx(max(weight - over, 0.0) ** 2 / (weight + HALF_EPSILON))
+    outer = interval_measures(t, t_envelope, envelope)[1]
+    finer = (weights - outer).clamp(min=0.0) ** 2 / (weights + 1e-5)
+    torch.testing.assert_close(interlevel_loss(t, weights, t_envelope, envelope, epsilon=1e-5), finer)
     assert torch.autograd.gradcheck(lambda e: interlevel_loss(t, weights, t_envelope, e), (envelope,))
     assert not interlevel_loss(t, weights.detach().requires_grad_(), t_envelope, envelope.detach()).requires_grad
 

@@ -13,7 +13,6 @@ from fewshot_ns.model_components.losses import (
     distortion_loss,
     occlusion_loss,
     plane_smoothness_loss,
-    proposal_loss,
 )
 
 
@@ -83,34 +82,6 @@ def test_distortion_equals_double_sum() -> None:
             expected += weights[:, i] * weights[:, j] * (middle[:, i] - middle[:, j]).abs()
     assert torch.allclose(distortion_loss(t, weights), expected.mean(), rtol=1e-12)
     assert gradcheck(lambda w: distortion_loss(t, w), (weights.requires_grad_(True),))
-
-
-def test_proposal_bound_equals_loop() -> None:
-    t, weights = random_ray(6, 2)
-    t_proposal, weights_proposal = random_ray(9, 3)
-    t_proposal[:, 0], t_proposal[:, -1] = 0.0, 1.0
-    expected = 0.0
-    for ray in range(5):
-        for i in range(6):
-            bound = sum(
-                float(weights_proposal[ray, j])
-                for j in range(9)
-                if t_proposal[ray, j] < t[ray, i + 1] and t_proposal[ray, j + 1] > t[ray, i]
-            )
-            weight = float(weights[ray, i])
-            expected += max(weight - bound, 0.0) ** 2 / (weight + 1e-5)
-    actual = proposal_loss(t, weights, t_proposal, weights_proposal)
-    assert float(actual) == pytest.approx(expected / 5, rel=1e-10)
-
-
-def test_proposal_loss_teaches_the_proposal_only() -> None:
-    t, weights = random_ray(6, 2)
-    t_proposal, weights_proposal = random_ray(4, 3)
-    weights_proposal = (weights_proposal * 0.01).requires_grad_(True)
-    weights.requires_grad_(True)
-    proposal_loss(t, weights, t_proposal, weights_proposal).backward()
-    assert weights.grad is None
-    assert weights_proposal.grad is not None and weights_proposal.grad.abs().sum() > 0
 
 
 def test_occlusion_counts_the_first_samples_over_all() -> None:

@@ -15,7 +15,7 @@ from fewshot_ns.data.dataparsers.scene_folder import Files
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
 from fewshot_ns.data.images import bits_of_png, image_size
 from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
-from fewshot_ns.data.view_selection import blender_protocol, select_views
+from fewshot_ns.data.view_selection import ViewSelection, blender_protocol, select_views
 
 RENDERED: Dict[str, DepthEncoding] = {
     ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
@@ -65,6 +65,36 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
     """Every how many frames of transforms_test.json (and of transforms_val.json) one is evaluated."""
 
 
+def select_frames(config: FewShotBlenderDataParserConfig, num_train: int, num_test: int) -> ViewSelection:
+    """Training and test frames as places in the list of all training frames followed by all test frames.
+
+    Args:
+        config: its `train_indices` and `test_indices` count frames of their own split.
+        num_train: frames of the training split.
+        num_test: frames of the test split.
+
+    Raises:
+        ValueError: an index outside of its split, or a `testskip` below 1.
+    """
+    if config.testskip < 1:
+        raise ValueError(f"--testskip must be at least 1, got {config.testskip}")
+
+    def placed(name: str, indices: Optional[Tuple[int, ...]], count: int, offset: int) -> Optional[Tuple[int, ...]]:
+        outside = [index for index in indices or () if not 0 <= index < count]
+        if outside:
+            raise ValueError(f"{config.data}: {name} must lie in 0..{count - 1} ({count} frames), got {outside}")
+        return None if indices is None else tuple(index + offset for index in indices)
+
+    return select_views(
+        blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed),
+        num_train + num_test,
+        config.num_views,
+        placed("--train-indices", config.train_indices, num_train, 0),
+        placed("--test-indices", config.test_indices, num_test, num_train),
+        str(config.data),
+    )
+
+
 class FewShotBlenderDataParser(FewShotDataParser):
     """Parser of the Blender layout.
 
@@ -77,8 +107,6 @@ class FewShotBlenderDataParser(FewShotDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        if config.testskip < 1:
-            raise ValueError(f"--testskip must be at least 1, got {config.testskip}")
         splits = [self._read_split("train"), self._read_split("test")]
         if (config.data / "transforms_val.json").is_file():
             splits.append(self._read_split("val"))
@@ -86,14 +114,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
         poses = np.concatenate([split_poses for _, split_poses, _ in splits])
         angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
         num_train, num_test = len(splits[0][0]), len(splits[1][0])
-        selection = select_views(
-            blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed),
-            num_train + num_test,
-            config.num_views,
-            self._local("--train-indices", config.train_indices, num_train, 0),
-            self._local("--test-indices", config.test_indices, num_test, num_train),
-            str(config.data),
-        )
+        selection = select_frames(config, num_train, num_test)
         validation = tuple(range(num_train + num_test, len(images), config.testskip))
         if config.test_indices is not None or not all(images[index].is_file() for index in validation):
             validation = ()
@@ -116,17 +137,6 @@ class FewShotBlenderDataParser(FewShotDataParser):
             depth_encoding=encoding,
             validation=validation or None,
         )
-
-    def _local(
-        self, name: str, indices: Optional[Tuple[int, ...]], count: int, offset: int
-    ) -> Optional[Tuple[int, ...]]:
-        """Turns indices into a split's own file into indices of the scene's list."""
-        if indices is None:
-            return None
-        outside = [index for index in indices if not 0 <= index < count]
-        if outside:
-            raise ValueError(f"{self.config.data}: {name} must lie in 0..{count - 1} ({count} frames), got {outside}")
-        return tuple(index + offset for index in indices)
 
     def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
         """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file."""

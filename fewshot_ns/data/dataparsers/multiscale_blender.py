@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Literal, Optional, Tuple, Type
+from typing import Dict, List, Tuple, Type
 
 import numpy as np
 
-from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.base import FewShotDataParser
+from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig, select_frames
 from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.multiscale import MultiscaleSplit, read_multiscale
 from fewshot_ns.data.scene_geometry import SceneGeometry
-from fewshot_ns.data.view_selection import ViewSelection, blender_protocol, select_views
+from fewshot_ns.data.view_selection import ViewSelection
 
 
 @dataclass
-class MultiscaleBlenderDataParserConfig(FewShotDataParserConfig):
+class MultiscaleBlenderDataParserConfig(FewShotBlenderDataParserConfig):
     """Multi-scale synthetic scenes. Views are frames; each brings its pictures of all sizes."""
 
     _target: Type = field(default_factory=lambda: MultiscaleBlenderDataParser)
     """Parser class to instantiate."""
-    num_views: int = 8
-    """Number of training frames, each with all its sizes; 0 takes all."""
-    background: Literal["black", "white"] = "white"
-    """What lies behind the scene, and under transparent pixels."""
-    view_protocol: Literal["dietnerf", "first", "seeded"] = "dietnerf"
-    """dietnerf: its published eight views; first: the first frames; seeded: drawn at random."""
-    view_seed: int = 0
-    """Seed of --view-protocol seeded."""
-    testskip: int = 8
-    """Every how many test (and validation) frames one is evaluated."""
 
 
 class MultiscaleBlenderDataParser(FewShotDataParser):
@@ -43,20 +34,11 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        if config.testskip < 1:
-            raise ValueError(f"--testskip must be at least 1, got {config.testskip}")
         splits = read_multiscale(config.data)
         parts = [splits[name] for name in ("train", "test", "val") if name in splits]
         frames = [frames_of(part) for part in parts]
         num_train, num_test = len(frames[0]), len(frames[1])
-        chosen = select_views(
-            blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed),
-            num_train + num_test,
-            config.num_views,
-            self._local("--train-indices", config.train_indices, num_train, 0),
-            self._local("--test-indices", config.test_indices, num_test, num_train),
-            str(config.data),
-        )
+        chosen = select_frames(config, num_train, num_test)
         offsets = np.cumsum([0] + [len(part.files) for part in parts])
         pictures = [
             tuple(int(offset) + picture for picture in frame)
@@ -80,17 +62,6 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
             loss_weights=np.concatenate([part.loss_weight for part in parts]),
             scale_labels=np.concatenate([part.label for part in parts]),
         )
-
-    def _local(
-        self, name: str, indices: Optional[Tuple[int, ...]], count: int, offset: int
-    ) -> Optional[Tuple[int, ...]]:
-        """Turns frames of a split into frames of the whole list."""
-        if indices is None:
-            return None
-        outside = [index for index in indices if not 0 <= index < count]
-        if outside:
-            raise ValueError(f"{self.config.data}: {name} must lie in 0..{count - 1} ({count} frames), got {outside}")
-        return tuple(index + offset for index in indices)
 
 
 def frames_of(split: MultiscaleSplit) -> List[Tuple[int, ...]]:
