@@ -204,7 +204,7 @@ def test_a_checkpoint_comes_back(make_config: Any, tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_does_not_fit_is_refused(pipeline: FewShotPipeline) -> None:
     state = dict(pipeline.state_dict())
-    key = "_model.networks.field.density.weight"
+    key = "_model.networks.field.head.density.weight"
     assert key in state
     misshaped = {**state, key: torch.zeros(1, 3)}
     missing = {name: value for name, value in state.items() if name != key}
