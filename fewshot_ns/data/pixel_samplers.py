@@ -132,6 +132,18 @@ class QuadSampler:
         quads = torch.stack([p0, p1, self._neighbour(p0), self._neighbour(p1)], dim=1)
         return quads.reshape(-1, 3)
 
+    def sample_singles(self, num: int, view: Optional[int] = None) -> Tensor:
+        """(num, 3) indices (view, row, column), each uniform in a box of its own, with or without a prior.
+
+        A box lies wholly within its view, so pixels near the border come up less often than with uniform draws.
+
+        Args:
+            num: pixels to draw.
+            view: the view they come from; None: each from any.
+        """
+        views = torch.randint(len(self.nearness), (num,)) if view is None else torch.full((num,), view)
+        return self._within_box(self._corners_anywhere(views), views)
+
     def gaps(self, quads: Tensor) -> Tensor:
         """(Q,) by how much the prior calls p0 nearer than p1, in units of the spread of the prior over its view.
 
@@ -147,12 +159,12 @@ class QuadSampler:
     def _pairs(self, views: Tensor) -> Tuple[Tensor, Tensor]:
         if self.options.min_valid > 0:
             return self._draw_among_valid(views)
-        first, second = self._draw_boxed(views)
+        first, second = self._draw_boxed_pair(views)
         for _ in range(_MAX_REDRAWS):
             bad = ~(self.valid.lookup(first)[:, 0] & self.valid.lookup(second)[:, 0])
             if not bad.any():
                 return first, second
-            first[bad], second[bad] = self._draw_boxed(views[bad])
+            first[bad], second[bad] = self._draw_boxed_pair(views[bad])
         # Valid pixels so sparse that boxes keep missing them: take pairs anywhere among the valid ones.
         for i in bad.nonzero()[:, 0].tolist():
             pixels = self.valid_pixels[int(views[i])]
@@ -160,11 +172,16 @@ class QuadSampler:
             first[i, 1:], second[i, 1:] = pick[0], pick[1]
         return first, second
 
-    def _draw_boxed(self, views: Tensor) -> Tuple[Tensor, Tensor]:
+    def _corners_anywhere(self, views: Tensor) -> Tensor:
         sides = torch.stack([self.nearness.heights[views], self.nearness.widths[views]], dim=-1)
-        box = self.box[views]
-        corner = _randint(sides - box + 1)
-        return tuple(torch.cat([views[:, None], corner + _randint(box)], dim=-1) for _ in range(2))  # type: ignore
+        return _randint(sides - self.box[views] + 1)
+
+    def _within_box(self, corner: Tensor, views: Tensor) -> Tensor:
+        return torch.cat([views[:, None], corner + _randint(self.box[views])], dim=-1)
+
+    def _draw_boxed_pair(self, views: Tensor) -> Tuple[Tensor, Tensor]:
+        corner = self._corners_anywhere(views)
+        return self._within_box(corner, views), self._within_box(corner, views)
 
     def _draw_among_valid(self, views: Tensor) -> Tuple[Tensor, Tensor]:
         """Pairs (N, 3) of valid pixels in boxes that hold enough of them."""

@@ -199,3 +199,16 @@ def test_no_box_with_enough_valid_pixels_is_an_error() -> None:
     mask[::5, ::5] = True
     with pytest.raises(ValueError, match="training view 0 has no box of 5x5 pixels with 11 valid ones, at most 1"):
         sampler(valid=mask, box_pixels=5, min_valid=11)
+
+
+def test_single_pixels_of_boxes_are_a_corner_plus_an_offset() -> None:
+    valid = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    valid[:, 40:] = True
+    indices = sampler(valid=valid, box_pixels=30, min_valid=11).sample_singles(60000)
+    for axis, size in ((1, HEIGHT), (2, WIDTH)):
+        corners, offsets = torch.ones(size - 30 + 1), torch.ones(30)
+        expected = torch.nn.functional.conv1d(corners[None, None], offsets[None, None], padding=29)[0, 0]
+        drawn = torch.bincount(indices[:, axis], minlength=size).float()
+        assert (drawn / 60000 - expected / expected.sum()).abs().max() < 3e-3
+    assert (torch.bincount(indices[:, 0], minlength=3) > 19000).all()
+    assert (sampler(box_pixels=30).sample_singles(50, view=1)[:, 0] == 1).all()

@@ -49,6 +49,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     quad_sampler: Optional[QuadSampler] = None
     num_quads: int = 0
     single_image_quads: bool = False
+    boxed_singles: bool = False
     num_rays: int = 0
     patch_sampler: Optional[UnseenPatchSampler] = None
     num_patches: int = 0
@@ -88,7 +89,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             num_quads: Quads per batch.
             options: How they are drawn.
             single_image: Whether all quads of a batch come from one view.
-            protocol_boxes: Whether boxes of the scene's own protocol (NVS-RGBD) come before those of the options.
+            protocol_boxes: Whether boxes of the scene's own protocol (NVS-RGBD) come before those of the options; the
+                single pixels of a batch are then drawn in such boxes as well, as in the original.
 
         Raises:
             ValueError: where the scene has no depth priors, one of them is unusable, or the batch is too small.
@@ -117,7 +119,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         if box is not None:
             options = replace(options, box_pixels=box.side, min_valid=box.min_valid, tie=box.tie)
         self.quad_sampler = QuadSampler(nearness, valid, options)
-        self.num_quads, self.single_image_quads = num_quads, single_image
+        self.num_quads, self.single_image_quads, self.boxed_singles = num_quads, single_image, box is not None
 
     def use_metric_depth(self) -> None:
         """From now on batches hold the measured depth of each ray; see `DEPTH_KEY` and `DEPTH_SIGMA_KEY`.
@@ -173,7 +175,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             gaps = self.quad_sampler.gaps(parts[0])
         num_uniform = max(self.num_rays - 4 * self.num_quads, 0)
         view = int(parts[0][0, 0]) if parts else int(torch.randint(len(self.train_images), (1,)))
-        parts.append(self.pixel_sampler.sample(num_uniform, view if self.config.single_image_batches else None))
+        boxed = self.quad_sampler if self.boxed_singles else None
+        draw_singles = self.pixel_sampler.sample if boxed is None else boxed.sample_singles
+        parts.append(draw_singles(num_uniform, view if self.config.single_image_batches else None))
         indices = torch.cat(parts)
         ray_bundle = self.train_ray_generator(indices.to(self.device))
         ray_bundle.metadata[RADII_KEY] = self.train_radii.lookup(indices).to(self.device)

@@ -12,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.depth_maps import read_depth_prior
+from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 
 TRAIN = (1, 4, 7)
@@ -137,3 +139,18 @@ def test_depth_of_the_original_script_for_dtu(tiny_dtu_scene):
     assert record.depth_prior_polarity == "inverse_depth" and record.depth_prior_filenames is not None
     assert record.depth_prior_filenames[0] == folder / "depth_rect_026_3_r5000.png"
     assert read_depth_prior(record.depth_prior_filenames[0], None, (12, 16)).valid.all()
+
+
+@pytest.mark.parametrize("protocol_boxes", [True, False])
+def test_nvs_rgbd_single_pixels_come_from_boxes(tmp_path, tiny_llff_scene, protocol_boxes):
+    scene = make_nvs_scene(tmp_path / "scene", tiny_llff_scene, "nvs-iphone")
+    config = FewShotDataManagerConfig(
+        dataparser=LLFFDataParserConfig(data=scene, view_protocol="nvs-iphone"), train_num_rays_per_batch=4000
+    )
+    manager = config.setup(device="cpu", test_mode="test")
+    manager.use_quads(500, QuadSamplerOptions(box_fraction=0.5), False, protocol_boxes)
+    singles = manager.next_train(0)[1]["indices"][2000:]
+    assert len(singles) == 2000
+    # Of 64 columns, boxes of 30 leave the outer 10 on each side about a tenth of the draws; uniform ones 31 %.
+    outer = ((singles[:, 2] < 10) | (singles[:, 2] >= 54)).float().mean().item()
+    assert outer == pytest.approx(2 * sum(range(1, 11)) / (35 * 30) if protocol_boxes else 20 / 64, abs=0.035)
