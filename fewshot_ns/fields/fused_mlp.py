@@ -7,7 +7,7 @@ alone enters once per ray, and hidden layers are kept once, in the number format
 
 from __future__ import annotations
 
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -45,10 +45,52 @@ def fused_mlp(
     return _FusedMLP.apply(encoded, view, skip_layer, head, density_bias, *rgb, *flat)  # type: ignore[return-value]
 
 
-def _blocks(encoded: Tensor) -> List[slice]:
+def fused_density(encoded: Tensor, trunk: Sequence[Tuple[Tensor, Tensor]], density: Tuple[Tensor, Tensor]) -> Tensor:
+    """As `fused_mlp` without skip connection and colour branch.
+
+    Args:
+        encoded: (R, S, E) encoded samples, in the number format of the matrix products.
+        trunk: weight (W, inputs) and bias (W,) of each layer.
+        density: weight (1, W) and bias (1,).
+
+    Returns:
+        (R, S) raw density, in the format of the parameters.
+    """
+    weight, bias = density
+    no_view, no_colour = weight.new_empty(len(encoded), 0), weight.new_empty(3, 0)
+    flat = [tensor for layer in trunk for tensor in layer]
+    raw, _ = _FusedMLP.apply(encoded, no_view, _NO_SKIP, weight, bias, no_colour, weight.new_zeros(3), *flat)  # type: ignore[misc]
+    return raw
+
+
+_NO_SKIP = -1
+
+
+def encode_in_blocks(
+    encode: Callable[[Tensor, Tensor], Tensor], means: Tensor, cov_diag: Tensor, columns: int, dtype: torch.dtype
+) -> Tensor:
+    """(R, S, columns) encoding of Gaussians (R, S, 3) in a number format; in blocks where no gradient is asked for.
+
+    Args:
+        encode: from means and covariance diagonals (r, S, 3) to (r, S, columns).
+        means: (R, S, 3); the encoding has a gradient only where they want one.
+        cov_diag: (R, S, 3).
+        columns: of the encoding.
+        dtype: of the result.
+    """
+    if means.requires_grad and torch.is_grad_enabled():
+        return encode(means, cov_diag).to(dtype)
+    encoded = torch.empty(*means.shape[:-1], columns, dtype=dtype, device=means.device)
+    with torch.no_grad():
+        for block in _blocks(means):
+            encoded[block] = encode(means[block], cov_diag[block])
+    return encoded
+
+
+def _blocks(of_rays: Tensor) -> List[slice]:
     """Ranges of rays whose samples make a block; one block on devices that want few large launches."""
-    rays, samples = encoded.shape[:2]
-    step = max(BLOCK_ROWS // max(samples, 1), 1) if encoded.device.type == "cpu" else max(rays, 1)
+    rays, samples = of_rays.shape[:2]
+    step = max(BLOCK_ROWS // max(samples, 1), 1) if of_rays.device.type == "cpu" else max(rays, 1)
     return [slice(start, min(start + step, rays)) for start in range(0, rays, step)]
 
 
@@ -82,7 +124,7 @@ class _FusedMLP(torch.autograd.Function):
                 # Cheaper after the product than as its start value, which would be written out first.
                 kept.append(h.add_(bias).relu_())
             mixed = torch.mm(h, head_cast.t()).view(-1, samples, colours + 1)
-            c = (mixed[..., :colours] + view_cast[block, None]).relu_().view(-1, colours)
+            c = (mixed[..., :colours] + view_cast[block, None]).relu_().view(len(x), colours)
             raw_density[block] = mixed[..., colours]
             raw_rgb[block] = torch.mm(c, rgb_cast.t()).view(-1, samples, 3)
             if keep:
@@ -109,7 +151,7 @@ class _FusedMLP(torch.autograd.Function):
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=ctx.format, device=encoded.device)
 
-        grad_encoded = torch.empty_like(encoded) if ctx.needs_input_grad[0] else None
+        grad_encoded = torch.zeros_like(encoded) if ctx.needs_input_grad[0] else None
         grad_view = zeros(rays, colours)
         grad_head, grad_rgb_weight = zeros(*head.shape), zeros(*rgb.shape)
         grad_weights, grad_biases = [zeros(*weight.shape) for weight in weights], [zeros(width) for _ in weights]
@@ -121,7 +163,7 @@ class _FusedMLP(torch.autograd.Function):
             _mask(torch.mm(d_rgb, rgb), colour[index], d_mixed[:, :colours])
             d_mixed[:, colours] = grad_density[block].reshape(-1)
             grad_rgb_weight += torch.mm(d_rgb.t(), colour[index])
-            grad_view[block] = d_mixed[:, :colours].reshape(-1, samples, colours).sum(1)
+            grad_view[block] = d_mixed[:, :colours].reshape(len(x) // samples, samples, colours).sum(1)
             grad_head += torch.mm(d_mixed.t(), acts[-1])
             d_h = torch.mm(d_mixed, head)
             for i in reversed(range(layers)):
@@ -130,7 +172,7 @@ class _FusedMLP(torch.autograd.Function):
                 if i == skip_layer:
                     grad_weights[i][:, width:] += torch.mm(d_h.t(), x)
                     if grad_encoded is not None:
-                        grad_encoded[block] = torch.mm(d_h, weights[i][:, width:]).view(-1, samples, columns)
+                        grad_encoded[block] += torch.mm(d_h, weights[i][:, width:]).view(-1, samples, columns)
                 before = acts[i - 1] if i > 0 else x
                 grad_weights[i][:, : before.shape[1]] += torch.mm(d_h.t(), before)
                 if i > 0:

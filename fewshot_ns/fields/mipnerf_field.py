@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import integrated_positional_encoding, positional_encoding
-from fewshot_ns.fields.fused_mlp import BLOCK_ROWS, fused_mlp
+from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_mlp
 from fewshot_ns.fields.radiance_head import initialise_layers
 
 
@@ -138,17 +138,11 @@ class MipNeRFField(nn.Module):
         return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
 
     def _encode(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor]) -> Tensor:
-        """(R, S, encoded_columns) in the format of the matrix products; in blocks where no gradient is asked for."""
+        """(R, S, encoded_columns) in the format of the matrix products."""
         dtype = torch.bfloat16 if self.compute_dtype == "bfloat16" else self.density.weight.dtype
-        if means.requires_grad and torch.is_grad_enabled():
-            return self._encode_block(means, cov_diag, mask).to(dtype)
-        encoded = torch.empty(*means.shape[:-1], self.encoded_columns, dtype=dtype, device=means.device)
-        rays = max(BLOCK_ROWS // means.shape[1], 1) if means.device.type == "cpu" else max(len(means), 1)
-        with torch.no_grad():
-            for start in range(0, len(means), rays):
-                block = slice(start, start + rays)
-                encoded[block] = self._encode_block(means[block], cov_diag[block], mask)
-        return encoded
+        return encode_in_blocks(
+            lambda m, c: self._encode_block(m, c, mask), means, cov_diag, self.encoded_columns, dtype
+        )
 
     def _encode_block(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor]) -> Tensor:
         encoded = integrated_positional_encoding(means, cov_diag, self.num_octaves)

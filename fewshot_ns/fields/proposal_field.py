@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import List, Literal, Tuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import integrated_positional_encoding
-from fewshot_ns.fields.fused_mlp import BLOCK_ROWS
+from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_density
 from fewshot_ns.fields.radiance_head import initialise_layers
 
 
 class ProposalField(nn.Module):
     """Density of Gaussians along rays, for finding where to sample.
 
-    No gradient flows into the samples' positions. With the defaults it has 222,465 parameters.
+    With the defaults it has 222,465 parameters.
 
     Args:
         num_layers: ReLU layers.
@@ -42,17 +42,17 @@ class ProposalField(nn.Module):
 
     def forward(self, means: Tensor, cov_diag: Tensor) -> Tensor:
         """(R, S) density >= 0 of Gaussians with means (R, S, 3) and covariance diagonals (R, S, 3)."""
-        # Blocks of rays, so that a block's activations stay in a CPU's cache between the layers.
-        rays = max(BLOCK_ROWS // means.shape[1], 1) if means.device.type == "cpu" else max(len(means), 1)
         dtype = torch.bfloat16 if self.compute_dtype == "bfloat16" else self.density.weight.dtype
-        layers: List[Tuple[Tensor, Tensor]] = [
-            (layer.weight.to(dtype), layer.bias.to(dtype))  # type: ignore[operator, union-attr]
-            for layer in (*self.trunk, self.density)
-        ]
-        parts = []
-        for block_means, block_cov in zip(means.detach().split(rays), cov_diag.detach().split(rays), strict=True):
-            x = integrated_positional_encoding(block_means, block_cov, self.num_octaves).to(dtype)
-            for weight, bias in layers[:-1]:
-                x = nn.functional.relu(nn.functional.linear(x, weight, bias))
-            parts.append(nn.functional.linear(x, *layers[-1])[..., 0].to(means.dtype))
-        return nn.functional.softplus(torch.cat(parts) + self.density_bias)
+        encoded = encode_in_blocks(
+            lambda m, c: integrated_positional_encoding(m, c, self.num_octaves),
+            means,
+            cov_diag,
+            6 * self.num_octaves,
+            dtype,
+        )
+        raw_density = fused_density(
+            encoded,
+            [(layer.weight, layer.bias) for layer in self.trunk],  # type: ignore[misc]
+            (self.density.weight, self.density.bias),
+        )
+        return nn.functional.softplus(raw_density + self.density_bias)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.fields import fused_mlp as module
-from fewshot_ns.fields.fused_mlp import fused_mlp
+from fewshot_ns.fields.fused_mlp import fused_density, fused_mlp
+from fewshot_ns.fields.proposal_field import ProposalField
 
 SKIP = 2
 
@@ -146,3 +147,35 @@ def test_not_a_number_stays_visible() -> None:
         given["trunk"][0][0][0, 0] = float("nan")
     density, rgb = fused_mlp(**given)
     assert density.isnan().all() and rgb.isnan().all()
+
+
+def density_inputs(rays: int = 5) -> Tuple[Tensor, List[Tuple[Tensor, Tensor]], Tuple[Tensor, Tensor]]:
+    given = inputs(rays=rays)
+    weight, bias = given["trunk"][SKIP]
+    width = len(weight)
+    trunk = [(weight[:, :width] if i == SKIP else w, b) for i, (w, b) in enumerate(given["trunk"])]
+    return given["encoded"], trunk, (given["head"][-1:], given["density_bias"])
+
+
+def test_density_alone(block_rows: int) -> None:
+    encoded, trunk, (weight, bias) = density_inputs()
+    hidden = encoded
+    for w, b in trunk:
+        hidden = torch.relu(hidden @ w.t() + b)
+    expected = (hidden @ weight.t() + bias)[..., 0]
+    actual = fused_density(encoded, trunk, (weight, bias))
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    of = [encoded, weight, bias, *(tensor for layer in trunk for tensor in layer)]
+    both = (torch.autograd.grad((value**2).sum(), of, retain_graph=True) for value in (actual, expected))
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_proposal_field_differentiates_by_positions_that_want_it() -> None:
+    torch.manual_seed(0)
+    field = ProposalField(num_layers=2, width=8, num_octaves=3).double()
+    means, cov_diag = torch.rand(3, 4, 3, dtype=torch.float64), 0.01 * torch.rand(3, 4, 3, dtype=torch.float64)
+    plain = field(means, cov_diag)
+    assert plain.shape == (3, 4) and (plain >= 0).all()
+    assert torch.autograd.gradcheck(lambda m: field(m, cov_diag), (means.requires_grad_(),))
+    torch.testing.assert_close(field(means, cov_diag), plain, rtol=1e-12, atol=1e-12)
