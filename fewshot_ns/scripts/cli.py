@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from fewshot_ns.scripts.bench import BenchCommand
 from fewshot_ns.scripts.camera_path import CameraPathCommand
 from fewshot_ns.scripts.convert import ConvertCommand
 from fewshot_ns.scripts.demo import DemoCommand
@@ -27,6 +28,7 @@ COMMANDS: Dict[str, Any] = {
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
+    "bench": BenchCommand,
 }
 """Subcommands by name: dataclasses of their flags with a `main` method, which alone imports what is slow to import."""
 

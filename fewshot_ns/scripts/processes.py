@@ -54,6 +54,7 @@ class CommandRunner:
         log: Path,
         on_line: Optional[Callable[[str], None]] = None,
         environment: Optional[Mapping[str, str]] = None,
+        handles: Sequence[int] = (),
     ) -> None:
         """Runs a command to its end; all that it prints goes to a log file.
 
@@ -62,6 +63,7 @@ class CommandRunner:
             log: File for its output; replaced, its folder is made.
             on_line: Called with each line that it prints.
             environment: Variables to set beside the present ones.
+            handles: File descriptors that the command inherits, such as those of locks.
 
         Raises:
             CommandError: the command ended with another status than 0 (the message shows the end of the log), or
@@ -69,7 +71,7 @@ class CommandRunner:
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf8") as stream:
-            process = self._start(command, environment)
+            process = self._start(command, environment, handles)
             try:
                 for line in process.stdout or ():
                     stream.write(line)
@@ -92,7 +94,9 @@ class CommandRunner:
         for process in running:
             process.terminate()
 
-    def _start(self, command: Sequence[str], environment: Optional[Mapping[str, str]]) -> subprocess.Popen[str]:
+    def _start(
+        self, command: Sequence[str], environment: Optional[Mapping[str, str]], handles: Sequence[int]
+    ) -> subprocess.Popen[str]:
         with self._lock:
             if self._closed:
                 raise CommandError(f"{Path(command[0]).name} was not started: the work was given up")
@@ -105,6 +109,7 @@ class CommandRunner:
                 text=True,
                 encoding="utf8",
                 errors="replace",
+                pass_fds=tuple(handles),
                 # Ctrl-C reaches this process alone, which then ends the other: nerfstudio's training answers Ctrl-C
                 # with status 0, as if it had finished.
                 start_new_session=True,

@@ -1,0 +1,211 @@
+"""What a recipe's words come to: the resolved config of a training, the scene as it will be read, and their hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import hashlib
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+
+if TYPE_CHECKING:
+    from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+    from nerfstudio.engine.trainer import TrainerConfig
+
+_ENDS = 1 << 16
+"""Bytes at either end of a file that are hashed, beside its size: enough to tell photos and depth maps apart."""
+_NOT_DECIDING = ("bench", "demo", "recipes", "rendering", "scripts", "viewer")
+"""Folders of this package whose code has no part in a training or its evaluation."""
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of texts and bytes."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        total.update(len(data).to_bytes(8, "little") + data)
+    return total.hexdigest()[:16]
+
+
+def registered_methods() -> Dict[str, TrainerConfig]:
+    """Every method that `ns-train` knows in this environment, by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from nerfstudio.configs.method_configs import all_methods
+
+    return all_methods
+
+
+def own_methods() -> Tuple[str, ...]:
+    """Names of the methods of this package."""
+    from fewshot_ns import registry
+
+    return tuple(sorted(name.replace("_", "-") for name in registry.METHODS))
+
+
+def schedule_flags(config: TrainerConfig, steps: int) -> Tuple[str, ...]:
+    """Flags that make every learning-rate schedule of a method as long as the training.
+
+    Other lengths in steps (of a prior that fades, an encoding that opens) are part of the method and stay.
+
+    Args:
+        config: of the method.
+        steps: of the training.
+    """
+    words: List[str] = []
+    for name, group in config.optimizers.items():
+        if hasattr(group.get("scheduler"), "max_steps"):
+            words += [f"--optimizers.{name}.scheduler.max-steps", str(steps)]
+    return tuple(words)
+
+
+def resolve_config(method: str, words: Sequence[str]) -> TrainerConfig:
+    """The config that `ns-train METHOD WORDS` would train with.
+
+    Args:
+        method: a registered method.
+        words: its flags, then the dataparser's name and its flags.
+
+    Raises:
+        ValueError: the flags are wrong; the message is the parser's.
+    """
+    import tyro
+
+    default = copy.deepcopy(registered_methods()[method])
+    kind: Any = tyro.conf.SuppressFixed[tyro.conf.FlagConversionOff[type(default)]]
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            return tyro.cli(kind, default=default, args=list(words), prog=f"ns-train {method}")
+    except SystemExit as ended:
+        raise ValueError(_plain(said.getvalue()) or "the flags make ns-train show its help") from ended
+
+
+def _plain(text: str) -> str:
+    """The first sentences of the parser's boxed message, in one line."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [re.sub(r"[│╭╮╰╯─━┃]+|^-{3,}$", " ", line.strip()).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line.strip("- ")]
+    ends = ("For full helptext", "Argument helptext", "Available subcommands")
+    stop = next((number for number, line in enumerate(lines) if line.startswith(ends)), len(lines))
+    # The heading of the box ("Value error") says less than what follows it.
+    return " ".join(" ".join(lines[1:stop] or lines).split())
+
+
+def config_key(config: TrainerConfig) -> str:
+    """A hash of everything in a config that decides what is trained: not where files lie, nor how it is shown."""
+    import yaml
+
+    config = copy.deepcopy(config)
+    for name, value in (
+        ("output_dir", Path()),
+        ("experiment_name", ""),
+        ("timestamp", ""),
+        ("load_dir", None),
+        ("steps_per_save", 0),
+    ):
+        setattr(config, name, value)
+    for name in ("logging", "viewer", "vis", "data"):
+        setattr(config, name, None)
+    datamanager = config.pipeline.datamanager
+    for holder in (datamanager, getattr(datamanager, "dataparser", None)):
+        if hasattr(holder, "data"):
+            setattr(holder, "data", None)  # noqa: B010 - not a field of every config
+    if hasattr(config.pipeline, "evaluation"):
+        setattr(config.pipeline, "evaluation", None)  # noqa: B010
+    return digest(yaml.dump(config))
+
+
+@functools.lru_cache(maxsize=1)
+def source_key() -> str:
+    """A hash of this package's version, of the code that has a part in results, and of the libraries that have.
+
+    It is taken once per process, so that an edit meanwhile does not tear one benchmark apart.
+    """
+    from importlib.metadata import version
+
+    package = Path(__file__).resolve().parent.parent
+    files = [file for file in package.rglob("*.py") if file.relative_to(package).parts[0] not in _NOT_DECIDING]
+    parts: List[Any] = [version(library) for library in ("fewshot-ns", "nerfstudio", "torch", "numpy")]
+    for file in sorted(files):
+        parts += [file.relative_to(package), file.read_bytes()]
+    return digest(*parts)
+
+
+@dataclass(frozen=True)
+class SceneIdentity:
+    """What a scene's dataparser made of its files."""
+
+    key: str
+    """Hash of cameras, photos, depth maps and masks of the views in use."""
+    size: Tuple[int, int]
+    """Width and height of the first test view, pixels."""
+    train_views: Tuple[str, ...]
+    """Names of the training photos."""
+    test_views: int
+    """Number of test views."""
+    has_depth: bool
+    """Whether there are depth maps of the training views."""
+    has_masks: bool
+    """Whether there are object masks of the test views."""
+
+
+def identify_scene(dataparser: Any) -> SceneIdentity:
+    """Reads a scene's poses and file lists, and the ends of its files; decodes no image.
+
+    Args:
+        dataparser: config of the dataparser, its `data` set.
+
+    Raises:
+        FileNotFoundError: the scene, or a file of it, is not there.
+        ValueError: it cannot be read.
+    """
+    from nerfstudio.utils.rich_utils import CONSOLE
+
+    from fewshot_ns.data.scene_geometry import METADATA_KEY
+
+    quiet, CONSOLE.quiet = CONSOLE.quiet, True
+    try:
+        parser = dataparser.setup()
+        train, test = (parser.get_dataparser_outputs(split=split) for split in ("train", "test"))
+    finally:
+        CONSOLE.quiet = quiet
+    records = [outputs.metadata.get(METADATA_KEY) for outputs in (train, test)]
+    parts: List[Any] = []
+    for outputs, record in zip((train, test), records, strict=True):
+        parts += _cameras(outputs) + [getattr(record, "geometry", None), getattr(record, "depth_encoding", None)]
+        parts += [_file_key(file) for file in outputs.image_filenames]
+    depths = getattr(records[0], "depth_prior_filenames", None)
+    masks = getattr(records[1], "object_mask_filenames", None)
+    parts += [_file_key(file) for file in (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()))]
+    cameras = test.cameras
+    return SceneIdentity(
+        key=digest(*parts),
+        size=(int(cameras.width[0].item()), int(cameras.height[0].item())),
+        train_views=tuple(Path(file).name for file in train.image_filenames),
+        test_views=len(test.image_filenames),
+        has_depth=depths is not None,
+        has_masks=masks is not None,
+    )
+
+
+def _cameras(outputs: DataparserOutputs) -> List[Any]:
+    cameras = outputs.cameras
+    values = (cameras.camera_to_worlds, cameras.fx, cameras.fy, cameras.cx, cameras.cy, cameras.width, cameras.height)
+    return [value.float().cpu().numpy().tobytes() for value in values]
+
+
+def _file_key(path: Path) -> str:
+    """Hash of a file's size and both its ends; of its name alone where it is missing, as optional maps may be."""
+    if not path.is_file():
+        return digest(path.name, "missing")
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(_ENDS)
+        stream.seek(max(size - _ENDS, len(head)))
+        return digest(size, head, stream.read())
