@@ -14,6 +14,7 @@ Numbers of the lite preset are our own choice.
 from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.sparsenerf_lite import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
@@ -24,6 +25,7 @@ from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.metric_depth import MetricDepthConfig
 
 MAX_STEPS = 50000
 
@@ -57,7 +59,8 @@ depth_mipnerf = FewShotTrainerConfig(
 depth_mipnerf_lite = derive(
     sparsenerf_lite,
     "depth-mipnerf-lite",
-    depth={"loss": "cdf", "fade_ratio": 1.0},
+    model={"anneal_steps": 0},
+    depth={"loss": "cdf", "fade_ratio": 1.0, "metric": MetricDepthConfig(urf_anneal_steps=LITE_STEPS)},
 )
 
 _PAPER = "depth-mipnerf: A. Sheldrick, 'Probabilistically Bounded Ray Densities', README of the code"
