@@ -2,8 +2,8 @@
 
     python benchmarks/depth_mipnerf_speed.py                # 1024 rays
 
-A step is forward, all losses (colour, proposal, CDF bounds of a depth that half of the rays have), backward, clipping and
-the optimizer's step. How the variants take turns is said in `turns.py`.
+A step is forward, all losses (colour, proposal, CDF bounds of a depth that half of the rays have), backward, clipping
+and the optimizer's step. How the variants take turns is said in `turns.py`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def product_step(compute_dtype: str, arguments: Arguments) -> Step:
     def step() -> float:
         outputs = model.outputs_of(rays)
         losses = model.get_loss_dict(outputs, {"image": target})
-        losses |= prior.metric_loss_dict(outputs, depth, torch.zeros_like(depth), step=0)
+        losses |= prior.metric_loss_dict(outputs, depth, torch.zeros_like(depth), torch.ones_like(depth), step=0)
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         loss.backward()

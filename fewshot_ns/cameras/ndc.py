@@ -43,3 +43,25 @@ def ndc_t_to_z_depth(t: Tensor, near: float = 1.0) -> Tensor:
 def z_depth_to_ndc_t(z_depth: Tensor, near: float = 1.0) -> Tensor:
     """Inverse of `ndc_t_to_z_depth`: NDC ray parameter of the world plane z = -z_depth, z_depth > 0."""
     return 1.0 - near / z_depth
+
+
+def ndc_normals_to_world(
+    normals: Tensor, positions: Tensor, ndc_focal: Tuple[float, float], near: float = 1.0
+) -> Tensor:
+    """World directions of surface normals that are given in NDC; a normal goes by the map's Jacobian, transposed.
+
+    Args:
+        normals: (..., 3) in NDC, such as the gradient of a function of NDC positions.
+        positions: (..., 3) NDC positions that they belong to, z < 1.
+        ndc_focal: (2 fx / W, 2 fy / H).
+        near: distance of the near plane z = -near, world units.
+
+    Returns:
+        (..., 3) of any length.
+    """
+    nx, ny, nz = normals.unbind(-1)
+    x, y, z = positions.unbind(-1)
+    # One over the distance along -z; the rows of the Jacobian are (fx, 0, x) and (0, fy, y) times it, and its square.
+    inverse = (1.0 - z).clamp(min=1.0 - _MAX_NDC_T) / (2.0 * near)
+    fx, fy = ndc_focal
+    return torch.stack([fx * nx, fy * ny, x * nx + y * ny - 2.0 * near * inverse * nz], dim=-1)

@@ -20,6 +20,8 @@ from fewshot_ns.data.scene_geometry import SceneGeometry
 
 RADII_KEY = "radii"
 """Key of the exact footprint radii in `RayBundle.metadata`."""
+MEASURED_KEY = "measured_depth"
+"""Key of the measured depths (R, 2) in `RayBundle.metadata`, see `ModelRays.measured`."""
 _FOOTPRINT = 2.0 / math.sqrt(12.0)
 """Radius of a disc with the variance of a unit square (mip-NeRF, section 3.1)."""
 _MIN_FORWARD = 1e-6
@@ -51,6 +53,8 @@ class ModelRays:
     """(R, 1) |z| of the un-normalised world direction."""
     views: Optional[Tensor] = None
     """(R, 1) index of the camera, -1 for unseen ones; None where unknown."""
+    measured: Optional[Tensor] = None
+    """(R, 2) measured depth as t, 0 where there is none, and t per unit of planar depth there; None without labels."""
 
 
 def _world_directions(ray_bundle: RayBundle) -> tuple[Tensor, Tensor]:
@@ -151,6 +155,7 @@ def to_model_rays(ray_bundle: RayBundle, geometry: SceneGeometry) -> ModelRays:
         offset=offset,
         z_slope=z_slope,
         views=ray_bundle.camera_indices,
+        measured=ray_bundle.metadata.get(MEASURED_KEY),
     )
 
 
@@ -167,6 +172,13 @@ def world_distance(t: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tenso
 def ray_parameter(distance: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tensor:
     """Ray parameter t (R, 1) of the point at a Euclidean world distance (R, 1); the inverse of `world_distance`."""
     return _from_distance(distance, rays.z_scale, rays.offset, rays.z_slope, geometry)
+
+
+def depth_slope(t: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tensor:
+    """(R, 1) ray parameter per world unit of planar depth at ray parameter t (R, 1), by which widths are converted."""
+    if geometry.ray_space == "ndc":
+        return rays.z_slope * (1.0 - t) ** 2 / geometry.ndc_near
+    return torch.ones_like(t)
 
 
 def _from_distance(distance: Tensor, norm: Tensor, offset: Tensor, z_slope: Tensor, geometry: SceneGeometry) -> Tensor:

@@ -36,6 +36,16 @@ class FewShotDataset(InputDataset):
         super().__init__(dataparser_outputs, scale_factor)
         self.fewshot: FewShotMetadata = get_fewshot_metadata(dataparser_outputs.metadata)
 
+    @property
+    def file_to_world(self) -> Tensor:
+        """(3, 4) rigid transform from the world of the scene's files to that of the cameras, before scaling."""
+        return self._dataparser_outputs.dataparser_transform
+
+    @property
+    def world_scale(self) -> float:
+        """Units of the world per unit of the scene's files."""
+        return self._dataparser_outputs.dataparser_scale
+
     def size_of(self, image_idx: int) -> Tuple[int, int]:
         """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""
         return int(self.cameras.height[image_idx].item()), int(self.cameras.width[image_idx].item())

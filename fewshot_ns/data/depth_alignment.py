@@ -151,15 +151,11 @@ def fit_line(x: Array, y: Array, weights: Array, seed: int = 0) -> Tuple[float, 
 
 
 def _least_squares(x: Array, y: Array, weights: Array) -> Optional[Tuple[float, float]]:
-    total = weights.sum()
-    if len(x) < 2 or total <= 0:
+    counted = weights > 0
+    if not counted.any() or np.ptp(x[counted]) == 0:
         return None
-    mean_x, mean_y = (weights * x).sum() / total, (weights * y).sum() / total
-    spread = (weights * (x - mean_x) ** 2).sum()
-    if spread <= 0:
-        return None
-    scale = (weights * (x - mean_x) * (y - mean_y)).sum() / spread
-    return float(scale), float(mean_y - scale * mean_x)
+    scale, shift = np.polyfit(x, y, 1, w=np.sqrt(weights))
+    return float(scale), float(shift)
 
 
 def _correlation(x: Array, y: Array, weights: Array) -> float:

@@ -1,4 +1,4 @@
-"""Depth maps in OpenEXR files, decoded by OpenCV.
+"""Depth maps and normals in OpenEXR files, decoded by OpenCV.
 
 OpenCV reads only the channels R, G, B and Y, leaves zeros where a file has other ones, and ships with its codec
 switched off; this module looks at the channel list first and says what is wrong.
@@ -39,6 +39,31 @@ def read_exr_depth(path: Path) -> npt.NDArray[np.float32]:
     channels = exr_channels(content, path)
     if not {"R", "Y"} & set(channels):
         content = _renamed(content, channels, path)
+    image = _decoded(content, path)
+    if image.ndim == 2:
+        return image
+    depth, others = image[..., 2], image[..., :2]
+    # A file with R alone comes back with zeros in the other two.
+    if not np.array_equal(others, np.broadcast_to(depth[..., None], others.shape), equal_nan=True) and others.any():
+        raise ValueError(f"{path}: expected one depth per pixel, found different values in the channels {channels}")
+    return depth
+
+
+def read_exr_vectors(path: Path) -> npt.NDArray[np.float32]:
+    """(H, W, 3) float32 channels R, G and B of an EXR file as stored.
+
+    Raises:
+        ValueError: no EXR file, a damaged one, other channels, or an OpenCV without the codec.
+    """
+    content = path.read_bytes()
+    channels = exr_channels(content, path)
+    if not {"R", "G", "B"} <= set(channels):
+        raise ValueError(f"{path}: expected the channels R, G and B, found {channels}")
+    return np.ascontiguousarray(_decoded(content, path)[..., 2::-1])
+
+
+def _decoded(content: bytes, path: Path) -> npt.NDArray[np.float32]:
+    """(H, W) or (H, W, 3 or 4), blue first."""
     # OpenCV asks for it because old OpenEXR code is no place for files from strangers; a scene is the user's own.
     os.environ.setdefault(CODEC_VARIABLE, "1")
     try:
@@ -48,17 +73,11 @@ def read_exr_depth(path: Path) -> npt.NDArray[np.float32]:
         raise ValueError(
             f"{path}: expected OpenCV {cv2.__version__} to read EXR files, found its codec switched off or absent "
             f"({CODEC_VARIABLE}={os.environ[CODEC_VARIABLE]} at its first use); set it to 1 before starting, or save "
-            "the depth as .pfm or .npy"
+            "it as .pfm, .npy or .png"
         ) from error
     if image is None:
         raise ValueError(f"{path}: expected a readable EXR file, found a damaged one or a kind OpenCV does not know")
-    if image.ndim == 2:
-        return image.astype(np.float32)
-    depth, others = image[..., 2].astype(np.float32), image[..., :2]
-    # A file with R alone comes back with zeros in the other two.
-    if not np.array_equal(others, np.broadcast_to(depth[..., None], others.shape), equal_nan=True) and others.any():
-        raise ValueError(f"{path}: expected one depth per pixel, found different values in the channels {channels}")
-    return depth
+    return image.astype(np.float32)
 
 
 def exr_channels(content: bytes, path: Path) -> Tuple[str, ...]:

@@ -15,6 +15,7 @@ RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
 Polarity = Literal["inverse_depth", "distance"]
 DepthMeaning = Literal["z_depth", "ray_distance"]
+NormalAxes = Literal["opencv", "opengl", "world"]
 ResizeMode = Literal["bilinear", "area"]
 
 
@@ -104,8 +105,11 @@ class FewShotMetadata:
     """Weight of the colour loss of the pixels of each image of this split (multi-scale scenes), or None."""
     scale_labels: Optional[Tuple[int, ...]] = None
     """How often each image of this split was halved (multi-scale scenes), or None."""
-    normal_filenames: Optional[Tuple[Path, ...]] = None
-    """One picture of surface normals per image of this split, or None; see `data.normals`."""
+    normal_filenames: Optional[Tuple[Optional[Path], ...]] = None
+    """Picture of surface normals of each image of this split, None where it has none; None where no image has any."""
+    normal_axes: NormalAxes = "opencv"
+    """Axes of these normals: those of the camera as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z
+    backward), or those of the world of the scene's files."""
     pair_box: Optional[PairBox] = None
     """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None

@@ -11,26 +11,34 @@ HALF_EPSILON = 2.0**-10
 """Machine epsilon of half precision, which depth-mipnerf adds to the weights that it divides by."""
 
 
-def interval_measures(t: Tensor, t_envelope: Tensor, envelope: Tensor) -> Tuple[Tensor, Tensor]:
-    """Weight of the envelope's bins that lie wholly in each interval, and of those that overlap it.
+def cumulative_around(x: Tensor, t: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
+    """Cumulative weight of a histogram just before and just beyond given places.
+
+    Args:
+        x: (R, N) places.
+        t: (R, P + 1) fenceposts of the histogram.
+        weights: (R, P) its weights.
+
+    Returns:
+        (R, N) weight up to the last fencepost at or before x, and (R, N) up to the first one behind x; places outside
+        of the histogram count as its ends.
+    """
+    reached = torch.nn.functional.pad(weights.cumsum(-1), (1, 0))
+    behind = torch.searchsorted(t.contiguous(), x.contiguous(), right=True)
+    last = weights.shape[-1]
+    return reached.gather(-1, (behind - 1).clamp(0, last)), reached.gather(-1, behind.clamp(max=last))
+
+
+def overlapping_weight(t: Tensor, t_envelope: Tensor, envelope: Tensor) -> Tensor:
+    """(R, S) weight of all bins of an envelope that overlap each interval, which bounds what the interval may hold.
 
     Args:
         t: (R, S + 1) fenceposts of the intervals.
         t_envelope: (R, P + 1) fenceposts of the envelope.
-        envelope: (R, P) its weights.
-
-    Returns:
-        (R, S) inner and (R, S) outer measure. A bin that begins where the interval ends overlaps it.
+        envelope: (R, P) its weights. A bin that begins where the interval ends overlaps it.
     """
-    cumulative = torch.cat([torch.zeros_like(envelope[..., :1]), envelope.cumsum(-1)], dim=-1)
-    last = t_envelope.shape[-1] - 1
-    above = torch.searchsorted(t_envelope.contiguous(), t.contiguous(), right=True)
-    below, above = (above - 1).clamp(0, last), above.clamp(0, last)
-    at_below, at_above = cumulative.gather(-1, below), cumulative.gather(-1, above)
-    outer = at_above[..., 1:] - at_below[..., :-1]
-    whole = above[..., :-1] <= below[..., 1:]
-    inner = torch.where(whole, at_below[..., 1:] - at_above[..., :-1], torch.zeros_like(outer))
-    return inner, outer
+    before, beyond = cumulative_around(t, t_envelope, envelope)
+    return beyond[..., 1:] - before[..., :-1]
 
 
 def interlevel_loss(
@@ -49,5 +57,5 @@ def interlevel_loss(
         (R, S) loss of each sample.
     """
     t, weights = t.detach(), weights.detach()
-    _, outer = interval_measures(t, t_envelope.detach(), envelope)
-    return (weights - outer).clamp(min=0.0) ** 2 / (weights + epsilon)
+    allowed = overlapping_weight(t, t_envelope.detach(), envelope)
+    return (weights - allowed).clamp(min=0.0) ** 2 / (weights + epsilon)

@@ -20,7 +20,7 @@ def normal_alignment_loss(weights: Tensor, normals: Tensor, target: Tensor) -> T
     return masked_mean((weights * misfit).sum(-1), has_normal(target))
 
 
-def normal_chord(weights: Tensor, normals: Tensor, target: Tensor) -> Tensor:
+def normal_chord_loss(weights: Tensor, normals: Tensor, target: Tensor) -> Tensor:
     """Half the squared distance of the unit vectors, weighted; for unit normals the same as their alignment.
 
     Arguments as in `normal_alignment_loss`.

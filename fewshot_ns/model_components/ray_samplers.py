@@ -30,6 +30,30 @@ def stratified_fenceposts(near: Tensor, far: Tensor, num_samples: int, jitter: O
     return lower + (upper - lower) * jitter
 
 
+def depth_guided_fenceposts(
+    near: Tensor, far: Tensor, num_samples: int, depth: Tensor, spread: Tensor, noise: Tensor, jitter: Optional[Tensor]
+) -> Tensor:
+    """Stratified fenceposts, of which some lie around the measured depth where a ray has one.
+
+    Args:
+        near: (R, 1).
+        far: (R, 1).
+        num_samples: number of segments S.
+        depth: (R, 1) measured depth; not positive where there is none.
+        spread: (R, 1) standard deviation around it, in units of t; gradients flow into it.
+        noise: (R, G) normal numbers, G < S.
+        jitter: (R, S + 1) uniform numbers in [0, 1), or None; see `stratified_fenceposts`.
+
+    Returns:
+        (R, S + 1), ascending.
+    """
+    plain = stratified_fenceposts(near, far, num_samples, jitter)
+    fewer = num_samples - noise.shape[-1]
+    rest = stratified_fenceposts(near, far, fewer, None if jitter is None else jitter[:, : fewer + 1])
+    around = torch.minimum(torch.maximum(depth + spread * noise, near), far)
+    return torch.where(depth > 0, torch.cat([rest, around], dim=-1).sort(dim=-1).values, plain)
+
+
 def blur_pool(weights: Tensor, padding: float) -> Tensor:
     """Widens and smooths weights (..., S) before resampling: maximum, then mean of neighbours, plus padding
     (mip-NeRF, section 3.1)."""

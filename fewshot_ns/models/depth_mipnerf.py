@@ -1,20 +1,31 @@
 """depth-mipnerf: mip-NeRF behind a proposal network, whose weights a measured depth can bound."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple, Type
+from typing import Dict, List, Literal, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from fewshot_ns.cameras.ndc import ndc_normals_to_world
 from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.data.normals import NORMAL_KEY
 from fewshot_ns.fields.mipnerf_field import MipNeRFField
 from fewshot_ns.fields.proposal_field import ProposalField
 from fewshot_ns.model_components.gaussians import cast_rays
 from fewshot_ns.model_components.interval_losses import interlevel_loss
 from fewshot_ns.model_components.losses import charbonnier_loss, distortion_loss
-from fewshot_ns.model_components.normal_losses import orientation_loss
-from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
+from fewshot_ns.model_components.normal_losses import (
+    has_normal,
+    normal_alignment_loss,
+    normal_chord_loss,
+    orientation_loss,
+)
+from fewshot_ns.model_components.ray_samplers import (
+    depth_guided_fenceposts,
+    resample_fenceposts,
+    stratified_fenceposts,
+)
 from fewshot_ns.model_components.renderers import compositing_weights
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
 
@@ -69,7 +80,15 @@ class DepthMipNeRFModelConfig(FewShotModelConfig):
     distortion_weight: float = 0.0
     """Weight of the distortion loss (the original's ScanNet and Matterport: 1e-4)."""
     orientation_weight: float = 0.0
-    """Weight of the penalty on normals that point away from the camera (Ref-NeRF)."""
+    """Weight of the penalty on normals that point away from the camera (Ref-NeRF); where the scene has measured normals
+    it counts on the rays that have one, as in the original, else on all."""
+    normal_weight: float = 0.0
+    """Weight of the misfit between the samples' normals and the measured one, which the scene then has to have."""
+    normal_loss: Literal["alignment", "chord"] = "alignment"
+    """alignment: 1 - cosine; chord: half the squared distance, which differs only where a normal vanishes."""
+    depth_guided_samples: int = 0
+    """How many of the first level's samples are drawn in training around the measured depth, with a learnt width; the
+    original's option draws 16 of its 64. Rays without depth, and all rays at evaluation, are sampled uniformly."""
 
 
 class DepthMipNeRFModel(FewShotModel):
@@ -81,12 +100,21 @@ class DepthMipNeRFModel(FewShotModel):
         """Builds both networks and the embedding of the training views.
 
         Raises:
-            ValueError: no proposal level.
+            ValueError: no proposal level, or more samples around the measured depth than the first one has.
         """
         super().populate_modules()
         config = self.config
         if not config.num_proposal_samples:
             raise ValueError("expected at least one entry in --pipeline.model.num-proposal-samples, got none")
+        if not 0 <= config.depth_guided_samples < config.num_proposal_samples[0]:
+            raise ValueError(
+                "expected --pipeline.model.depth-guided-samples below the samples of the first level "
+                f"({config.num_proposal_samples[0]}), got {config.depth_guided_samples}"
+            )
+        self.samples_by_depth = config.depth_guided_samples > 0
+        self.normals_used = (
+            "yes" if config.normal_weight > 0 else "where any" if config.orientation_weight > 0 else "no"
+        )
         self.proposal = ProposalField(
             config.num_proposal_layers,
             config.proposal_width,
@@ -108,11 +136,13 @@ class DepthMipNeRFModel(FewShotModel):
         )
         size = config.embedding_size
         self.embedding = torch.nn.Embedding(self.num_train_data, size) if size > 0 else None
+        self.log_depth_spread = Parameter(torch.tensor(_LOG_DEPTH_SPREAD))
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """One group, so that the gradient's norm is clipped over all parameters together."""
         networks = (self.field, self.proposal, self.embedding)
-        return {"field": [value for network in networks if network is not None for value in network.parameters()]}
+        parameters = [value for network in networks if network is not None for value in network.parameters()]
+        return {"field": [*parameters, self.log_depth_spread]}
 
     def embedding_of(self, rays: ModelRays) -> Optional[Tensor]:
         """(R, embedding_size) of the training views of the rays; None, which means zeros, outside of training.
@@ -130,8 +160,7 @@ class DepthMipNeRFModel(FewShotModel):
         random = self.training and config.stratified
         outputs: Dict[str, Tensor] = {}
         counts = config.num_proposal_samples
-        jitter = torch.rand(len(rays.near), counts[0] + 1).to(rays.near) if random else None
-        t = stratified_fenceposts(rays.near, rays.far, counts[0], jitter)
+        t = self._first_fenceposts(rays, counts[0], random)
         for level, following in enumerate((*counts[1:], config.num_samples)):
             density = self.proposal(*self._gaussians(t, rays))
             weights = compositing_weights(density, t, rays.directions) * rays.valid
@@ -145,10 +174,27 @@ class DepthMipNeRFModel(FewShotModel):
         density, rgb = self.field(means, cov_diag, rays.viewdirs, noise=noise, embedding=self.embedding_of(rays))
         outputs["weights"] = compositing_weights(density, t, rays.directions)
         outputs |= {"t": t, "sample_rgb": rgb, "density": density}
-        if self.training and config.orientation_weight > 0:
-            outputs["normals"] = self.field.trainable_normals(means, cov_diag)
+        if self.training and self.normals_used != "no":
+            outputs["normals"] = self._world_normals(means, cov_diag)
             outputs["viewdirs"] = rays.viewdirs
         return outputs
+
+    def _first_fenceposts(self, rays: ModelRays, count: int, random: bool) -> Tensor:
+        jitter = torch.rand(len(rays.near), count + 1).to(rays.near) if random else None
+        if not self.training or rays.measured is None or not self.samples_by_depth:
+            return stratified_fenceposts(rays.near, rays.far, count, jitter)
+        depth, slope = rays.measured.split(1, dim=-1)
+        noise = torch.randn(len(depth), self.config.depth_guided_samples).to(depth)
+        spread = self.log_depth_spread.exp() * slope
+        return depth_guided_fenceposts(rays.near, rays.far, count, depth, spread, noise, jitter)
+
+    def _world_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
+        """(R, S, 3) unit normals in the world, differentiable by the parameters."""
+        normals, geometry = self.field.trainable_normals(means, cov_diag), self.geometry
+        if geometry.ray_space != "ndc" or geometry.ndc_focal is None:
+            return normals
+        turned = ndc_normals_to_world(normals, means.detach(), geometry.ndc_focal, geometry.ndc_near)
+        return torch.nn.functional.normalize(turned, dim=-1, eps=1e-6)
 
     def _gaussians(self, t: Tensor, rays: ModelRays) -> Tuple[Tensor, Tensor]:
         return cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
@@ -173,9 +219,25 @@ class DepthMipNeRFModel(FewShotModel):
         losses["proposal_loss"] = config.proposal_weight * self.proposal_losses(outputs).mean()
         if config.distortion_weight > 0:
             losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
-        if config.orientation_weight > 0:
-            weights = outputs["weights"]
-            every = torch.ones_like(weights[:, 0], dtype=torch.bool)
-            facing_away = orientation_loss(weights, outputs["normals"], outputs["viewdirs"], every)
-            losses["orientation_loss"] = config.orientation_weight * facing_away
+        if self.normals_used != "no":
+            losses |= self._normal_losses(outputs, batch.get(NORMAL_KEY))
         return losses
+
+    def _normal_losses(self, outputs: Dict[str, Tensor], measured: Optional[Tensor]) -> Dict[str, Tensor]:
+        """Terms on normals, given the measured ones (R, 3), zero where there is none, or None in scenes without."""
+        config, losses = self.config, {}
+        weights, normals, viewdirs = outputs["weights"], outputs["normals"], outputs["viewdirs"]
+        if config.normal_weight > 0 and measured is not None:
+            misfit = normal_alignment_loss if config.normal_loss == "alignment" else normal_chord_loss
+            losses["normal_loss"] = config.normal_weight * misfit(weights, normals, measured)
+        if config.orientation_weight > 0:
+            every = torch.ones_like(weights[:, 0], dtype=torch.bool)
+            counted = every if measured is None else has_normal(measured)
+            losses["orientation_loss"] = config.orientation_weight * orientation_loss(
+                weights, normals, viewdirs, counted
+            )
+        return losses
+
+
+_LOG_DEPTH_SPREAD = -3.0
+"""Start of the logarithm of the width of the samples around a measured depth, world units."""

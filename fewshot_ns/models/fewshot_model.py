@@ -13,9 +13,14 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
 from torch import Tensor
 
-from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, to_model_rays, world_distance
+from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, depth_slope, to_model_rays, world_distance
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
-from fewshot_ns.model_components.renderers import composite_rgb, expected_distance
+from fewshot_ns.model_components.renderers import (
+    composite_rgb,
+    distance_deviation,
+    distance_percentile,
+    expected_distance,
+)
 from fewshot_ns.model_components.schedules import anneal_near_far
 
 DISTANCE_MEAN = "distance_mean"
@@ -42,6 +47,9 @@ class FewShotModelConfig(ModelConfig):
     cameras' common focus point in metric scenes. RegNeRF's value for metric scenes is 0.5."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the matrix products; everything else stays in float32."""
+    depth_statistics: bool = False
+    """Whether evaluation also gives `depth_median`, where half of a ray's weight is reached, and `depth_std`, the
+    standard deviation of its distance (to first order in NDC)."""
 
 
 class FewShotModel(Model):
@@ -52,6 +60,10 @@ class FewShotModel(Model):
     """
 
     config: FewShotModelConfig
+    samples_by_depth: bool = False
+    """Whether training rays need their measured depth (`ModelRays.measured`)."""
+    normals_used: Literal["no", "where any", "yes"] = "no"
+    """Whether the loss looks at measured normals: never, where the scene has some, or not without."""
     ray_bounds: Tensor
     focus_point: Tensor
     scene_radius: Tensor
@@ -115,8 +127,17 @@ class FewShotModel(Model):
         }
         if not self.training:
             rendered["rgb"] = rendered["rgb"].clamp(0.0, 1.0)
+            if self.config.depth_statistics:
+                rendered |= self._depth_statistics(weights, t, rays)
             return rendered
         return {**outputs, **rendered, "weights": weights, DISTANCE_MEAN: distance}
+
+    def _depth_statistics(self, weights: Tensor, t: Tensor, rays: ModelRays) -> Dict[str, Tensor]:
+        slope = depth_slope(expected_distance(weights, t), rays, self.geometry).clamp(min=torch.finfo(t.dtype).eps)
+        return {
+            "depth_median": world_distance(distance_percentile(weights, t, 0.5), rays, self.geometry),
+            "depth_std": distance_deviation(weights, t) / slope * rays.z_scale,
+        }
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:

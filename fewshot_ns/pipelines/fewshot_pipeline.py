@@ -18,6 +18,7 @@ from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus, scene_radius
 from fewshot_ns.data.datamanagers.fewshot_datamanager import (
     DEPTH_KEY,
     DEPTH_SIGMA_KEY,
+    DEPTH_SLOPE_KEY,
     FewShotDataManager,
     FewShotDataManagerConfig,
 )
@@ -92,8 +93,11 @@ class FewShotPipeline(VanillaPipeline):
         validate_dataset(self.datamanager.train_dataset)
         validate_dataset(self.datamanager.eval_dataset)
         self.depth_prior.provide_maps(self.datamanager.train_dataset)
-        if self.depth_prior.measures:
+        if self.depth_prior.measures or self.model.samples_by_depth:
             self.datamanager.use_metric_depth()
+        normals = get_fewshot_metadata(self.datamanager.train_dataset.metadata).normal_filenames
+        if self.model.normals_used == "yes" or (self.model.normals_used == "where any" and normals is not None):
+            self.datamanager.use_normals()
         if self.depth_prior.ranks:
             options = QuadSamplerOptions(
                 box_fraction=self.depth_prior.box_fraction,
@@ -136,7 +140,7 @@ class FewShotPipeline(VanillaPipeline):
         gaps = batch["quad_gaps"]
         views = batch["indices"][: 4 * len(gaps) : 4, 0].to(gaps.device)
         loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], gaps, interval, step, views))
-        measured = batch.get(DEPTH_KEY), batch.get(DEPTH_SIGMA_KEY)
+        measured = (batch.get(key) for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
         loss_dict.update(self.depth_prior.metric_loss_dict(outputs, *measured, step=step))
         loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
         check_losses(loss_dict, step)

@@ -176,20 +176,25 @@ class DepthPrior:
         }
 
     def metric_loss_dict(
-        self, outputs: Dict[str, Tensor], depth: Optional[Tensor], depth_sigma: Optional[Tensor], step: int
+        self,
+        outputs: Dict[str, Tensor],
+        depth: Optional[Tensor],
+        depth_sigma: Optional[Tensor],
+        depth_slope: Optional[Tensor],
+        step: int,
     ) -> Dict[str, Tensor]:
         """Weighted terms of the step that compare rendered with measured depth; empty where the loss is another.
 
         Args:
             outputs: `weights` (R, S) and `t` (R, S + 1) of the final level.
             depth: (R, 1) measured depth as ray parameter, 0 where there is none; None without maps.
-            depth_sigma: (R, 1) its standard deviation, 0 where unknown.
+            depth_sigma: (R, 1) its standard deviation, world units of planar depth, 0 where unknown.
+            depth_slope: (R, 1) ray parameter per world unit of planar depth there.
             step: current step.
         """
-        if not self.measures or not self.active(step) or depth is None or depth_sigma is None:
+        if not self.measures or not self.active(step) or depth is None or depth_sigma is None or depth_slope is None:
             return {}
         config, factor = self.config, self.fade(step)
-        terms = metric_depth_terms(
-            config.metric, config.loss, outputs["weights"], outputs["t"], depth, depth_sigma, step
-        )
+        rendered = outputs["weights"], outputs["t"]
+        terms = metric_depth_terms(config.metric, config.loss, *rendered, depth, depth_sigma, depth_slope, step)
         return {name: factor * term for name, term in terms.items()}

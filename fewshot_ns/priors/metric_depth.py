@@ -6,7 +6,13 @@ from typing import Dict, Literal
 import torch
 from torch import Tensor
 
-from fewshot_ns.model_components.depth_losses import cdf_bound_losses, depth_error, ds_nerf_loss, urf_losses
+from fewshot_ns.model_components.depth_losses import (
+    cdf_bound_losses,
+    depth_error,
+    ds_nerf_loss,
+    open_bound_loss,
+    urf_losses,
+)
 from fewshot_ns.model_components.renderers import accumulated_distance
 from fewshot_ns.model_components.schedules import square_root_decay
 
@@ -15,14 +21,14 @@ DepthLoss = Literal["ranking", "cdf", "l2", "urf", "ds-nerf", "none"]
 
 @dataclass
 class MetricDepthConfig:
-    """Losses on depth of known scale; lengths are units of the ray parameter (planar depth, or NDC)."""
+    """Losses on depth of known scale; lengths are planar depth in units of the scene's world, in NDC too."""
 
     near_weight: float = 0.1
     """Weight of the terms around the surface: cdf, urf."""
     empty_weight: float = 1.0
     """Weight of the term on empty space before it: cdf, urf."""
     l2_weight: float = 0.1
-    """Weight of l2."""
+    """Weight of l2, whose error is one of the ray parameter: planar depth in metric scenes, NDC in others."""
     ds_nerf_weight: float = 0.1
     """Weight of ds-nerf."""
     sigma: float = 0.03
@@ -41,6 +47,9 @@ class MetricDepthConfig:
     """cdf: the bounds before and behind the surface are moved apart by this much each; 0.06 suits real sensors."""
     far_open: bool = False
     """cdf: whether all samples behind the surface are bounded, as in the text; False: those up to 3 sigma."""
+    open_bounds: bool = False
+    """cdf: whether all samples before the surface are bounded as well as all behind it, as one set and without beta (a
+    variant of the original's code)."""
     urf_start: float = 0.45
     """urf: half width of the surface's neighbourhood at the first step."""
     urf_slope: float = 0.4
@@ -49,6 +58,8 @@ class MetricDepthConfig:
     """urf: its smallest value."""
     urf_anneal_steps: int = 50000
     """urf: steps of the run that its annealing refers to; 0: urf_end from the start."""
+    urf_squared: bool = False
+    """urf: whether the term around the surface is squared once more (a variant of the original's code)."""
 
 
 def annealed_sigma(config: MetricDepthConfig, step: int) -> float:
@@ -65,6 +76,7 @@ def metric_depth_terms(
     t: Tensor,
     depth: Tensor,
     depth_sigma: Tensor,
+    depth_slope: Tensor,
     step: int,
 ) -> Dict[str, Tensor]:
     """Weighted terms of one loss; rays without depth do not count.
@@ -75,24 +87,28 @@ def metric_depth_terms(
         weights: (R, S) of the final level.
         t: (R, S + 1) fenceposts; no gradient flows into them.
         depth: (R, 1) measured depth as ray parameter, 0 where there is none.
-        depth_sigma: (R, 1) its standard deviation, 0 where unknown.
+        depth_sigma: (R, 1) its standard deviation in world units of planar depth, 0 where unknown.
+        depth_slope: (R, 1) ray parameter per world unit of planar depth at the measured depth.
         step: current step.
     """
     t = t.detach()
+    if loss == "l2":
+        return {"depth_l2": config.l2_weight * depth_error(accumulated_distance(weights, t), depth, depth > 0)}
+    # To first order planar depth around the surface, whatever the ray parameter is; equal to it in metric scenes.
+    t = depth + (t - depth) / depth_slope
     t_mid = 0.5 * (t[:, 1:] + t[:, :-1])
     sigma = torch.full_like(depth, annealed_sigma(config, step))
     if config.sigma_of_maps:
         sigma = sigma.maximum(depth_sigma)
     if loss == "cdf":
         bounds = cdf_bound_losses(weights, t_mid, depth, sigma, config.beta, config.far_open)
-        return {"depth_near": config.near_weight * bounds.near, "depth_empty": config.empty_weight * bounds.empty}
+        near = open_bound_loss(weights, t_mid, depth, sigma) if config.open_bounds else bounds.near
+        return {"depth_near": config.near_weight * near, "depth_empty": config.empty_weight * bounds.empty}
     if loss == "urf":
         steps, end = config.urf_anneal_steps, config.urf_end
         width = square_root_decay(step, config.urf_start, config.urf_slope, end, steps) if steps > 0 else end
-        empty, near = urf_losses(weights, t_mid, depth, width)
+        empty, near = urf_losses(weights, t_mid, depth, width, config.urf_squared)
         return {"depth_near": config.near_weight * near, "depth_empty": config.empty_weight * empty}
-    if loss == "l2":
-        return {"depth_l2": config.l2_weight * depth_error(accumulated_distance(weights, t), depth, depth > 0)}
     if loss == "ds-nerf":
         return {"depth_ds_nerf": config.ds_nerf_weight * ds_nerf_loss(weights, t, depth, sigma)}
     return {}

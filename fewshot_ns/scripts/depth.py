@@ -13,10 +13,8 @@ from fewshot_ns.scripts.errors import CommandError
 if TYPE_CHECKING:
     from fewshot_ns.data.dataset import FewShotDataset
     from fewshot_ns.data.depth_alignment import Alignment
-    from fewshot_ns.data.sparse_points import ViewPoints
 
 _WRITER = "ns-fewshot depth"
-_SENSOR_SAMPLES = 20000
 
 
 @dataclass
@@ -81,6 +79,7 @@ class DepthCommand:
         from fewshot_ns.data.dataset import FewShotDataset
         from fewshot_ns.data.depth_encoding import write_note
         from fewshot_ns.data.depth_maps import read_depth_prior
+        from fewshot_ns.data.depth_scale import Trust, write_aligned_maps, write_map
         from fewshot_ns.data.scene_geometry import DepthEncoding
         from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
         from fewshot_ns.scripts.scenes import scene_config
@@ -91,7 +90,8 @@ class DepthCommand:
         # Maps of an earlier call, for other views, are no reason to stop.
         parser.look_for_depths = self.composite or self.align == "sensor"
         dataset = FewShotDataset(parser.get_dataparser_outputs("train"))
-        target = self._target()
+        scene = self.data.parent if self.data.suffix == ".json" else self.data
+        target = self._target(scene)
         sensor_files = dataset.fewshot.depth_prior_filenames
         if parser.look_for_depths and sensor_files and sensor_files[0].parent.resolve() == target.resolve():
             raise ValueError(f"{target}: the scene's own depth lies there; give another --output")
@@ -109,11 +109,13 @@ class DepthCommand:
         console = Console()
         if self.align == "none":
             for path, prior in zip(dataset.image_filenames, priors, strict=True):
-                _write_map(target / f"{path.stem}.npz", depth=prior.values)
+                write_map(target / f"{path.stem}.npz", depth=prior.values)
             write_note(target, DepthEncoding(polarity), written_by=_WRITER, model=origin)
         else:
-            lines = self._alignments(dataset, [prior.values for prior in priors], polarity)
-            rows = self._write_aligned(dataset, [prior.values for prior in priors], lines, target)
+            values = [prior.values for prior in priors]
+            lines = self._alignments(dataset, values, polarity, scene)
+            trust = Trust(self.min_points, self.min_inliers, self.min_correlation)
+            rows = write_aligned_maps(dataset, values, lines, target, trust, self.composite, self.sensor_error)
             console.print(_table(rows, self.align))
             for row in rows:
                 if row["problem"]:
@@ -124,8 +126,8 @@ class DepthCommand:
             write_note(target, encoding, written_by=_WRITER, model=origin, align=self.align, views=rows)
         console.print(f"{target}: maps of {len(priors)} training views", highlight=False, soft_wrap=True)
 
-    def _target(self) -> Path:
-        """Folder of the maps; also removes those of an earlier call.
+    def _target(self, scene: Path) -> Path:
+        """Folder of the maps.
 
         Raises:
             ValueError: it holds files of another origin.
@@ -134,7 +136,6 @@ class DepthCommand:
 
         from fewshot_ns.data.depth_encoding import NOTE_NAME
 
-        scene = self.data.parent if self.data.suffix == ".json" else self.data
         target = self.output or scene / "depth_maps"
         if target.is_dir() and any(target.iterdir()) and not self.overwrite:
             note = target / NOTE_NAME
@@ -145,98 +146,15 @@ class DepthCommand:
                 )
         return target
 
-    def _alignments(self, dataset: FewShotDataset, values: List[Any], polarity: Any) -> List[Alignment]:
+    def _alignments(self, dataset: FewShotDataset, values: List[Any], polarity: Any, scene: Path) -> List[Alignment]:
         """One line per training view."""
-        import numpy as np
-
-        from fewshot_ns.data.depth_alignment import align, align_to_range
-        from fewshot_ns.data.depth_fusion import sample_nearest
+        from fewshot_ns.data import depth_scale
 
         if self.align == "colmap":
-            return [
-                align(sample_nearest(value, points.position), points.z_depth, polarity, points.weight)
-                for value, points in zip(values, self._points(dataset), strict=True)
-            ]
-        found = []
-        for position, value in enumerate(values):
-            if self.align == "sensor":
-                sensor = dataset.metric_depth(position)
-                pixels = np.flatnonzero(sensor.valid)
-                if len(pixels) > _SENSOR_SAMPLES:
-                    pixels = np.random.default_rng(position).choice(pixels, _SENSOR_SAMPLES, replace=False)
-                found.append(align(value.ravel()[pixels], sensor.z_depth.ravel()[pixels], polarity))
-            else:
-                found.append(align_to_range(value, *self._range(dataset, position), polarity))
-        return found
-
-    def _points(self, dataset: FewShotDataset) -> List[ViewPoints]:
-        from fewshot_ns.cameras.poses import intrinsic_fractions
-        from fewshot_ns.data.sparse_points import find_colmap, points_of_views
-
-        scene = self.data.parent if self.data.suffix == ".json" else self.data
-        outputs = dataset._dataparser_outputs
-        return points_of_views(
-            find_colmap(scene, self.colmap_dir),
-            [path.stem for path in dataset.image_filenames],
-            dataset.fewshot.image_indices,
-            len(dataset.fewshot.scene_camera_to_worlds),
-            dataset.cameras.camera_to_worlds.double().numpy(),
-            intrinsic_fractions(dataset.cameras),
-            outputs.dataparser_transform.double().numpy(),
-            outputs.dataparser_scale,
-        )
-
-    def _range(self, dataset: FewShotDataset, position: int) -> Tuple[float, float]:
-        """Nearest and farthest planar depth of a view, world units."""
-        scale = dataset._dataparser_outputs.dataparser_scale
-        if self.near_far is not None:
-            return self.near_far[0] * scale, self.near_far[1] * scale
-        record = dataset.fewshot
-        if record.scene_bounds is not None:
-            near, far = record.scene_bounds[record.image_indices[position]].tolist()
-            return near, far
-        if record.geometry.ray_space == "ndc" or record.geometry.origin_plane_z is not None:
-            raise ValueError(
-                "--align near-far needs --near-far NEAR FAR in this scene, whose rays have no planar bounds"
-            )
-        return record.geometry.near, record.geometry.far
-
-    def _write_aligned(
-        self, dataset: FewShotDataset, values: List[Any], lines: List[Alignment], target: Path
-    ) -> List[Dict[str, Any]]:
-        """Writes the maps that fit, in units of the scene's files; returns a row per view."""
-        from fewshot_ns.data.depth_fusion import fuse
-
-        scale = dataset._dataparser_outputs.dataparser_scale
-        rows = []
-        for position, (value, line) in enumerate(zip(values, lines, strict=True)):
-            path = dataset.image_filenames[position]
-            problem = line.misfit(self.min_points, self.min_inliers, self.min_correlation)
-            sensor = dataset.metric_depth(position) if self.composite else None
-            fused = fuse(value, None if problem else line, sensor, self.sensor_error)
-            written = bool(fused.valid.any())
-            # The line as it holds in units of the scene's files.
-            to_files = scale if line.polarity == "inverse_depth" else 1.0 / scale
-            file = target / f"{path.stem}.npz"
-            if written:
-                _write_map(file, depth=fused.z_depth / scale, sigma=fused.sigma / scale)
-            else:
-                file.unlink(missing_ok=True)
-            rows.append(
-                {
-                    "view": path.name,
-                    "points": line.num_points,
-                    "inliers": round(line.inlier_fraction, 4),
-                    "residual": _finite(line.residual),
-                    "correlation": _finite(line.correlation),
-                    "scale": _finite(line.scale * to_files),
-                    "shift": _finite(line.shift * to_files),
-                    "sensor": round(float(fused.from_sensor.mean()), 4),
-                    "written": written,
-                    "problem": problem,
-                }
-            )
-        return rows
+            return depth_scale.to_colmap(dataset, values, polarity, scene, self.colmap_dir)
+        if self.align == "sensor":
+            return depth_scale.to_sensor(dataset, values, polarity)
+        return depth_scale.to_bounds(dataset, values, polarity, self.near_far)
 
 
 def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
@@ -252,21 +170,6 @@ def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
         if path is None:
             raise FileNotFoundError(f"{folder}: expected the depth map of {image.name} (--maps), found none")
     return [path for path in found if path is not None]
-
-
-def _finite(value: Optional[float]) -> Optional[float]:
-    import math
-
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _write_map(path: Path, **arrays: Any) -> None:
-    import numpy as np
-
-    from fewshot_ns.utils.files import replacing
-
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{name: array.astype(np.float32) for name, array in arrays.items()})
 
 
 def _table(rows: List[Dict[str, Any]], source: str) -> Any:

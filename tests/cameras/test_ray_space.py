@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from fewshot_ns.cameras.ndc import ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
+from fewshot_ns.cameras.ndc import ndc_normals_to_world, ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
 from fewshot_ns.cameras.ray_space import (
     RADII_KEY,
     attach_radii,
+    depth_slope,
     grid_radii,
     ray_bounds,
+    ray_parameter,
     scene_radius,
     to_model_rays,
     world_distance,
@@ -54,6 +57,16 @@ def test_distance_of_a_sampled_point_is_its_distance_from_the_camera(geometry: S
     assert torch.allclose(world_distance(t, rays, geometry), expected, rtol=1e-4, atol=1e-5)
     on_ray = bundle.origins + bundle.directions * expected
     assert torch.allclose(on_ray, point, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("geometry", [NDC, PLANE, FREE], ids=["ndc", "plane", "free"])
+def test_slope_is_that_of_finite_differences(geometry: SceneGeometry) -> None:
+    rays = to_model_rays(image_rays(geometry).flatten(), geometry)
+    z_depth, step = torch.linspace(1.5, 9.0, len(rays.near), dtype=torch.float64)[:, None], 1e-4
+    rays = replace(rays, **{name: getattr(rays, name).double() for name in ("z_scale", "z_slope", "offset")})
+    behind, before = (ray_parameter((z_depth + sign * step) * rays.z_scale, rays, geometry) for sign in (1, -1))
+    at = ray_parameter(z_depth * rays.z_scale, rays, geometry)
+    torch.testing.assert_close(depth_slope(at, rays, geometry), (behind - before) / (2 * step), rtol=1e-5, atol=1e-9)
 
 
 def test_origins_lie_on_the_plane() -> None:
@@ -164,3 +177,21 @@ def test_radius_is_what_the_cameras_see_around_their_focus() -> None:
     cameras = Cameras(poses, fx=40.0, fy=30.0, cx=40.0, cy=15.0, width=80, height=30)
     # Half the diagonal spans (1, 0.5) at distance 1; the cameras are 2 and 4 away.
     assert scene_radius(cameras, torch.zeros(3)) == pytest.approx(3.0 * math.hypot(1.0, 0.5), rel=1e-5)
+
+
+def test_normals_of_ndc_are_the_gradient_of_the_world() -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(6, 3, generator=generator, dtype=torch.float64) * 2 - torch.tensor([1.0, 1.0, 6.0])
+    slopes = torch.randn(6, 3, generator=generator, dtype=torch.float64)
+    focal, near = (1.3, 1.7), 1.2
+
+    def to_ndc(points: torch.Tensor) -> torch.Tensor:
+        x, y, z = points.unbind(-1)
+        return torch.stack([-focal[0] * x / z, -focal[1] * y / z, 1 + 2 * near / z], dim=-1)
+
+    points.requires_grad_()
+    (expected,) = torch.autograd.grad((slopes * torch.sin(to_ndc(points))).sum(), points)
+    of_ndc = slopes * torch.cos(to_ndc(points.detach()))
+    found = ndc_normals_to_world(of_ndc, to_ndc(points.detach()), focal, near)
+    cosine = torch.nn.functional.cosine_similarity(found, expected)
+    torch.testing.assert_close(cosine, torch.ones_like(cosine))

@@ -46,6 +46,17 @@ class GoldenFile(Dict[str, np.ndarray]):
         return {name[len(prefix) :]: self[name] for name in self if name.startswith(prefix)}
 
 
+def expect_all_used(golden: GoldenFile, request: pytest.FixtureRequest) -> None:
+    """Every array of the file was asked for by some test; has to come last in its file of tests.
+
+    Where only some of that file's tests run it has nothing to say, and skips.
+    """
+    run = {item.originalname for item in request.session.items if item.path == request.path}  # type: ignore[attr-defined]
+    if not {test for test in vars(request.module) if test.startswith("test_")} <= run:
+        pytest.skip("not all tests of this file were asked for")
+    assert set(golden) - golden.used == set()
+
+
 def tensors(golden: GoldenFile, dtype: torch.dtype, *names: str) -> List[torch.Tensor]:
     """Arrays as tensors of a dtype."""
     return [torch.from_numpy(golden[name]).to(dtype) for name in names]

@@ -13,7 +13,16 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 import torch
-from golden_arrays import POSE_TOLERANCE, TOLERANCE, GoldenFile, both_dtypes, expect, stored, tensors
+from golden_arrays import (
+    POSE_TOLERANCE,
+    TOLERANCE,
+    GoldenFile,
+    both_dtypes,
+    expect,
+    expect_all_used,
+    stored,
+    tensors,
+)
 from golden_network import as_ours, build_model, golden_rays, parameter_names
 from nerfstudio.cameras.cameras import Cameras
 from torch.nn import Parameter
@@ -952,9 +961,4 @@ FILES = (
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_array_is_used(sparsenerf_golden, request, name):
-    """Has to come last; where only some of this file's tests run it has nothing to say."""
-    run = {item.originalname for item in request.session.items if item.path == request.path}
-    if not {test for test in vars(request.module) if test.startswith("test_")} <= run:
-        pytest.skip("not all tests of this file were asked for")
-    golden = sparsenerf_golden(f"{name}.npz")
-    assert set(golden) - golden.used == set()
+    expect_all_used(sparsenerf_golden(f"{name}.npz"), request)

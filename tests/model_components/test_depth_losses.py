@@ -16,9 +16,14 @@ from fewshot_ns.model_components.depth_losses import (
     open_bound_loss,
     urf_losses,
 )
-from fewshot_ns.model_components.interval_losses import HALF_EPSILON, interlevel_loss, interval_measures
+from fewshot_ns.model_components.interval_losses import (
+    HALF_EPSILON,
+    cumulative_around,
+    interlevel_loss,
+    overlapping_weight,
+)
 from fewshot_ns.model_components.losses import charbonnier_loss, distortion_per_ray
-from fewshot_ns.model_components.normal_losses import normal_alignment_loss, normal_chord, orientation_loss
+from fewshot_ns.model_components.normal_losses import normal_alignment_loss, normal_chord_loss, orientation_loss
 from fewshot_ns.model_components.schedules import square_root_decay
 
 SIGMA = 0.05
@@ -133,22 +138,25 @@ def test_ds_nerf_and_urf_are_sums_over_samples() -> None:
     assert urf_losses(weights, middle(t), depth, 0.3)[1].item() == pytest.approx(sum(near) / len(near))
 
 
-def test_interval_measures_are_those_of_the_overlapping_bins() -> None:
+def test_interlevel_loss_is_that_of_the_overlapping_bins() -> None:
     envelope, t_envelope, _ = rays(1)
     weights, t, _ = rays(2)
-    inner, outer = interval_measures(t[:, :7], t_envelope, envelope)
+    outer = overlapping_weight(t[:, :7], t_envelope, envelope)
+    before, beyond = cumulative_around(t[:, :7], t_envelope, envelope)
     loss = interlevel_loss(t[:, :7], weights[:, :6], t_envelope, envelope)
     for ray in range(5):
         for i in range(6):
             low, high = float(t[ray, i]), float(t[ray, i + 1])
             bins = [(float(a), float(b)) for a, b in zip(t_envelope[ray], t_envelope[ray, 1:], strict=False)]
             over = sum(float(w) for (a, b), w in zip(bins, envelope[ray], strict=True) if a <= high and b > low)
-            within = sum(float(w) for (a, b), w in zip(bins, envelope[ray], strict=True) if a > low and b <= high)
+            ended = sum(float(w) for (_, b), w in zip(bins, envelope[ray], strict=True) if b <= low)
+            begun = sum(float(w) for (a, _), w in zip(bins, envelope[ray], strict=True) if a <= low)
             assert outer[ray, i].item() == pytest.approx(over)
-            assert inner[ray, i].item() == pytest.approx(within)
+            assert before[ray, i].item() == pytest.approx(ended)
+            assert beyond[ray, i].item() == pytest.approx(begun)
             weight = float(weights[ray, i])
             assert loss[ray, i].item() == pytest.approx(max(weight - over, 0.0) ** 2 / (weight + HALF_EPSILON))
-    outer = interval_measures(t, t_envelope, envelope)[1]
+    outer = overlapping_weight(t, t_envelope, envelope)
     finer = (weights - outer).clamp(min=0.0) ** 2 / (weights + 1e-5)
     torch.testing.assert_close(interlevel_loss(t, weights, t_envelope, envelope, epsilon=1e-5), finer)
     assert torch.autograd.gradcheck(lambda e: interlevel_loss(t, weights, t_envelope, e), (envelope,))
@@ -173,7 +181,7 @@ def test_losses_of_normals() -> None:
     align = sum(float(weights[r, i] * (1 - normals[r, i] @ target[r])) for r in valid for i in range(6)) / 3
     away = sum(float(weights[r, i]) * max(float(normals[r, i] @ view[r]), 0) ** 2 for r in valid for i in range(6)) / 3
     assert normal_alignment_loss(weights, normals, target).item() == pytest.approx(align)
-    assert normal_chord(weights, normals, target).item() == pytest.approx(align)
+    assert normal_chord_loss(weights, normals, target).item() == pytest.approx(align)
     counts = (target != 0).any(-1)
     assert orientation_loss(weights, normals, view, counts).item() == pytest.approx(away)
     normals.requires_grad_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,16 +12,19 @@ from nerfstudio.data.scene_box import SceneBox
 
 from fewshot_ns.cameras.ray_space import ModelRays
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
+from fewshot_ns.model_components.ray_samplers import depth_guided_fenceposts, stratified_fenceposts
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModel, DepthMipNeRFModelConfig
 
 SMALL = dict(width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2)
 
 
-def build(**fields: Any) -> DepthMipNeRFModel:
+METRIC = SceneGeometry("metric", 2.0, 6.0, "cone", "white")
+NDC = SceneGeometry("ndc", 0.0, 1.0, "cylinder", "black", ndc_focal=(1.3, 1.7), ndc_near=1.2)
+
+
+def build(geometry: SceneGeometry = METRIC, **fields: Any) -> DepthMipNeRFModel:
     torch.manual_seed(0)
-    record = FewShotMetadata(
-        SceneGeometry("metric", 2.0, 6.0, "cone", "white"), "test", "train", (0,), (0,), (0,), torch.eye(4)[None, :3]
-    )
+    record = FewShotMetadata(geometry, "test", "train", (0,), (0,), (0,), torch.eye(4)[None, :3])
     box = SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3]))
     return DepthMipNeRFModelConfig(**fields).setup(scene_box=box, num_train_data=3, metadata={METADATA_KEY: record})
 
@@ -45,7 +49,7 @@ def rays(count: int = 5) -> ModelRays:
 
 def test_size_of_the_original() -> None:
     (parameters,) = build().get_param_groups().values()
-    assert sum(value.numel() for value in parameters) == 835205
+    assert sum(value.numel() for value in parameters) == 835206
 
 
 @pytest.mark.parametrize("proposals", [(8, 6), (9,)])
@@ -94,6 +98,123 @@ def test_optional_terms() -> None:
     gradients = [value.grad for value in model.field.trunk.parameters() if value.grad is not None]
     assert gradients and all(gradient.isfinite().all() for gradient in gradients)
     assert "normals" not in model.eval().outputs_of(rays())
+
+
+def measured_depth(depth: float = 4.0) -> torch.Tensor:
+    """(5, 2) one depth for all rays, of which those of rays 1 and 3 are missing."""
+    return torch.tensor([[depth, 1.0], [0.0, 1.0], [depth, 1.0], [0.0, 1.0], [depth, 1.0]])
+
+
+def test_samples_around_the_measured_depth() -> None:
+    model = build(depth_guided_samples=6, num_proposal_samples=(16, 8), **SMALL).train()
+    labelled = replace(rays(), measured=measured_depth())
+    t = model.outputs_of(labelled)["t_proposal_0"]
+    assert t.shape == (5, 17) and (t.diff(dim=-1) >= 0).all()
+    # Of 16 uniform segments of a quarter each, at most two have fenceposts within 0.2 of the depth.
+    close = ((t - 4).abs() < 4 * math.exp(-3)).sum(-1)
+    known = labelled.measured[:, 0] > 0
+    assert (close[known] >= 6).all() and (close[~known] <= 2).all()
+    spread = torch.cat([model.outputs_of(labelled)["t_proposal_0"][known] - 4 for _ in range(50)]).flatten()
+    assert spread[spread.abs() < 0.2].std().item() == pytest.approx(math.exp(-3), rel=0.3)
+    for same in (model.eval().outputs_of(labelled), model.train().eval().outputs_of(rays())):
+        torch.testing.assert_close(same["depth"], model.outputs_of(rays())["depth"])
+    assert "t_proposal_0" not in same
+
+
+def test_their_width_is_learnt() -> None:
+    model = build(depth_guided_samples=6, num_proposal_samples=(16, 8), **SMALL).train()
+    target = {"image": torch.rand(5, 3)}
+    # A final level that holds more weight than the proposals allow it, where the rays begin.
+    torch.nn.init.constant_(model.field.density.bias, 5.0)
+
+    def loss(measured: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(1)
+        return model.get_loss_dict(model.outputs_of(replace(rays(), measured=measured)), target)["proposal_loss"]
+
+    loss(measured_depth(2.2)).backward()
+    gradient = model.log_depth_spread.grad
+    assert gradient is not None and gradient.isfinite() and gradient != 0
+    model.zero_grad()
+    loss(torch.tensor([[0.0, 1.0]]).expand(5, 2)).backward()
+    assert model.log_depth_spread.grad == 0
+    # It is a parameter in every case, but has a gradient only where the option is on.
+    without = build(**SMALL).train()
+    torch.stack(list(without.get_loss_dict(without.outputs_of(rays()), target).values())).sum().backward()
+    assert without.log_depth_spread.grad is None
+
+
+def test_fenceposts_are_a_function_of_the_width() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ones = torch.ones(3, 1, dtype=torch.float64)
+    noise = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    jitter = torch.rand(3, 9, generator=generator, dtype=torch.float64)
+    depth = torch.tensor([[4.0], [5.9], [0.0]], dtype=torch.float64)
+
+    def fenceposts(spread: torch.Tensor) -> torch.Tensor:
+        return depth_guided_fenceposts(2 * ones, 6 * ones, 8, depth, spread, noise, jitter)
+
+    assert torch.autograd.gradcheck(fenceposts, (0.3 * ones.requires_grad_(),))
+    t = fenceposts(0.3 * ones).detach()
+    assert t.min() >= 2 and t.max() <= 6
+    assert torch.equal(t[2], stratified_fenceposts(2 * ones, 6 * ones, 8, jitter)[2].detach())
+    drawn = (depth + 0.3 * noise)[0].detach()
+    assert all((t[0] - value).abs().min() < 1e-12 for value in drawn)
+
+
+@pytest.mark.parametrize("count", [-1, 64])
+def test_as_many_samples_as_the_level_has_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match="depth-guided-samples"):
+        build(depth_guided_samples=count, **SMALL)
+
+
+@pytest.mark.parametrize("kind", ["alignment", "chord"])
+def test_measured_normals(kind: Any) -> None:
+    model = build(normal_weight=0.5, orientation_weight=0.25, normal_loss=kind, **SMALL).train()
+    assert model.normals_used == "yes"
+    outputs = model.outputs_of(rays())
+    measured = torch.nn.functional.normalize(torch.randn(5, 3), dim=-1)
+    measured[[1, 4]] = 0.0
+    losses = model.get_loss_dict(outputs, {"image": torch.rand(5, 3), "normal": measured})
+    weights, normals = outputs["weights"], outputs["normals"]
+    misfit = (weights * (1 - (normals * measured[:, None]).sum(-1))).sum(-1)[[0, 2, 3]].mean()
+    torch.testing.assert_close(losses["normal_loss"], 0.5 * misfit, rtol=1e-4, atol=1e-6)
+    away = (weights * (normals * outputs["viewdirs"][:, None]).sum(-1).clamp(min=0) ** 2).sum(-1)
+    torch.testing.assert_close(losses["orientation_loss"], 0.25 * away[[0, 2, 3]].mean())
+    losses["normal_loss"].backward(retain_graph=True)
+    assert model.field.trunk[0].weight.grad is not None and model.field.trunk[0].weight.grad.any()
+    # A batch without any costs nothing; a scene without any counts orientation on every ray.
+    none = model.get_loss_dict(outputs, {"image": torch.rand(5, 3), "normal": torch.zeros(5, 3)})
+    assert none["normal_loss"] == 0 and none["orientation_loss"] == 0
+    model.zero_grad()
+    (none["normal_loss"] + none["orientation_loss"]).backward(retain_graph=True)
+    assert not any(value.grad is not None and value.grad.any() for value in model.parameters())
+    without = model.get_loss_dict(outputs, {"image": torch.rand(5, 3)})
+    torch.testing.assert_close(without["orientation_loss"], 0.25 * away.mean())
+    assert "normal_loss" not in without
+
+
+@pytest.mark.parametrize("geometry", [METRIC, NDC], ids=["metric", "ndc"])
+def test_normals_of_a_tilted_plane_are_those_of_the_world(geometry: SceneGeometry, monkeypatch: Any) -> None:
+    """A field whose density grows behind a plane: its normals point out of the plane, whatever space it is asked in."""
+    model = build(geometry, normal_weight=1.0, **SMALL).train()
+    normal = torch.nn.functional.normalize(torch.tensor([0.3, -0.5, 0.8]), dim=0)
+
+    def to_world(position: torch.Tensor) -> torch.Tensor:
+        if geometry.ray_space == "metric" or geometry.ndc_focal is None:
+            return position
+        x, y, z = position.unbind(-1)
+        depth = 2 * geometry.ndc_near / (z - 1)
+        return torch.stack([-x * depth / geometry.ndc_focal[0], -y * depth / geometry.ndc_focal[1], depth], dim=-1)
+
+    def trainable_normals(means: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        means = means.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad((-(to_world(means) @ normal)).sum(), means)
+        return -torch.nn.functional.normalize(gradient, dim=-1)
+
+    monkeypatch.setattr(model.field, "trainable_normals", trainable_normals)
+    spread = torch.rand(4, 3, 3) * torch.tensor([1.0, 1.0, 0.8]) - torch.tensor([0.5, 0.5, 0.9])
+    found = model._world_normals(spread, torch.zeros_like(spread))
+    torch.testing.assert_close(found, normal.expand_as(found), rtol=1e-4, atol=1e-5)
 
 
 def test_trainable_normals_are_those_of_the_density() -> None:

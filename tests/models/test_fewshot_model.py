@@ -9,7 +9,15 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, ray_bounds, scene_focus, scene_radius, to_model_rays
+from fewshot_ns.cameras.ray_space import (
+    ModelRays,
+    attach_radii,
+    ray_bounds,
+    scene_focus,
+    scene_radius,
+    to_model_rays,
+    world_distance,
+)
 from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
@@ -60,6 +68,28 @@ def test_images_at_evaluation_have_one_or_three_channels(model: FewShotModel, ou
         "accumulation": (*size, 1),
     }
     assert all(not value.requires_grad and value.isfinite().all() for value in rendered.values())
+
+
+def test_statistics_of_depth(model: FewShotModel, outputs: Any, monkeypatch: Any) -> None:
+    """Of a ray whose weight lies on two thin shells around its middle, 3 : 1."""
+    near, far = model.geometry.near, model.geometry.far
+    middle, half = near + 0.4 * (far - near), 1e-3 * (far - near)
+
+    def shells(rays: ModelRays) -> Dict[str, Tensor]:
+        t = (middle + half * torch.tensor([-1.5, -0.5, 0.5, 1.5])).expand(len(rays.near), 4)
+        weights = torch.tensor([0.6, 0.0, 0.2]).expand(len(t), 3)
+        return {"weights": weights, "t": t, "sample_rgb": torch.zeros(len(t), 3, 3)}
+
+    monkeypatch.setattr(model, "render_rays", shells)
+    bundle = bundle_of(outputs.cameras, model.geometry)
+    assert "depth_std" not in model.eval()(bundle)
+    monkeypatch.setattr(model.config, "depth_statistics", True)
+    rendered, rays = model(bundle), to_model_rays(bundle, model.geometry)
+    ends = [world_distance(torch.full_like(rays.near, middle + s * half), rays, model.geometry) for s in (-1, 1)]
+    deviation = (ends[1] - ends[0]) * 0.1875**0.5
+    torch.testing.assert_close(rendered["depth_std"], deviation, rtol=0.02, atol=1e-6)
+    assert (rendered["depth_median"] < rendered["depth"]).all()
+    assert (rendered["depth_median"] >= ends[0]).all()
 
 
 def test_colours_are_clamped_at_evaluation_only(model: FewShotModel, outputs: Any, monkeypatch: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from fewshot_ns.cameras.ray_space import to_model_rays, world_distance
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
-from fewshot_ns.model_components.depth_losses import cdf_bound_losses
+from fewshot_ns.model_components.depth_losses import cdf_bound_losses, open_bound_loss
 from fewshot_ns.priors.depth import DepthPriorConfig
 from fewshot_ns.priors.metric_depth import MetricDepthConfig, annealed_sigma
 
@@ -36,7 +36,8 @@ def outputs() -> dict:
 def terms(loss: Any, depth: Tensor, step: int = 0, own: float = 0.0, **fields: Any) -> dict:
     rendered = outputs()
     prior = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(**fields)).setup()
-    return {**prior.metric_loss_dict(rendered, depth, torch.full_like(depth, own), step), "weights": rendered}
+    sigma, slope = torch.full_like(depth, own), torch.ones_like(depth)
+    return {**prior.metric_loss_dict(rendered, depth, sigma, slope, step), "weights": rendered}
 
 
 @pytest.mark.parametrize("loss", NAMES)
@@ -113,3 +114,27 @@ def test_none_needs_no_maps(tiny_pipeline_config: Any, tiny_llff_scene: Path) ->
     config.depth.loss = "none"
     _, losses, _ = config.setup(device="cpu", test_mode="val").get_train_loss_dict(0)
     assert not any(name.startswith("depth") for name in losses)
+
+
+@pytest.mark.parametrize("loss", ["cdf", "urf", "ds-nerf"])
+@pytest.mark.parametrize("slope", [1.0, 0.02])
+def test_widths_are_lengths_of_the_world_in_every_space(loss: Any, slope: float) -> None:
+    """The same scene, its ray parameter stretched: the same terms."""
+    rendered, depth = outputs(), torch.tensor([[1.3], [0.0], [1.5], [1.6], [1.7], [1.4]])
+    prior = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(sigma=0.1, beta=0.02)).setup()
+    ones, own = torch.ones_like(depth), torch.full_like(depth, 0.12)
+    expected = prior.metric_loss_dict(rendered, depth, own, ones, 0)
+    stretched = {**rendered, "t": slope * rendered["t"]}
+    found = prior.metric_loss_dict(stretched, slope * depth, own, slope * ones, 0)
+    for name in NAMES[loss]:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_variants_of_the_original() -> None:
+    depth, rendered = torch.full((6, 1), 1.5), outputs()
+    t_mid = 0.5 * (rendered["t"][:, 1:] + rendered["t"][:, :-1])
+    variant = terms("cdf", depth, open_bounds=True, near_weight=2.0)
+    torch.testing.assert_close(variant["depth_near"], 2.0 * open_bound_loss(rendered["weights"], t_mid, depth, 0.03))
+    torch.testing.assert_close(variant["depth_empty"], terms("cdf", depth)["depth_empty"])
+    squared, plain = (terms("urf", depth, urf_squared=squared, near_weight=1.0) for squared in (True, False))
+    torch.testing.assert_close(squared["depth_near"], plain["depth_near"] ** 2)

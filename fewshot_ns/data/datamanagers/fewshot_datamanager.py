@@ -9,9 +9,11 @@ from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, Va
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
 
-from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii, ray_parameter, to_model_rays
+from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
 from fewshot_ns.data.dataset import FewShotDataset
+from fewshot_ns.data.depth_labels import depth_labels
 from fewshot_ns.data.depth_maps import read_depth_prior
+from fewshot_ns.data.normals import NORMAL_KEY, normal_labels
 from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadSampler, QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.unseen_patches import UnseenPatchSampler, concatenate_rays, unseen_cameras
@@ -21,7 +23,9 @@ LOSS_WEIGHT_KEY = "loss_weight"
 DEPTH_KEY = "depth"
 """Batch key of the measured depths (R, 1) as ray parameters, 0 where there is none."""
 DEPTH_SIGMA_KEY = "depth_sigma"
-"""Batch key of their standard deviations (R, 1), in the same units, 0 where the map gives none."""
+"""Batch key of their standard deviations (R, 1), world units of planar depth, 0 where the map gives none."""
+DEPTH_SLOPE_KEY = "depth_slope"
+"""Batch key of the ray parameter per world unit of planar depth (R, 1) at these depths, 1 where there is none."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     patch_sampler: Optional[UnseenPatchSampler] = None
     num_patches: int = 0
     train_depths: Optional[ImageStack] = None
+    train_normals: Optional[ImageStack] = None
 
     @property
     def fewshot_metadata(self) -> FewShotMetadata:
@@ -122,28 +127,20 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.num_quads, self.single_image_quads, self.boxed_singles = num_quads, single_image, box is not None
 
     def use_metric_depth(self) -> None:
-        """From now on batches hold the measured depth of each ray; see `DEPTH_KEY` and `DEPTH_SIGMA_KEY`.
+        """From now on batches hold the measured depth of each ray; see `DEPTH_KEY` and what follows it.
 
         Raises:
             ValueError: where the scene has no depth maps, or theirs has no scale.
         """
-        geometry, depths = self.fewshot_metadata.geometry, []
-        for view in range(len(self.train_dataset)):
-            depth = self.train_dataset.metric_depth(view)
-            bundle = self.train_dataset.cameras.generate_rays(camera_indices=view, keep_shape=True)
-            rays = to_model_rays(attach_radii(bundle, geometry).flatten().to("cpu"), geometry)
-            norms = torch.as_tensor(depth.norms).reshape(-1, 1)
-            z_depth, valid = (torch.as_tensor(x).reshape(-1, 1) for x in (depth.z_depth, depth.valid))
-            at = ray_parameter(z_depth * norms, rays, geometry)
-            sigma = torch.zeros_like(at)
-            if depth.sigma is not None:
-                behind = z_depth + torch.as_tensor(depth.sigma).reshape(-1, 1)
-                sigma = ray_parameter(behind * norms, rays, geometry) - at
-            # What lies before the ray's origin cannot be rendered.
-            valid = valid & (at > 0)
-            pair = torch.where(valid, torch.cat([at, sigma], dim=-1), 0.0)
-            depths.append(pair.reshape(*depth.z_depth.shape, 2))
-        self.train_depths = ImageStack(depths)
+        self.train_depths = ImageStack(depth_labels(self.train_dataset))
+
+    def use_normals(self) -> None:
+        """From now on batches hold the measured normal of each ray; see `NORMAL_KEY`.
+
+        Raises:
+            ValueError: where no training view has any, or a picture of them is unusable.
+        """
+        self.train_normals = ImageStack(normal_labels(self.train_dataset))
 
     def use_unseen_patches(
         self, num_patches: int, patch_size: int, num_poses: int, training_cameras_only: bool
@@ -189,12 +186,16 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         }
         if self.train_depths is not None:
             depth = self.train_depths.lookup(indices).to(self.device)
-            batch[DEPTH_KEY], batch[DEPTH_SIGMA_KEY] = depth[:, :1], depth[:, 1:]
+            batch[DEPTH_KEY], batch[DEPTH_SIGMA_KEY], batch[DEPTH_SLOPE_KEY] = depth.split(1, dim=-1)
+            ray_bundle.metadata[MEASURED_KEY] = depth[:, ::2]
+        if self.train_normals is not None:
+            batch[NORMAL_KEY] = self.train_normals.lookup(indices).to(self.device)
         weights = self.fewshot_metadata.loss_weights
         if weights is not None:
             batch[LOSS_WEIGHT_KEY] = torch.tensor(weights)[indices[:, :1]].to(self.device)
         if self.patch_sampler is not None:
             unseen = self.patch_sampler.sample(self.num_patches)
             batch["num_unseen"] = len(unseen)
+            unseen.metadata[MEASURED_KEY] = torch.zeros(len(unseen), 2, device=self.device)
             ray_bundle = concatenate_rays(ray_bundle, unseen)
         return ray_bundle, batch

@@ -22,7 +22,7 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.dataparsers.scene_files import SceneFiles
-from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files
+from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files, existing_files
 from fewshot_ns.data.depth_encoding import overlaid, read_note
 from fewshot_ns.data.depth_formats import implied_polarity, resolve_polarity
 from fewshot_ns.data.depth_maps import DepthNames, find_depth_priors, usual_names
@@ -115,7 +115,8 @@ class FewShotDataParser(DataParser):
             has_alpha=has_alpha(scene.images[chosen[0]]),
             depth_prior_filenames=depths,
             depth_encoding=encoding,
-            normal_filenames=chosen_files(scene.normals, chosen, "normals", "--data", required=False),
+            normal_filenames=existing_files(scene.normals, chosen),
+            normal_axes=scene.normal_axes,
             pair_box=scene.pair_box,
             loss_weights=_picked(scene.loss_weights, chosen),
             scale_labels=_picked(scene.scale_labels, chosen),

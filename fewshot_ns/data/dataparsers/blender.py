@@ -14,7 +14,8 @@ from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
 from fewshot_ns.data.images import bits_of_png, image_size
-from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
+from fewshot_ns.data.normals import find_normals
+from fewshot_ns.data.scene_geometry import DepthEncoding, NormalAxes, SceneGeometry
 from fewshot_ns.data.view_selection import ViewSelection, blender_protocol, select_views
 
 RENDERED: Dict[str, DepthEncoding] = {
@@ -63,6 +64,9 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
     """Seed of --view-protocol seeded."""
     testskip: int = 8
     """Every how many frames of transforms_test.json (and of transforms_val.json) one is evaluated."""
+    normal_axes: NormalAxes = "world"
+    """Axes of rendered normals (NAME_normal_0001.exr and the like): the world's, as Blender writes them, or the
+    camera's as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z backward)."""
 
 
 def select_frames(config: FewShotBlenderDataParserConfig, num_train: int, num_test: int) -> ViewSelection:
@@ -135,6 +139,8 @@ class FewShotBlenderDataParser(FewShotDataParser):
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
             depth_encoding=encoding,
+            normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),
+            normal_axes=config.normal_axes,
             validation=validation or None,
         )
 

@@ -19,7 +19,8 @@ from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
 from fewshot_ns.data.depth_formats import read_depth_file
 from fewshot_ns.data.images import image_size
-from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
+from fewshot_ns.data.normals import find_normals
+from fewshot_ns.data.scene_geometry import DepthEncoding, NormalAxes, SceneGeometry
 from fewshot_ns.data.view_selection import Protocol, pick_first, select_views
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
@@ -37,6 +38,9 @@ class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
     """Parser class to instantiate."""
     depth_source: Literal["sensor", "mono"] = "sensor"
     """ScanNet layout: sensor takes target_depth/, mono the maps omni/*_depth.npy, whose scale is unknown."""
+    normal_axes: NormalAxes = "opencv"
+    """Axes of measured normals (NAME_normal.png beside the photos, in omni/ or normals/): the camera's as in OpenCV (x
+    right, y down, z forward; Omnidata) or OpenGL (x right, y up, z backward), or the world's."""
 
 
 class RGBDDataParser(FewShotNerfstudioDataParser):
@@ -53,6 +57,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             scene = self._read_split_scene()
         else:
             scene = super()._read_scene()
+        scene = replace(scene, normals=find_normals(scene.images), normal_axes=self.config.normal_axes)
         if self.config.depth_source == "mono":
             return scene
         encoding = self._sensor_encoding(scene)
@@ -124,7 +129,6 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
         folder = "omni" if config.depth_source == "mono" else "target_depth"
         depths = tuple(image.parent.parent / folder / name.format(stem=image.stem) for image in images)
-        normals = tuple(image.parent.parent / "omni" / f"{image.stem}_normal.png" for image in images)
         if config.depth_dir is not None:
             depths = self._find_depths([], images)
         return SceneFiles(
@@ -135,7 +139,6 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
-            normals=normals if all(normals[index].is_file() for index in selection.train) else None,
             validation=tuple(range(num_train + num_test, len(images))) or None,
         )
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nerfstudio.cameras.cameras import CameraType
 
 from fewshot_ns.data.dataparsers.scene_folder import Files
-from fewshot_ns.data.scene_geometry import DepthEncoding, PairBox, SceneGeometry
+from fewshot_ns.data.scene_geometry import DepthEncoding, NormalAxes, PairBox, SceneGeometry
 from fewshot_ns.data.view_selection import ViewSelection
 
 
@@ -41,7 +41,9 @@ class SceneFiles:
     """What the priors' values mean by the layout, with unit and limits in units of the scene's files; the user's flags
     come before it."""
     normals: Optional[Files] = None
-    """(N) pictures of surface normals, None where a view has none."""
+    """(N) pictures of surface normals, None where a view has none; they need not exist."""
+    normal_axes: NormalAxes = "opencv"
+    """Axes of the normals, see `FewShotMetadata.normal_axes`."""
     pair_box: Optional[PairBox] = None
     """Boxes in which the protocol draws the pairs of a depth ranking."""
     object_masks: Optional[Files] = None

@@ -33,6 +33,13 @@ def chosen_files(
     return tuple(picked)
 
 
+def existing_files(files: Optional[Files], chosen: Sequence[int]) -> Optional[Files]:
+    """Files of the chosen views, None for views without; None where no chosen view has one."""
+    picked = () if files is None else tuple(files[index] for index in chosen)
+    found = tuple(path if path is not None and path.is_file() else None for path in picked)
+    return found if any(path is not None for path in found) else None
+
+
 def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Optional[Path]:
     """Returns the first existing `folder / pattern`, for `start` and up to `levels` folders above it."""
     # Not resolved: a scan may be a link, with the other folders beside the link.
