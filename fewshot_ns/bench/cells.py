@@ -16,6 +16,7 @@ from fewshot_ns.bench.records import (
     EVAL,
     FAILED,
     FINISHED,
+    INTERRUPTED,
     STARTED,
     CellBusyError,
     is_begun,
@@ -65,7 +66,7 @@ class Outcome:
     name: str
     """Name of the cell."""
     status: str
-    """'reused', 'finished' or 'failed'."""
+    """'reused', 'finished', 'failed' or 'interrupted'."""
     seconds: float
     """Wall clock of this attempt."""
     error: str = ""
@@ -98,9 +99,10 @@ def run_cell(
     except CellBusyError as error:
         return Outcome(cell.name, FAILED, time.monotonic() - started, str(error))
     except (CommandError, OSError, ValueError) as error:
-        more = work.known()
-        write_record(cell, FAILED, error=str(error), attempts=work.attempts, **more)
-        return Outcome(cell.name, FAILED, time.monotonic() - started, str(error))
+        # Where the whole benchmark was given up, nothing is wrong with the cell.
+        status = INTERRUPTED if work.runner.given_up else FAILED
+        write_record(cell, status, error=str(error), attempts=work.attempts, **work.known())
+        return Outcome(cell.name, status, time.monotonic() - started, str(error))
     return Outcome(cell.name, status, time.monotonic() - started)
 
 

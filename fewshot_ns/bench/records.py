@@ -16,7 +16,7 @@ from fewshot_ns.utils.files import write_json
 
 RECORD = "cell.json"
 EVAL = "eval.json"
-FINISHED, FAILED, STARTED = "finished", "failed", "started"
+FINISHED, FAILED, STARTED, INTERRUPTED = "finished", "failed", "started", "interrupted"
 _LOCK = "lock"
 
 
@@ -34,7 +34,7 @@ def write_record(cell: Cell, status: str, **more: Any) -> Dict[str, Any]:
 
     Args:
         cell: which.
-        status: 'started', 'failed' or 'finished'.
+        status: 'started', 'interrupted', 'failed' or 'finished'.
         more: what else is known.
     """
     described = asdict(cell)

@@ -179,10 +179,10 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     parts: List[Any] = []
     for outputs, record in zip((train, test), records, strict=True):
         parts += _cameras(outputs) + [getattr(record, "geometry", None), getattr(record, "depth_encoding", None)]
-        parts += [_file_key(file) for file in outputs.image_filenames]
+        parts += [file_key(file) for file in outputs.image_filenames]
     depths = getattr(records[0], "depth_prior_filenames", None)
     masks = getattr(records[1], "object_mask_filenames", None)
-    parts += [_file_key(file) for file in (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()))]
+    parts += [file_key(file) for file in (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()))]
     cameras = test.cameras
     return SceneIdentity(
         key=digest(*parts),
@@ -200,7 +200,7 @@ def _cameras(outputs: DataparserOutputs) -> List[Any]:
     return [value.float().cpu().numpy().tobytes() for value in values]
 
 
-def _file_key(path: Path) -> str:
+def file_key(path: Path) -> str:
     """Hash of a file's size and both its ends; of its name alone where it is missing, as optional maps may be."""
     if not path.is_file():
         return digest(path.name, "missing")

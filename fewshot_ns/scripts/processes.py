@@ -94,6 +94,11 @@ class CommandRunner:
         for process in running:
             process.terminate()
 
+    @property
+    def given_up(self) -> bool:
+        """Whether `end_all` was called."""
+        return self._closed
+
     def _start(
         self, command: Sequence[str], environment: Optional[Mapping[str, str]], handles: Sequence[int]
     ) -> subprocess.Popen[str]:

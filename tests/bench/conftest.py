@@ -42,3 +42,9 @@ def write_recipe(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def small() -> Dict[str, Any]:
+    """`SMALL` as a fixture, since test modules cannot import this file."""
+    return dict(SMALL)
