@@ -18,6 +18,7 @@ from fewshot_ns.bench.records import (
     FINISHED,
     INTERRUPTED,
     STARTED,
+    VIEWS,
     CellBusyError,
     is_begun,
     is_finished,
@@ -196,10 +197,20 @@ class _CellWork:
         cell = self.cell
         self.progress("evaluate", cell.steps or 0)
         started = time.monotonic()
-        command = [str(host_command("ns-eval")), "--load-config", str(cell.run_dir / "config.yml")]
-        command += ["--output-path", str(cell.folder / EVAL)]
-        self.runner.run(command, next_log(cell.folder, "eval"), None, self._environment(), handles)
+        self.runner.run(self.evaluate_command(), next_log(cell.folder, "eval"), None, self._environment(), handles)
         return time.monotonic() - started
+
+    def evaluate_command(self) -> Tuple[str, ...]:
+        """The `ns-fewshot eval` of this cell; it measures as ns-eval does, and can be taken up again."""
+        cell, options = self.cell, self.cell.evaluation
+        words = ["--load-config", str(cell.run_dir / "config.yml"), "--output-path", str(cell.folder / EVAL)]
+        for name, value in (("--max-views", options.max_views), ("--max-side", options.max_side)):
+            words += [] if value is None else [name, str(value)]
+        if options.metrics is not None:
+            words += ["--metrics", *options.metrics]
+        if options.pictures:
+            words += ["--render-dir", str(cell.folder / VIEWS), "--render-views", str(options.pictures)]
+        return (str(host_command("ns-fewshot")), "eval", *words)
 
     def _environment(self) -> Mapping[str, str]:
         return self.share.environment(self.cell.device)

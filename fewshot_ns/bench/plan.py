@@ -11,7 +11,6 @@ from fewshot_ns.bench.recipe import EvaluationOptions, MethodEntry, Recipe, Scen
 from fewshot_ns.bench.resolve import (
     SceneIdentity,
     config_key,
-    digest,
     identify_scene,
     own_methods,
     registered_methods,
@@ -20,6 +19,7 @@ from fewshot_ns.bench.resolve import (
     source_key,
 )
 from fewshot_ns.bench.schema import SchemaError
+from fewshot_ns.utils.hashing import digest
 
 if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
@@ -186,7 +186,7 @@ class _Planner:
             words += ["--max-num-iterations", str(method.budget.steps), *schedule_flags(default, method.budget.steps)]
         if method.budget.cpu_seconds is not None:
             words += ["--max-train-cpu-seconds", str(method.budget.cpu_seconds)]
-        if self.recipe.evaluation.metrics is not None:
+        if self.recipe.evaluation.metrics is not None and hasattr(default.pipeline, "evaluation"):
             words += ["--pipeline.evaluation.metrics", *self.recipe.evaluation.metrics]
         return (*words, "--machine.device-type", self.device, *method.overrides, *scene.overrides)
 

@@ -51,6 +51,8 @@ class EvaluationOptions:
     """Most test views, taken at equal steps; None: all of the protocol."""
     max_side: Optional[int] = None
     """Most pixels of the longer side, to which photos and renders are scaled down; None: as trained."""
+    pictures: int = 2
+    """Of how many test views, at equal steps, photo, render and depth are kept for the report."""
     curve_steps: int = 0
     """Every how many training steps all test views are measured for the curve over time; 0: never."""
 
@@ -242,6 +244,7 @@ def _evaluation(section: Optional[Section]) -> EvaluationOptions:
         metrics=section.take("metrics", list_of(TEXT), None),
         max_views=section.take("max-views", integer(1), None),
         max_side=section.take("max-side", integer(16), None),
+        pictures=section.take("pictures", integer(0), EvaluationOptions.pictures),
         curve_steps=section.take("curve-steps", integer(0), 0),
     )
     section.finish()

@@ -16,6 +16,7 @@ from fewshot_ns.utils.files import write_json
 
 RECORD = "cell.json"
 EVAL = "eval.json"
+VIEWS = "views"
 FINISHED, FAILED, STARTED, INTERRUPTED = "finished", "failed", "started", "interrupted"
 _LOCK = "lock"
 

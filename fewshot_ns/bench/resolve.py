@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import hashlib
 import io
 import re
 import warnings
@@ -13,23 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 
+from fewshot_ns.utils.hashing import digest, file_key
+
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
     from nerfstudio.engine.trainer import TrainerConfig
 
-_ENDS = 1 << 16
-"""Bytes at either end of a file that are hashed, beside its size: enough to tell photos and depth maps apart."""
 _NOT_DECIDING = ("bench", "demo", "recipes", "rendering", "scripts", "viewer")
 """Folders of this package whose code has no part in a training or its evaluation."""
-
-
-def digest(*parts: Any) -> str:
-    """A short hash of texts and bytes."""
-    total = hashlib.sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
-        total.update(len(data).to_bytes(8, "little") + data)
-    return total.hexdigest()[:16]
 
 
 def registered_methods() -> Dict[str, TrainerConfig]:
@@ -198,14 +188,3 @@ def _cameras(outputs: DataparserOutputs) -> List[Any]:
     cameras = outputs.cameras
     values = (cameras.camera_to_worlds, cameras.fx, cameras.fy, cameras.cx, cameras.cy, cameras.width, cameras.height)
     return [value.float().cpu().numpy().tobytes() for value in values]
-
-
-def file_key(path: Path) -> str:
-    """Hash of a file's size and both its ends; of its name alone where it is missing, as optional maps may be."""
-    if not path.is_file():
-        return digest(path.name, "missing")
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(_ENDS)
-        stream.seek(max(size - _ENDS, len(head)))
-        return digest(size, head, stream.read())

@@ -17,6 +17,7 @@ from fewshot_ns.scripts.camera_path import CameraPathCommand
 from fewshot_ns.scripts.convert import ConvertCommand
 from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
+from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.video import VideoCommand
@@ -28,6 +29,7 @@ COMMANDS: Dict[str, Any] = {
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
+    "eval": EvalCommand,
     "bench": BenchCommand,
 }
 """Subcommands by name: dataclasses of their flags with a `main` method, which alone imports what is slow to import."""

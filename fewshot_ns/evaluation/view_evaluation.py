@@ -1,0 +1,246 @@
+"""Evaluation of a trained run view by view: a row as soon as a view is done, and nothing done twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+
+from fewshot_ns.data.dataset import OBJECT_MASK_KEY
+from fewshot_ns.data.scene_geometry import METADATA_KEY
+from fewshot_ns.evaluation import metrics
+from fewshot_ns.evaluation.baselines import BASELINES, TrivialBaselines
+from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary, flatten, read_rows, summarize, write_rows
+from fewshot_ns.evaluation.pictures import save_png
+from fewshot_ns.evaluation.suite import MASKED_PREFIX, MetricSuite
+from fewshot_ns.utils.files import replacing, write_json
+
+BASELINE_PREFIX = "baseline_"
+"""Put before the name of a trivial baseline and '_psnr' or '_masked_psnr' in a row."""
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """An evaluation on disk: `<name>.json` with the averages, `<name>.jsonl` with a row per view beside it."""
+
+    path: Path
+    """The JSON file."""
+
+    @property
+    def rows_path(self) -> Path:
+        """The rows."""
+        return self.path.with_suffix(".jsonl")
+
+    def done(self, key: str) -> List[LedgerRow]:
+        """Rows of an earlier evaluation of the same kind; none where it was of another kind, or there was none.
+
+        Args:
+            key: hash of the checkpoint and of how views are measured.
+        """
+        try:
+            record = json.loads(self.path.read_text(encoding="utf8"))
+        except (OSError, ValueError):
+            return []
+        if not isinstance(record, dict) or record.get("key") != key or not self.rows_path.is_file():
+            return []
+        return read_rows(self.rows_path)
+
+    def begin(self, key: str, about: Dict[str, Any]) -> None:
+        """Says of what kind the rows that follow are."""
+        self.rows_path.unlink(missing_ok=True)
+        write_json(self.path, {**about, "key": key, "complete": False})
+
+    def finish(self, key: str, about: Dict[str, Any], rows: Sequence[LedgerRow]) -> None:
+        """Writes the averages."""
+        write_json(self.path, {**about, "key": key, "complete": True, "results": averages(rows)})
+
+
+def averages(rows: Sequence[LedgerRow]) -> Dict[str, Optional[float]]:
+    """Mean and deviation per metric in the form of `ns-eval`."""
+    return flatten(summarize(rows), with_std=True)
+
+
+def summary_of(path: Path, views: Optional[Sequence[int]] = None) -> Dict[str, MetricSummary]:
+    """Averages of the rows on disk.
+
+    Args:
+        path: the JSON file of an evaluation.
+        views: indices in the scene of the views to take; None: all that are there.
+
+    Raises:
+        FileNotFoundError: there are no rows.
+        ValueError: a view is not among them.
+    """
+    rows = read_rows(EvaluationRecord(path).rows_path)
+    if views is not None:
+        missing = sorted(set(views) - {row.view_index for row in rows})
+        if missing:
+            raise ValueError(f"{path.with_suffix('.jsonl')}: no row of the views {missing}; evaluate them first")
+        rows = [row for row in rows if row.view_index in set(views)]
+    return summarize(rows)
+
+
+def choose_views(scene_indices: Sequence[int], views: Optional[Sequence[int]], max_views: Optional[int]) -> List[int]:
+    """Places in the test split of the views to evaluate.
+
+    Args:
+        scene_indices: index in the scene of each test view.
+        views: indices in the scene; None: all.
+        max_views: at most so many, at equal steps from the first to the last; None: no limit.
+
+    Raises:
+        ValueError: a view is no test view.
+    """
+    places = {index: place for place, index in enumerate(scene_indices)}
+    wrong = [view for view in views or () if view not in places]
+    if wrong:
+        raise ValueError(f"--views: expected test views of the run ({', '.join(map(str, places))}), got {wrong}")
+    chosen = [places[view] for view in views] if views is not None else list(range(len(scene_indices)))
+    if max_views is None or max_views >= len(chosen):
+        return chosen
+    steps = np.round(np.linspace(0, len(chosen) - 1, max_views)).astype(int)
+    return [chosen[step] for step in steps]
+
+
+@dataclass
+class ViewEvaluator:
+    """Measures the test views of a run.
+
+    Args:
+        pipeline: trained, in evaluation mode.
+        dataset: the test views, at the size at which they are measured.
+        suite: the metrics.
+        baselines: trivial predictions to compare with; None: none.
+        step: training step of the weights.
+        use_masks: whether masked metrics are taken where views have masks.
+    """
+
+    pipeline: Any
+    dataset: Any
+    suite: MetricSuite
+    baselines: Optional[TrivialBaselines] = None
+    step: int = 0
+    use_masks: bool = True
+
+    @property
+    def scene_indices(self) -> Tuple[int, ...]:
+        """Index in the scene of each test view."""
+        record = self.dataset.metadata.get(METADATA_KEY)
+        return tuple(range(len(self.dataset))) if record is None else tuple(record.image_indices)
+
+    def evaluate(
+        self,
+        places: Sequence[int],
+        record: EvaluationRecord,
+        key: str,
+        about: Dict[str, Any],
+        renders: Optional[Path] = None,
+        rendered: Sequence[int] = (),
+        on_view: Callable[[LedgerRow], None] = lambda row: None,
+    ) -> List[LedgerRow]:
+        """Measures what has not been measured, and writes the rows after every view and the averages at the end.
+
+        Args:
+            places: places of the views in the test split.
+            record: where results go.
+            key: hash of the checkpoint and of how views are measured.
+            about: what else the JSON file says.
+            renders: folder of pictures; None: none are kept.
+            rendered: places of the views of which pictures are kept.
+            on_view: told of every new row.
+
+        Returns:
+            One row per place.
+        """
+        rows = {row.split_index: row for row in record.done(key)}
+        if not rows:
+            record.begin(key, about)
+        for place in places:
+            wanted = renders is not None and place in rendered
+            if place in rows and not (wanted and not self._stem(renders, place).with_suffix(".npz").is_file()):
+                continue
+            row, images = self._measure(place)
+            if wanted and renders is not None:
+                save_view(self._stem(renders, place), *images)
+            rows[place] = row
+            write_rows(record.rows_path, [rows[number] for number in sorted(rows)])
+            on_view(row)
+        chosen = [rows[place] for place in places]
+        record.finish(key, about, chosen)
+        return chosen
+
+    @staticmethod
+    def _stem(folder: Optional[Path], place: int) -> Path:
+        return (folder or Path()) / f"view-{place:04d}"
+
+    @torch.no_grad()
+    def _measure(self, place: int) -> Tuple[LedgerRow, Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        cameras = self.dataset.cameras
+        start = perf_counter()
+        outputs = self.pipeline.model.get_outputs_for_camera(cameras[place : place + 1].to(self.pipeline.device))
+        seconds = perf_counter() - start
+        data = self.dataset.get_data(place)
+        rgb = outputs["rgb"].float()
+        truth = data["image"][..., :3].to(rgb)
+        mask = data.get(OBJECT_MASK_KEY) if self.use_masks else None
+        mask = None if mask is None else mask.to(truth)
+        values: Dict[str, Optional[float]] = dict(self.suite(rgb, truth, mask))
+        values.update(self._baseline_values(place, truth, mask))
+        row = LedgerRow(
+            file_name=Path(self.dataset.image_filenames[place]).name,
+            view_index=self.scene_indices[place],
+            split_index=place,
+            step=self.step,
+            num_rays_per_sec=truth.shape[0] * truth.shape[1] / seconds,
+            metrics={**values, "fps": 1.0 / seconds},
+        )
+        depth, shown = (outputs.get(name, torch.zeros_like(rgb[..., :1])) for name in ("depth", "accumulation"))
+        images = tuple(image.float().cpu().numpy() for image in (truth, rgb.clamp(0.0, 1.0), depth, shown))
+        return row, images  # type: ignore[return-value]
+
+    def _baseline_values(
+        self, place: int, truth: torch.Tensor, mask: Optional[torch.Tensor]
+    ) -> Dict[str, Optional[float]]:
+        """PSNR of the baselines, also on the object alone where there is a mask."""
+        if self.baselines is None:
+            return {}
+        values: Dict[str, Optional[float]] = {}
+        pose = self.dataset.cameras.camera_to_worlds[place].cpu()
+        for name, image in self.baselines.predict(pose, truth.shape[0], truth.shape[1]).items():
+            image = image.to(truth)
+            values[f"{BASELINE_PREFIX}{name}_psnr"] = float(metrics.psnr(image, truth))
+            if mask is not None:
+                values[f"{BASELINE_PREFIX}{name}_{MASKED_PREFIX}psnr"] = float(metrics.masked_psnr(image, truth, mask))
+        return values
+
+
+def baseline_names(metric: str) -> Tuple[str, ...]:
+    """Names in a row of the baselines' values of 'psnr' or 'masked_psnr'."""
+    return tuple(f"{BASELINE_PREFIX}{name}_{metric}" for name in BASELINES)
+
+
+def save_view(stem: Path, truth: np.ndarray, render: np.ndarray, depth: np.ndarray, accumulation: np.ndarray) -> None:
+    """Keeps a view: `<stem>-truth.png` and `<stem>-render.png`, and `<stem>.npz` with depth and accumulation.
+
+    Args:
+        stem: folder and name.
+        truth: (H, W, 3) in [0, 1].
+        render: (H, W, 3) in [0, 1].
+        depth: (H, W, 1), distance in world units.
+        accumulation: (H, W, 1) in [0, 1].
+    """
+    save_png(truth, stem.with_name(f"{stem.name}-truth.png"))
+    save_png(render, stem.with_name(f"{stem.name}-render.png"))
+    with replacing(stem.with_suffix(".npz")) as partial, partial.open("wb") as stream:
+        arrays = {"depth": depth[..., 0], "accumulation": accumulation[..., 0]}
+        np.savez_compressed(stream, **{name: array.astype(np.float32) for name, array in arrays.items()})
+
+
+def describe(options: Any) -> Dict[str, Any]:
+    """Options of an evaluation as JSON holds them."""
+    return json.loads(json.dumps(asdict(options), default=str))
