@@ -15,15 +15,15 @@ regnerf_lite = derive(
     sparsenerf_lite,
     "regnerf-lite",
     depth={"enabled": False},
-    model={"coarse_steps": 0, "fine_steps": 0},
+    model={"anneal_steps": None, "coarse_steps": 0, "fine_steps": 0},
     smoothness={
         "enabled": True,
         "factor": 1.0,
         "num_patches": 4,
         "num_poses": 1000,
         "training_cameras_only": True,
-        "weight_start": 1.0,
-        "weight_end": 0.03,
+        "weight_start": 5.0,
+        "weight_end": 0.1,
         "ramp_steps": 150,
     },
 )

@@ -40,8 +40,9 @@ class SparseNeRFLiteModelConfig(FewShotModelConfig):
     """Class that the config builds."""
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the matrix products; everything else stays in float32."""
-    anneal_steps: int = 150
-    """Steps over which near and far open to the whole interval; 0 switches annealing off."""
+    anneal_steps: Optional[int] = 150
+    """Steps over which near and far open to the whole interval; 0 switches annealing off; None: 150 in NDC and 0 in
+    metric scenes, where without a depth prior it does harm."""
     num_proposal_samples: int = 64
     """Samples per ray of the proposal."""
     num_samples: int = 24
@@ -144,6 +145,10 @@ class SparseNeRFLiteModel(FewShotModel):
             rgb_padding=config.rgb_padding,
             compute_dtype=config.compute_dtype,
         )
+
+    def anneal_defaults(self, ndc: bool) -> Tuple[int, float, Optional[float]]:
+        """As every model's, but with a length of its own."""
+        return (150 if ndc else 0, *super().anneal_defaults(ndc)[1:])
 
     def resolved(self) -> Dict[str, Any]:
         """Adds whether training uses a random background."""
