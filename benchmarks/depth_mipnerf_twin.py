@@ -43,14 +43,19 @@ class DepthTwin(nn.Module):
         super().__init__()
         self.proposal, self.network = TwinProposal(), TwinNetwork()
 
-    def forward(self, rays: Dict[str, Tensor]) -> Tuple[Tensor, List[Tuple[Tensor, Tensor]]]:
-        """Colour (R, 3), and fenceposts and weights of each level, the final one last; stratified, as in training."""
+    def forward(self, rays: Dict[str, Tensor], random: bool = True) -> Tuple[Tensor, List[Tuple[Tensor, Tensor]]]:
+        """Colour (R, 3), and fenceposts and weights of each level, the final one last.
+
+        Args:
+            rays: `origins`, `directions`, `viewdirs` (R, 3), `radii`, `near`, `far` (R, 1).
+            random: stratified samples, as in training.
+        """
         levels: List[Tuple[Tensor, Tensor]] = []
-        t = first_fenceposts(rays, 64, random=True)
+        t = first_fenceposts(rays, 64, random)
         for following in (64, 32):
             weights = weights_of(self.proposal(*conical_gaussians(t, rays)), t, rays)
             levels.append((t, weights))
-            t = resample(t, weights, following, random=True)
+            t = resample(t, weights, following, random)
         density, rgb = self.network(*conical_gaussians(t, rays), rays["viewdirs"], None)
         weights = weights_of(density, t, rays)
         levels.append((t, weights))
