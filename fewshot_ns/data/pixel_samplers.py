@@ -60,6 +60,18 @@ class MaskedPixelSampler:
         return pool[torch.randint(len(pool), (num,))]
 
 
+def centre_crop(height: int, width: int, fraction: float) -> Tuple[slice, slice]:
+    """Rows and columns of the middle of an image, with this fraction of its sides (DietNeRF's first steps).
+
+    Raises:
+        ValueError: a fraction that leaves no pixel, or above 1.
+    """
+    half = int(height // 2 * fraction), int(width // 2 * fraction)
+    if not fraction <= 1 or min(half) < 1:
+        raise ValueError(f"expected a fraction up to 1 that leaves pixels of {height}x{width}, got {fraction}")
+    return slice(height // 2 - half[0], height // 2 + half[0]), slice(width // 2 - half[1], width // 2 + half[1])
+
+
 @dataclass(frozen=True)
 class QuadSamplerOptions:
     """How pairs and their neighbours are drawn (SparseNeRF, section 3.3 and its released sampler)."""

@@ -93,6 +93,8 @@ class FewShotMetadata:
     """Scene indices of all test views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    pool_indices: Tuple[int, ...] = ()
+    """Scene indices of all views that the training ones were chosen from; those without a photo still have a pose."""
     resize: ResizeMode = "area"
     """How images are brought from the size on disk to the size of the cameras."""
     has_alpha: bool = False

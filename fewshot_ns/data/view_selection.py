@@ -12,7 +12,7 @@ MIN_TRAIN_VIEWS = 2
 
 DtuProtocol = Literal["pixelnerf", "pixelnerf_reduced_testset", "every8", "all"]
 
-BlenderProtocol = Literal["dietnerf", "first", "seeded"]
+BlenderProtocol = Literal["dietnerf", "dietnerf-unseen", "occluded-a", "occluded-b", "first", "seeded"]
 
 DTU_TRAIN_ORDER = (25, 22, 28, 40, 44, 48, 0, 8, 13)
 """Training views in the order in which 3, 6 and 9 of them are taken (PixelNeRF's, kept by RegNeRF and SparseNeRF)."""
@@ -22,6 +22,12 @@ DTU_EXTRA_TRAIN = (24, 30, 41, 47, 43, 29, 45, 34, 33)
 """Views that 'pixelnerf_reduced_testset' moves from the test set to the training pool, in its order."""
 BLENDER_8_VIEWS = (26, 86, 2, 55, 75, 93, 16, 73)
 """Eight training views of DietNeRF; with four views its first four."""
+BLENDER_ONE_SIDED_VIEWS = {
+    "dietnerf-unseen": (2, 5, 8, 9, 10, 16, 34, 35, 40, 52, 53, 54, 58, 60),
+    "occluded-a": (12, 28, 32, 33, 35, 36, 38, 44, 55, 66, 67, 88, 95, 96),
+    "occluded-b": (2, 5, 10, 40, 52, 53, 69, 78, 83, 85, 90, 94, 96, 97),
+}
+"""Fourteen training views of lego that leave one of its sides unseen: DietNeRF's, and two of its JAX version."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class ViewSelection:
     """Training views in protocol order."""
     test: Tuple[int, ...]
     """Held-out views."""
+    pool: Tuple[int, ...] = ()
+    """Views that the training ones were chosen from, in the order of the scene: places without photos, so to speak."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,16 @@ def pick_seeded(seed: int) -> Callable[[Sequence[int], int], Tuple[int, ...]]:
     """A rule that draws views at random, the same ones for the same seed; n views are the first n of n + 1."""
 
     def pick(pool: Sequence[int], count: int) -> Tuple[int, ...]:
-        order = np.random.default_rng(seed).permutation(len(pool))
+        # numpy's old generator, by which DietNeRF drew its views; seed 0 of 100 frames gives its published ones.
+        order = np.random.RandomState(seed).permutation(len(pool))
         return tuple(pool[int(position)] for position in order[:count])
 
     return pick
+
+
+def pick_listed(views: Sequence[int]) -> Callable[[Sequence[int], int], Tuple[int, ...]]:
+    """A rule that takes the listed views that are in the pool, whatever number is asked for."""
+    return lambda pool, count: tuple(view for view in views if view in pool)
 
 
 def blender_protocol(
@@ -125,19 +139,25 @@ def blender_protocol(
         testskip: Every how many test frames one is taken.
         kind: 'dietnerf': up to eight views are its published list, which was drawn from 100 frames; more, or views of a
             shorter capture, are taken at equal steps. 'first': the first frames (RegNeRF, depth-mipnerf). 'seeded':
-            drawn at random.
+            drawn at random. Others: the fourteen views of `BLENDER_ONE_SIDED_VIEWS`, whatever number is asked for.
         seed: Of 'seeded'.
 
     Raises:
-        ValueError: an unknown rule.
+        ValueError: an unknown rule, or one whose views the capture does not have.
     """
     rules: Dict[str, Tuple[str, Callable[[Sequence[int], int], Tuple[int, ...]]]] = {
         "dietnerf": ("blender", _pick_blender),
         "first": ("blender-first", pick_first),
         "seeded": (f"blender-seed{seed}", pick_seeded(seed)),
+        **{name: (f"blender-{name}", pick_listed(views)) for name, views in BLENDER_ONE_SIDED_VIEWS.items()},
     }
     if kind not in rules:
         raise ValueError(f"unknown Blender view protocol {kind!r}; expected {', '.join(rules)}")
+    if max(BLENDER_ONE_SIDED_VIEWS.get(kind, (0,))) >= num_train:
+        raise ValueError(
+            f"the view protocol {kind} trains on frames {list(BLENDER_ONE_SIDED_VIEWS[kind])}, but "
+            f"transforms_train.json has only {num_train}"
+        )
     name, pick = rules[kind]
     test = tuple(range(num_train, num_train + num_test, testskip))
     return Protocol(name, tuple(range(num_train)), test, pick)
@@ -194,17 +214,18 @@ def select_views(
                 f"{where}: views {both} are in --train-indices and in --test-indices; a view can be in one"
             )
 
+    pool = [index for index in protocol.pool if index not in set(test_indices or ())]
     if train_indices is not None:
         name, train = "indices", tuple(train_indices)
     else:
-        pool = [index for index in protocol.pool if index not in set(test_indices or ())]
         count = len(pool) if num_views == 0 else num_views
         if count < 0 or count > len(pool):
             raise ValueError(
                 f"{where}: --num-views must lie in {MIN_TRAIN_VIEWS}..{len(pool)} for the protocol {protocol.name} "
                 f"(0 takes all), got {num_views}"
             )
-        name, train = f"{protocol.name}-{count}", tuple(pool) if num_views == 0 else protocol.pick(pool, count)
+        train = protocol.pick(pool, count)
+        name = f"{protocol.name}-{len(train)}"
         _check_protocol(train, num_images, name, where)
     if len(train) < MIN_TRAIN_VIEWS:
         raise ValueError(f"{where}: training needs at least {MIN_TRAIN_VIEWS} views, got {len(train)}: {list(train)}")
@@ -217,7 +238,7 @@ def select_views(
         test = protocol.test
     if not test:
         raise ValueError(f"{where}: no test view is left by {name}; give --test-indices")
-    return ViewSelection(name, train, test)
+    return ViewSelection(name, train, test, tuple(sorted(index for index in pool if index < num_images)))
 
 
 def _check_protocol(train: Sequence[int], num_images: int, name: str, where: str) -> None:

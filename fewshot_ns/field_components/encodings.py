@@ -8,17 +8,23 @@ import torch
 from torch import Tensor
 
 
-def positional_encoding(x: Tensor, num_octaves: int, include_input: bool = True) -> Tensor:
+def positional_encoding(x: Tensor, num_octaves: int, include_input: bool = True, by_octave: bool = False) -> Tensor:
     """Sines and cosines of x at octaves 2^0 .. 2^(num_octaves-1), no factor of pi (mip-NeRF code convention).
 
     Args:
         x: (..., D).
+        num_octaves: number of octaves.
+        include_input: whether x itself comes first.
+        by_octave: order of columns, see below.
 
     Returns:
-        (..., D * (2 * num_octaves + include_input)), columns [identity, all sines, all cosines].
+        (..., D * (2 * num_octaves + include_input)), columns [identity, all sines, all cosines], or with `by_octave`
+        [identity, sines and cosines of octave 0, sines and cosines of octave 1, ...] as in NeRF's own code.
     """
     scaled = _scaled(x, num_octaves)
     parts = [torch.sin(scaled), torch.cos(scaled)]
+    if by_octave:
+        parts = [torch.stack([part.unflatten(-1, (num_octaves, -1)) for part in parts], dim=-2).flatten(-3)]
     return torch.cat([x, *parts] if include_input else parts, dim=-1)
 
 

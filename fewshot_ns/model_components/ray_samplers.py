@@ -21,7 +21,16 @@ def stratified_fenceposts(near: Tensor, far: Tensor, num_samples: int, jitter: O
         (R, S + 1), ascending.
     """
     steps = torch.linspace(0.0, 1.0, num_samples + 1, dtype=near.dtype, device=near.device)
-    t = near * (1.0 - steps) + far * steps
+    return jittered(near * (1.0 - steps) + far * steps, jitter)
+
+
+def jittered(t: Tensor, jitter: Optional[Tensor]) -> Tensor:
+    """(R, N) ascending positions, each moved to a place between the mid-points to its neighbours.
+
+    Args:
+        t: (R, N), ascending.
+        jitter: (R, N) uniform numbers in [0, 1), or None to leave them where they are.
+    """
     if jitter is None:
         return t
     middle = (t[..., 1:] + t[..., :-1]) / 2

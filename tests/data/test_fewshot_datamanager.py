@@ -165,3 +165,16 @@ def test_evaluation_views_come_one_by_one(make_manager: Any) -> None:
 def test_the_folder_may_be_given_for_the_manager(tiny_llff_scene: Path) -> None:
     config = FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), data=tiny_llff_scene)
     assert len(config.setup(device="cpu").train_dataset) == 3
+
+
+def test_first_steps_see_the_middle_of_the_images(make_manager: Any) -> None:
+    manager = make_manager(crop_steps=3, crop_fraction=0.5, single_image_batches=True)
+    height, width = manager.train_images.heights[0], manager.train_images.widths[0]
+    for step in range(6):
+        batches = [manager.next_train(step)[1]["indices"] for _ in range(10)]
+        assert all(len(batch[:, 0].unique()) == 1 for batch in batches)
+        _, row, column = torch.cat(batches).unbind(-1)
+        inside = (row >= height // 4) & (row < 3 * height // 4) & (column >= width // 4) & (column < 3 * width // 4)
+        assert inside.all() == (step < 3)
+    with pytest.raises(ValueError, match="fraction up to 1 that leaves pixels of 24x32, got 0.01"):
+        make_manager(crop_steps=3, crop_fraction=0.01)

@@ -1,20 +1,27 @@
 """The datamanager of one scene with a few training views."""
 
 from dataclasses import dataclass, field, replace
-from typing import Dict, Optional, Tuple, Type
+from typing import Dict, List, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
+from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.depth_labels import depth_labels
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.normals import NORMAL_KEY, normal_labels
-from fewshot_ns.data.pixel_samplers import ImageStack, MaskedPixelSampler, QuadSampler, QuadSamplerOptions
+from fewshot_ns.data.pixel_samplers import (
+    ImageStack,
+    MaskedPixelSampler,
+    QuadSampler,
+    QuadSamplerOptions,
+    centre_crop,
+)
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.unseen_patches import UnseenPatchSampler, concatenate_rays, unseen_cameras
 
@@ -39,6 +46,10 @@ class FewShotDataManagerConfig(VanillaDataManagerConfig):
     to; its configs say 1024 or 4096), 256 in metric scenes."""
     single_image_batches: bool = False
     """Whether the uniformly drawn rays of a step all come from one training image."""
+    crop_steps: int = 0
+    """Steps in which uniformly drawn rays come from the middle of the images alone (DietNeRF: 500)."""
+    crop_fraction: float = 0.5
+    """Sides of that middle, as a fraction of the image's sides."""
 
 
 class FewShotDataManager(VanillaDataManager[FewShotDataset]):
@@ -57,6 +68,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     num_rays: int = 0
     patch_sampler: Optional[UnseenPatchSampler] = None
     num_patches: int = 0
+    crop_sampler: Optional[MaskedPixelSampler] = None
     train_depths: Optional[ImageStack] = None
     train_normals: Optional[ImageStack] = None
 
@@ -80,10 +92,19 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.train_radii = ImageStack(radii)
         self.train_masks = masks
         self.pixel_sampler = MaskedPixelSampler(masks)
+        self.crop_sampler = MaskedPixelSampler(self._cropped(masks)) if self.config.crop_steps > 0 else None
         given, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
         self.num_rays = default if given is None else given
         self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.num_rays)
         self.train_ray_generator = RayGenerator(cameras.to(self.device))
+
+    def _cropped(self, masks: List[Tensor]) -> List[Tensor]:
+        """The masks (H, W, 1), False outside of the middle of their images."""
+        cropped = [torch.zeros_like(mask) for mask in masks]
+        for new, mask in zip(cropped, masks, strict=True):
+            middle = centre_crop(mask.shape[0], mask.shape[1], self.config.crop_fraction)
+            new[middle] = mask[middle]
+        return cropped
 
     def use_quads(
         self, num_quads: int, options: QuadSamplerOptions, single_image: bool, protocol_boxes: bool = True
@@ -173,7 +194,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         num_uniform = max(self.num_rays - 4 * self.num_quads, 0)
         view = int(parts[0][0, 0]) if parts else int(torch.randint(len(self.train_images), (1,)))
         boxed = self.quad_sampler if self.boxed_singles else None
-        draw_singles = self.pixel_sampler.sample if boxed is None else boxed.sample_singles
+        cropped = self.crop_sampler if step < self.config.crop_steps else None
+        draw_singles = (cropped or self.pixel_sampler).sample if boxed is None else boxed.sample_singles
         parts.append(draw_singles(num_uniform, view if self.config.single_image_batches else None))
         indices = torch.cat(parts)
         ray_bundle = self.train_ray_generator(indices.to(self.device))

@@ -110,6 +110,7 @@ class FewShotDataParser(DataParser):
             image_indices=chosen,
             train_indices=scene.selection.train,
             test_indices=scene.selection.test,
+            pool_indices=scene.selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             resize=self.config.resize,
             has_alpha=has_alpha(scene.images[chosen[0]]),

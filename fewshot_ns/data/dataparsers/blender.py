@@ -16,7 +16,7 @@ from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transf
 from fewshot_ns.data.images import bits_of_png, image_size
 from fewshot_ns.data.normals import find_normals
 from fewshot_ns.data.scene_geometry import DepthEncoding, NormalAxes, SceneGeometry
-from fewshot_ns.data.view_selection import ViewSelection, blender_protocol, select_views
+from fewshot_ns.data.view_selection import BlenderProtocol, ViewSelection, blender_protocol, select_views
 
 RENDERED: Dict[str, DepthEncoding] = {
     ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
@@ -57,9 +57,10 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
     """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all."""
     background: Literal["black", "white"] = "white"
     """What lies behind the scene, and under transparent pixels."""
-    view_protocol: Literal["dietnerf", "first", "seeded"] = "dietnerf"
+    view_protocol: BlenderProtocol = "dietnerf"
     """dietnerf: its published eight views; first: the first frames of transforms_train.json (RegNeRF, depth-mipnerf);
-    seeded: drawn at random."""
+    seeded: drawn at random, as DietNeRF draws; dietnerf-unseen, occluded-a, occluded-b: fourteen views that leave one
+    side of lego unseen (DietNeRF's, and two lists of its JAX version), whatever --num-views is."""
     view_seed: int = 0
     """Seed of --view-protocol seeded."""
     testskip: int = 8

@@ -1,0 +1,84 @@
+"""Samples that are points on a ray, as in NeRF: each stands for the stretch up to the next, the last for all beyond."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from fewshot_ns.model_components.ray_samplers import jittered, stratified_fenceposts
+from fewshot_ns.model_components.renderers import opacity_and_transmittance
+
+LAST_LENGTH = 1e10
+"""Length of the stretch that the last sample of a ray stands for, units of t."""
+_PADDING = 1e-5
+"""Added to the weights before resampling, and smallest share of a bin that is divided by."""
+
+
+def stratified_points(
+    near: Tensor, far: Tensor, num_samples: int, jitter: Optional[Tensor] = None, in_disparity: bool = False
+) -> Tensor:
+    """(R, num_samples) points from near to far, both ends included; with jitter one random point per stratum.
+
+    Args:
+        near: (R, 1).
+        far: (R, 1).
+        num_samples: number of points.
+        jitter: (R, num_samples) uniform numbers in [0, 1), or None for equal steps.
+        in_disparity: equal steps in 1 / t, which near then has to allow, instead of in t.
+
+    Source: NeRF, eq. 2.
+    """
+    if in_disparity:
+        return jittered(1.0 / stratified_fenceposts(1.0 / near, 1.0 / far, num_samples - 1), jitter)
+    return stratified_fenceposts(near, far, num_samples - 1, jitter)
+
+
+def resample_points(z: Tensor, weights: Tensor, u: Tensor) -> Tensor:
+    """Points by the inverse of the piecewise constant density that a ray's weights make; no gradient flows.
+
+    Args:
+        z: (R, S) points, ascending; the bins lie between the mid-points of neighbours.
+        weights: (R, S) their weights, of which the first and the last have no bin.
+        u: (R, N) positions in [0, 1].
+
+    Returns:
+        (R, N), ascending where u is.
+
+    Source: NeRF, section 5.2.
+    """
+    with torch.no_grad():
+        return invert_density(0.5 * (z[..., 1:] + z[..., :-1]), weights[..., 1:-1], u)
+
+
+def invert_density(edges: Tensor, weights: Tensor, u: Tensor) -> Tensor:
+    """(R, N) places where the piecewise constant density of weights (R, B) between edges (R, B + 1) has reached u."""
+    padded = weights + _PADDING
+    reached = torch.cumsum(padded / padded.sum(-1, keepdim=True), dim=-1)
+    reached = torch.cat([torch.zeros_like(reached[..., :1]), reached], dim=-1)
+    above = torch.searchsorted(reached, u.contiguous(), right=True)
+    below, above = (above - 1).clamp(min=0), above.clamp(max=edges.shape[-1] - 1)
+    share = reached.gather(-1, above) - reached.gather(-1, below)
+    share = torch.where(share < _PADDING, torch.ones_like(share), share)
+    start, end = edges.gather(-1, below), edges.gather(-1, above)
+    return start + (u - reached.gather(-1, below)) / share * (end - start)
+
+
+def point_weights(density: Tensor, z: Tensor, directions: Tensor) -> Tensor:
+    """(R, S) weights of volume rendering (NeRF, eq. 3) of points.
+
+    Args:
+        density: (R, S) non-negative, per unit length of the ray space.
+        z: (R, S) points as multiples of the directions, ascending.
+        directions: (R, 3), any length.
+    """
+    last = torch.full_like(z[..., :1], LAST_LENGTH)
+    lengths = torch.cat([z[..., 1:] - z[..., :-1], last], dim=-1) * directions.norm(dim=-1, keepdim=True)
+    opacity, transmittance = opacity_and_transmittance(density, lengths)
+    return opacity * transmittance
+
+
+def point_fenceposts(z: Tensor, far: Tensor) -> Tensor:
+    """(R, S + 1) ends of the stretches that points z (R, S) stand for; the last one ends at far (R, 1)."""
+    return torch.cat([z, torch.maximum(z[..., -1:], far)], dim=-1)
