@@ -171,7 +171,7 @@ def _finite(value: Optional[float]) -> Optional[float]:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def write_map(path: Path, **arrays: npt.NDArray) -> None:
+def write_map(path: Path, **arrays: Any) -> None:
     """Writes arrays (H, W) as float32 in an .npz, by a temporary file."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{name: array.astype(np.float32) for name, array in arrays.items()})

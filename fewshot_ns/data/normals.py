@@ -62,10 +62,10 @@ def read_normals(path: Path, size: Size) -> Tuple[npt.NDArray[np.float32], npt.N
         ValueError: the file is no image or has other proportions.
     """
     if path.suffix.lower() == ".exr":
-        vectors = np.nan_to_num(read_exr_vectors(path), posinf=0.0, neginf=0.0)
+        vectors = np.nan_to_num(read_exr_vectors(path), posinf=0.0, neginf=0.0).astype(np.float32)
     else:
         picture = read_image(path)
-        vectors = picture[..., :3].astype(np.float32) / np.float32(127.5) - 1
+        vectors = (picture[..., :3] / 127.5 - 1).astype(np.float32)
         vectors[(picture[..., 3:] == 0).any(-1)] = 0.0
     if not same_aspect((vectors.shape[0], vectors.shape[1]), size):
         raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import cv2
 import numpy as np
@@ -17,7 +17,9 @@ from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.depth_labels import depth_labels
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 
-SMALL = dict(width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2)
+SMALL: Dict[str, Any] = dict(
+    width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2
+)
 
 
 def metric_scene(scene: Path) -> LLFFDataParserConfig:

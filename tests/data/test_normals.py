@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import cv2
 import numpy as np
@@ -21,7 +21,9 @@ from fewshot_ns.data.exr import CODEC_VARIABLE
 from fewshot_ns.data.normals import normal_labels, read_normals, world_normals
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 
-SMALL = dict(width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2)
+SMALL: Dict[str, Any] = dict(
+    width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2
+)
 
 
 def write_png(path: Path, normals: np.ndarray, alpha: bool = False) -> None:

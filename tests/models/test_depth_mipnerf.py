@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, Dict
 
 import pytest
 import torch
@@ -15,7 +15,9 @@ from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneG
 from fewshot_ns.model_components.ray_samplers import depth_guided_fenceposts, stratified_fenceposts
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModel, DepthMipNeRFModelConfig
 
-SMALL = dict(width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2)
+SMALL: Dict[str, Any] = dict(
+    width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2
+)
 
 
 METRIC = SceneGeometry("metric", 2.0, 6.0, "cone", "white")
@@ -112,7 +114,7 @@ def test_samples_around_the_measured_depth() -> None:
     assert t.shape == (5, 17) and (t.diff(dim=-1) >= 0).all()
     # Of 16 uniform segments of a quarter each, at most two have fenceposts within 0.2 of the depth.
     close = ((t - 4).abs() < 4 * math.exp(-3)).sum(-1)
-    known = labelled.measured[:, 0] > 0
+    known = measured_depth()[:, 0] > 0
     assert (close[known] >= 6).all() and (close[~known] <= 2).all()
     spread = torch.cat([model.outputs_of(labelled)["t_proposal_0"][known] - 4 for _ in range(50)]).flatten()
     assert spread[spread.abs() < 0.2].std().item() == pytest.approx(math.exp(-3), rel=0.3)

@@ -82,7 +82,7 @@ def test_cues_of_omnidata(scannet_scene):
     with pytest.raises(ValueError, match="expected depth of known scale"):
         mono.metric_depth(0)
     files = mono.fewshot.normal_filenames
-    assert files is not None and files[0].name == "frame_00000_normal.png"
+    assert files is not None and files[0] is not None and files[0].name == "frame_00000_normal.png"
     normals, valid = read_normals(files[0], (24, 32))
     # Written blue, green, red: z is the last channel. Grey is no normal.
     assert valid[:, :16].all() and not valid[:, 16:].any()
