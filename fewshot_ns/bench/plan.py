@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
-from fewshot_ns.bench.recipe import EvaluationOptions, MethodEntry, Recipe, SceneEntry
+from fewshot_ns.bench.recipe import Budget, EvaluationOptions, MethodEntry, Recipe, SceneEntry
 from fewshot_ns.bench.resolve import (
     SceneIdentity,
     config_key,
@@ -57,6 +57,8 @@ class Cell:
     """Training steps; None: the method finds out from the scene."""
     cpu_seconds: Optional[float]
     """Most CPU seconds of training; None: no limit."""
+    own_length: bool
+    """Whether it trains as long as the method does by itself, without another limit."""
     resumable: bool
     """Whether the method's trainer goes on from a checkpoint where it stopped."""
     evaluation: EvaluationOptions
@@ -258,6 +260,7 @@ class _Planner:
             overrides=(*method.overrides, *scene.overrides),
             steps=config.max_num_iterations,
             cpu_seconds=getattr(config, "max_train_cpu_seconds", None),
+            own_length=method.budget == Budget(),
             resumable=isinstance(config, FewShotTrainerConfig),
             evaluation=self.recipe.evaluation,
             keys=keys,

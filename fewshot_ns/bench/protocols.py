@@ -21,7 +21,7 @@ class BenchProtocol:
     name: str
     """As recipes name it."""
     dataset: Optional[str]
-    """Data set of the published tables ('llff', 'dtu', 'blender', 'blender-occluded'); None where there are none."""
+    """Data set in whose published tables the figures with these views stand; None where there are none."""
     parser: Optional[str]
     """Name of the dataparser; None: the scene names it."""
     flags: Tuple[str, ...] = ()
@@ -57,6 +57,16 @@ def find_protocol(name: str) -> BenchProtocol:
         return BenchProtocol(name, "llff", "llff-data", number, views)
     if family == "dtu":
         return BenchProtocol(name, "dtu", "dtu-data", (*number, "--view-protocol", "pixelnerf"), views, masked=True)
-    rule = "first" if family == "blender-first" else "dietnerf"
-    flags = (*number, "--view-protocol", rule)
-    return BenchProtocol(name, family, "fewshot-blender-data", flags, views)
+    first = family == "blender-first"
+    flags = (*number, "--view-protocol", "first" if first else "dietnerf")
+    # DietNeRF's eight views are a list of its own; all other published numbers of views are the first frames.
+    dataset = "blender" if first != (views == 8) else None
+    return BenchProtocol(name, dataset, "fewshot-blender-data", flags, views)
+
+
+def protocol_or_none(name: str) -> Optional[BenchProtocol]:
+    """The protocol of a name, None for an unknown one."""
+    try:
+        return find_protocol(name)
+    except ValueError:
+        return None

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from fewshot_ns.bench.plan import Cell
 from fewshot_ns.utils.files import write_json
 
+PLAN = "bench.json"
 RECORD = "cell.json"
 EVAL = "eval.json"
 VIEWS = "views"

@@ -5,7 +5,7 @@ A method that does no better than these has learnt nothing that helps.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,13 @@ from torch.nn.functional import interpolate
 
 BASELINES = ("mean_colour", "nearest_view")
 """Names of the baselines."""
+BASELINE_PREFIX = "baseline_"
+"""Put before a baseline's name and '_psnr' or '_masked_psnr' in a row."""
+
+
+def baseline_names(metric: str) -> Tuple[str, ...]:
+    """Names in a row of the baselines' values of 'psnr' or 'masked_psnr'."""
+    return tuple(f"{BASELINE_PREFIX}{name}_{metric}" for name in BASELINES)
 
 
 class TrivialBaselines:

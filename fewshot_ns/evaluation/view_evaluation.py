@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
@@ -14,14 +14,11 @@ import torch
 from fewshot_ns.data.dataset import OBJECT_MASK_KEY
 from fewshot_ns.data.scene_geometry import METADATA_KEY
 from fewshot_ns.evaluation import metrics
-from fewshot_ns.evaluation.baselines import BASELINES, TrivialBaselines
+from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
 from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary, flatten, read_rows, summarize, write_rows
 from fewshot_ns.evaluation.pictures import save_png
 from fewshot_ns.evaluation.suite import MASKED_PREFIX, MetricSuite
 from fewshot_ns.utils.files import replacing, write_json
-
-BASELINE_PREFIX = "baseline_"
-"""Put before the name of a trivial baseline and '_psnr' or '_masked_psnr' in a row."""
 
 
 @dataclass(frozen=True)
@@ -219,11 +216,6 @@ class ViewEvaluator:
         return values
 
 
-def baseline_names(metric: str) -> Tuple[str, ...]:
-    """Names in a row of the baselines' values of 'psnr' or 'masked_psnr'."""
-    return tuple(f"{BASELINE_PREFIX}{name}_{metric}" for name in BASELINES)
-
-
 def save_view(stem: Path, truth: np.ndarray, render: np.ndarray, depth: np.ndarray, accumulation: np.ndarray) -> None:
     """Keeps a view: `<stem>-truth.png` and `<stem>-render.png`, and `<stem>.npz` with depth and accumulation.
 
@@ -239,8 +231,3 @@ def save_view(stem: Path, truth: np.ndarray, render: np.ndarray, depth: np.ndarr
     with replacing(stem.with_suffix(".npz")) as partial, partial.open("wb") as stream:
         arrays = {"depth": depth[..., 0], "accumulation": accumulation[..., 0]}
         np.savez_compressed(stream, **{name: array.astype(np.float32) for name, array in arrays.items()})
-
-
-def describe(options: Any) -> Dict[str, Any]:
-    """Options of an evaluation as JSON holds them."""
-    return json.loads(json.dumps(asdict(options), default=str))

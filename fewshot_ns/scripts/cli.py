@@ -19,6 +19,7 @@ from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
+from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.video import VideoCommand
 
@@ -31,6 +32,7 @@ COMMANDS: Dict[str, Any] = {
     "video": VideoCommand,
     "eval": EvalCommand,
     "bench": BenchCommand,
+    "report": ReportCommand,
 }
 """Subcommands by name: dataclasses of their flags with a `main` method, which alone imports what is slow to import."""
 

@@ -99,6 +99,7 @@ class EvalCommand:
         rendered = [places[number] for number in rendered]
         size = [int(side) for side in (dataset.cameras.width[0].item(), dataset.cameras.height[0].item())]
         about["evaluation"] = {"metrics": list(options.metrics), "size": size, "masks": self.masks}
+        about["views"] = [evaluator.scene_indices[place] for place in places]
         record = EvaluationRecord(output)
         if self.restart:
             record.rows_path.unlink(missing_ok=True)
@@ -174,7 +175,7 @@ def _load(config_path: Path, metrics: Optional[Sequence[str]]) -> Tuple[Any, Any
 
 
 def _line(row: LedgerRow) -> str:
-    from fewshot_ns.evaluation.view_evaluation import BASELINE_PREFIX
+    from fewshot_ns.evaluation.baselines import BASELINE_PREFIX
 
     shown = {name: value for name, value in row.metrics.items() if not name.startswith(BASELINE_PREFIX)}
     return ", ".join(f"{name} {'n/a' if value is None else format(value, '.4g')}" for name, value in shown.items())

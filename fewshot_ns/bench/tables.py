@@ -1,0 +1,212 @@
+"""The tables of a report, and their text in Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from fewshot_ns.bench.results import BenchResults, CellResult
+from fewshot_ns.bench.status import baseline, differences, published, status_of
+from fewshot_ns.bench.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
+from fewshot_ns.evaluation.report_page import NOT_AVAILABLE, Cell, Column, Table
+
+_TITLES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "avg_error": "average error"}
+_OBJECT = "object "
+"""Put before a metric that is taken on the object alone."""
+
+
+def title_of(metric: str) -> str:
+    """A metric as headings have it."""
+    name = metric.removeprefix("masked_")
+    return (_OBJECT if metric.startswith("masked_") else "") + _TITLES.get(name, name)
+
+
+def digits_of(metric: str) -> int:
+    """Digits behind the point of a metric."""
+    return DIGITS.get(metric.removeprefix("masked_"), 3)
+
+
+def metrics_of(groups: Sequence[Group]) -> Tuple[str, ...]:
+    """The metrics of a protocol's tables that were measured: those of the papers, under the name that rows have."""
+    names = [groups[0].metric_name(metric) for metric in PAPER_METRICS] if groups else []
+    return tuple(name for name in names if any(group.over_scenes(name).count for group in groups)) or tuple(names[:1])
+
+
+def summary_table(results: BenchResults, protocol: str) -> Table:
+    """One row per method: means over scenes with the deviation over seeds, the paper's figures, the status."""
+    groups = groups_of(results, protocol)
+    metrics = metrics_of(groups)
+    columns = [Column("method"), Column("scenes"), Column("seeds")]
+    columns += [Column(title_of(metric)) for metric in metrics]
+    columns += [Column(f"paper's {title_of(metric).removeprefix(_OBJECT)}") for metric in metrics]
+    columns += [Column("status"), Column("not as in the paper")]
+    rows: List[List[Cell]] = []
+    for group in groups:
+        paper = published(group)
+        status = status_of(group)
+        values = [group.over_scenes(metric).text(digits_of(metric)) for metric in metrics]
+        theirs = [paper.get(metric.removeprefix("masked_")) for metric in metrics]
+        rows.append(
+            [
+                group.label,
+                len(group.scenes),
+                group.over_scenes(metrics[0]).count,
+                *values,
+                *(None if result is None else f"{result.value:g}" for result in theirs),
+                status.word,
+                "; ".join(differences(group, paper)) if paper else NOT_AVAILABLE,
+            ]
+        )
+    return Table(columns, rows, "Mean over scenes ± deviation over seeds. Deviations are those of a sample.")
+
+
+def scene_table(results: BenchResults, protocol: str, metric: str) -> Table:
+    """One row per method, one column per scene, and what trivial baselines reach for PSNR."""
+    groups = groups_of(results, protocol)
+    scenes = list(dict.fromkeys(scene for group in groups for scene in group.scenes))
+    rows: List[List[Cell]] = []
+    for group in groups:
+        row: List[Cell] = [group.label]
+        for scene in scenes:
+            found = group.on_scene(scene, metric)
+            failed = any(cell.scene == scene and cell.status == "failed" for cell in group.cells)
+            row.append(found.text(digits_of(metric)) if found.count else ("failed" if failed else None))
+        rows.append(row)
+    if metric.removeprefix("masked_") == "psnr":
+        values = {scene: [baseline(group, scene)[1] for group in groups] for scene in scenes}
+        best = {scene: next((value for value in found if value is not None), None) for scene, found in values.items()}
+        rows.append(
+            ["(better of nearest photo and mean colour)", *(_fixed(best[scene], digits_of(metric)) for scene in scenes)]
+        )
+        rows += _paper_rows(groups, scenes)
+    caption = f"{title_of(metric)}, mean over the test views and the seeds ± deviation over seeds."
+    return Table([Column("method"), *(Column(scene) for scene in scenes)], rows, caption)
+
+
+def _paper_rows(groups: Sequence[Group], scenes: Sequence[str]) -> List[List[Cell]]:
+    """Published PSNR scene by scene, where there is any."""
+    rows: List[List[Cell]] = []
+    for group in groups:
+        found = {scene: published(group, scene).get("psnr") for scene in scenes}
+        if any(found.values()):
+            cells = [None if result is None else f"{result.value:g}" for result in found.values()]
+            rows.append([f"{group.label}, paper", *cells])
+    return rows
+
+
+def image_table(results: BenchResults, protocol: str, scene: str) -> Table:
+    """PSNR of every test view, one column per method; means over the seeds."""
+    groups = [group for group in groups_of(results, protocol) if scene in group.scenes]
+    per_view: Dict[Tuple[int, str], Dict[str, List[float]]] = {}
+    for group in groups:
+        metric = group.metric_name("psnr")
+        for cell in group.finished:
+            for image in cell.images if cell.scene == scene else ():
+                value = image.get(metric)
+                if value is not None:
+                    views = per_view.setdefault((image["view_index"], image["file_name"]), {})
+                    views.setdefault(group.label, []).append(value)
+    labels = [group.label for group in groups]
+    rows: List[List[Cell]] = []
+    for (index, name), values in sorted(per_view.items()):
+        means = [sum(values[label]) / len(values[label]) if label in values else None for label in labels]
+        rows.append([f"{index}: {name}", *means])
+    metric = groups[0].metric_name("psnr") if groups else "psnr"
+    columns = [Column("test view"), *(Column(label, 2, True) for label in labels)]
+    return Table(columns, rows, f"{scene}: {title_of(metric)} of each view, mean over the seeds.")
+
+
+def cost_table(results: BenchResults, protocol: str) -> Table:
+    """Time and memory per method, means over the finished cells."""
+    columns = [Column(name) for name in ("method", "device", "steps", "training CPU s", "training s")]
+    columns += [
+        Column("rays per CPU s"),
+        Column("peak memory MB"),
+        Column("peak GPU memory MB"),
+        Column("rendering fps"),
+    ]
+    rows: List[List[Cell]] = []
+    for group in groups_of(results, protocol):
+        fps = [cell.metrics.get("fps") for cell in group.finished]
+        known = [value for value in fps if value is not None]
+        rows.append(
+            [
+                group.label,
+                ", ".join(sorted({cell.device for cell in group.finished})) or None,
+                *(_fixed(group.cost(name).mean, 0) for name in ("steps", "cpu_seconds", "wall_seconds")),
+                _fixed(_rate(group), 0),
+                *(_megabytes(group.cost(name).mean) for name in ("peak_memory_bytes", "peak_gpu_memory_bytes")),
+                _fixed(sum(known) / len(known) if known else None, 2),
+            ]
+        )
+    caption = "Means over the finished cells; evaluation and start-up are not in the training's time."
+    return Table(columns, rows, caption)
+
+
+def _rate(group: Group) -> Optional[float]:
+    rays, seconds = group.cost("rays").mean, group.cost("cpu_seconds").mean
+    return rays / seconds if rays and seconds else None
+
+
+def _megabytes(value: Optional[float]) -> Optional[str]:
+    return _fixed(None if value is None else value / 1e6, 0)
+
+
+def _fixed(value: Optional[float], digits: int) -> Optional[str]:
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def source_table(results: BenchResults, protocol: str) -> Optional[Table]:
+    """Where the papers' figures come from; None where there are none."""
+    rows: List[List[Cell]] = []
+    for group in groups_of(results, protocol):
+        found = published(group)
+        if found:
+            first = next(iter(found.values()))
+            rows.append([group.label, first.citation, first.table, first.conditions])
+    columns = [Column("method"), Column("whose"), Column("printed in"), Column("conditions")]
+    return Table(columns, rows, "Published figures.") if rows else None
+
+
+def failures(results: BenchResults) -> Tuple[CellResult, ...]:
+    """The cells that have no figures."""
+    return tuple(cell for cell in results.cells if not cell.finished)
+
+
+def protocol_tables(results: BenchResults) -> List[Tuple[str, List[Table]]]:
+    """All tables by protocol, without those per image."""
+    found: List[Tuple[str, List[Table]]] = []
+    for protocol in protocols_of(results):
+        tables = [summary_table(results, protocol)]
+        tables += [scene_table(results, protocol, metric) for metric in metrics_of(groups_of(results, protocol))]
+        tables.append(cost_table(results, protocol))
+        sources = source_table(results, protocol)
+        found.append((protocol, tables + ([sources] if sources else [])))
+    return found
+
+
+def as_markdown(table: Table) -> str:
+    """A table in Markdown, its caption below."""
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    lines = [line([column.title for column in table.columns])]
+    lines.append(line(["---", *["---:"] * (len(table.columns) - 1)]))
+    lines += [line([table.text(row, column) for column in range(len(table.columns))]) for row in range(len(table.rows))]
+    return "\n".join(lines) + "\n" + (f"\n{table.caption}\n" if table.caption else "")
+
+
+def as_latex(table: Table) -> str:
+    """A table in LaTeX; needs the package booktabs."""
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.caption)}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
+    lines += [" & ".join(_latex(column.title) for column in table.columns) + r" \\", r"\midrule"]
+    for row in range(len(table.rows)):
+        cells = [_latex(table.text(row, column)) for column in range(len(table.columns))]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
