@@ -1,7 +1,8 @@
 """Where the weights of a frozen network lie on this machine: one order of search and one clear error for all of them.
 
 The order: a path given by the user, the folder named by the environment variable FEWSHOT_WEIGHTS, the library's own
-cache (torch hub's checkpoint folder), a download into that cache. Nothing here runs at import or in a constructor.
+cache (torch hub's checkpoint folder, or the Hugging Face hub's), a download into that cache. Nothing here runs at
+import or in a constructor.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import rich
 import torch
 
 from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.optional_imports import require
 
 WEIGHTS_ENV = "FEWSHOT_WEIGHTS"
 """Environment variable that names a folder with weight files."""
@@ -44,6 +46,10 @@ class WeightsSpec:
     """Where the file can be downloaded, None where it cannot."""
     sha256: str = ""
     """The first (at least 8) hexadecimal digits of the file's SHA-256; empty: a download is not checked."""
+    hub: Optional[str] = None
+    """Repository on the Hugging Face hub; comes before the address."""
+    hub_filenames: Tuple[str, ...] = ()
+    """Names of the file in that repository, most wanted first."""
 
 
 def resolve_weights(
@@ -84,10 +90,19 @@ def resolve_weights(
             return found
         tried.append(f"torch cache {cache}: no {' or '.join(spec.cache_filenames)}")
 
-    if spec.url is None:
-        tried.append("download: no address is known")
-    elif not download:
+    for local in (True, False) if spec.hub else ():
+        if not local and not download:
+            break
+        try:
+            return _from_hub(spec.hub or "", spec.hub_filenames, local)
+        except (OSError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            tried.append(f"{'hub cache' if local else 'download'} {spec.hub}: {reason}")
+
+    if not download:
         tried.append("download: switched off")
+    elif spec.url is None:
+        tried.append("download: no address is known")
     else:
         target = cache / (spec.cache_filenames or spec.filenames)[0]
         try:
@@ -144,11 +159,13 @@ def load_weights(path: Path) -> Dict[str, Any]:
     """Reads a checkpoint dictionary to the CPU; never runs code from the file.
 
     Args:
-        path: file written by torch.save.
+        path: file written by torch.save, or in the safetensors format (.safetensors).
 
     Raises:
         ValueError: the file is damaged, holds more than plain tensors and containers, or is not a dictionary.
     """
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
@@ -159,6 +176,26 @@ def load_weights(path: Path) -> Dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}")
     return state
+
+
+def _load_safetensors(path: Path) -> Dict[str, Any]:
+    damaged = require("safetensors", "priors").SafetensorError
+    try:
+        return require("safetensors.torch", "priors").load_file(path)
+    except damaged as error:
+        raise ValueError(f"{path}: expected a safetensors file, could not read it ({error})") from error
+
+
+def _from_hub(repository: str, names: Tuple[str, ...], local: bool) -> Path:
+    """The first of the files that a repository of the hub holds; from the hub's cache alone where `local`."""
+    hub = require("huggingface_hub", "priors")
+    reason: Optional[Exception] = None
+    for name in names:
+        try:
+            return Path(hub.hf_hub_download(repository, name, local_files_only=local))
+        except (OSError, ValueError) as error:
+            reason = reason or error
+    raise OSError(str(reason))
 
 
 def _in_folder(place: Path, names: Tuple[str, ...]) -> Optional[Path]:
@@ -177,6 +214,7 @@ def _absence(place: Path) -> str:
 def _message(spec: WeightsSpec, tried: List[str]) -> str:
     lines = [f"weights not found: {spec.name}, file {' or '.join(spec.filenames + spec.cache_filenames)}"]
     lines += [f"  {place}" for place in tried]
-    source = f"get it from {spec.url}, then" if spec.url else "to use your own file,"
+    address = f"https://huggingface.co/{spec.hub}" if spec.hub else spec.url
+    source = f"get it from {address}, then" if address else "to use your own file,"
     lines.append(f"  {source} pass it with {spec.flag} PATH, or put it in a folder and set {WEIGHTS_ENV}=FOLDER")
     return "\n".join(lines)
