@@ -68,9 +68,10 @@ class Board:
         done = self._count - len(self._open)
         colour = {"failed": "red", "reused": "dim"}.get(outcome.status, "green")
         first = outcome.error.splitlines()[0] if outcome.error else ""
+        note = "; ".join(part for part in (duration(outcome.seconds), self._note()) if part)
         self.console.print(
-            f"{done}/{self._count} [{colour}]{outcome.status}[/{colour}] {escape(cell.name)} "
-            f"({duration(outcome.seconds)}; {self._note()}) {escape(first)}".rstrip(),
+            f"{done}/{self._count} [{colour}]{outcome.status}[/{colour}] {escape(cell.name)} ({note}) "
+            f"{escape(first)}".rstrip(),
             highlight=False,
             soft_wrap=True,
         )

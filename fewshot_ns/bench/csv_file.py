@@ -12,7 +12,19 @@ from fewshot_ns.bench.results import BenchResults, CellResult
 from fewshot_ns.utils.files import replacing
 
 COLUMNS = (
-    *("recipe", "protocol", "scene", "method", "label", "seed", "as_published", "own_length", "status", "steps"),
+    *(
+        "recipe",
+        "protocol",
+        "scene",
+        "place",
+        "method",
+        "label",
+        "seed",
+        "as_published",
+        "own_length",
+        "status",
+        "steps",
+    ),
     *("width", "height", "test_views", "evaluated_views", "device", "cpu_seconds", "wall_seconds", "rays"),
     *("peak_memory_bytes", "peak_gpu_memory_bytes", "source", "overrides", "error"),
 )
@@ -74,7 +86,7 @@ def _row(cell: CellResult) -> Dict[str, Any]:
         **{name: "" if value is None else value for name, value in {**known, **cost}.items()},
         "width": width,
         "height": height,
-        "evaluated_views": len(cell.images) or "",
+        "evaluated_views": cell.num_images or "",
         "overrides": " ".join(cell.overrides),
         # The last line is the error itself, what stands before it the way there.
         "error": cell.error.strip().splitlines()[-1].strip() if cell.error.strip() else "",
@@ -91,11 +103,11 @@ def _cell(row: Dict[str, str]) -> CellResult:
 
     size = (int(row["width"]), int(row["height"])) if row["width"] else None
     training = {name: optional(name, float) for name in _COST}
-    views = optional("evaluated_views", int) or 0
     return CellResult(
         recipe=row["recipe"],
         protocol=row["protocol"],
         scene=row["scene"],
+        place=row["place"],
         method=row["method"],
         label=row["label"],
         status=row["status"],
@@ -110,8 +122,7 @@ def _cell(row: Dict[str, str]) -> CellResult:
         size=size,
         test_views=optional("test_views", int),
         metrics={name: float(value) for name, value in row.items() if name not in COLUMNS and value},
-        # How many there were is known, what they were is not.
-        images=tuple({} for _ in range(views)),
+        num_images=optional("evaluated_views", int) or 0,
         training={name: value for name, value in training.items() if value is not None},
     )
 

@@ -82,7 +82,9 @@ def print_plan(plan: Plan, estimator: Estimator, workers: int, any_source: bool,
     if missing and left is not None:
         time = f"about {duration(left)} on {workers} worker{'s' if workers > 1 else ''}"
     console.print(
-        f"{recipe.name}: {len(plan.cells)} cells, {len(missing)} to do; {time}; in {plan.output_dir}", highlight=False
+        f"{recipe.name}: {len(plan.cells)} cells, {len(missing)} to do; {time}; in {plan.output_dir}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -98,6 +100,7 @@ def write_plan(plan: Plan) -> None:
         {
             "folder": cell.folder.relative_to(folder.absolute()).as_posix(),
             "scene": cell.scene,
+            "place": cell.place,
             "protocol": cell.protocol,
             "method": cell.method,
             "label": cell.label,

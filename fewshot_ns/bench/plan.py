@@ -32,7 +32,9 @@ class Cell:
     folder: Path
     """OUT/cells/<scene>/<label>/seed-<n>."""
     scene: str
-    """Name of the scene."""
+    """Name of the scene in folders and tables."""
+    place: str
+    """Name of the scene's folder, by which published tables know it."""
     protocol: str
     """Name of the protocol."""
     method: str
@@ -248,6 +250,7 @@ class _Planner:
         return Cell(
             folder=self.output_dir / "cells" / scene.name / method.label / f"seed-{seed}",
             scene=scene.name,
+            place=scene.path.name,
             protocol=scene.protocol.name,
             method=method.method,
             label=method.label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import List, Optional
 
@@ -38,13 +39,19 @@ def results_block(path: Path) -> str:
         table = Table([Column(title) for title in (*titles, "status")], rows)
         parts.append(as_markdown(table).rstrip())
         parts.append(
-            "Mean over scenes ± deviation over seeds; on dtu-N of the object alone. trivial: the better PSNR of the "
-            "nearest training photo and the photos' mean colour. paper: published PSNR, on all scenes of the data set, "
-            f"at full size and length. {RULES}"
+            _filled(
+                "Mean over scenes ± deviation over seeds; on dtu-N of the object alone. trivial: the better PSNR of "
+                "the nearest training photo and the photos' mean colour. paper: published PSNR, on all scenes of the "
+                f"data set, at full size and length. {RULES}"
+            )
         )
     if without:
-        parts.append(f"{NOT_RUN.capitalize()}: {', '.join(f'`{name}`' for name in without)}.")
+        parts.append(_filled(f"{NOT_RUN.capitalize()} yet: {', '.join(f'`{name}`' for name in without)}."))
     return "\n\n".join(parts) + "\n"
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, width=120, break_long_words=False, break_on_hyphens=False)
 
 
 def _groups(results: BenchResults) -> List[Group]:

@@ -30,7 +30,9 @@ class CellResult:
     """What is known of one cell."""
 
     scene: str
-    """Name of the scene."""
+    """Name of the scene in folders and tables."""
+    place: str
+    """Name of the scene's folder, by which published tables know it."""
     protocol: str
     """Name of the protocol."""
     method: str
@@ -59,6 +61,8 @@ class CellResult:
     """Means over the evaluated views."""
     images: Tuple[Dict[str, Any], ...] = ()
     """Per evaluated view: 'file_name', 'view_index' and the metrics."""
+    num_images: int = 0
+    """Number of evaluated views."""
     curve: Tuple[CurvePoint, ...] = ()
     """Quality during training."""
     training: Dict[str, Any] = field(default_factory=dict)
@@ -173,6 +177,7 @@ def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
         size=(measured[0], measured[1]),
         metrics={name: value.mean for name, value in summarize(rows).items()},
         images=tuple({"file_name": row.file_name, "view_index": row.view_index, **row.metrics} for row in rows),
+        num_images=len(rows),
         training=record.get("training") or {},
         curve=read_curve(folder / planned["method"]),
     )

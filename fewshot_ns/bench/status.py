@@ -74,9 +74,11 @@ def published(group: Group, scene: Optional[str] = None) -> Dict[str, PaperResul
     method = group.cells[0].method.replace("-", "_")
     if protocol is None or protocol.dataset is None or method not in registry.METHODS:
         return {}
-    names = [f"{protocol.dataset}/{scene}"] if scene is not None else [protocol.dataset]
-    if scene is None and len(group.scenes) == 1:
-        names.append(f"{protocol.dataset}/{group.scenes[0]}")
+    places = {cell.scene: cell.place for cell in group.cells}
+    names = [f"{protocol.dataset}/{places.get(scene)}"] if scene is not None else [protocol.dataset]
+    if scene is None and len(places) == 1:
+        # What is printed for the one scene says more than the mean over all.
+        names.insert(0, f"{protocol.dataset}/{group.places[0]}")
     results = [result for result in registry.paper_results(method) if result.num_views == protocol.num_views]
     for name in names:
         found = {result.metric: result for result in results if result.dataset == name}
@@ -101,15 +103,16 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     found: List[str] = []
     if not all(cell.as_published for cell in group.cells):
         found.append("a variant of the method")
-    if set(group.scenes) != set(wanted):
-        found.append(f"{len(set(group.scenes) & set(wanted))} of {len(wanted)} scenes")
+    if set(group.places) != set(wanted):
+        shared = len(set(group.places) & set(wanted))
+        found.append(f"{shared} of {len(wanted)} scenes" if shared else "other scenes")
     sizes = sorted({cell.size for cell in group.finished if cell.size is not None and cell.size != conditions.size})
     if sizes:
         found.append(f"{_size(sizes[0])} pixels instead of {_size(conditions.size)}")
     if not all(cell.own_length for cell in group.cells):
         steps = sorted({cell.steps for cell in group.finished if cell.steps is not None})
         found.append("another length of training" + (f" ({steps[-1]} steps)" if steps else ""))
-    if any(len(cell.images) < (cell.test_views or 0) for cell in group.finished):
+    if any(cell.num_images < (cell.test_views or 0) for cell in group.finished):
         found.append("not all test views")
     return found
 

@@ -58,6 +58,11 @@ class Group:
         return tuple(dict.fromkeys(cell.scene for cell in self.cells))
 
     @property
+    def places(self) -> Tuple[str, ...]:
+        """Names by which published tables know the scenes."""
+        return tuple(dict.fromkeys(cell.place for cell in self.cells))
+
+    @property
     def finished(self) -> Tuple[CellResult, ...]:
         """The cells with figures."""
         return tuple(cell for cell in self.cells if cell.finished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Literal, Optional
+from typing import TYPE_CHECKING, Dict, Literal, Optional, Tuple, Union
 
 import tyro
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fewshot_ns.bench.cells import Outcome
+    from fewshot_ns.bench.local import LocalExecutor
     from fewshot_ns.bench.plan import Plan
+    from fewshot_ns.bench.ray_cluster import RayExecutor
 
 
 @dataclass
@@ -32,8 +34,10 @@ class BenchCommand:
     """Folder that the recipe's scenes are in; None: FEWSHOT_DATA."""
     dry_run: bool = False
     """Check everything and print the plan; train nothing."""
-    executor: Literal["local"] = "local"
-    """local: on this machine."""
+    executor: Literal["local", "ray"] = "local"
+    """local: on this machine; ray: spread over a Ray cluster whose nodes all see data and output folder."""
+    ray_address: Optional[str] = None
+    """Address of the cluster, auto for the one that runs on this machine; None: RAY_ADDRESS, else a new one here."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes CUDA where there is one."""
     jobs: int = 0
@@ -86,18 +90,34 @@ class BenchCommand:
         """Runs what is missing; None after --dry-run."""
         from fewshot_ns.bench.board import Board
         from fewshot_ns.bench.estimate import Estimator
-        from fewshot_ns.bench.local import LocalExecutor, local_shares
         from fewshot_ns.bench.overview import print_plan, write_plan
 
-        shares = local_shares(self._device(), self.jobs, self.threads)
+        executor, workers = self._executor()
         estimator = Estimator(plan)
-        print_plan(plan, estimator, len(shares), self.keep_older, console)
+        print_plan(plan, estimator, workers, self.keep_older, console)
         if self.dry_run:
             return None
         write_plan(plan)
-        board = Board(console, plan.cells, estimator, len(shares))
+        board = Board(console, plan.cells, estimator, workers)
         with board.showing():
-            return LocalExecutor(shares, self.keep_older).execute(plan.cells, plan.output_dir.absolute(), board)
+            return executor.execute(plan.cells, plan.output_dir.absolute(), board)
+
+    def _executor(self) -> Tuple[Union[LocalExecutor, RayExecutor], int]:
+        """What runs the cells, and how many at a time."""
+        from fewshot_ns.bench.cells import Share
+        from fewshot_ns.bench.local import LocalExecutor, local_shares
+        from fewshot_ns.bench.ray_cluster import RayExecutor, cluster_workers, connect
+        from fewshot_ns.scripts.errors import CommandError
+
+        if self.executor == "local":
+            shares = local_shares(self._device(), self.jobs, self.threads)
+            return LocalExecutor(shares, self.keep_older), len(shares)
+        share = Share(self.threads or 1)
+        try:
+            ray = connect(self.ray_address)
+        except ImportError as error:
+            raise CommandError(f"--executor ray: {error}") from error
+        return RayExecutor(ray, share, self.keep_older), cluster_workers(ray, share, self._device())
 
     def _conclude(self, plan: Plan, outcomes: Dict[str, Outcome], console: Console) -> None:
         from fewshot_ns.scripts.errors import CommandError

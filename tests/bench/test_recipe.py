@@ -8,6 +8,7 @@ import pytest
 
 from fewshot_ns.bench.protocols import find_protocol
 from fewshot_ns.bench.recipe import RECIPES, find_recipe, load_recipe, recipe_names
+from fewshot_ns.bench.resolve import registered_methods, resolve_config
 from fewshot_ns.bench.schema import SchemaError, flag_words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +116,25 @@ def test_an_unknown_recipe_is_told_with_the_known():
 def test_every_recipe_of_the_package_is_valid(name):
     recipe = load_recipe(find_recipe(name))
     assert recipe.name == name and recipe.description
+
+
+def test_flags_of_every_recipe_are_known_to_the_host():
+    """One parse per kind of variant and dataparser; the methods of all of them are registered."""
+    seen = set()
+    for name in recipe_names():
+        recipe = load_recipe(find_recipe(name))
+        for method in recipe.methods:
+            assert method.method in registered_methods(), f"{name}: {method.method}"
+            scene = recipe.scenes[0]
+            flags = tuple(word for word in (*method.overrides, *scene.flags) if word.startswith("--"))
+            kind = (method.method if method.overrides else "", scene.parser, flags)
+            if kind not in seen:
+                seen.add(kind)
+                words = (*method.overrides, *scene.overrides, scene.parser, *scene.flags)
+                config = resolve_config(method.method, words)
+                parser = config.pipeline.datamanager.dataparser
+                views = len(parser.train_indices or ()) or parser.num_views
+                assert views == scene.protocol.num_views
 
 
 def test_the_packages_recipes_are_those_of_the_repository():

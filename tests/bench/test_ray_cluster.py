@@ -1,0 +1,66 @@
+"""Cells on a Ray cluster of two nodes, all on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+from rich.console import Console
+
+from fewshot_ns.bench.board import Board
+from fewshot_ns.bench.cells import Outcome, Share
+from fewshot_ns.bench.estimate import Estimator
+from fewshot_ns.bench.plan import make_plan
+from fewshot_ns.bench.ray_cluster import RayExecutor, cluster_workers, connect
+from fewshot_ns.bench.recipe import load_recipe
+
+# Read when ray is imported. On a busy machine half a minute is not enough to start a node.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+pytest.importorskip("ray")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """The module ray, connected to two nodes of one CPU each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    ray = connect(nodes.address)
+    yield ray
+    ray.shutdown()
+    nodes.shutdown()
+
+
+def test_cells_are_spread_over_the_nodes_and_one_that_breaks_stops_none(cluster, write_recipe, data_root, tmp_path):
+    def run(cell, output_dir, share, any_source):
+        import ray
+
+        if cell.seed == 3:
+            raise MemoryError("no more")
+        time.sleep(0.5)  # Long enough that one node alone does not take them all.
+        cell.folder.mkdir(parents=True)
+        (cell.folder / "node.json").write_text(json.dumps([ray.get_runtime_context().get_node_id(), share.threads]))
+        return Outcome(cell.name, "finished", 0.0)
+
+    plan = make_plan(load_recipe(write_recipe(seeds=[0, 1, 2, 3])), data_root, tmp_path / "out", "cpu")
+    share = Share(1)
+    assert cluster_workers(cluster, share, "cpu") == 2
+    board = Board(Console(quiet=True), plan.cells, Estimator(plan), 2)
+    outcomes = RayExecutor(cluster, share, run=run).execute(plan.cells, tmp_path / "out", board)
+    assert [outcomes[cell.name].status for cell in plan.cells] == ["finished"] * 3 + ["failed"]
+    assert "no more" in outcomes[plan.cells[3].name].error
+    found = [json.loads((cell.folder / "node.json").read_text()) for cell in plan.cells[:3]]
+    assert len({node for node, _ in found}) == 2 and {threads for _, threads in found} == {1}
+
+
+@pytest.mark.slow
+def test_real_cells_on_two_nodes(cluster, write_recipe, data_root, tmp_path):
+    plan = make_plan(load_recipe(write_recipe(seeds=[0, 1])), data_root, tmp_path / "out", "cpu")
+    board = Board(Console(quiet=True), plan.cells, Estimator(plan), 2)
+    outcomes = RayExecutor(cluster, Share(1)).execute(plan.cells, tmp_path / "out", board)
+    assert [outcome.status for outcome in outcomes.values()] == ["finished", "finished"]
+    assert all((cell.folder / "eval.json").is_file() for cell in plan.cells)

@@ -1,0 +1,124 @@
+"""Evaluation view by view: rows at once, nothing twice, chosen views, sizes and masks, kept pictures."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fewshot_ns.evaluation.baselines import baselines_of
+from fewshot_ns.evaluation.ledger import read_rows
+from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
+from fewshot_ns.evaluation.view_evaluation import EvaluationRecord, ViewEvaluator, choose_views, summary_of
+
+
+@pytest.fixture
+def pipeline(tiny_dtu_scene, tiny_pipeline_config):
+    """An untrained pipeline on a DTU scene with masks."""
+    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+
+    from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
+
+    config = tiny_pipeline_config(DTUDataParserConfig(data=tiny_dtu_scene))
+    config.depth.enabled = False
+    torch.manual_seed(0)
+    return config.setup(device="cpu", test_mode="test").eval()
+
+
+def evaluator(pipeline, **changes):
+    dataset = pipeline.datamanager.eval_dataset
+    suite = MetricSuite(EvaluationConfig(metrics=("psnr",)))
+    known = dict(step=7, baselines=baselines_of(pipeline.datamanager.train_dataset))
+    return ViewEvaluator(pipeline, dataset, suite, **{**known, **changes})
+
+
+def test_rows_are_those_of_ns_eval_and_hold_the_baselines(pipeline, tmp_path):
+    record = EvaluationRecord(tmp_path / "eval.json")
+    rows = evaluator(pipeline).evaluate([0, 3], record, "key", {"about": 1})
+    assert read_rows(tmp_path / "eval.jsonl") == rows
+    pipeline.config.run_dir = tmp_path / "run"
+    pipeline.get_average_eval_image_metrics()
+    theirs = read_rows(next((tmp_path / "run/eval").glob("*.jsonl")))
+    for row in rows:
+        other = theirs[row.split_index]
+        assert (row.file_name, row.view_index) == (other.file_name, other.view_index) and row.step == 7
+        for name in ("psnr", "masked_psnr"):
+            assert row.metrics[name] == pytest.approx(other.metrics[name], abs=1e-5)
+            for baseline in ("mean_colour", "nearest_view"):
+                assert 0.0 < row.metrics[f"baseline_{baseline}_{name}"] < 60.0
+    written = json.loads((tmp_path / "eval.json").read_text())
+    assert written["complete"] and written["about"] == 1
+    assert written["results"]["psnr"] == pytest.approx(np.mean([row.metrics["psnr"] for row in rows]))
+
+
+def test_what_is_done_is_not_done_again_and_other_keys_begin_anew(pipeline, tmp_path):
+    record, seen = EvaluationRecord(tmp_path / "eval.json"), []
+
+    def stop_after_two(row):
+        seen.append(row.split_index)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(pipeline).evaluate([0, 1, 2, 3], record, "key", {}, on_view=stop_after_two)
+    assert json.loads((tmp_path / "eval.json").read_text())["complete"] is False
+    rows = evaluator(pipeline).evaluate(
+        [0, 1, 2, 3], record, "key", {}, on_view=lambda row: seen.append(row.split_index)
+    )
+    assert seen == [0, 1, 2, 3] and [row.split_index for row in rows] == [0, 1, 2, 3]
+    # Fewer views need no new work and are averaged alone.
+    (row,) = evaluator(pipeline).evaluate([2], record, "key", {}, on_view=lambda row: seen.append(-1))
+    assert -1 not in seen and json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"] == row.metrics["psnr"]
+    assert summary_of(tmp_path / "eval.json")["psnr"].count == 4
+    assert summary_of(tmp_path / "eval.json", [row.view_index])["psnr"].mean == row.metrics["psnr"]
+    with pytest.raises(ValueError, match="no row of the views \\[5\\]"):
+        summary_of(tmp_path / "eval.json", [5])
+    evaluator(pipeline).evaluate([1], record, "other", {})
+    assert [row.split_index for row in read_rows(record.rows_path)] == [1]
+
+
+def test_masks_can_be_left_out(pipeline, tmp_path):
+    (row,) = evaluator(pipeline, use_masks=False).evaluate([0], EvaluationRecord(tmp_path / "e.json"), "key", {})
+    assert "psnr" in row.metrics and not any("masked" in name for name in row.metrics)
+
+
+def test_pictures_of_some_views_are_kept(pipeline, tmp_path):
+    record = EvaluationRecord(tmp_path / "eval.json")
+    evaluator(pipeline).evaluate([0, 1], record, "key", {})
+    seen = []
+    evaluator(pipeline).evaluate(
+        [0, 1], record, "key", {}, tmp_path / "views", [1], on_view=lambda row: seen.append(row.split_index)
+    )
+    assert seen == [1]  # Measured again, because its picture was not there.
+    names = sorted(path.name for path in (tmp_path / "views").iterdir())
+    assert names == ["view-0001-render.png", "view-0001-truth.png", "view-0001.npz"]
+    truth = np.asarray(Image.open(tmp_path / "views/view-0001-truth.png")) / 255.0
+    assert np.abs(truth - pipeline.datamanager.eval_dataset.get_image_float32(1).numpy()).max() < 0.01
+    with np.load(tmp_path / "views/view-0001.npz") as arrays:
+        assert arrays["depth"].shape == arrays["accumulation"].shape == truth.shape[:2]
+
+
+def test_views_are_chosen_by_index_and_number():
+    scene = (4, 8, 12, 16, 20)
+    assert choose_views(scene, None, None) == [0, 1, 2, 3, 4]
+    assert choose_views(scene, None, 3) == [0, 2, 4] and choose_views(scene, None, 9) == [0, 1, 2, 3, 4]
+    assert choose_views(scene, (20, 8), None) == [4, 1] and choose_views(scene, (4, 8, 12), 1) == [0]
+    with pytest.raises(ValueError, match="expected test views of the run \\(4, 8, 12, 16, 20\\), got \\[5\\]"):
+        choose_views(scene, (5,), None)
+
+
+def test_smaller_views_show_the_same_scene(pipeline, tmp_path):
+    manager = pipeline.datamanager
+    whole = deepcopy(manager.eval_dataset)
+    manager.config.camera_res_scale_factor *= (8 + 1e-3) / 16
+    small = manager.create_eval_dataset()
+    assert small.size_of(0) == (6, 8) and whole.size_of(0) == (12, 16)
+    found = evaluator(pipeline)
+    found.dataset = small
+    (row,) = found.evaluate([0], EvaluationRecord(tmp_path / "e.json"), "key", {}, tmp_path / "v", [0])
+    assert row.metrics["masked_psnr"] is not None
+    assert Image.open(tmp_path / "v/view-0000-render.png").size == (8, 6)
