@@ -16,6 +16,7 @@ def derive(
     model: Fields = None,
     depth: Fields = None,
     smoothness: Fields = None,
+    semantic: Fields = None,
     schedule: Fields = None,
     **trainer: Any,
 ) -> FewShotTrainerConfig:
@@ -24,7 +25,7 @@ def derive(
     Args:
         base: the method to start from.
         method_name: name of the new one.
-        datamanager: fields of the pipeline's datamanager that change; so with `model`, `depth` and `smoothness`.
+        datamanager: fields of the pipeline's datamanager that change; so with `model` and the priors.
         schedule: fields of all learning-rate schedulers that change.
         trainer: fields of the trainer's config that change.
 
@@ -32,7 +33,8 @@ def derive(
         TypeError: a field that the part does not have.
     """
     config = replace(deepcopy(base), method_name=method_name, **trainer)
-    parts: Dict[str, Fields] = dict(datamanager=datamanager, model=model, depth=depth, smoothness=smoothness)
+    parts: Dict[str, Fields] = dict(datamanager=datamanager, model=model, depth=depth)
+    parts |= dict(smoothness=smoothness, semantic=semantic)
     changed = {name: replace(getattr(config.pipeline, name), **fields) for name, fields in parts.items() if fields}
     optimizers = {
         name: {**group, "scheduler": replace(group["scheduler"], **(schedule or {}))}

@@ -31,6 +31,7 @@ from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summar
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.utils.allocator import keep_freed_memory
@@ -50,6 +51,8 @@ class FewShotPipelineConfig(VanillaPipelineConfig):
     """Depth prior: ranking and continuity, or bounds by measured depth, from depth maps of the training views."""
     smoothness: SmoothnessPriorConfig = field(default_factory=SmoothnessPriorConfig)
     """Smoothness prior: rendered depth is smooth on patches of unseen views."""
+    semantic: SemanticPriorConfig = field(default_factory=SemanticPriorConfig)
+    """Semantic prior: unseen views look to an image encoder like the photos."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Which metrics are computed and where their weights lie."""
     run_dir: Suppress[Optional[Path]] = None
@@ -79,6 +82,7 @@ class FewShotPipeline(VanillaPipeline):
         space = self.model.geometry.ray_space
         self.depth_prior = config.depth.setup(ray_space=space, nvs_rgbd=record.pair_box is not None)
         self.smoothness_prior = config.smoothness.setup(ray_space=space)
+        self.semantic_prior = config.semantic.setup()
         self.suite = MetricSuite(config.evaluation, device)
         cameras = self.datamanager.train_dataset.cameras
         focus = scene_focus(cameras, self.model.geometry)
@@ -113,6 +117,7 @@ class FewShotPipeline(VanillaPipeline):
             self.datamanager.use_unseen_patches(
                 smooth.num_patches, smooth.patch_size, smooth.num_poses, smooth.training_cameras_only
             )
+        self.semantic_prior.prepare(self.datamanager.train_dataset, self.device)
         CONSOLE.print("Resolved from the scene:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:
@@ -124,6 +129,7 @@ class FewShotPipeline(VanillaPipeline):
             "batch": batch,
             "depth": self.depth_prior.resolved(),
             "smoothness": self.smoothness_prior.resolved(),
+            "semantic": self.semantic_prior.resolved(),
         }
 
     def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
@@ -143,6 +149,7 @@ class FewShotPipeline(VanillaPipeline):
         measured = (batch.get(key) for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
         loss_dict.update(self.depth_prior.metric_loss_dict(outputs, *measured, step=step))
         loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
+        loss_dict.update(self.semantic_prior.loss_dict(self.model, step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict
 

@@ -7,7 +7,6 @@ scenes, users and machines, and can never be stale.
 
 import hashlib
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,10 @@ from fewshot_ns.data.depth_formats import NPZ_KEY
 from fewshot_ns.data.images import Size, image_size, read_image
 from fewshot_ns.data.scene_geometry import DepthEncoding, Polarity
 from fewshot_ns.priors.pretrained import resolve_pretrained, weights_hash
+from fewshot_ns.utils.cache import cache_folder
 from fewshot_ns.utils.files import replacing
 from fewshot_ns.utils.optional_imports import require
 
-CACHE_ENV = "FEWSHOT_CACHE"
-"""Environment variable that names the folder of the cache."""
 PREPROCESSING_VERSION = 1
 """Counts the changes of what this module does to photos and outputs; a new one makes all entries new."""
 _KEY_ARRAY = "key"
@@ -66,16 +64,6 @@ class MonocularDepths:
     """Polarity of all of them. Scale and shift are unknown, or those that a metric network believes in."""
 
 
-def cache_folder(config: MonocularDepthConfig) -> Path:
-    """Folder of the cache, which need not exist."""
-    if config.cache_dir is not None:
-        return config.cache_dir.expanduser()
-    if os.environ.get(CACHE_ENV):
-        return Path(os.environ[CACHE_ENV]).expanduser() / "depth"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return base / "fewshot_ns" / "depth"
-
-
 def monocular_depths(
     config: MonocularDepthConfig, images: Sequence[Path], background: Literal["black", "white"], flag: str
 ) -> MonocularDepths:
@@ -99,7 +87,7 @@ def monocular_depths(
     files, missing = [], []
     for image in images:
         key = cache_key(image, config.model, model_hash, background, polarity)
-        path = cache_folder(config) / key[:2] / f"{key}.npz"
+        path = cache_folder("depth", config.cache_dir) / key[:2] / f"{key}.npz"
         files.append(path)
         if not is_whole(path, key, image_size(image)):
             missing.append((image, path, key))
