@@ -26,6 +26,7 @@ from fewshot_ns.bench.records import (
     set_aside,
     write_record,
 )
+from fewshot_ns.bench.results import read_results
 from fewshot_ns.scripts.cli import main
 
 
@@ -113,7 +114,8 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
                 "budget": {"steps": 1000},
             },
             {"method": "sparsenerf-lite", "label": "broken", "overrides": quads},
-        ]
+        ],
+        evaluation={"metrics": ["psnr", "ssim"], "pictures": 1, "curve-steps": 500},
     )
     out = tmp_path / "out"
     flags = ["bench", str(recipe), "--data", str(data_root), "--output-dir", str(out), "--device", "cpu"]
@@ -152,7 +154,15 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
     assert 0.0 < record["results"]["psnr"] < 60.0 and record["results"]["ssim"] is not None
     failed = json.loads((broken / "cell.json").read_text())
     assert failed["status"] == "failed" and "100 quads need 400 rays" in failed["error"]
-    assert (long / "mipnerf-fewshot-lite/eval/step-000000999.jsonl").read_text().count("\n") == 2
+    assert (long / "eval.jsonl").read_text().count("\n") == 2 and (long / "views/view-0000.npz").is_file()
 
     assert main([*flags, "--dry-run"]) == 0
     assert "3 cells, 1 to do" in capsys.readouterr().out
+    assert main(["report", str(out)]) == 0
+    assert (out / "report/index.html").stat().st_size > 1e6
+    results = {cell.label: cell for cell in read_results(out).cells}
+    (point,) = results["long"].curve
+    assert point.step == 500 and 0.0 < point.cpu_seconds < results["long"].training["cpu_seconds"]
+    assert results["long"].metrics["baseline_nearest_view_psnr"] > 0.0 and not results["short"].curve
+    text = (out / "report/report.md").read_text()
+    assert "plane, broken, seed 0: failed; " in text and "100 quads need 400 rays" in text
