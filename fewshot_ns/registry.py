@@ -63,6 +63,23 @@ METHODS: Dict[str, Entry] = {
     "depth_mipnerf_lite": Entry(
         "configs.depth_mipnerf", "depth_mipnerf_lite", "depth-mipnerf's bounds by measured depth on a small fast field."
     ),
+    "dietnerf": Entry(
+        "configs.dietnerf", "dietnerf", "DietNeRF as published: NeRF whose unseen views look to CLIP like the photos."
+    ),
+    "dietnerf_lite": Entry(
+        "configs.dietnerf", "dietnerf_lite", "DietNeRF's semantic consistency on a small fast field."
+    ),
+    "dietnerf_jax": Entry(
+        "configs.dietnerf_jax", "dietnerf_jax", "DietNeRF as in its JAX version: projected embedding, cropped views."
+    ),
+    "dietnerf_jax_coarse": Entry(
+        "configs.dietnerf_jax", "dietnerf_jax_coarse", "The same, comparing the coarse network alone."
+    ),
+    "simplified_nerf": Entry(
+        "configs.simplified_nerf",
+        "simplified_nerf",
+        "Small NeRF without fine network: DietNeRF's baseline for few views.",
+    ),
 }
 """Methods by attribute name, which is the method's name with underscores."""
 

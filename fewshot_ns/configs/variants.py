@@ -18,6 +18,7 @@ def derive(
     smoothness: Fields = None,
     semantic: Fields = None,
     schedule: Fields = None,
+    optimizer: Fields = None,
     **trainer: Any,
 ) -> FewShotTrainerConfig:
     """A copy of a method under a new name, which shares nothing with it.
@@ -27,6 +28,7 @@ def derive(
         method_name: name of the new one.
         datamanager: fields of the pipeline's datamanager that change; so with `model` and the priors.
         schedule: fields of all learning-rate schedulers that change.
+        optimizer: fields of all optimizers that change.
         trainer: fields of the trainer's config that change.
 
     Raises:
@@ -37,7 +39,11 @@ def derive(
     parts |= dict(smoothness=smoothness, semantic=semantic)
     changed = {name: replace(getattr(config.pipeline, name), **fields) for name, fields in parts.items() if fields}
     optimizers = {
-        name: {**group, "scheduler": replace(group["scheduler"], **(schedule or {}))}
+        name: {
+            **group,
+            "optimizer": replace(group["optimizer"], **(optimizer or {})),
+            "scheduler": replace(group["scheduler"], **(schedule or {})),
+        }
         for name, group in config.optimizers.items()
     }
     return replace(config, pipeline=replace(config.pipeline, **changed), optimizers=optimizers)

@@ -1,6 +1,7 @@
 """The NeRF under DietNeRF: two networks, a coarse and a fine one, on points along rays."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Dict, List, Literal, Optional, Type
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.engine.checkpoints import CheckpointMismatchError, load_strictly
 from fewshot_ns.fields.nerf_field import NeRFField
 from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.point_samples import (
@@ -17,6 +19,7 @@ from fewshot_ns.model_components.point_samples import (
     stratified_points,
 )
 from fewshot_ns.model_components.renderers import composite_rgb
+from fewshot_ns.models.dietnerf_checkpoints import released_networks
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
 
 
@@ -93,6 +96,24 @@ class DietNeRFModel(FewShotModel):
             density_activation=config.density_activation,
             compute_dtype=config.compute_dtype,
         )
+
+    def start_from(self, path: Path) -> None:
+        """Takes the weights of a training checkpoint, or those of DietNeRF's released ones.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is neither.
+            CheckpointMismatchError: networks of another size.
+        """
+        states = released_networks(path, self.config.num_octaves, self.config.view_octaves)
+        if states is None:
+            super().start_from(path)
+            return
+        networks = self._networks()
+        if len(states) != len(networks):
+            raise CheckpointMismatchError(f"{path}: expected {len(networks)} networks, found {len(states)}")
+        for name, network, state in zip(("coarse", "fine"), networks, states, strict=False):
+            load_strictly(network, state, f"{path} ({name} network)")
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """One group."""

@@ -1,6 +1,7 @@
 """What every few-shot model shares: the ray space, annealed near/far, outputs as the host names them."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, depth_slope, to_model_rays, world_distance
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.engine.checkpoints import load_checkpoint, load_strictly
 from fewshot_ns.model_components.renderers import (
     composite_rgb,
     distance_deviation,
@@ -158,6 +160,19 @@ class FewShotModel(Model):
     def update_to_step(self, step: int) -> None:
         """Sets the step that schedules refer to."""
         self.step = step
+
+    def start_from(self, path: Path) -> None:
+        """Takes the weights of a training checkpoint, and nothing else of it.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is no training checkpoint.
+            CheckpointMismatchError: it is one of another model.
+        """
+        state = load_checkpoint(path)["pipeline"]
+        names = {name.removeprefix("module."): value for name, value in state.items()}
+        own = {name[len("_model.") :]: value for name, value in names.items() if name.startswith("_model.")}
+        load_strictly(self, {name.removeprefix("module."): value for name, value in own.items()}, path)
 
     def get_metrics_dict(self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor]) -> Dict[str, Tensor]:
         """PSNR of the batch."""

@@ -53,6 +53,9 @@ class FewShotPipelineConfig(VanillaPipelineConfig):
     """Smoothness prior: rendered depth is smooth on patches of unseen views."""
     semantic: SemanticPriorConfig = field(default_factory=SemanticPriorConfig)
     """Semantic prior: unseen views look to an image encoder like the photos."""
+    initial_weights: Optional[Path] = None
+    """Checkpoint whose weights training starts from, with optimizers and steps of its own: of this method, or for
+    DietNeRF's model a released one (.tar, or checkpoint_N of the JAX version)."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Which metrics are computed and where their weights lie."""
     run_dir: Suppress[Optional[Path]] = None
@@ -93,6 +96,8 @@ class FewShotPipeline(VanillaPipeline):
     def _prepare_training(self) -> None:
         if self.device.type == "cpu":
             keep_freed_memory()
+        if self.config.initial_weights is not None:
+            self.model.start_from(self.config.initial_weights)
         depth = self.config.depth
         validate_dataset(self.datamanager.train_dataset)
         validate_dataset(self.datamanager.eval_dataset)
