@@ -13,7 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 import numpy as np
 import tyro
@@ -73,9 +73,9 @@ def write_depths(config: Path, folder: Path, min_accumulation: float) -> None:
     from fewshot_ns.data.depth_encoding import write_note
     from fewshot_ns.data.scene_geometry import DepthEncoding
 
-    pipeline = eval_setup(config, test_mode="test")[1]
+    pipeline: Any = eval_setup(config, test_mode="test")[1]
     dataset = pipeline.datamanager.train_dataset
-    scale = pipeline.datamanager.train_dataparser_outputs.dataparser_scale
+    scale = dataset.world_scale
     folder.mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(track(dataset.image_filenames, f"Depth of {folder.parent.name}")):
         with torch.no_grad():

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import tyro
@@ -79,9 +79,10 @@ def compare(config: Path) -> Tuple[Dict[str, List[float]], List[np.ndarray]]:
     from nerfstudio.utils.eval_utils import eval_setup
     from scipy.stats import spearmanr
 
-    pipeline = eval_setup(config, test_mode="test")[1]
-    manager, table, shown = pipeline.datamanager, {}, []
-    for split, dataset in (("training views", manager.train_dataset), ("test views", manager.eval_dataset)):
+    pipeline: Any = eval_setup(config, test_mode="test")[1]
+    datasets = {"training views": pipeline.datamanager.train_dataset, "test views": pipeline.datamanager.eval_dataset}
+    table, shown = {}, []
+    for split, dataset in datasets.items():
         relative, ranks = [], []
         for index in range(len(dataset)):
             sensor = dataset.metric_depth(index)
@@ -89,7 +90,8 @@ def compare(config: Path) -> Tuple[Dict[str, List[float]], List[np.ndarray]]:
                 outputs = pipeline.model.get_outputs_for_camera(dataset.cameras[index : index + 1].to(pipeline.device))
             rendered, truth = outputs["depth"][..., 0].cpu().numpy(), sensor.ray_distance
             relative.append(np.abs(rendered - truth)[sensor.valid] / truth[sensor.valid])
-            ranks.append(float(spearmanr(rendered[sensor.valid], truth[sensor.valid])[0]))
+            correlation: Any = spearmanr(rendered[sensor.valid], truth[sensor.valid])
+            ranks.append(float(correlation.statistic))
             shown = [outputs["rgb"].cpu().numpy(), rendered, np.where(sensor.valid, truth, np.nan)]
         errors = np.concatenate(relative)
         table[split] = [float(np.median(errors)), float((errors < 0.05).mean()), float(np.mean(ranks))]
