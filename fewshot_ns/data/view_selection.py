@@ -22,7 +22,7 @@ DTU_EXTRA_TRAIN = (24, 30, 41, 47, 43, 29, 45, 34, 33)
 """Views that 'pixelnerf_reduced_testset' moves from the test set to the training pool, in its order."""
 BLENDER_8_VIEWS = (26, 86, 2, 55, 75, 93, 16, 73)
 """Eight training views of DietNeRF; with four views its first four."""
-BLENDER_ONE_SIDED_VIEWS = {
+BLENDER_ONE_SIDED_VIEWS: Dict[BlenderProtocol, Tuple[int, ...]] = {
     "dietnerf-unseen": (2, 5, 8, 9, 10, 16, 34, 35, 40, 52, 53, 54, 58, 60),
     "occluded-a": (12, 28, 32, 33, 35, 36, 38, 44, 55, 66, 67, 88, 95, 96),
     "occluded-b": (2, 5, 10, 40, 52, 53, 69, 78, 83, 85, 90, 94, 96, 97),

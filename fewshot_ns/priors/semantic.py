@@ -48,9 +48,9 @@ class SemanticPriorConfig(InstantiateConfig):
     """Which photo a rendering is compared with: any, or all in turn in an order drawn anew each round."""
     stratified: bool = True
     """Whether the view is rendered at random samples, as in training; False: at fixed ones, where the model can."""
-    chunk_rays: Optional[int] = 4096
+    chunk_rays: Optional[int] = 1024
     """Rays of the view whose graph is kept at a time. The view is rendered without a graph, and again, chunk by chunk,
-    when its gradient comes back from the encoder. None: the whole graph at once."""
+    when its gradient comes back from the encoder; DietNeRF's networks keep about 2.5 MB per ray. None: all at once."""
     cache_dir: Optional[Path] = None
     """Folder of the photos' embeddings; None takes FEWSHOT_CACHE, else the user's cache folder."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -199,7 +200,7 @@ def test_targets_in_turn(make_pipeline):
 
 @pytest.mark.parametrize("name", ["sparsenerf", "freenerf", "depth_mipnerf"])
 def test_on_other_backbones_in_ndc(name, make_pipeline, tiny_llff_scene):
-    model = registry.method_specification(name).config.pipeline.model
+    model: Any = deepcopy(registry.method_specification(name).config.pipeline.model)
     model.width, model.num_layers, model.skip_layer, model.num_octaves, model.num_samples = 16, 3, 1, 4, 8
     pipeline = make_pipeline(model, LLFFDataParserConfig(data=tiny_llff_scene))
     assert pipeline.resolved()["semantic"]["poses"] == "box"

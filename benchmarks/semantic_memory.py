@@ -1,0 +1,97 @@
+"""Peak memory of one semantic step of dietnerf over the number of rays whose graph is kept at a time.
+
+    python benchmarks/semantic_memory.py            # the whole 168 x 168 rays, many minutes per row on a CPU
+    python benchmarks/semantic_memory.py --grid-size 32 --chunk-rays 64 256 0
+
+Each row is a process of its own: rendering of both levels, CLIP ViT-B/32 with random weights, backward. On a CPU the
+figure is what the process came to hold beyond what it held before the step, on a GPU what torch had allocated.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Tuple
+
+import tyro
+
+
+@dataclass
+class Arguments:
+    """Flags of the benchmark."""
+
+    grid_size: int = 168
+    """Rays per side of the rendered view."""
+    chunk_rays: Tuple[int, ...] = (256, 1024, 4096, 0)
+    """Rays whose graph is kept at a time; 0: of all."""
+    device: str = "cpu"
+    """cpu or cuda."""
+    only: bool = False
+    """Measures the first number of rays in this process; the benchmark calls itself so."""
+
+
+def synthetic_bundle(count: int, device: str) -> Any:
+    """Rays from around a point at distance 4 through the unit ball."""
+    import torch
+    from nerfstudio.cameras.rays import RayBundle
+
+    origins = torch.tensor([[0.0, 0.0, 4.0]]).expand(count, 3)
+    directions = torch.nn.functional.normalize(torch.rand(count, 3) - 0.5 - origins, dim=-1)
+    ones = torch.ones(count, 1)
+    return RayBundle(origins, directions, 1e-6 * ones, metadata={"directions_norm": ones}).to(device)
+
+
+def measure(arguments: Arguments) -> str:
+    """The row of one number of rays."""
+    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import open_clip
+    import torch
+    from turns import product_model, synthetic_rays
+
+    from fewshot_ns.configs.dietnerf import dietnerf
+    from fewshot_ns.priors.semantic_images import CLIP_MEAN, CLIP_STD, encoder_input
+
+    pipeline: Any = dietnerf.pipeline
+    model = product_model(pipeline.model, synthetic_rays(2, 2.0, 6.0), "white")[0].to(arguments.device)
+    visual: Any = open_clip.create_model("ViT-B-32").visual.to(arguments.device).requires_grad_(False)
+    prior = pipeline.semantic.setup()
+    prior.config.chunk_rays = arguments.chunk_rays[0] or None
+    rays = synthetic_bundle(arguments.grid_size**2, arguments.device)
+    on_gpu = arguments.device.startswith("cuda")
+    before = torch.cuda.memory_allocated() if on_gpu else resident_peak()
+    start = time.perf_counter()
+    levels = prior.render(model, rays)
+    images = torch.stack([image.reshape(arguments.grid_size, arguments.grid_size, 3) for image in levels.values()])
+    visual(encoder_input(images, (224, 224), "bilinear", CLIP_MEAN, CLIP_STD)).square().sum().backward()
+    seconds = time.perf_counter() - start
+    peak = torch.cuda.max_memory_allocated() if on_gpu else resident_peak()
+    rows = prior.config.chunk_rays or "all"
+    return f"| {arguments.grid_size}x{arguments.grid_size} | {rows} | {(peak - before) / 1e9:.2f} | {seconds:.1f} |"
+
+
+def resident_peak() -> int:
+    """Most bytes that this process has held."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def main(arguments: Arguments) -> None:
+    """Measures every number of rays and prints the table."""
+    if arguments.only:
+        print(measure(arguments))
+        return
+    print("| view | rays at a time | peak GB | seconds |\n|---|---|---|---|", flush=True)
+    for chunk in arguments.chunk_rays:
+        one = replace(arguments, chunk_rays=(chunk,))
+        flags = ["--grid-size", one.grid_size, "--chunk-rays", chunk, "--device", one.device, "--only"]
+        done = subprocess.run([sys.executable, __file__, *map(str, flags)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"the process with {chunk} rays at a time failed:\n{done.stderr[-2000:]}")
+        print(done.stdout.strip().splitlines()[-1], flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments, description=__doc__))

@@ -1,0 +1,72 @@
+"""DietNeRF through the host's own commands: trained with a tiny encoder, finished on the photos alone, evaluated."""
+
+import json
+import re
+from pathlib import Path
+from typing import Callable
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny CLIP with random weights, as on the hub."""
+    open_clip = pytest.importorskip("open_clip")
+    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
+    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
+    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+    folder = tmp_path_factory.mktemp("encoder")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train_dietnerf(run_command: Callable[..., str], encoder: Path, tmp_path_factory) -> Callable[..., Path]:
+    """Function (name, parser and its flags, flags) -> folder of a run of `ns-train dietnerf`, made small."""
+    outputs = tmp_path_factory.mktemp("dietnerf")
+
+    def run(name: str, parser: tuple, *flags: object) -> Path:
+        run_command(
+            *("ns-train", "dietnerf", "--output-dir", outputs, "--experiment-name", "tiny", "--timestamp", name),
+            *("--machine.device-type", "cpu", "--vis", "tensorboard", "--steps-per-eval-image", 0),
+            *("--pipeline.model.width", 16, "--pipeline.model.num-samples", 8, "--pipeline.model.num-octaves", 4),
+            *("--pipeline.model.num-importance-samples", 8, "--pipeline.evaluation.metrics", "psnr"),
+            *("--pipeline.datamanager.train-num-rays-per-batch", 32, "--pipeline.datamanager.crop-steps", 2),
+            *("--pipeline.semantic.encoder.weights", encoder, "--pipeline.semantic.interval", 2),
+            *("--pipeline.semantic.views.grid-size", 8, "--pipeline.semantic.chunk-rays", 20),
+            *flags,
+            *parser,
+        )
+        return outputs / "tiny" / "dietnerf" / name
+
+    return run
+
+
+def test_train_then_finish_on_the_photos(
+    train_dietnerf: Callable[..., Path], run_command: Callable[..., str], make_blender_scene: Callable, tmp_path: Path
+):
+    scene = make_blender_scene(tmp_path / "scene")
+    parser = ("fewshot-blender-data", "--data", scene, "--num-views", 4, "--downscale-factor", 1)
+    run = train_dietnerf("run", parser, "--max-num-iterations", 4)
+    resolved = json.loads((run / "resolved.json").read_text())
+    assert resolved["semantic"] == {"poses": "hemisphere", "pool": 10}
+    assert resolved["training"]["schedules"] == [500000]
+    flags = ("--load-dir", run / "nerfstudio_models", "--max-num-iterations", 6, "--pipeline.semantic.enabled", False)
+    finished = train_dietnerf("finished", parser, *flags)
+    checkpoint = torch.load(finished / "nerfstudio_models" / "step-000000005.ckpt", weights_only=True)
+    assert checkpoint["step"] == 5
+    # The encoder is no part of what is saved.
+    assert {name.split(".")[1] for name in checkpoint["pipeline"]} >= {"coarse", "fine"}
+    assert not any(re.search("encoder|semantic|visual", name) for name in checkpoint["pipeline"])
+    run_command("ns-eval", "--load-config", finished / "config.yml", "--output-path", tmp_path / "eval.json")
+    assert 0 < json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"] < 60
+
+
+def test_forward_facing_scene(train_dietnerf: Callable[..., Path], scene: Path):
+    run = train_dietnerf("llff", ("llff-data", "--data", scene), "--max-num-iterations", 3)
+    resolved = json.loads((run / "resolved.json").read_text())
+    assert resolved["semantic"]["poses"] == "box" and resolved["model"]["ray_space"] == "ndc"
