@@ -26,7 +26,7 @@ COLUMNS = (
         "steps",
     ),
     *("width", "height", "test_views", "evaluated_views", "device", "cpu_seconds", "wall_seconds", "rays"),
-    *("peak_memory_bytes", "peak_gpu_memory_bytes", "source", "overrides", "error"),
+    *("peak_memory_bytes", "peak_gpu_memory_bytes", "source", "overrides", "scene_overrides", "error"),
 )
 """Columns before the metrics."""
 _COST = ("cpu_seconds", "wall_seconds", "rays", "peak_memory_bytes", "peak_gpu_memory_bytes")
@@ -88,6 +88,7 @@ def _row(cell: CellResult) -> Dict[str, Any]:
         "height": height,
         "evaluated_views": cell.num_images or "",
         "overrides": " ".join(cell.overrides),
+        "scene_overrides": " ".join(cell.scene_overrides),
         # The last line is the error itself, what stands before it the way there.
         "error": cell.error.strip().splitlines()[-1].strip() if cell.error.strip() else "",
     }
@@ -117,6 +118,7 @@ def _cell(row: Dict[str, str]) -> CellResult:
         as_published=row["as_published"] == "True",
         own_length=row["own_length"] == "True",
         overrides=tuple(row["overrides"].split()),
+        scene_overrides=tuple(row["scene_overrides"].split()),
         error=row["error"],
         steps=optional("steps", int),
         size=size,

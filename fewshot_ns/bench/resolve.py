@@ -39,7 +39,7 @@ def own_methods() -> Tuple[str, ...]:
 
 
 def schedule_flags(config: TrainerConfig, steps: int) -> Tuple[str, ...]:
-    """Flags that make every learning-rate schedule of a method as long as the training.
+    """Flags that stretch every learning-rate schedule of a method with the length of the training.
 
     Other lengths in steps (of a prior that fades, an encoding that opens) are part of the method and stay.
 
@@ -47,10 +47,15 @@ def schedule_flags(config: TrainerConfig, steps: int) -> Tuple[str, ...]:
         config: of the method.
         steps: of the training.
     """
+    own = config.max_num_iterations
     words: List[str] = []
     for name, group in config.optimizers.items():
-        if hasattr(group.get("scheduler"), "max_steps"):
-            words += [f"--optimizers.{name}.scheduler.max-steps", str(steps)]
+        scheduler = group.get("scheduler")
+        if hasattr(scheduler, "max_steps"):
+            # DietNeRF's schedule, for one, is made for more steps than it trains.
+            length = scheduler.max_steps
+            stretched = steps if own is None or length is None else max(1, round(steps * length / own))
+            words += [f"--optimizers.{name}.scheduler.max-steps", str(stretched)]
     return tuple(words)
 
 

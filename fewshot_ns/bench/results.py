@@ -47,6 +47,8 @@ class CellResult:
     """'finished', 'failed', 'started', 'interrupted' or 'not run'."""
     overrides: Tuple[str, ...] = ()
     """Flags that the recipe gave."""
+    scene_overrides: Tuple[str, ...] = ()
+    """Flags of the dataparser that the recipe added to the protocol's."""
     error: str = ""
     """What went wrong."""
     steps: Optional[int] = None
@@ -128,7 +130,7 @@ def _read_file(path: Path) -> BenchResults:
 
 def _cell_from_json(value: Mapping[str, Any]) -> CellResult:
     curve = tuple(CurvePoint(**point) for point in value["curve"])
-    tuples = {name: tuple(value[name]) for name in ("overrides", "images")}
+    tuples = {name: tuple(value[name]) for name in ("overrides", "scene_overrides", "images")}
     size = None if value["size"] is None else (value["size"][0], value["size"][1])
     return CellResult(**{**value, **tuples, "curve": curve, "size": size})
 
@@ -158,6 +160,7 @@ def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
     known.update(
         status=record["status"],
         overrides=tuple(asked["overrides"]),
+        scene_overrides=tuple(asked["scene_overrides"]),
         error=record.get("error", ""),
         steps_asked=asked["steps"],
         own_length=asked["own_length"],

@@ -53,6 +53,13 @@ CONDITIONS: Dict[str, PaperConditions] = {
 """Scenes and sizes of the published tables: RegNeRF's LLFF and DTU, DietNeRF's half-size Blender."""
 
 
+LOCATING_FLAGS = (
+    *("--downscale-factor", "--images-dir", "--depth-dir", "--mask-dir", "--calibration-dir", "--calibration-size"),
+    *("--depth-polarity", "--depth-meaning", "--depth-unit"),
+)
+"""Flags of dataparsers that say how files lie on disk; what they come to is seen by the size of the views."""
+
+
 @dataclass(frozen=True)
 class Status:
     """One word and why."""
@@ -112,6 +119,10 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     if not all(cell.own_length for cell in group.cells):
         steps = sorted({cell.steps for cell in group.finished if cell.steps is not None})
         found.append("another length of training" + (f" ({steps[-1]} steps)" if steps else ""))
+    flags = [word.replace("_", "-") for cell in group.cells for word in cell.scene_overrides if word.startswith("--")]
+    changed = list(dict.fromkeys(flag for flag in flags if flag not in LOCATING_FLAGS))
+    if changed:
+        found.append(f"scenes read with {', '.join(changed)}")
     if any(cell.num_images < (cell.test_views or 0) for cell in group.finished):
         found.append("not all test views")
     return found

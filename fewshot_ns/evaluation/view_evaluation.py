@@ -115,6 +115,7 @@ class ViewEvaluator:
         baselines: trivial predictions to compare with; None: none.
         step: training step of the weights.
         use_masks: whether masked metrics are taken where views have masks.
+        cached: the views' data where the datamanager keeps them changed (undistorted); None: as the dataset reads them.
     """
 
     pipeline: Any
@@ -123,6 +124,7 @@ class ViewEvaluator:
     baselines: Optional[TrivialBaselines] = None
     step: int = 0
     use_masks: bool = True
+    cached: Optional[Sequence[Dict[str, Any]]] = None
 
     @property
     def scene_indices(self) -> Tuple[int, ...]:
@@ -181,9 +183,10 @@ class ViewEvaluator:
         start = perf_counter()
         outputs = self.pipeline.model.get_outputs_for_camera(cameras[place : place + 1].to(self.pipeline.device))
         seconds = perf_counter() - start
-        data = self.dataset.get_data(place)
+        data = self.dataset.get_data(place) if self.cached is None else self.cached[place]
         rgb = outputs["rgb"].float()
-        truth = data["image"][..., :3].to(rgb)
+        image = data["image"][..., :3]
+        truth = (image / 255.0 if image.dtype == torch.uint8 else image).to(rgb)
         mask = data.get(OBJECT_MASK_KEY) if self.use_masks else None
         mask = None if mask is None else mask.to(truth)
         values: Dict[str, Optional[float]] = dict(self.suite(rgb, truth, mask))

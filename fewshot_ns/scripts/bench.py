@@ -56,8 +56,8 @@ class BenchCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.bench.plan import make_plan
-        from fewshot_ns.bench.recipe import find_recipe, load_recipe
+        from fewshot_ns.bench.planner import make_plan
+        from fewshot_ns.bench.recipe_file import find_recipe, load_recipe
 
         console = Console()
         recipe = load_recipe(find_recipe(self.recipe))

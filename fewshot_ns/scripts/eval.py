@@ -93,6 +93,8 @@ class EvalCommand:
             baselines_of(pipeline.datamanager.train_dataset),
             step=about["step"],
             use_masks=self.masks == "auto",
+            # Taken before the cameras are: the host undistorts both at once.
+            cached=getattr(pipeline.datamanager, "cached_eval", None),
         )
         places = choose_views(evaluator.scene_indices, self.views, self.max_views)
         rendered = choose_views(places, None, self.render_views)
@@ -122,6 +124,8 @@ class EvalCommand:
         dataset = manager.eval_dataset
         side = max(int(dataset.cameras.width.max()), int(dataset.cameras.height.max()))
         if self.max_side is not None and self.max_side < side:
+            if not isinstance(dataset, FewShotDataset):
+                raise ValueError("--max-side: only runs on this package's dataparsers can be measured at another size")
             # A little more, or rounding down could cost a pixel.
             manager.config.camera_res_scale_factor *= (self.max_side + 1e-3) / side
             dataset = manager.create_eval_dataset()

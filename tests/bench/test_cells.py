@@ -15,8 +15,8 @@ import pytest
 from fewshot_ns.bench.cells import Share, run_cell
 from fewshot_ns.bench.local import local_shares
 from fewshot_ns.bench.overview import cell_state
-from fewshot_ns.bench.plan import make_plan
-from fewshot_ns.bench.recipe import load_recipe
+from fewshot_ns.bench.planner import make_plan
+from fewshot_ns.bench.recipe_file import load_recipe
 from fewshot_ns.bench.records import (
     FINISHED,
     CellBusyError,
@@ -54,7 +54,7 @@ def test_work_with_other_settings_is_moved_not_deleted(cell, tmp_path):
     for number in (1, 2):
         write_record(cell, FINISHED)
         moved = set_aside(cell, tmp_path / "out")
-        assert moved == tmp_path / f"out/superseded/plane/mipnerf-fewshot-lite/seed-0-{number}"
+        assert moved is not None and moved == tmp_path / f"out/superseded/plane/mipnerf-fewshot-lite/seed-0-{number}"
         assert (moved / "cell.json").is_file() and read_record(cell.folder) is None
     assert set_aside(cell, tmp_path / "out") is None
 
@@ -111,11 +111,11 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
                 "method": "mipnerf-fewshot-lite",
                 "label": "long",
                 "overrides": {**small, **LONG},
-                "budget": {"steps": 1000},
+                "budget": {"steps": 600},
             },
             {"method": "sparsenerf-lite", "label": "broken", "overrides": quads},
         ],
-        evaluation={"metrics": ["psnr", "ssim"], "pictures": 1, "curve-steps": 500},
+        evaluation={"metrics": ["psnr", "ssim"], "pictures": 1, "curve-steps": 300},
     )
     out = tmp_path / "out"
     flags = ["bench", str(recipe), "--data", str(data_root), "--output-dir", str(out), "--device", "cpu"]
@@ -149,8 +149,8 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
     assert (short / "mipnerf-fewshot-lite/config.yml").stat().st_mtime_ns == config  # Not trained again.
     assert "Resuming after step" in (long / "train-2.log").read_text()
     record = json.loads((long / "cell.json").read_text())
-    assert record["status"] == "finished" and record["attempts"] == 2 and record["step"] == 999
-    assert record["training"]["steps"] == 1000  # Both parts together, each step once.
+    assert record["status"] == "finished" and record["attempts"] == 2 and record["step"] == 599
+    assert record["training"]["steps"] == 600  # Both parts together, each step once.
     assert 0.0 < record["results"]["psnr"] < 60.0 and record["results"]["ssim"] is not None
     failed = json.loads((broken / "cell.json").read_text())
     assert failed["status"] == "failed" and "100 quads need 400 rays" in failed["error"]
@@ -162,7 +162,8 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
     assert (out / "report/index.html").stat().st_size > 1e6
     results = {cell.label: cell for cell in read_results(out).cells}
     (point,) = results["long"].curve
-    assert point.step == 500 and 0.0 < point.cpu_seconds < results["long"].training["cpu_seconds"]
-    assert results["long"].metrics["baseline_nearest_view_psnr"] > 0.0 and not results["short"].curve
+    assert point.step == 300 and point.cpu_seconds is not None
+    assert 0.0 < point.cpu_seconds < results["long"].training["cpu_seconds"]
+    assert (results["long"].metrics["baseline_nearest_view_psnr"] or 0.0) > 0.0 and not results["short"].curve
     text = (out / "report/report.md").read_text()
     assert "plane, broken, seed 0: failed; " in text and "100 quads need 400 rays" in text

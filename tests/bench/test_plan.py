@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fewshot_ns.bench.plan import make_plan
-from fewshot_ns.bench.recipe import load_recipe
-from fewshot_ns.bench.resolve import resolve_config
+from fewshot_ns.bench.planner import make_plan
+from fewshot_ns.bench.recipe_file import load_recipe
+from fewshot_ns.bench.resolve import registered_methods, resolve_config, schedule_flags
 from fewshot_ns.bench.schema import SchemaError
 
 
@@ -42,6 +42,12 @@ def test_learning_rates_follow_the_steps_and_the_recipe_has_the_last_word(plan_o
         lengths = {name: group["scheduler"].max_steps for name, group in config.optimizers.items()}
         assert config.max_num_iterations == cell.steps == 50
         assert lengths == {"field": 50, "planes": planes, "proposal": 50}
+
+
+def test_a_schedule_that_is_longer_than_its_training_stays_so():
+    methods = registered_methods()
+    assert schedule_flags(methods["dietnerf"], 50) == ("--optimizers.field.scheduler.max-steps", "125")
+    assert schedule_flags(methods["freenerf"], 50) == ("--optimizers.field.scheduler.max-steps", "50")
 
 
 def test_the_key_changes_with_what_decides_the_result(plan_of, data_root):

@@ -10,9 +10,9 @@ from rich.console import Console
 from fewshot_ns.bench.board import Board
 from fewshot_ns.bench.cells import Outcome, Share
 from fewshot_ns.bench.estimate import Estimator
-from fewshot_ns.bench.plan import make_plan
+from fewshot_ns.bench.planner import make_plan
 from fewshot_ns.bench.ray_cluster import RayExecutor, cluster_workers, connect
-from fewshot_ns.bench.recipe import load_recipe
+from fewshot_ns.bench.recipe_file import load_recipe
 
 pytest.importorskip("ray")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewshot_ns.bench.protocols import find_protocol
-from fewshot_ns.bench.recipe import RECIPES, find_recipe, load_recipe, recipe_names
+from fewshot_ns.bench.recipe_file import RECIPES, find_recipe, load_recipe, recipe_names
 from fewshot_ns.bench.resolve import registered_methods, resolve_config
 from fewshot_ns.bench.schema import SchemaError, flag_words
 
@@ -131,8 +131,7 @@ def test_flags_of_every_recipe_are_known_to_the_host():
             if kind not in seen:
                 seen.add(kind)
                 words = (*method.overrides, *scene.overrides, scene.parser, *scene.flags)
-                config = resolve_config(method.method, words)
-                parser = config.pipeline.datamanager.dataparser
+                parser = getattr(resolve_config(method.method, words).pipeline.datamanager, "dataparser")  # noqa: B009
                 views = len(parser.train_indices or ()) or parser.num_views
                 assert views == scene.protocol.num_views
 

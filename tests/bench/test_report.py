@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Dict, Optional
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ LLFF = CONDITIONS["llff"].scenes
 
 def cell(psnr=19.6, scene="fern", seed=0, trivial=12.0, **changes):
     """A finished cell of freenerf as published, on a scene of llff-3."""
-    metrics = {
+    metrics: Dict[str, Optional[float]] = {
         "psnr": psnr,
         "ssim": 0.612,
         "lpips": 0.4,
@@ -89,12 +90,15 @@ def test_reproduced_takes_all_of_the_papers_conditions():
     assert published(group(*whole))["psnr"].value == 19.63
     assert differences(group(*whole), published(group(*whole))) == []
     assert status_of(group(*whole)).word == "reproduced"
+    located = [replace(one, scene_overrides=("--images_dir", "images_8")) for one in whole]
+    assert status_of(group(*located)).word == "reproduced"
     for changed, reason in (
         (whole[:-1], "7 of 8 scenes"),
         ([replace(one, size=(252, 189)) for one in whole], "252x189 pixels instead of 504x378"),
         ([replace(one, own_length=False) for one in whole], "another length of training (69768 steps)"),
         ([replace(one, as_published=False) for one in whole], "a variant of the method"),
         ([replace(one, num_images=1) for one in whole], "not all test views"),
+        ([replace(one, scene_overrides=("--resize", "area")) for one in whole], "scenes read with --resize"),
         ([cell(19.63 + TOLERANCE["psnr"] + 0.01, name) for name in LLFF], "psnr 20.140, the paper has 19.63"),
         ([cell(19.63 - TOLERANCE["psnr"] - 0.01, name) for name in LLFF], "psnr 19.120"),
         ([replace(one, method="freenerf-lite") for one in whole], "no published figure"),
