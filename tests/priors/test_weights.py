@@ -182,3 +182,46 @@ def test_load_weights_reads_tensors_and_never_runs_code(tmp_path: Path) -> None:
     torch.save(torch.ones(3), tmp_path / "tensor.pt")
     with pytest.raises(ValueError, match="tensor.pt: expected a dictionary of tensors, found Tensor"):
         load_weights(tmp_path / "tensor.pt")
+
+
+@pytest.fixture
+def hub_cache_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the one file that the hub's cache holds, of the repository org/net; the hub itself is out of reach."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    snapshot = cache / "models--org--net" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    refs = cache / "models--org--net" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    (snapshot / "second.bin").write_bytes(b"weights")
+    return snapshot
+
+
+def test_cache_of_the_hub(hub_cache_of: Path) -> None:
+    names = ("first.safetensors", "second.bin")
+    spec = WeightsSpec("a net", ("net.pt",), "--net", hub="org/net", hub_filenames=names)
+    assert resolve_weights(spec, download=False) == hub_cache_of / "second.bin"
+    (hub_cache_of / "second.bin").unlink()
+    with pytest.raises(WeightsNotFoundError) as caught:
+        resolve_weights(spec, download=False)
+    for part in (
+        "net.pt",
+        "hub cache org/net: ",
+        "download: switched off",
+        "https://huggingface.co/org/net",
+        "--net PATH",
+    ):
+        assert part in str(caught.value)
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.torch")
+    path = tmp_path / "net.safetensors"
+    library.save_file({"weight": torch.arange(3.0)}, path)
+    assert torch.equal(load_weights(path)["weight"], torch.arange(3.0))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match="net.safetensors: expected a safetensors file"):
+        load_weights(path)
