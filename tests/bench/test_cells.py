@@ -118,7 +118,9 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
         evaluation={"metrics": ["psnr", "ssim"], "pictures": 1, "curve-steps": 300},
     )
     out = tmp_path / "out"
+    # So that an edit of the code while this runs does not count.
     flags = ["bench", str(recipe), "--data", str(data_root), "--output-dir", str(out), "--device", "cpu"]
+    flags.append("--keep-older")
     code = "from fewshot_ns.scripts.cli import entrypoint; entrypoint()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags, "--jobs", "2"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

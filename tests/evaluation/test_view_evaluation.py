@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from fewshot_ns.data.dataset import OBJECT_MASK_KEY
 from fewshot_ns.evaluation.baselines import baselines_of
 from fewshot_ns.evaluation.ledger import read_rows, summarize
+from fewshot_ns.evaluation.pictures import save_png
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.evaluation.view_evaluation import EvaluationRecord, ViewEvaluator, choose_views, summary_of
+from fewshot_ns.scripts.eval import EvalCommand
 
 
 @pytest.fixture
@@ -112,13 +115,41 @@ def test_views_are_chosen_by_index_and_number():
 
 
 def test_smaller_views_show_the_same_scene(pipeline, tmp_path):
-    manager = pipeline.datamanager
-    whole = deepcopy(manager.eval_dataset)
-    manager.config.camera_res_scale_factor *= (8 + 1e-3) / 16
-    small = manager.create_eval_dataset()
-    assert small.size_of(0) == (6, 8) and whole.size_of(0) == (12, 16)
     found = evaluator(pipeline)
-    found.dataset = small
+    assert found.dataset.size_of(0) == (12, 16)
+    assert EvalCommand(tmp_path, max_side=99)._dataset(pipeline) is found.dataset  # Never enlarged.
+    found.dataset = EvalCommand(tmp_path, max_side=8)._dataset(pipeline)
+    assert found.dataset.size_of(0) == (6, 8)
     (row,) = found.evaluate([0], EvaluationRecord(tmp_path / "e.json"), "key", {}, tmp_path / "v", [0])
     assert row.metrics["masked_psnr"] is not None
     assert Image.open(tmp_path / "v/view-0000-render.png").size == (8, 6)
+
+
+def test_masks_may_come_from_another_folder(pipeline, tmp_path):
+    dataset = pipeline.datamanager.eval_dataset
+    mask = np.zeros((12, 16), dtype=np.uint8)
+    mask[:, :8] = 255
+    for place, (index, file) in enumerate(zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True)):
+        # By the photo's name or by the view's index.
+        save_png(mask, tmp_path / (f"{file.stem}.png" if place % 2 else f"{index:03d}.png"))
+    command = EvalCommand(tmp_path, mask_dir=tmp_path)
+    masked = command._dataset(pipeline)
+    for place in (0, 1):
+        assert torch.equal(masked.get_data(place)[OBJECT_MASK_KEY][..., 0], torch.from_numpy(mask / 255.0).float())
+    (tmp_path / f"{dataset.fewshot.image_indices[4]:03d}.png").unlink()
+    with pytest.raises(FileNotFoundError, match="expected rect_.*_r5000.png or .* found none"):
+        command._dataset(pipeline)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"max_side": 4}, "--max-side: expected at least 16, got 4"),
+        ({"max_views": 0}, "--max-views: expected at least 1"),
+        ({"output_path": Path("e.csv")}, "expected a file name ending in .json"),
+        ({"masks": "none", "mask_dir": Path("m")}, "leave one of them out"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(tmp_path, flags, message):
+    with pytest.raises(ValueError, match=message):
+        EvalCommand(tmp_path, **flags).main()
