@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Dict, Iterator, Optional, Sequence
@@ -55,7 +54,7 @@ class Board:
         """The line of a cell that is worked on within the block."""
         task = self.progress.add_task(escape(cell.name), total=1.0, note="waiting")
         try:
-            yield CellLine(self, cell, task, time.monotonic())
+            yield CellLine(self, cell, task)
         finally:
             self.progress.remove_task(task)
 
@@ -64,7 +63,7 @@ class Board:
         self._open.pop(cell.name, None)
         self._failed += outcome.status == "failed"
         if outcome.status == "finished":
-            self.estimator.learn(cell, outcome.seconds)
+            self.estimator.learn(cell)
         done = self._count - len(self._open)
         colour = {"failed": "red", "reused": "dim"}.get(outcome.status, "green")
         first = outcome.error.splitlines()[0] if outcome.error else ""
@@ -96,8 +95,6 @@ class CellLine:
     """Whose it is."""
     task: TaskID
     """Its bar."""
-    started: float
-    """When it began, monotonic seconds."""
 
     def update(self, what: str, step: int) -> None:
         """Moves the bar.

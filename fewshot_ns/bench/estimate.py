@@ -19,13 +19,14 @@ class Estimator:
     def __init__(self, plan: Plan) -> None:
         self._seconds: Dict[Tuple[str, str], List[float]] = {}
         for cell in plan.cells:
-            record = read_record(cell.folder)
-            if record is not None and record.get("status") == FINISHED:
-                self.learn(cell, record.get("seconds_training", 0.0) + record.get("seconds_evaluation", 0.0))
+            self.learn(cell)
 
-    def learn(self, cell: Cell, seconds: float) -> None:
-        """Takes note of what a cell took."""
-        self._seconds.setdefault((cell.label, cell.scene), []).append(seconds)
+    def learn(self, cell: Cell) -> None:
+        """Takes note of what a cell took, all its attempts together, if it is finished."""
+        record = read_record(cell.folder)
+        if record is not None and record.get("status") == FINISHED:
+            seconds = record["seconds_training"] + record["seconds_evaluation"]
+            self._seconds.setdefault((cell.label, cell.scene), []).append(seconds)
 
     def seconds(self, cell: Cell) -> Optional[float]:
         """Wall clock of one cell; None where nothing is known."""
