@@ -11,7 +11,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from fewshot_ns.cameras.poses import Poses, check_finite_poses, homogeneous
+from fewshot_ns.cameras.poses import Poses, check_finite_poses, focus_point, homogeneous
 from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, stride_of, strided_grid
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
@@ -26,7 +26,7 @@ class UnseenViewsConfig:
     poses: Optional[Literal["hemisphere", "interpolate", "training", "given", "box"]] = None
     """hemisphere: uniform in azimuth, elevation and radius; interpolate: between three cameras of the pool; training:
     one of the pool; given: one of --pipeline.semantic.views.poses-file; box: RegNeRF's, in the box of the scene's
-    cameras. None: box in NDC, hemisphere in metric scenes."""
+    cameras. None: hemisphere where the training cameras look at its centre from about its distance, else box."""
     azimuth: Tuple[float, float] = (-180.0, 180.0)
     """Hemisphere: range of the angle about the z axis, degrees."""
     elevation: Tuple[float, float] = (0.0, 90.0)
@@ -77,9 +77,7 @@ class UnseenViews:
     def __init__(self, config: UnseenViewsConfig, dataset: FewShotDataset, device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         self.size = dataset.size_of(0)
-        record = dataset.fewshot
-        default = "box" if record.geometry.ray_space == "ndc" else "hemisphere"
-        self.kind = default if config.poses is None else config.poses
+        self.kind = self._usual_kind() if config.poses is None else config.poses
         if config.grid == "strided":
             try:
                 stride_of(self.size, (config.grid_size, config.grid_size))
@@ -119,6 +117,18 @@ class UnseenViews:
         bundle = camera.to(self.device).generate_rays(camera_indices=none, coords=coords)
         bundle.camera_indices = none - 1
         return bundle
+
+    def _usual_kind(self) -> Literal["hemisphere", "box"]:
+        config, record = self.config, self.dataset.fewshot
+        poses = record.scene_camera_to_worlds[list(record.train_indices)].double().numpy()
+        nearest, farthest = config.radius
+        try:
+            aside = np.linalg.norm(focus_point(poses) - np.array(config.centre))
+        except ValueError:
+            return "box"
+        radius = np.linalg.norm(poses[..., 3] - np.array(config.centre), axis=-1)
+        around = 0.5 * nearest <= radius.min() and radius.max() <= 2.0 * farthest and aside <= 0.25 * nearest
+        return "hemisphere" if around and record.geometry.ray_space == "metric" else "box"
 
     def _uniform(self, count: int) -> npt.NDArray[np.float64]:
         return torch.rand(count, dtype=torch.float64).numpy()

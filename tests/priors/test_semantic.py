@@ -226,7 +226,7 @@ def views_of(dataset: FewShotDataset, **fields: Any) -> UnseenViews:
 
 def test_hemisphere(tiny_blender_scene):
     dataset = dataset_of(FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3))
-    views = views_of(dataset, centre=(0.0, 0.0, 1.0))
+    views = views_of(dataset, poses="hemisphere", centre=(0.0, 0.0, 1.0))
     poses = np.stack([views.draw_pose() for _ in range(200)])
     offset = poses[..., 3] - np.array([0.0, 0.0, 1.0])
     radius = np.linalg.norm(offset, axis=-1)
@@ -236,6 +236,18 @@ def test_hemisphere(tiny_blender_scene):
     radius = np.linalg.norm(one[..., 3], axis=-1)
     height = np.degrees(np.arcsin(one[:, 2, 3] / radius))
     np.testing.assert_allclose(height / 90.0, radius - 3.5, atol=1e-9)
+
+
+def test_usual_places(tiny_blender_scene, tiny_llff_scene, tiny_dtu_scene):
+    blender = dataset_of(FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3))
+    assert views_of(blender).kind == "hemisphere" and views_of(blender, radius=(20.0, 30.0)).kind == "box"
+    assert views_of(blender, centre=(0.0, 0.0, 2.0)).kind == "box"
+    assert views_of(dataset_of(LLFFDataParserConfig(data=tiny_llff_scene))).kind == "box"
+    dtu = dataset_of(DTUDataParserConfig(data=tiny_dtu_scene, depth_polarity="distance"))
+    # The cameras stand around the origin of the world, and look elsewhere.
+    assert views_of(dtu).kind == "box"
+    poses = np.stack([views_of(dtu).draw_pose() for _ in range(20)])
+    assert np.isfinite(poses).all() and len(np.unique(poses[:, 0, 3])) == 20
 
 
 def test_poses_of_the_pool(tiny_blender_scene):
