@@ -112,6 +112,9 @@ class FewShotMetadata:
     normal_axes: NormalAxes = "opencv"
     """Axes of these normals: those of the camera as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z
     backward), or those of the world of the scene's files."""
+    length_unit: float = 1.0
+    """World units per metre in scenes whose files are known to be in metres, else 1: the unit of the widths that depth
+    losses are given."""
     pair_box: Optional[PairBox] = None
     """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None

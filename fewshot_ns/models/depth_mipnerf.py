@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from fewshot_ns.cameras.ndc import ndc_normals_to_world
 from fewshot_ns.cameras.ray_space import ModelRays
 from fewshot_ns.data.normals import NORMAL_KEY
+from fewshot_ns.data.scene_geometry import get_fewshot_metadata
 from fewshot_ns.fields.mipnerf_field import MipNeRFField
 from fewshot_ns.fields.proposal_field import ProposalField
 from fewshot_ns.model_components.gaussians import cast_rays
@@ -111,6 +112,7 @@ class DepthMipNeRFModel(FewShotModel):
                 "expected --pipeline.model.depth-guided-samples below the samples of the first level "
                 f"({config.num_proposal_samples[0]}), got {config.depth_guided_samples}"
             )
+        self.length_unit = get_fewshot_metadata(self.kwargs["metadata"]).length_unit
         self.samples_by_depth = config.depth_guided_samples > 0
         self.normals_used = (
             "yes" if config.normal_weight > 0 else "where any" if config.orientation_weight > 0 else "no"
@@ -185,7 +187,7 @@ class DepthMipNeRFModel(FewShotModel):
             return stratified_fenceposts(rays.near, rays.far, count, jitter)
         depth, slope = rays.measured.split(1, dim=-1)
         noise = torch.randn(len(depth), self.config.depth_guided_samples).to(depth)
-        spread = self.log_depth_spread.exp() * slope
+        spread = self.log_depth_spread.exp() * slope * self.length_unit
         return depth_guided_fenceposts(rays.near, rays.far, count, depth, spread, noise, jitter)
 
     def _world_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:

@@ -83,7 +83,9 @@ class FewShotPipeline(VanillaPipeline):
         self.loaded_step: Optional[int] = None
         record = get_fewshot_metadata(self.datamanager.train_dataset.metadata)
         space = self.model.geometry.ray_space
-        self.depth_prior = config.depth.setup(ray_space=space, nvs_rgbd=record.pair_box is not None)
+        self.depth_prior = config.depth.setup(
+            ray_space=space, nvs_rgbd=record.pair_box is not None, length_unit=record.length_unit
+        )
         self.smoothness_prior = config.smoothness.setup(ray_space=space)
         self.semantic_prior = config.semantic.setup()
         self.suite = MetricSuite(config.evaluation, device)

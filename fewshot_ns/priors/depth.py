@@ -84,10 +84,20 @@ class DepthPrior:
         config: see `DepthPriorConfig`.
         ray_space: that of the scene.
         nvs_rgbd: whether the scene's protocol is that of NVS-RGBD, which has a weight and a batch of its own.
+        length_unit: the scene's own unit of lengths, world units; see `FewShotMetadata.length_unit`.
     """
 
-    def __init__(self, config: DepthPriorConfig, ray_space: RaySpace = "metric", nvs_rgbd: bool = False) -> None:
+    def __init__(
+        self,
+        config: DepthPriorConfig,
+        ray_space: RaySpace = "metric",
+        nvs_rgbd: bool = False,
+        length_unit: float = 1.0,
+    ) -> None:
         self.config, self.nvs_rgbd = config, nvs_rgbd
+        self.length_unit = length_unit if config.metric.length_unit is None else config.metric.length_unit
+        if not self.length_unit > 0:
+            raise ValueError(f"expected a positive --pipeline.depth.metric.length-unit, got {self.length_unit:g}")
         ndc = ray_space == "ndc"
         ranking, continuity = (0.5, 0.05 if nvs_rgbd else 0.005) if ndc else (0.2, 0.2)
         self.ranking_weight = ranking if config.ranking_weight is None else config.ranking_weight
@@ -116,7 +126,7 @@ class DepthPrior:
         """What the scene decided, for the log; empty where the prior is off."""
         names = ("ranking_weight", "continuity_weight", "box_fraction", "box_pixels")
         if self.config.enabled and not self.ranks:
-            return {"loss": self.config.loss}
+            return {"loss": self.config.loss, "length_unit": self.length_unit}
         return {name: getattr(self, name) for name in names} if self.config.enabled else {}
 
     def provide_maps(self, dataset: FewShotDataset) -> None:
@@ -196,5 +206,6 @@ class DepthPrior:
             return {}
         config, factor = self.config, self.fade(step)
         rendered = outputs["weights"], outputs["t"]
-        terms = metric_depth_terms(config.metric, config.loss, *rendered, depth, depth_sigma, depth_slope, step)
+        measured = depth, depth_sigma, depth_slope
+        terms = metric_depth_terms(config.metric, config.loss, *rendered, *measured, step, self.length_unit)
         return {name: factor * term for name, term in terms.items()}

@@ -1,7 +1,7 @@
 """Losses of the depth prior that compare rendered with measured depth, by name."""
 
 from dataclasses import dataclass
-from typing import Dict, Literal
+from typing import Dict, Literal, Optional
 
 import torch
 from torch import Tensor
@@ -21,14 +21,17 @@ DepthLoss = Literal["ranking", "cdf", "l2", "urf", "ds-nerf", "none"]
 
 @dataclass
 class MetricDepthConfig:
-    """Losses on depth of known scale; lengths are planar depth in units of the scene's world, in NDC too."""
+    """Losses on depth of known scale; lengths are planar depth, in NDC too."""
 
+    length_unit: Optional[float] = None
+    """Unit of all lengths here, in units of the scene's world (the one that the parser may have scaled). None: a metre
+    in scenes whose files are in metres (rgbd-data), else 1."""
     near_weight: float = 0.1
     """Weight of the terms around the surface: cdf, urf."""
     empty_weight: float = 1.0
     """Weight of the term on empty space before it: cdf, urf."""
     l2_weight: float = 0.1
-    """Weight of l2, whose error is one of the ray parameter: planar depth in metric scenes, NDC in others."""
+    """Weight of l2, whose error is planar depth in metric scenes and one of the ray parameter in NDC."""
     ds_nerf_weight: float = 0.1
     """Weight of ds-nerf."""
     sigma: float = 0.03
@@ -78,6 +81,7 @@ def metric_depth_terms(
     depth_sigma: Tensor,
     depth_slope: Tensor,
     step: int,
+    length_unit: float = 1.0,
 ) -> Dict[str, Tensor]:
     """Weighted terms of one loss; rays without depth do not count.
 
@@ -90,12 +94,16 @@ def metric_depth_terms(
         depth_sigma: (R, 1) its standard deviation in world units of planar depth, 0 where unknown.
         depth_slope: (R, 1) ray parameter per world unit of planar depth at the measured depth.
         step: current step.
+        length_unit: unit of the config's lengths, world units.
     """
     t = t.detach()
     if loss == "l2":
-        return {"depth_l2": config.l2_weight * depth_error(accumulated_distance(weights, t), depth, depth > 0)}
-    # To first order planar depth around the surface, whatever the ray parameter is; equal to it in metric scenes.
-    t = depth + (t - depth) / depth_slope
+        error = depth_error(accumulated_distance(weights, t), depth, depth > 0)
+        return {"depth_l2": config.l2_weight * error / length_unit**2}
+    # To first order planar depth around the surface, whatever the ray parameter is; in metric scenes the same up to the
+    # unit. The depth itself stays what it is: only differences to it count.
+    t = depth + (t - depth) / (depth_slope * length_unit)
+    depth_sigma = depth_sigma / length_unit
     t_mid = 0.5 * (t[:, 1:] + t[:, :-1])
     sigma = torch.full_like(depth, annealed_sigma(config, step))
     if config.sigma_of_maps:

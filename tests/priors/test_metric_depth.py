@@ -97,7 +97,9 @@ def test_depths_of_a_batch_lie_on_the_surface(space: str, request: Any, tiny_pip
     _, losses, _ = pipeline.get_train_loss_dict(0)
     assert {"depth_near", "depth_empty"} <= set(losses)
     assert all(term.isfinite() for term in losses.values())
-    assert pipeline.resolved()["depth"] == {"loss": "cdf"}
+    # The frames of rgbd-data are in metres, whatever became of them in the world.
+    unit = manager.train_dataset.world_scale if geometry.ray_space == "metric" else 1.0
+    assert pipeline.resolved()["depth"] == {"loss": "cdf", "length_unit": pytest.approx(unit)}
 
 
 def test_depth_without_scale_is_refused(tiny_pipeline_config: Any, tiny_llff_scene: Path) -> None:
@@ -128,6 +130,28 @@ def test_widths_are_lengths_of_the_world_in_every_space(loss: Any, slope: float)
     found = prior.metric_loss_dict(stretched, slope * depth, own, slope * ones, 0)
     for name in NAMES[loss]:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", ["cdf", "urf", "ds-nerf", "l2"])
+def test_terms_do_not_depend_on_how_the_parser_scaled_the_scene(loss: Any) -> None:
+    """The same room in metres, and blown up by 20 with the metre as its unit of lengths."""
+    rendered, depth = outputs(), torch.tensor([[1.3], [0.0], [1.5], [1.6], [1.7], [1.4]])
+    config = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(sigma=0.1, beta=0.02))
+    ones, own = torch.ones_like(depth), torch.full_like(depth, 0.12)
+    expected = config.setup().metric_loss_dict(rendered, depth, own, ones, 0)
+    larger = {**rendered, "t": 20.0 * rendered["t"]}
+    found = config.setup(length_unit=20.0).metric_loss_dict(larger, 20.0 * depth, 20.0 * own, ones, 0)
+    config.metric.length_unit = 20.0
+    stated = config.setup(length_unit=3.0).metric_loss_dict(larger, 20.0 * depth, 20.0 * own, ones, 0)
+    assert set(found) == set(stated) == NAMES[loss]
+    for name in NAMES[loss]:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(stated[name], found[name])
+
+
+def test_a_unit_of_no_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="length-unit"):
+        DepthPriorConfig(metric=MetricDepthConfig(length_unit=0.0)).setup()
 
 
 def test_variants_of_the_original() -> None:

@@ -118,6 +118,7 @@ class FewShotDataParser(DataParser):
             depth_encoding=encoding,
             normal_filenames=existing_files(scene.normals, chosen),
             normal_axes=scene.normal_axes,
+            length_unit=float(scene.scale) if scene.in_metres else 1.0,
             pair_box=scene.pair_box,
             loss_weights=_picked(scene.loss_weights, chosen),
             scale_labels=_picked(scene.scale_labels, chosen),

@@ -98,6 +98,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             scale=frames.scale,
             depths=depths,
             depth_encoding=encoding,
+            in_metres=encoding.unit is not None,
             training_masks=frames.masks,
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
         )

@@ -57,7 +57,8 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             scene = self._read_split_scene()
         else:
             scene = super()._read_scene()
-        scene = replace(scene, normals=find_normals(scene.images), normal_axes=self.config.normal_axes)
+        normals = find_normals(scene.images)
+        scene = replace(scene, normals=normals, normal_axes=self.config.normal_axes, in_metres=True)
         if self.config.depth_source == "mono":
             return scene
         encoding = self._sensor_encoding(scene)

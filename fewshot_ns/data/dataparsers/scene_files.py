@@ -44,6 +44,8 @@ class SceneFiles:
     """(N) pictures of surface normals, None where a view has none; they need not exist."""
     normal_axes: NormalAxes = "opencv"
     """Axes of the normals, see `FewShotMetadata.normal_axes`."""
+    in_metres: bool = False
+    """Whether a unit of the scene's files is known to be a metre."""
     pair_box: Optional[PairBox] = None
     """Boxes in which the protocol draws the pairs of a depth ranking."""
     object_masks: Optional[Files] = None

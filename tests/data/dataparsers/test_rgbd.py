@@ -128,6 +128,7 @@ def test_transforms_json_with_depth_beside_it(tiny_nerfstudio_scene, kind):
     np.testing.assert_allclose(found.z_depth, expected.z_depth, rtol=1e-5)
     scale = dataset._dataparser_outputs.dataparser_scale
     assert dataset.fewshot.depth_encoding.unit == pytest.approx((1.0 if kind == "folder of metres" else 0.001) * scale)
+    assert dataset.fewshot.length_unit == pytest.approx(scale) and scale != 1.0
     geometry = dataset.fewshot.geometry
     assert geometry.near < found.z_depth.min() and geometry.far > found.z_depth.max()
     assert geometry.near > 0.5 * found.z_depth.min() and geometry.far < 2 * found.z_depth.max()
