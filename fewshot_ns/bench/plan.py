@@ -54,6 +54,8 @@ class Cell:
     """How it is measured."""
     keys: Dict[str, str]
     """Hashes of what decides the result: 'config', 'scene' and 'source'."""
+    config: Dict[str, str]
+    """The config's fields that decide the training, by their path; 'config' is their hash."""
     test_views: int
     """Test views of the scene."""
     size: Tuple[int, int]

@@ -10,7 +10,7 @@ from fewshot_ns.bench.plan import Cell, Plan
 from fewshot_ns.bench.recipe import Budget, MethodEntry, Recipe, SceneEntry
 from fewshot_ns.bench.resolve import (
     SceneIdentity,
-    config_key,
+    deciding_fields,
     identify_scene,
     own_methods,
     registered_methods,
@@ -161,8 +161,9 @@ class _Planner:
         from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
         config.machine.seed = seed
+        fields = deciding_fields(config)
         keys = {
-            "config": config_key(config),
+            "config": digest(*sorted(fields.items())),
             "scene": identity.key,
             "source": source_key(),
             "metrics": digest(getattr(getattr(config.pipeline, "evaluation", None), "metrics", None)),
@@ -188,6 +189,7 @@ class _Planner:
             resumable=isinstance(config, FewShotTrainerConfig),
             evaluation=self.recipe.evaluation,
             keys=keys,
+            config=fields,
             test_views=identity.test_views,
             size=identity.size,
         )

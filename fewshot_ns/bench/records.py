@@ -40,7 +40,7 @@ def write_record(cell: Cell, status: str, **more: Any) -> Dict[str, Any]:
         more: what else is known.
     """
     described = asdict(cell)
-    for name in ("folder", "data", "keys", "resumable"):
+    for name in ("folder", "data", "keys", "config", "resumable"):
         del described[name]
     record = {
         "status": status,
@@ -48,6 +48,7 @@ def write_record(cell: Cell, status: str, **more: Any) -> Dict[str, Any]:
         "cell": described,
         "machine": socket.gethostname(),
         **more,
+        "config": cell.config,
     }
     write_json(cell.folder / RECORD, record)
     return record
@@ -91,7 +92,13 @@ def last_step(run_dir: Path) -> Optional[int]:
 
 def _same(record: Dict[str, Any], cell: Cell, names: Tuple[str, ...], any_source: bool) -> bool:
     keys = record.get("keys") or {}
-    return all(keys.get(name) == cell.keys[name] for name in (*names, *(() if any_source else ("source",))))
+    if not any_source:
+        return all(keys.get(name) == cell.keys[name] for name in (*names, "source"))
+    # Another version of the code may have fields that this one has not, and the other way round.
+    fields = record.get("config") or {}
+    known = fields.keys() & cell.config.keys()
+    same = bool(known) and all(fields[name] == cell.config[name] for name in known)
+    return same and all(keys.get(name) == cell.keys[name] for name in names if name != "config")
 
 
 def _same_evaluation(record: Dict[str, Any], cell: Cell) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import io
 import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple
 
 from fewshot_ns.utils.hashing import digest, file_key
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
     from nerfstudio.engine.trainer import TrainerConfig
 
+_PLACES = ("output_dir", "experiment_name", "timestamp", "load_dir")
 _NOT_DECIDING = ("bench", "demo", "recipes", "rendering", "scripts", "viewer")
 """Folders of this package whose code has no part in a training or its evaluation."""
 
@@ -92,20 +94,13 @@ def _plain(text: str) -> str:
     return " ".join(" ".join(lines[1:stop] or lines).split())
 
 
-def config_key(config: TrainerConfig) -> str:
-    """A hash of everything in a config that decides what is trained: not where files lie, nor how it is shown."""
-    import yaml
+def deciding_fields(config: TrainerConfig) -> Dict[str, str]:
+    """Every field of a config that decides what is trained, by its path; not where files lie, nor how it is shown.
 
+    The metrics are not among them: they decide the figures alone.
+    """
     config = copy.deepcopy(config)
-    for name, value in (
-        ("output_dir", Path()),
-        ("experiment_name", ""),
-        ("timestamp", ""),
-        ("load_dir", None),
-        ("steps_per_save", 0),
-    ):
-        setattr(config, name, value)
-    for name in ("logging", "viewer", "vis", "data"):
+    for name in (*_PLACES, "logging", "viewer", "vis", "data", "steps_per_save"):
         setattr(config, name, None)
     datamanager = config.pipeline.datamanager
     for holder in (datamanager, getattr(datamanager, "dataparser", None)):
@@ -113,7 +108,26 @@ def config_key(config: TrainerConfig) -> str:
             setattr(holder, "data", None)  # noqa: B010 - not a field of every config
     if hasattr(config.pipeline, "evaluation"):
         setattr(config.pipeline, "evaluation", None)  # noqa: B010
-    return digest(yaml.dump(config))
+    found: Dict[str, str] = {}
+    _walk("", config, found)
+    return found
+
+
+def _walk(path: str, value: Any, found: Dict[str, str]) -> None:
+    """Notes the leaves below a value as text that is the same in every process."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        entries = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, Mapping):
+        entries = {str(key): entry for key, entry in value.items()}
+    elif isinstance(value, (list, tuple)):
+        entries = {str(number): entry for number, entry in enumerate(value)}
+        found[path] = f"{len(value)} entries"
+    else:
+        # A function's own text holds its address.
+        found[path] = f"{value.__module__}.{value.__qualname__}" if hasattr(value, "__qualname__") else str(value)
+        return
+    for name, entry in entries.items():
+        _walk(f"{path}.{name}" if path else name, entry, found)
 
 
 @functools.lru_cache(maxsize=1)
@@ -173,7 +187,8 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     records = [outputs.metadata.get(METADATA_KEY) for outputs in (train, test)]
     parts: List[Any] = []
     for outputs, record in zip((train, test), records, strict=True):
-        parts += _cameras(outputs) + [getattr(record, "geometry", None), getattr(record, "depth_encoding", None)]
+        parts += _cameras(outputs)
+        parts += [_set_fields(getattr(record, name, None)) for name in ("geometry", "depth_encoding")]
         parts += [file_key(file) for file in outputs.image_filenames]
     depths = getattr(records[0], "depth_prior_filenames", None)
     masks = getattr(records[1], "object_mask_filenames", None)
@@ -187,6 +202,17 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
         has_depth=depths is not None,
         has_masks=masks is not None,
     )
+
+
+def _set_fields(record: Any) -> Any:
+    """The fields of a record that are not as by default, so that a later version's new ones change nothing."""
+    if record is None:
+        return None
+    return [
+        (field.name, getattr(record, field.name))
+        for field in dataclasses.fields(record)
+        if getattr(record, field.name) != field.default
+    ]
 
 
 def _cameras(outputs: DataparserOutputs) -> List[Any]:

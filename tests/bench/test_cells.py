@@ -45,8 +45,13 @@ def test_a_cell_is_finished_only_for_what_it_was_asked(cell):
     assert not is_finished(replace(cell, evaluation=replace(cell.evaluation, max_views=1)))
     for name in ("config", "scene", "source", "metrics"):
         other = replace(cell, keys={**cell.keys, name: "other"})
+        if name == "config":
+            other = replace(other, config={**cell.config, "machine.seed": "9"})
         assert not is_finished(other)
         assert is_finished(other, any_source=True) == (name == "source")
+    # A field that came with a later version of the code is no reason, if that version is taken.
+    later = replace(cell, keys={**cell.keys, "config": "other"}, config={**cell.config, "pipeline.new.field": "1"})
+    assert not is_finished(later) and is_finished(later, any_source=True)
     assert cell_state(replace(cell, keys={**cell.keys, "scene": "other"}), False) == "made otherwise"
 
 

@@ -62,5 +62,5 @@ def test_real_cells_on_two_nodes(cluster, write_recipe, data_root, tmp_path):
     plan = make_plan(load_recipe(write_recipe(seeds=[0, 1])), data_root, tmp_path / "out", "cpu")
     board = Board(Console(quiet=True), plan.cells, Estimator(plan), 2)
     outcomes = RayExecutor(cluster, Share(1)).execute(plan.cells, tmp_path / "out", board)
-    assert [outcome.status for outcome in outcomes.values()] == ["finished", "finished"]
+    assert [(outcome.status, outcome.error) for outcome in outcomes.values()] == [("finished", "")] * 2
     assert all((cell.folder / "eval.json").is_file() for cell in plan.cells)
