@@ -35,27 +35,21 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
     """One row per method: means over scenes with the deviation over seeds, the paper's figures, the status."""
     groups = groups_of(results, protocol)
     metrics = metrics_of(groups)
+    papers = [published(group) for group in groups]
     columns = [Column("method"), Column("scenes"), Column("seeds")]
     columns += [Column(title_of(metric)) for metric in metrics]
-    columns += [Column(f"paper's {title_of(metric).removeprefix(_OBJECT)}") for metric in metrics]
-    columns += [Column("status"), Column("not as in the paper")]
+    printed = [name for name in PAPER_METRICS if any(name in paper for paper in papers)]
+    columns += [Column(f"paper's {title_of(name)}") for name in printed]
+    columns += [Column("not as in the paper")] if printed else []
+    columns.append(Column("status"))
     rows: List[List[Cell]] = []
-    for group in groups:
-        paper = published(group)
-        status = status_of(group)
+    for group, paper in zip(groups, papers, strict=True):
         values = [group.over_scenes(metric).text(digits_of(metric)) for metric in metrics]
-        theirs = [paper.get(metric.removeprefix("masked_")) for metric in metrics]
-        rows.append(
-            [
-                group.label,
-                len(group.scenes),
-                group.over_scenes(metrics[0]).count,
-                *values,
-                *(None if result is None else f"{result.value:g}" for result in theirs),
-                status.word,
-                "; ".join(differences(group, paper)) if paper else NOT_AVAILABLE,
-            ]
-        )
+        row: List[Cell] = [group.label, len(group.scenes), group.over_scenes(metrics[0]).count, *values]
+        row += [f"{paper[name].value:g}" if name in paper else None for name in printed]
+        if printed:
+            row.append("; ".join(differences(group, paper)) if paper else NOT_AVAILABLE)
+        rows.append([*row, status_of(group).word])
     return Table(columns, rows, "Mean over scenes ± deviation over seeds. Deviations are those of a sample.")
 
 

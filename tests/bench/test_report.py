@@ -142,6 +142,9 @@ def test_tables_name_what_failed_and_the_trivial_baselines():
 def test_the_papers_figure_stands_beside_ours_with_what_differs():
     text = as_markdown(summary_table(results(cell(20.0), cell(21.0, seed=1)), "llff-3"))
     assert "20.50 ± 0.71" in text and "| 21.13 |" in text and "working" in text
+    # Methods without published figures have no columns for them.
+    lite = as_markdown(summary_table(results(replace(cell(20.0), method="freenerf-lite")), "llff-3"))
+    assert "paper" not in lite and "| working |" in lite
 
 
 def test_latex_survives_every_sign():
