@@ -16,6 +16,8 @@ from fewshot_ns.rendering.trajectory import colour_depth
 
 CROP_SHARE = 0.25
 """Sides of a zoomed crop as a share of the image's."""
+_STRONG_EDGE = 20.0
+"""Change of brightness per pixel, of 255, from which an edge is no more detail than another."""
 _CELL_WIDTH = 200
 
 
@@ -102,17 +104,21 @@ def view_rows(views: Dict[str, KeptView]) -> List[List[LabelledImage]]:
 
 
 def crop_of(image: np.ndarray) -> Tuple[int, int, int, int]:
-    """Top, left, height and width of the part of an image with the most detail, by the variance of its brightness.
+    """Top, left, height and width of the part of an image with the most detail.
+
+    Detail is the mean change of the brightness from pixel to pixel, where strong edges count no more than fine ones:
+    else the border between a wall and the sky would win over the windows.
 
     Args:
         image: (H, W, 3) uint8.
     """
     height, width = (max(4, round(side * CROP_SHARE)) for side in image.shape[:2])
     grey = image.astype(np.float64).mean(axis=-1)
+    change = np.minimum(sum(np.abs(slope) for slope in np.gradient(grey)), _STRONG_EDGE)
     best, place = -1.0, (0, 0)
     for top in range(0, image.shape[0] - height + 1, max(1, height // 2)):
         for left in range(0, image.shape[1] - width + 1, max(1, width // 2)):
-            detail = float(grey[top : top + height, left : left + width].var())
+            detail = float(change[top : top + height, left : left + width].mean())
             if detail > best:
                 best, place = detail, (top, left)
     return (*place, height, width)
