@@ -39,6 +39,8 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Last ray parameter sampled, in units of the scaled scene; None estimates it like near."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
     """How the host turns the scene upright."""
+    auto_scale_poses: bool = True
+    """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as the host does."""
     center_method: Literal["poses", "focus", "none"] = "poses"
     """How the host chooses the centre of the scene."""
 
@@ -110,6 +112,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             downscale_factor=1,
             orientation_method=self.config.orientation_method,
             center_method=self.config.center_method,
+            auto_scale_poses=self.config.auto_scale_poses,
             train_split_fraction=1.0,
             load_3D_points=has_points,
         )

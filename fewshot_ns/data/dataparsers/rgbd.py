@@ -36,6 +36,9 @@ class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
 
     _target: Type = field(default_factory=lambda: RGBDDataParser)
     """Parser class to instantiate."""
+    auto_scale_poses: bool = False
+    """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1; False: the world stays in metres.
+    Frames of a sensor are often taken from nearly one place, and then this makes a room a hundred units wide."""
     depth_source: Literal["sensor", "mono"] = "sensor"
     """ScanNet layout: sensor takes target_depth/, mono the maps omni/*_depth.npy, whose scale is unknown."""
     normal_axes: NormalAxes = "opencv"

@@ -123,10 +123,11 @@ def test_transforms_json_with_depth_beside_it(tiny_nerfstudio_scene, kind):
                 np.save(name.with_suffix(".npy"), cv2.imread(str(name), cv2.IMREAD_UNCHANGED) / 1000)
                 name.unlink()
         path.write_text(json.dumps(meta))
-    dataset = dataset_of(tiny_nerfstudio_scene)
+    assert dataset_of(tiny_nerfstudio_scene).world_scale == 1.0
+    dataset = dataset_of(tiny_nerfstudio_scene, auto_scale_poses=True)
+    scale = dataset.world_scale
     found = dataset.metric_depth(1)
-    np.testing.assert_allclose(found.z_depth, expected.z_depth, rtol=1e-5)
-    scale = dataset._dataparser_outputs.dataparser_scale
+    np.testing.assert_allclose(found.z_depth, scale * expected.z_depth, rtol=1e-5)
     assert dataset.fewshot.depth_encoding.unit == pytest.approx((1.0 if kind == "folder of metres" else 0.001) * scale)
     assert dataset.fewshot.length_unit == pytest.approx(scale) and scale != 1.0
     geometry = dataset.fewshot.geometry
