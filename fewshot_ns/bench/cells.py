@@ -31,8 +31,8 @@ from fewshot_ns.bench.records import (
     set_aside,
     write_record,
 )
-from fewshot_ns.scripts.errors import CommandError
-from fewshot_ns.scripts.processes import CommandRunner, host_command
+from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandRunner, host_command
 
 Progress = Callable[[str, int], None]
 """Told what is being done ('train', 'evaluate') and how many steps of the training are done."""

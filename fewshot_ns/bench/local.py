@@ -11,7 +11,7 @@ from typing import Callable, Dict, List, Sequence
 from fewshot_ns.bench.board import Board
 from fewshot_ns.bench.cells import Outcome, Share, run_cell, usable_cores
 from fewshot_ns.bench.plan import Cell
-from fewshot_ns.scripts.processes import CommandRunner, end_on_termination
+from fewshot_ns.utils.processes import CommandRunner, end_on_termination
 
 
 def local_shares(device: str, jobs: int, threads: int) -> List[Share]:

@@ -11,8 +11,8 @@ from fewshot_ns.bench.board import Board
 from fewshot_ns.bench.cells import Outcome, Share, run_cell
 from fewshot_ns.bench.plan import Cell
 from fewshot_ns.bench.records import FAILED
-from fewshot_ns.scripts.processes import end_on_termination
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.processes import end_on_termination
 
 _POLL_SECONDS = 1.0
 

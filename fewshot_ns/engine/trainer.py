@@ -17,16 +17,16 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata
-from fewshot_ns.engine.checkpoints import (
+from fewshot_ns.engine.optimizers import CheckedOptimizers
+from fewshot_ns.engine.random_states import capture_random_states, restore_random_states
+from fewshot_ns.engine.training_clock import TrainingClock
+from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
     check_state,
     find_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
-from fewshot_ns.engine.optimizers import CheckedOptimizers
-from fewshot_ns.engine.random_states import capture_random_states, restore_random_states
-from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.files import write_json
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_space import ModelRays
-from fewshot_ns.engine.checkpoints import CheckpointMismatchError, load_strictly
 from fewshot_ns.fields.nerf_field import NeRFField
 from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.point_samples import (
@@ -21,6 +20,7 @@ from fewshot_ns.model_components.point_samples import (
 from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.models.dietnerf_checkpoints import released_networks
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError, load_strictly
 
 
 @dataclass

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, depth_slope, to_model_rays, world_distance
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
-from fewshot_ns.engine.checkpoints import load_checkpoint, load_strictly
 from fewshot_ns.model_components.renderers import (
     composite_rgb,
     distance_deviation,
@@ -24,6 +23,7 @@ from fewshot_ns.model_components.renderers import (
     expected_distance,
 )
 from fewshot_ns.model_components.schedules import anneal_near_far
+from fewshot_ns.utils.checkpoints import load_checkpoint, load_strictly
 
 DISTANCE_MEAN = "distance_mean"
 """Training output: expected ray parameter (R, 1) of the final level, what the depth losses compare."""

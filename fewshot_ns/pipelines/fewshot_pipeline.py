@@ -25,7 +25,6 @@ from fewshot_ns.data.datamanagers.fewshot_datamanager import (
 from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
-from fewshot_ns.engine.checkpoints import load_strictly
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
@@ -35,6 +34,7 @@ from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.utils.allocator import keep_freed_memory
+from fewshot_ns.utils.checkpoints import load_strictly
 
 
 @dataclass

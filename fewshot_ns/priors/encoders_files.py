@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Literal, Mapping, Optiona
 
 from torch import Tensor, nn
 
-from fewshot_ns.engine.checkpoints import CheckpointMismatchError, check_state
 from fewshot_ns.priors.weights import WeightsNotFoundError
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError, check_state
 
 if TYPE_CHECKING:
     from fewshot_ns.priors.encoders import EncoderConfig

@@ -107,7 +107,7 @@ class BenchCommand:
         from fewshot_ns.bench.cells import Share
         from fewshot_ns.bench.local import LocalExecutor, local_shares
         from fewshot_ns.bench.ray_cluster import RayExecutor, cluster_workers, connect
-        from fewshot_ns.scripts.errors import CommandError
+        from fewshot_ns.utils.errors import CommandError
 
         if self.executor == "local":
             shares = local_shares(self._device(), self.jobs, self.threads)
@@ -120,7 +120,7 @@ class BenchCommand:
         return RayExecutor(ray, share, self.keep_older), cluster_workers(ray, share, self._device())
 
     def _conclude(self, plan: Plan, outcomes: Dict[str, Outcome], console: Console) -> None:
-        from fewshot_ns.scripts.errors import CommandError
+        from fewshot_ns.utils.errors import CommandError
 
         failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
         done = len(outcomes) - len(failed)

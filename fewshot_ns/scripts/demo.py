@@ -84,8 +84,8 @@ class DemoCommand:
             ValueError: the flags make no sense, or the output folder holds other things.
         """
         from fewshot_ns.scripts.demo_report import print_results, write_report
-        from fewshot_ns.scripts.processes import end_on_termination
         from fewshot_ns.scripts.stages import StageBoard
+        from fewshot_ns.utils.processes import end_on_termination
 
         self._check()
         console = Console()
@@ -104,7 +104,7 @@ class DemoCommand:
     def _work(self, board: StageBoard) -> List[VariantResult]:
         """Trains, evaluates and renders all variants, `jobs` of them at a time."""
         from fewshot_ns.scripts.demo_work import DemoWork, usable_threads
-        from fewshot_ns.scripts.processes import CommandRunner
+        from fewshot_ns.utils.processes import CommandRunner
 
         runner = CommandRunner()
         threads = usable_threads(min(self.jobs, len(VARIANTS))) if self.device_type() == "cpu" else 0

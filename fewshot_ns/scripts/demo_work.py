@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from fewshot_ns.evaluation.ledger import ledger_path, read_rows
 from fewshot_ns.scripts.demo_renders import depth_errors, load_renders
 from fewshot_ns.scripts.demo_report import VariantResult
-from fewshot_ns.scripts.errors import CommandError
-from fewshot_ns.scripts.processes import CommandRunner, host_command
 from fewshot_ns.scripts.stages import StageBoard, StageRecord, content_key, source_key
+from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandRunner, host_command
 
 if TYPE_CHECKING:
     from fewshot_ns.scripts.demo import DemoCommand, Variant

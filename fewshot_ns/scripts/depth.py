@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
-from fewshot_ns.scripts.errors import CommandError
+from fewshot_ns.utils.errors import CommandError
 
 if TYPE_CHECKING:
     from fewshot_ns.data.dataset import FewShotDataset

@@ -13,9 +13,9 @@ import torch
 import yaml
 
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
-from fewshot_ns.engine.checkpoints import CheckpointMismatchError
 from fewshot_ns.engine.checks import NonFiniteGradientError, NonFiniteLossError
 from fewshot_ns.engine.trainer import FewShotTrainer, FewShotTrainerConfig
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 MODEL_DIR = "nerfstudio_models"
 

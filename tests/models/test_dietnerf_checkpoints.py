@@ -13,9 +13,9 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-from fewshot_ns.engine.checkpoints import CheckpointMismatchError
 from fewshot_ns.fields.nerf_field import NeRFField
 from fewshot_ns.models.dietnerf import DietNeRFModel, DietNeRFModelConfig
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 SMALL = {"width": 8, "num_layers": 4, "skip_layer": 3, "num_octaves": 3, "view_octaves": 2, "colour_width": 6}
 ORIGINAL = {

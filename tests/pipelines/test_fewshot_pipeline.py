@@ -13,11 +13,11 @@ import torch
 
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.engine.checkpoints import CheckpointMismatchError
 from fewshot_ns.engine.checks import NonFiniteLossError
 from fewshot_ns.evaluation.ledger import ledger_path, read_rows
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline
 from fewshot_ns.priors.weights import WEIGHTS_ENV
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 
 @pytest.fixture(autouse=True)

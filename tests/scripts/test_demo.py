@@ -15,9 +15,9 @@ from rich.console import Console
 
 from fewshot_ns.scripts.demo import VARIANTS, DemoCommand
 from fewshot_ns.scripts.demo_work import DemoWork
-from fewshot_ns.scripts.errors import CommandError
-from fewshot_ns.scripts.processes import CommandRunner
 from fewshot_ns.scripts.stages import StageBoard
+from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandRunner
 
 
 def test_flags_mean_to_the_host_what_the_demo_means(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot_ns.engine import checkpoints
-from fewshot_ns.engine.checkpoints import (
+from fewshot_ns.utils import checkpoints
+from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
     check_state,
     find_checkpoint,

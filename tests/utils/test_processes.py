@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fewshot_ns.scripts.errors import CommandError
-from fewshot_ns.scripts.processes import CommandRunner, host_command
+from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandRunner, host_command
 
 
 def test_the_host_is_found_beside_this_python():
@@ -73,7 +73,7 @@ def test_a_signal_to_the_parent_ends_the_command_too(tmp_path, number):
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     parent = (
         "import sys\nfrom pathlib import Path\n"
-        "from fewshot_ns.scripts.processes import CommandRunner, end_on_termination\n"
+        "from fewshot_ns.utils.processes import CommandRunner, end_on_termination\n"
         "try:\n    with end_on_termination():\n"
         f"        CommandRunner().run([sys.executable, '-c', {child!r}], Path({str(tmp_path / 'out.log')!r}), print)\n"
         "except KeyboardInterrupt:\n    sys.exit(130)\n"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Set
 
-from fewshot_ns.scripts.errors import CommandError
+from fewshot_ns.utils.errors import CommandError
 
 _SECONDS_TO_END = 10.0
 """How long a command that was told to end may take before it is killed."""
