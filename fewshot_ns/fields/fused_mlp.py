@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Sequence, Tuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BLOCK_ROWS = 2048
 """Samples per block on a CPU: activations of one layer of 256 are 1 to 2 MB."""
@@ -43,6 +43,41 @@ def fused_mlp(
     """
     flat = [tensor for layer in trunk for tensor in layer]
     return _FusedMLP.apply(encoded, view, skip_layer, head, density_bias, *rgb, *flat)  # type: ignore[return-value]
+
+
+def fused_radiance(
+    encoded: Tensor,
+    view: Tensor,
+    trunk: Sequence[Tuple[Tensor, Tensor]],
+    skip_layer: int,
+    density: nn.Linear,
+    bottleneck: nn.Linear,
+    colour: nn.Linear,
+    rgb: nn.Linear,
+) -> Tuple[Tensor, Tensor]:
+    """NeRF's network: `fused_mlp` whose colour branch sees [bottleneck, view].
+
+    No activation lies between the bottleneck and the colour branch: their product is one matrix, and what comes of the
+    direction and the biases is the same for all samples of a ray.
+
+    Args:
+        encoded: as in `fused_mlp`; so with `trunk`, `skip_layer` and what is returned.
+        view: (R, V) encoded direction, and what else belongs to the ray.
+        density: layer (W -> 1).
+        bottleneck: layer (W -> W).
+        colour: layer (W + V -> C).
+        rgb: layer (C -> 3).
+    """
+    of_bottleneck, of_view = colour.weight.split([bottleneck.out_features, view.shape[-1]], dim=1)
+    return fused_mlp(
+        encoded,
+        view @ of_view.t() + (of_bottleneck @ bottleneck.bias + colour.bias),
+        trunk,
+        skip_layer,
+        torch.cat([of_bottleneck @ bottleneck.weight, density.weight]),
+        density.bias,
+        (rgb.weight, rgb.bias),
+    )
 
 
 def fused_density(encoded: Tensor, trunk: Sequence[Tuple[Tensor, Tensor]], density: Tuple[Tensor, Tensor]) -> Tensor:

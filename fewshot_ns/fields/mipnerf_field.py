@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import integrated_positional_encoding, positional_encoding
-from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_mlp
+from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_radiance
 from fewshot_ns.fields.radiance_head import initialise_layers
 
 
@@ -94,40 +94,28 @@ class MipNeRFField(nn.Module):
         Returns:
             (R, S) density >= 0 and (R, S, 3) colour.
         """
-        width = self.density.in_features
         view = positional_encoding(viewdirs, self.view_octaves)
         view = view if view_mask is None else view * view_mask
         if self.embedding_columns > 0:
             zeros = view.new_zeros(len(view), self.embedding_columns)
             view = torch.cat([view, zeros if embedding is None else embedding], dim=-1)
-        of_bottleneck, of_view = self.colour.weight[:, :width], self.colour.weight[:, width:]
-        # No activation lies between the bottleneck and the colour branch: their product is one matrix, and what comes
-        # of the direction and the biases is the same for all samples of a ray.
-        per_ray = view @ of_view.t() + (of_bottleneck @ self.bottleneck.bias + self.colour.bias)
-        raw_density, raw_rgb = fused_mlp(
+        raw_density, raw_rgb = fused_radiance(
             self._encode(means, cov_diag, mask),
-            per_ray,
+            view,
             [(layer.weight, layer.bias) for layer in self.trunk],  # type: ignore[misc]
             self.skip_layer,
-            torch.cat([of_bottleneck @ self.bottleneck.weight, self.density.weight]),
-            self.density.bias,
-            (self.rgb.weight, self.rgb.bias),
+            *(self.density, self.bottleneck, self.colour, self.rgb),
         )
         raw_density = raw_density if noise is None else raw_density + noise
         density = nn.functional.softplus(raw_density + self.density_bias)
         rgb = torch.sigmoid(raw_rgb) * (1 + 2 * self.rgb_padding) - self.rgb_padding
         return density, rgb
 
-    def normals(self, means: Tensor, cov_diag: Tensor, viewdirs: Tensor) -> Tensor:
-        """(R, S, 3) unit normals: against the gradient of the density with respect to the means."""
-        with torch.enable_grad():
-            means = means.detach().requires_grad_(True)
-            density, _ = self(means, cov_diag, viewdirs)
-            (gradient,) = torch.autograd.grad(density.sum(), means)
-        return -nn.functional.normalize(gradient, dim=-1, eps=torch.finfo(gradient.dtype).eps)
-
     def trainable_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
-        """As `normals`, differentiable by the parameters; the layers run one after the other in full precision."""
+        """(R, S, 3) unit normals: against the gradient of the density with respect to the means.
+
+        They are differentiable by the parameters, so the layers run one after the other, in full precision.
+        """
         means = means.detach().requires_grad_(True)
         with torch.enable_grad():
             encoded = self._encode_block(means, cov_diag, None)

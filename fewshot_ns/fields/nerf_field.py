@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import positional_encoding
-from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_mlp
+from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_radiance
 
 
 class NeRFField(nn.Module):
@@ -97,19 +97,12 @@ class NeRFField(nn.Module):
                     x = torch.relu(layer(torch.cat([encoded, x], dim=-1) if index == self.skip_layer else x))
                 raw = self.output(x).to(positions.dtype)
             return raw[..., 3], raw[..., :3]
-        width = self.density.in_features
-        view = positional_encoding(viewdirs, self.view_octaves, by_octave=True)
-        of_bottleneck, of_view = self.colour.weight[:, :width], self.colour.weight[:, width:]
-        # No activation lies between the bottleneck and the colour branch: their product is one matrix, and what comes
-        # of the direction and the biases is the same for all samples of a ray.
-        return fused_mlp(
+        return fused_radiance(
             encoded,
-            view @ of_view.t() + (of_bottleneck @ self.bottleneck.bias + self.colour.bias),
+            positional_encoding(viewdirs, self.view_octaves, by_octave=True),
             [self._layer(index) for index in range(len(self.trunk))],
             self.skip_layer,
-            torch.cat([of_bottleneck @ self.bottleneck.weight, self.density.weight]),
-            self.density.bias,
-            (self.rgb.weight, self.rgb.bias),
+            *(self.density, self.bottleneck, self.colour, self.rgb),
         )
 
     def _layer(self, index: int) -> Tuple[Tensor, Tensor]:
