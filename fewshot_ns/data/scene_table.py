@@ -1,0 +1,71 @@
+"""Many scenes in one data set: what is listed without opening anything, and what a scene is once it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Optional, Tuple
+
+from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
+
+SCENE_INDEX_KEY = "scene_index"
+"""Ray metadata of generalizable models: (R, 1) row of the `Conditioning` that a ray belongs to, int64."""
+
+
+@dataclass(frozen=True)
+class SceneEntry:
+    """One line of a scene table. Listing 30,000 of them reads list files and folder names, no camera and no image."""
+
+    scene_id: str
+    """Unique in the data set, as users name it on the command line: 'chair_17', or 'category/object'."""
+    category: str
+    """Category of the object (a synset's number in ShapeNet), '' where the set has none."""
+    folder: Path
+    """Folder of the scene's files."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An opened scene: its cameras are read, its images are not."""
+
+    entry: SceneEntry
+    """The line of the table it was opened from."""
+    cameras: Cameras
+    """(N,) all views, OpenGL axes, pixel centres at +0.5 (formats with integer pixels have 0.5 added to cx and cy)."""
+    image_filenames: Tuple[Path, ...]
+    """One image per view."""
+    near: float
+    """First distance along the unit ray that is sampled, world units."""
+    far: float
+    """Last distance along the unit ray that is sampled, world units."""
+    background: Literal["black", "white"]
+    """What a ray sees behind the scene, and what lies under transparent pixels."""
+    mask_filenames: Optional[Tuple[Path, ...]] = None
+    """One object mask per view, where the format stores them."""
+    mask_from_background: bool = False
+    """Whether the object is where the image is not the background (SRN), so that boxes need no mask files."""
+    depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
+    """One depth map per view, where the format stores them; used by masked metrics only."""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Source views that a generalizable model looks at: B scenes of N views each, all of one image size.
+
+    A model gets it by `model.condition(conditioning)` before each forward; rays say by `SCENE_INDEX_KEY` which of the
+    B scenes they are of (without that key: scene 0).
+    """
+
+    images: Tensor
+    """(B, N, H, W, 3) colours in [0, 1]; what range a network wants is the network's business."""
+    camera_to_worlds: Tensor
+    """(B, N, 3, 4) OpenGL axes."""
+    intrinsics: Tensor
+    """(B, N, 4) fx, fy, cx, cy in pixels of these images, pixel centres at +0.5."""
+    near: Tensor
+    """(B,) first distance along the unit ray that is sampled."""
+    far: Tensor
+    """(B,) last distance along the unit ray that is sampled."""
+    background: Literal["black", "white"] = "black"
+    """What a ray sees behind the scenes."""
