@@ -47,6 +47,11 @@ class Scene:
     """Whether the object is where the image is not the background (SRN), so that boxes need no mask files."""
     depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One depth map per view, where the format stores them; used by masked metrics only."""
+    pool: Optional[Tuple[int, ...]] = None
+    """Views that may train and be looked at, by their place in this scene; None: all. The test views of a single-scene
+    parser's protocol lie outside of it."""
+    view_indices: Optional[Tuple[int, ...]] = None
+    """Number of each view in the numbering of the scene's own files, where views are left out; None: 0, 1, 2, ..."""
 
 
 @dataclass(frozen=True)
