@@ -13,6 +13,14 @@ SCENE_INDEX_KEY = "scene_index"
 """Ray metadata of generalizable models: (R, 1) row of the `Conditioning` that a ray belongs to, int64."""
 
 
+class SceneError(ValueError):
+    """A scene that cannot be used; the message names the file, what was expected and what was found.
+
+    It comes up when the scene is opened or one of its images is read, never while scenes are listed. Whoever trains or
+    evaluates decides whether to leave the scene out, and counts.
+    """
+
+
 @dataclass(frozen=True)
 class SceneEntry:
     """One line of a scene table. Listing 30,000 of them reads list files and folder names, no camera and no image."""
@@ -23,6 +31,8 @@ class SceneEntry:
     """Category of the object (a synset's number in ShapeNet), '' where the set has none."""
     folder: Path
     """Folder of the scene's files."""
+    split: str = "train"
+    """Split that it was listed for: 'train', 'val' or 'test'. Some formats limit the views of training scenes."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class Scene:
     pool: Optional[Tuple[int, ...]] = None
     """Views that may train and be looked at, by their place in this scene; None: all. The test views of a single-scene
     parser's protocol lie outside of it."""
+    neighbours: Optional[Tuple[Tuple[int, ...], ...]] = None
+    """For each view the places of the views that the format's own list calls its best sources, best first
+    (MVSNet-DTU)."""
     view_indices: Optional[Tuple[int, ...]] = None
     """Number of each view in the numbering of the scene's own files, where views are left out; None: 0, 1, 2, ..."""
 
