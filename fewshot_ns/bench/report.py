@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+from PIL import Image
 
 from fewshot_ns.bench.csv_file import as_csv, as_json_text
 from fewshot_ns.bench.figures import curve_plot, scene_sheet
@@ -15,23 +18,33 @@ from fewshot_ns.evaluation.report_page import Picture, ReportPage, Section, rend
 from fewshot_ns.utils.files import replacing
 
 
-def write_report(results: BenchResults, folder: Path, max_views: int = 2) -> Dict[str, Path]:
-    """Writes report.md, results.csv, report.tex, results.json and index.html.
+PICTURES = "pictures"
+"""Folder of the picture grids beside report.md."""
+_JPEG_QUALITY = 88
+
+
+def write_report(results: BenchResults, folder: Path, max_views: int = 2, notes: str = "") -> Dict[str, Path]:
+    """Writes report.md with the folder pictures, results.csv, report.tex, results.json and index.html.
 
     Args:
         results: of a benchmark.
         folder: where to; it is made.
         max_views: views per scene in the picture grids.
+        notes: Markdown that report.md has ahead of its tables: what the figures show.
 
     Returns:
         The files by name.
     """
+    sheets = scene_sheets(results, max_views)
+    for (protocol, scene), sheet in sheets.items():
+        with replacing(folder / picture_name(protocol, scene)) as partial:
+            Image.fromarray(sheet).save(partial, format="JPEG", quality=_JPEG_QUALITY)
     texts = {
-        "report.md": markdown(results),
+        "report.md": markdown(results, notes, list(sheets)),
         "results.csv": as_csv(results),
         "report.tex": latex(results),
         "results.json": as_json_text(results),
-        "index.html": render_page(page(results, max_views)),
+        "index.html": render_page(page(results, sheets)),
     }
     for name, text in texts.items():
         with replacing(folder / name) as partial:
@@ -48,11 +61,51 @@ def headline(results: BenchResults) -> str:
     return text + (f" {len(failed)} failed." if failed else "")
 
 
-def markdown(results: BenchResults) -> str:
-    """All tables but those per image."""
-    parts = [f"# {results.name}", results.description, headline(results), f"Status: {RULES}"]
+SceneSheets = Dict[Tuple[str, str], np.ndarray]
+"""Picture grids (H, W, 3) uint8 by protocol and scene; scenes of which no pictures were kept are not there."""
+
+
+def scene_sheets(results: BenchResults, max_views: int) -> SceneSheets:
+    """Makes the picture grids of a report.
+
+    Args:
+        results: of a benchmark.
+        max_views: views per scene.
+    """
+    found = {
+        (protocol, scene): scene_sheet(results, protocol, scene, max_views)
+        for protocol in protocols_of(results)
+        for scene in _scenes_of(results, protocol)
+    }
+    return {key: sheet for key, sheet in found.items() if sheet is not None}
+
+
+def picture_name(protocol: str, scene: str) -> str:
+    """Path of a picture grid, from report.md."""
+    return f"{PICTURES}/{protocol}-{scene}.jpg"
+
+
+def _scenes_of(results: BenchResults, protocol: str) -> List[str]:
+    return list(dict.fromkeys(scene for group in groups_of(results, protocol) for scene in group.scenes))
+
+
+def markdown(results: BenchResults, notes: str = "", pictures: Sequence[Tuple[str, str]] = ()) -> str:
+    """All tables but those per image.
+
+    Args:
+        results: of a benchmark.
+        notes: Markdown ahead of the tables.
+        pictures: protocol and scene of the picture grids that there are.
+    """
+    parts = [f"# {results.name}", results.description, headline(results), notes.strip(), f"Status: {RULES}"]
     for protocol, tables in protocol_tables(results):
         parts += [f"## {protocol}", *(as_markdown(table).rstrip() for table in tables)]
+        parts += [
+            f"![{scene}: photo, then render, depth, difference and crops, one row per method, first seed]"
+            f"({picture_name(of, scene)})"
+            for of, scene in pictures
+            if of == protocol
+        ]
     missing = failures(results)
     if missing:
         parts += ["## Without figures", "\n".join(f"- {failure_line(cell)}" for cell in missing)]
@@ -73,14 +126,19 @@ def latex(results: BenchResults) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def page(results: BenchResults, max_views: int) -> ReportPage:
-    """The page with all of it."""
+def page(results: BenchResults, sheets: SceneSheets) -> ReportPage:
+    """The page with all of it.
+
+    Args:
+        results: of a benchmark.
+        sheets: its picture grids.
+    """
     opening = [text for text in (results.description, headline(results), f"Status: {RULES}") if text]
     sections: List[Section] = [Section(paragraphs=opening)]
     library_there = False
     tables = dict(protocol_tables(results))
     for protocol in protocols_of(results):
-        scenes = list(dict.fromkeys(scene for group in groups_of(results, protocol) for scene in group.scenes))
+        scenes = _scenes_of(results, protocol)
         sections.append(Section(protocol, tables=tables[protocol]))
         plots: List[str] = []
         for scene in scenes:
@@ -91,7 +149,7 @@ def page(results: BenchResults, max_views: int) -> ReportPage:
         if plots:
             sections.append(Section(f"{protocol}: quality over time", plots=plots))
         for scene in scenes:
-            sheet = scene_sheet(results, protocol, scene, max_views)
+            sheet = sheets.get((protocol, scene))
             pictures = [] if sheet is None else [Picture(sheet, f"{scene}: one row per method, first seed.")]
             per_image = image_table(results, protocol, scene)
             sections.append(

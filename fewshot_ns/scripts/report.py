@@ -22,6 +22,8 @@ class ReportCommand:
     """Where the files go; None: the folder report in that of the benchmark, or beside the results.json."""
     max_views: int = 2
     """Views per scene in the picture grids."""
+    notes: Optional[Path] = None
+    """Markdown file whose text report.md has ahead of its tables: what the figures show, and what they do not."""
     results: Optional[Path] = None
     """CSV file of many benchmarks, into which the cells of this one are put."""
     readme: Optional[Path] = None
@@ -48,12 +50,15 @@ class ReportCommand:
             raise ValueError("give the folder of a benchmark, or --readme with --results")
         if self.readme is not None and self.results is None:
             raise ValueError("--readme needs --results, the file that the README's block is made of")
+        if self.notes is not None and not self.notes.is_file():
+            raise FileNotFoundError(f"--notes {self.notes}: expected a Markdown file, found nothing")
         if self.max_views < 0:
             raise ValueError(f"--max-views: expected 0 or more, got {self.max_views}")
         if self.benchmark is not None:
             results = read_results(self.benchmark)
             default = self.benchmark.parent if self.benchmark.is_file() else self.benchmark / "report"
-            files = write_report(results, self.output_dir or default, self.max_views)
+            notes = "" if self.notes is None else self.notes.read_text(encoding="utf8")
+            files = write_report(results, self.output_dir or default, self.max_views, notes)
             if not self.quiet:
                 self._print(results)
             console.print(f"Open {files['index.html']} in a browser.", highlight=False, soft_wrap=True)

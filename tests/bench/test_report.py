@@ -201,7 +201,18 @@ def test_equal_results_give_equal_files(tmp_path):
     # The results file holds all of it but the pictures.
     again = read_results(tmp_path / "a" / "results.json")
     assert again.cells == cells
-    assert write_report(again, tmp_path / "c")["report.md"].read_bytes() == first["report.md"]
+    remade = write_report(again, tmp_path / "c")["report.md"].read_text().splitlines()
+    pictures = [line for line in first["report.md"].decode().splitlines() if line not in remade]
+    assert len(pictures) == 1 and "](pictures/llff-3-fern.jpg)" in pictures[0]
+    sheet, same = ((tmp_path / name / "pictures" / "llff-3-fern.jpg").read_bytes() for name in "ab")
+    assert sheet == same and sheet.startswith(b"\xff\xd8")
+
+
+def test_notes_stand_ahead_of_the_tables(tmp_path):
+    files = write_report(results(cell()), tmp_path, notes="## What it shows\n\nLittle.\n")
+    text = files["report.md"].read_text()
+    assert text.index("are finished") < text.index("## What it shows\n\nLittle.\n\n") < text.index("| freenerf")
+    assert not (tmp_path / "pictures").exists()
 
 
 def test_csv_keeps_what_tables_need(tmp_path):
@@ -252,4 +263,6 @@ def test_a_report_needs_a_benchmark(tmp_path, capsys):
     (tmp_path / "results.json").write_text(json.dumps({"cells": 3}))
     assert main(["report", str(tmp_path / "results.json")]) == 1
     assert re.search(r"expected the\s+results of a benchmark", capsys.readouterr().err)
+    assert main(["report", str(tmp_path), "--notes", str(tmp_path / "none.md")]) == 1
+    assert "expected a Markdown file" in " ".join(capsys.readouterr().err.split())
     assert main(["report"]) == 1 and main(["report", "--readme", "README.md"]) == 1
