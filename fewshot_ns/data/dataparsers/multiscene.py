@@ -1,0 +1,311 @@
+"""What all dataparsers of many scenes share: the table, the way from a scene's files to its cameras, the active scene.
+
+A format only says what is listed (`_list_scenes`) and what a scene consists of (`_read_views`). The host, which knows
+one scene per run, is served the active one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.utils.colors import get_color
+
+from fewshot_ns.cameras.poses import check_finite_poses
+from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
+from fewshot_ns.data.images import downscaled_size, has_alpha, image_size
+from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
+from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class MultiSceneDataParserConfig(DataParserConfig):
+    """Flags of every dataparser of many scenes."""
+
+    _target: Type = field(default_factory=lambda: MultiSceneDataParser)
+    """Parser class to instantiate."""
+    data: Path = Path()
+    """Folder of the data set."""
+    scene: Optional[str] = None
+    """Scene that the viewer, ns-render and single-scene training see, by its name in the table, which may be of another
+    split; None: the first of the split."""
+    categories: Optional[Tuple[str, ...]] = None
+    """Only scenes of these categories; None: all."""
+    image_size: Optional[Tuple[int, int]] = None
+    """Height and width that images are brought to; None: as they are on disk."""
+    downscale_factor: int = 1
+    """By how much to divide both sides of that size (rounded down)."""
+    near: Optional[float] = None
+    """First distance along a ray that is sampled, world units; None takes the format's."""
+    far: Optional[float] = None
+    """Last distance along a ray that is sampled, world units; None takes the format's."""
+    background: Literal["black", "white"] = "white"
+    """What lies behind the scenes, and under transparent pixels."""
+    integer_pixels: bool = True
+    """Whether image coordinates in the camera files count from the centre of the first pixel, as pixelNeRF reads them;
+    False: from its corner. The two are half a pixel apart."""
+    train_indices: Optional[Tuple[int, ...]] = None
+    """Views of the active scene that train, where a method is trained on it alone; None: all."""
+    test_indices: Optional[Tuple[int, ...]] = None
+    """Views of the active scene that test; None: all others, or all where all train."""
+
+
+@dataclass
+class SceneViews:
+    """A scene as its format describes it, in pixels of the files."""
+
+    images: Tuple[Path, ...]
+    """(N) images."""
+    camera_to_worlds: npt.NDArray[np.floating]
+    """(N, 3, 4) OpenGL axes, world of the protocol."""
+    focal: npt.NDArray[np.floating]
+    """(N, 2) fx, fy in pixels of a calibration image."""
+    near: float
+    """The format's first distance sampled."""
+    far: float
+    """The format's last distance sampled."""
+    centre: Optional[npt.NDArray[np.floating]] = None
+    """(N, 2) principal point in pixels of a calibration image; None: half its sides."""
+    size: Optional[Tuple[int, int]] = None
+    """Height and width of a calibration image; None: those of the first image."""
+    masks: Optional[Tuple[Path, ...]] = None
+    """(N) object masks."""
+    mask_from_background: bool = False
+    """See `Scene`."""
+    depths: Optional[Tuple[Optional[Path], ...]] = None
+    """(N) depth maps."""
+    pool: Optional[Tuple[int, ...]] = None
+    """See `Scene`."""
+    neighbours: Optional[Tuple[Tuple[int, ...], ...]] = None
+    """See `Scene`."""
+    view_indices: Optional[Tuple[int, ...]] = None
+    """See `Scene`."""
+
+
+class MultiSceneDataParser(DataParser):
+    """Base of the dataparsers of many scenes.
+
+    `scene_table` lists without opening anything, `open_scene` reads the cameras of one scene, and
+    `get_dataparser_outputs` gives the host the active scene.
+
+    Args:
+        config: The parser's flags.
+    """
+
+    config: MultiSceneDataParserConfig
+    downscale_factor: Optional[int] = None
+    """Set by the host in inference mode to keep parsers from opening images; has no effect here."""
+    min_views: int = 2
+    """A scene with fewer views has nothing to render from the view that is looked at."""
+
+    def __init__(self, config: MultiSceneDataParserConfig) -> None:
+        super().__init__(config)
+        self._tables: Dict[str, Tuple[SceneEntry, ...]] = {}
+
+    @abstractmethod
+    def _list_scenes(self, split: str) -> Iterable[SceneEntry]:
+        """Scenes of a split, by list files and names of folders alone."""
+
+    @abstractmethod
+    def _read_views(self, entry: SceneEntry) -> SceneViews:
+        """Reads a scene's cameras and names its files. Errors are FileNotFoundError or ValueError."""
+
+    def scene_table(self, split: str) -> Tuple[SceneEntry, ...]:
+        """All scenes of a split ('train', 'val' or 'test'), of the chosen categories; read once and kept.
+
+        Raises:
+            FileNotFoundError: no such data set, or its list of scenes is missing.
+            ValueError: an unknown split or category, or no scene.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; expected {', '.join(SPLITS)}")
+        if split not in self._tables:
+            self._tables[split] = self._chosen_categories(tuple(self._list_scenes(split)), split)
+        return self._tables[split]
+
+    def _chosen_categories(self, entries: Tuple[SceneEntry, ...], split: str) -> Tuple[SceneEntry, ...]:
+        wanted, found = self.config.categories, sorted({entry.category for entry in entries} - {""})
+        if wanted is not None:
+            unknown = sorted(set(wanted) - set(found))
+            if unknown:
+                raise ValueError(f"{self.config.data}: expected categories among {found}, got {unknown} (--categories)")
+            entries = tuple(entry for entry in entries if entry.category in wanted)
+        if not entries:
+            raise ValueError(f"{self.config.data}: expected scenes of the split {split!r}, found none")
+        return entries
+
+    def find_scene(self, scene_id: str, split: str) -> SceneEntry:
+        """The entry of a scene by its name: of this split, or else of another one that has it.
+
+        Raises:
+            ValueError: no split has it; the message names similar ones.
+        """
+        known: List[str] = []
+        for name in (split, *(other for other in SPLITS if other != split)):
+            try:
+                table = self.scene_table(name)
+            except (FileNotFoundError, ValueError):
+                if name == split:
+                    raise
+                continue
+            for entry in table:
+                if entry.scene_id == scene_id:
+                    return entry
+            known.extend(entry.scene_id for entry in table)
+        close = difflib.get_close_matches(scene_id, known, n=3, cutoff=0.3) or known[:3]
+        raise ValueError(
+            f"{self.config.data}: expected the name of a scene, such as {', '.join(close)}; got {scene_id!r}"
+        )
+
+    def active_entry(self, split: str) -> SceneEntry:
+        """The scene of `--scene`, or the first of the split.
+
+        Raises:
+            FileNotFoundError: see `scene_table`.
+            ValueError: no such scene.
+        """
+        if self.config.scene is None:
+            return self.scene_table(split)[0]
+        return self.find_scene(self.config.scene, split)
+
+    def open_scene(self, entry: SceneEntry) -> Scene:
+        """Reads the cameras of a scene and the header of its first image.
+
+        Raises:
+            SceneError: a file is missing or damaged, or there are too few views.
+        """
+        try:
+            scene = self._open(entry)
+        except SceneError:
+            raise
+        except (OSError, ValueError) as error:
+            raise SceneError(str(error)) from error
+        if len(scene.image_filenames) < self.min_views:
+            raise SceneError(
+                f"{entry.folder}: expected at least {self.min_views} views, found {len(scene.image_filenames)}"
+            )
+        return scene
+
+    def _open(self, entry: SceneEntry) -> Scene:
+        views = self._read_views(entry)
+        if not views.images:
+            raise SceneError(f"{entry.folder}: expected images, found none")
+        if len(views.images) != len(views.camera_to_worlds):
+            raise SceneError(
+                f"{entry.folder}: expected one camera per image, found {len(views.camera_to_worlds)} cameras and "
+                f"{len(views.images)} images"
+            )
+        if views.masks is not None and len(views.masks) != len(views.images):
+            raise SceneError(
+                f"{entry.folder}: expected one mask per image, found {len(views.masks)} masks and "
+                f"{len(views.images)} images"
+            )
+        check_finite_poses(views.camera_to_worlds, str(entry.folder))
+        if not (np.isfinite(views.focal) & (views.focal > 0)).all():
+            raise SceneError(f"{entry.folder}: expected positive focal lengths, found {views.focal.min()}")
+        near, far = self._near_far(views.near, views.far)
+        return Scene(
+            entry=entry,
+            cameras=self._cameras(views),
+            image_filenames=views.images,
+            near=near,
+            far=far,
+            background=self.config.background,
+            mask_filenames=views.masks,
+            mask_from_background=views.mask_from_background,
+            depth_filenames=views.depths,
+            pool=views.pool,
+            neighbours=views.neighbours,
+            view_indices=views.view_indices,
+        )
+
+    def _near_far(self, near: float, far: float) -> Tuple[float, float]:
+        """The format's near and far with the user's in their place."""
+        near = near if self.config.near is None else self.config.near
+        far = far if self.config.far is None else self.config.far
+        if not 0 <= near < far:
+            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+        return near, far
+
+    def _cameras(self, views: SceneViews) -> Cameras:
+        first = views.images[0]
+        on_disk = views.size or image_size(first)
+        check_same_aspect(first, on_disk, "its calibration")
+        size = self.config.image_size or image_size(first)
+        check_same_aspect(first, size, "--image-size")
+        height, width = downscaled_size(size, self.config.downscale_factor, first)
+        scale = np.array([width / on_disk[1], height / on_disk[0]])
+        centre = np.array([on_disk[1], on_disk[0]]) / 2 if views.centre is None else views.centre
+        # Formats that count from the first pixel's centre keep doing so at the new size, as in the original; the half
+        # pixel to the host's corner comes last.
+        centre = np.broadcast_to(centre * scale + (0.5 if self.config.integer_pixels else 0.0), views.focal.shape)
+        fx, fy = torch.from_numpy(views.focal * scale).float().split(1, dim=1)
+        cx, cy = torch.from_numpy(centre.copy()).float().split(1, dim=1)
+        poses = torch.from_numpy(views.camera_to_worlds).float()
+        return Cameras(camera_to_worlds=poses, fx=fx, fy=fy, cx=cx, cy=cy, width=width, height=height)
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        entry = self.active_entry(split)
+        return self.outputs_of(self.open_scene(entry), split)
+
+    def outputs_of(self, scene: Scene, split: str) -> DataparserOutputs:
+        """An opened scene as the host sees it: the views of `split` that train or test.
+
+        Raises:
+            ValueError: --train-indices or --test-indices out of range.
+        """
+        train, test = self._views_of(scene)
+        chosen = train if split == "train" else test
+        metadata = FewShotMetadata(
+            geometry=SceneGeometry("metric", scene.near, scene.far, "cone", scene.background),
+            protocol="multi-scene",
+            split=split,
+            image_indices=chosen,
+            train_indices=train,
+            test_indices=test,
+            scene_camera_to_worlds=scene.cameras.camera_to_worlds,
+            pool_indices=train,
+            has_alpha=has_alpha(scene.image_filenames[chosen[0]]),
+        )
+        return DataparserOutputs(
+            image_filenames=[scene.image_filenames[index] for index in chosen],
+            cameras=scene.cameras[torch.tensor(chosen)],
+            alpha_color=get_color(scene.background),
+            scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * scene.far),
+            metadata={METADATA_KEY: metadata},
+        )
+
+    def _views_of(self, scene: Scene) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
+        """Training and test views of a scene, as places in it."""
+        count, config = len(scene.image_filenames), self.config
+        for name, given in (("--train-indices", config.train_indices), ("--test-indices", config.test_indices)):
+            outside = [index for index in given or () if not 0 <= index < count]
+            if outside or given == ():
+                raise ValueError(
+                    f"{scene.entry.scene_id}: {name} must lie in 0..{count - 1} ({count} views), got {given}"
+                )
+        everything = tuple(range(count))
+        train = config.train_indices or scene.pool or everything
+        rest = tuple(index for index in everything if index not in set(train))
+        return train, config.test_indices or rest or everything
+
+
+def listed_files(folder: Path, suffixes: Sequence[str]) -> Tuple[Path, ...]:
+    """Files of a folder with one of the suffixes (any case), sorted by name, without hidden ones; none where there is
+    no such folder."""
+    if not folder.is_dir():
+        return ()
+    return tuple(
+        sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
+    )

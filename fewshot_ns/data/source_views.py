@@ -1,0 +1,216 @@
+"""Which views of a scene a generalizable model looks at, and which it is asked for."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Literal, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewshot_ns.data.scene_table import Scene, SceneError
+from fewshot_ns.data.view_selection import DTU_BAD_EXPOSURE, DTU_TRAIN_ORDER
+from fewshot_ns.data.viewlist import Viewlist, read_viewlist
+
+SourceMode = Literal["views", "dtu-1", "dtu-3", "dtu-6", "dtu-9", "srn-1", "srn-2", "viewlist", "nearest", "random"]
+Distance = Literal["l1", "l2", "rotation"]
+
+PRESETS: Dict[str, Tuple[int, ...]] = {
+    **{f"dtu-{count}": DTU_TRAIN_ORDER[:count] for count in (1, 3, 6, 9)},
+    "srn-1": (64,),
+    "srn-2": (64, 104),
+}
+"""Source views of pixelNeRF's published evaluations."""
+
+
+@dataclass
+class SourceViewsConfig:
+    """Which views of a scene are looked at. Views are numbered as in the scene's own files, from 0."""
+
+    mode: SourceMode = "random"
+    """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones; viewlist: those that a file lists for
+    each object; nearest: the --count views nearest to each target camera; random: --count views, drawn per scene."""
+    views: Tuple[int, ...] = ()
+    """Views of mode views."""
+    viewlist: Optional[Path] = None
+    """File of mode viewlist, lines '<category> <object> <view> ...'."""
+    count: int = 1
+    """Number of views of the modes nearest and random."""
+    distance: Distance = "l2"
+    """Of mode nearest: l1 or l2 distance of the camera centres; rotation: l2 distance times 1 plus the angle between
+    the viewing axes in rad, so that a near camera that looks elsewhere comes later."""
+    pool: Tuple[int, ...] = ()
+    """Views that nearest and random choose from; empty: all that the scene allows."""
+    seed: int = 0
+    """Of mode random: the same seed and scene give the same views."""
+
+
+@dataclass
+class TargetViewsConfig:
+    """Which views of a scene are rendered and compared. Views are numbered as in the scene's own files, from 0."""
+
+    views: Tuple[int, ...] = ()
+    """Only these views; empty: all."""
+    exclude: Tuple[int, ...] = ()
+    """Views to leave out."""
+    exclude_dtu_bad: bool = False
+    """Whether to leave out DTU's views of bad exposure (3-7, 16-21, 36-39)."""
+    include_sources: bool = False
+    """Whether views that are looked at are rendered as well."""
+
+
+class SourceViews:
+    """Chooses source views by a config. A viewlist is read once, here.
+
+    Args:
+        config: How to choose.
+
+    Raises:
+        FileNotFoundError: the viewlist is missing.
+        ValueError: the config lacks what its mode needs, or the viewlist is damaged.
+    """
+
+    def __init__(self, config: SourceViewsConfig) -> None:
+        self.config = config
+        self._viewlist: Optional[Viewlist] = None
+        if config.mode == "views" and not config.views:
+            raise ValueError("source views of mode 'views' need --views, got none")
+        if config.mode == "viewlist":
+            if config.viewlist is None:
+                raise ValueError("source views of mode 'viewlist' need --viewlist FILE, got none")
+            self._viewlist = read_viewlist(config.viewlist)
+        if config.mode in ("nearest", "random") and config.count < 1:
+            raise ValueError(f"expected --count of source views to be at least 1, got {config.count}")
+
+    @property
+    def depends_on_target(self) -> bool:
+        """Whether each target camera has source views of its own."""
+        return self.config.mode == "nearest"
+
+    def select(
+        self, scene: Scene, target: Optional[Tensor] = None, exclude: Sequence[int] = (), seed: int = 0
+    ) -> Tuple[int, ...]:
+        """Source views of a scene.
+
+        Args:
+            scene: An opened scene.
+            target: (3, 4) camera-to-world pose that is asked for; mode nearest needs it, others do without.
+            exclude: Places in the scene that nearest and random leave out, such as the target's own.
+            seed: Added to the config's, for draws that differ from step to step.
+
+        Returns:
+            Places in the scene (not the files' own numbers where the two differ); nearest first, random ones sorted,
+            listed ones as listed.
+
+        Raises:
+            SceneError: the scene lacks a listed view, is not in the viewlist, or has too few views.
+            ValueError: mode nearest without a target.
+        """
+        config = self.config
+        if config.mode == "nearest":
+            if target is None:
+                raise ValueError("source views of mode 'nearest' need a target camera, got none")
+            candidates = self._candidates(scene, exclude)
+            apart = camera_distances(scene.cameras.camera_to_worlds[candidates], target, config.distance)
+            order = torch.argsort(apart, stable=True)[: config.count]
+            return tuple(candidates[int(position)] for position in order)
+        if config.mode == "random":
+            candidates = self._candidates(scene, exclude)
+            scene_number = zlib.crc32(scene.entry.scene_id.encode())
+            generator = np.random.default_rng([config.seed, seed, scene_number])
+            drawn = generator.choice(len(candidates), size=config.count, replace=False)
+            return tuple(sorted(candidates[int(position)] for position in drawn))
+        if self._viewlist is not None:
+            views, where = self._viewlist.views_of(scene.entry.category, scene.entry.scene_id)
+            return places_of(scene, views, where)
+        if config.mode == "views":
+            return places_of(scene, config.views, "--views")
+        return places_of(scene, PRESETS[config.mode], f"the published source views {config.mode}")
+
+    def _candidates(self, scene: Scene, exclude: Sequence[int]) -> List[int]:
+        count = len(scene.image_filenames)
+        if self.config.pool:
+            allowed: Sequence[int] = places_of(scene, self.config.pool, "--pool")
+        else:
+            allowed = scene.pool if scene.pool is not None else range(count)
+        candidates = [place for place in allowed if place not in set(exclude)]
+        if len(candidates) < self.config.count:
+            raise SceneError(
+                f"{scene.entry.folder}: expected {self.config.count} views to look at beside the target, "
+                f"found {len(candidates)} of {count}"
+            )
+        return candidates
+
+
+def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig) -> Tuple[int, ...]:
+    """Places of the views that are rendered and compared, in the scene's order or in that of `config.views`.
+
+    Views that the scene does not have are no error in `exclude`: a list of bad views is made for a whole data set.
+
+    Args:
+        scene: An opened scene.
+        sources: Places of its source views.
+        config: Which views.
+
+    Raises:
+        SceneError: the scene lacks a view of `config.views`, or none is left.
+    """
+    places = places_of(scene, config.views, "--views") if config.views else range(len(scene.image_filenames))
+    bad = {*config.exclude, *(DTU_BAD_EXPOSURE if config.exclude_dtu_bad else ())}
+    numbers = scene.view_indices or tuple(range(len(scene.image_filenames)))
+    looked_at = set() if config.include_sources else set(sources)
+    chosen = tuple(place for place in places if numbers[place] not in bad and place not in looked_at)
+    if not chosen:
+        raise SceneError(f"{scene.entry.folder}: expected a view to compare beside the source views, found none")
+    return chosen
+
+
+def places_of(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[int, ...]:
+    """Places in a scene of views that are given by the numbers of its files.
+
+    Args:
+        scene: An opened scene.
+        numbers: Views as its files number them.
+        where: What named them, for the message.
+
+    Raises:
+        SceneError: the scene lacks one of them, or one is named twice.
+    """
+    if scene.view_indices is None:
+        places, known = {number: number for number in range(len(scene.image_filenames))}, "0.."
+    else:
+        places, known = {number: place for place, number in enumerate(scene.view_indices)}, "some of 0.."
+    missing = [number for number in numbers if number not in places]
+    if missing:
+        raise SceneError(
+            f"{scene.entry.folder}: expected views among {known}{max(places)} ({len(places)} views) by {where}, "
+            f"got {missing}"
+        )
+    if len(set(numbers)) < len(numbers):
+        raise SceneError(f"{scene.entry.folder}: expected each view once by {where}, got {list(numbers)}")
+    return tuple(places[number] for number in numbers)
+
+
+def camera_distances(poses: Tensor, target: Tensor, distance: Distance) -> Tensor:
+    """How far cameras are from a target.
+
+    Args:
+        poses: (N, 3, 4) OpenGL camera-to-world.
+        target: (3, 4) the same.
+        distance: See `SourceViewsConfig.distance`.
+
+    Returns:
+        (N,) world units.
+    """
+    apart = poses[:, :, 3] - target[:, 3].to(poses)
+    if distance == "l1":
+        return apart.abs().sum(-1)
+    lengths = apart.norm(dim=-1)
+    if distance == "l2":
+        return lengths
+    cosine = (poses[:, :, 2] * target[:, 2].to(poses)).sum(-1)
+    # With the scene's mean distance added, cameras at one place are still told apart by where they look.
+    return (lengths + 1e-3 * lengths.mean()) * (1.0 + torch.acos(cosine.clamp(-1.0, 1.0)))
