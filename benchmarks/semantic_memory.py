@@ -52,26 +52,26 @@ def measure(arguments: Arguments) -> str:
     from turns import product_model, synthetic_rays
 
     from fewshot_ns.configs.dietnerf import dietnerf
+    from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
     from fewshot_ns.priors.semantic_images import CLIP_MEAN, CLIP_STD, encoder_input
 
     pipeline: Any = dietnerf.pipeline
     # Before the model, which tells the allocator to keep what is freed, such as CLIP's text tower.
     visual: Any = open_clip.create_model("ViT-B-32").visual.to(arguments.device).requires_grad_(False)
     model = product_model(pipeline.model, synthetic_rays(2, 2.0, 6.0), "white")[0].to(arguments.device)
-    prior = pipeline.semantic.setup()
-    prior.config.chunk_rays = arguments.chunk_rays[0] or None
+    render = UnseenRenderer(model, arguments.chunk_rays[0] or None)
     rays = synthetic_bundle(arguments.grid_size**2, arguments.device)
     on_gpu = arguments.device.startswith("cuda")
     before = torch.cuda.memory_allocated() if on_gpu else process_memory("VmRSS")
     if not on_gpu:
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     start = time.perf_counter()
-    levels = prior.render(model, rays)
+    levels = render(rays)
     images = torch.stack([image.reshape(arguments.grid_size, arguments.grid_size, 3) for image in levels.values()])
     visual(encoder_input(images, (224, 224), "bilinear", CLIP_MEAN, CLIP_STD)).square().sum().backward()
     seconds = time.perf_counter() - start
     peak = torch.cuda.max_memory_allocated() if on_gpu else process_memory("VmHWM")
-    rows = prior.config.chunk_rays or "all"
+    rows = render.chunk_rays or "all"
     return f"| {arguments.grid_size}x{arguments.grid_size} | {rows} | {(peak - before) / 1e9:.2f} | {seconds:.1f} |"
 
 

@@ -75,5 +75,26 @@ def test_files_stay_readable(path):
     assert found == []
 
 
+FLOORS = (
+    ("utils",),
+    ("cameras", "data", "field_components", "model_components"),
+    ("fields", "encoders", "priors"),
+    ("models",),
+    ("pipelines", "engine"),
+    ("configs",),
+    ("registry", "scripts", "bench"),
+)
+"""Rooms from the ground up; what is not named here may be on any floor."""
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_imports_upward(path):
+    """At the top of a file; imports for annotations alone are indented."""
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    here = floor.get(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), len(FLOORS))
+    imported = re.findall(r"^(?:from|import) fewshot_ns\.(\w+)", path.read_text(encoding="utf8"), re.MULTILINE)
+    assert [room for room in imported if floor.get(room, 0) > here] == []
+
+
 def test_licence_is_there():
     assert "Apache License" in (ROOT / "LICENSE").read_text()

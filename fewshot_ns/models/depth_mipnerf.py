@@ -45,8 +45,6 @@ class DepthMipNeRFModelConfig(FewShotModelConfig):
     """Samples per ray of each proposal level; the original's other setting is one level of 128."""
     num_samples: int = 32
     """Samples per ray of the final level."""
-    stratified: bool = True
-    """Random fenceposts in training; False: those of evaluation."""
     resample_padding: float = 0.01
     """Added to the blurred weights of a level before resampling."""
     num_proposal_layers: int = 4
@@ -156,10 +154,10 @@ class DepthMipNeRFModel(FewShotModel):
         views = rays.views[:, 0]
         return torch.where((views >= 0)[:, None], self.embedding(views.clamp(min=0)), 0.0)
 
-    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Proposal levels, then the final one; fenceposts follow from the weights before, without gradient."""
         config = self.config
-        random = self.training and config.stratified
+        random = self.samples_at_random(stratified)
         outputs: Dict[str, Tensor] = {}
         counts = config.num_proposal_samples
         t = self._first_fenceposts(rays, counts[0], random)

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Dict, List, Literal, Optional, Type
 
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.cameras.ray_space import ModelRays, to_model_rays
 from fewshot_ns.fields.nerf_field import NeRFField
 from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.point_samples import (
@@ -37,8 +38,6 @@ class DietNeRFModelConfig(FewShotModelConfig):
     """Samples per ray of the coarse network."""
     num_importance_samples: int = 128
     """Further samples per ray of the fine network, which evaluates all; 0: no fine network (simplified NeRF)."""
-    stratified: bool = True
-    """Random samples in training; False: those of evaluation."""
     in_disparity: bool = False
     """Whether the coarse samples lie at equal steps in 1 / distance, which a near of zero (NDC) does not allow."""
     num_layers: int = 8
@@ -122,32 +121,42 @@ class DietNeRFModel(FewShotModel):
     def _networks(self) -> List[NeRFField]:
         return [self.coarse] if self.fine is None else [self.coarse, self.fine]
 
-    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """The coarse level, then the fine one on its samples and on those that its weights ask for."""
-        z = self._coarse_points(rays)
+        random = self.samples_at_random(stratified)
+        z = self._coarse_points(rays, random)
         level = self._render_level(self.coarse, rays, z)
         if self.fine is None:
             return level
-        u = self._positions(z)
+        u = self._positions(z, random)
         z = torch.cat([z, resample_points(z, level["weights"], u)], dim=-1).sort(dim=-1).values
         coarse = {f"{name}_coarse": value for name, value in level.items()}
         return {**coarse, **self._render_level(self.fine, rays, z)}
 
-    def render_coarse(self, rays: ModelRays) -> Tensor:
+    def render_coarse(self, rays: ModelRays, stratified: Optional[bool] = None) -> Tensor:
         """(R, 3) colour of the coarse network alone."""
-        level = self._render_level(self.coarse, rays, self._coarse_points(rays))
+        points = self._coarse_points(rays, self.samples_at_random(stratified))
+        level = self._render_level(self.coarse, rays, points)
         return composite_rgb(level["sample_rgb"], level["weights"], self.geometry.background)
 
-    def _coarse_points(self, rays: ModelRays) -> Tensor:
+    def render_levels(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        """As every model's, but the coarse network alone where nothing else is asked for."""
+        if not coarse_only or self.fine is None:
+            return super().render_levels(ray_bundle, stratified, coarse_only)
+        return {"rgb_coarse": self.render_coarse(to_model_rays(ray_bundle, self.geometry), stratified)}
+
+    def _coarse_points(self, rays: ModelRays, random: bool) -> Tensor:
         count, jitter = self.config.num_samples, None
-        if self.training and self.config.stratified:
+        if random:
             jitter = torch.rand(len(rays.near), count, dtype=rays.near.dtype, device=rays.near.device)
         return stratified_points(rays.near, rays.far, count, jitter, self.config.in_disparity)
 
-    def _positions(self, like: Tensor) -> Tensor:
+    def _positions(self, like: Tensor, random: bool) -> Tensor:
         """(R, N) places in [0, 1] at which the coarse weights are resampled."""
         shape = len(like), self.config.num_importance_samples
-        if self.training and self.config.stratified:
+        if random:
             return torch.rand(*shape, dtype=like.dtype, device=like.device)
         return torch.linspace(0.0, 1.0, shape[1], dtype=like.dtype, device=like.device).expand(*shape)
 

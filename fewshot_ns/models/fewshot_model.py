@@ -47,6 +47,8 @@ class FewShotModelConfig(ModelConfig):
     anneal_mid_fraction: Optional[float] = None
     """Where the interval opens from (0 near, 1 far); None: 1.0 in NDC (RegNeRF), where each ray passes the training
     cameras' common focus point in metric scenes. RegNeRF's value for metric scenes is 0.5."""
+    stratified: bool = True
+    """Random samples along rays in training; False: those of evaluation."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the matrix products; everything else stays in float32."""
     depth_statistics: bool = False
@@ -101,8 +103,12 @@ class FewShotModel(Model):
             "anneal_mid_fraction": "focus point" if self.anneal_mid_fraction is None else self.anneal_mid_fraction,
         }
 
-    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Renders rays in ray space.
+
+        Args:
+            rays: R rays.
+            stratified: see `samples_at_random`.
 
         Returns:
             at least `weights` (R, S), `t` (R, S + 1) and `sample_rgb` (R, S, 3) of the final level; a coarse level that
@@ -117,9 +123,33 @@ class FewShotModel(Model):
             rays = self._anneal(rays)
         return self.outputs_of(rays)
 
-    def outputs_of(self, rays: ModelRays) -> Dict[str, Tensor]:
+    def samples_at_random(self, stratified: Optional[bool]) -> bool:
+        """Whether rays are sampled at random: never at evaluation; in training as said, or None: as configured."""
+        return self.training and (self.config.stratified if stratified is None else stratified)
+
+    def render_levels(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        """Colours of world rays (R,) between the scene's near and far, for terms on whole renderings.
+
+        Args:
+            ray_bundle: rays of any view.
+            stratified: see `samples_at_random`.
+            coarse_only: whether the final level is left out, where the model can without being rendered.
+
+        Returns:
+            `rgb` (R, 3) and, in training, `rgb_coarse` (R, 3) of a model that has a coarse level.
+        """
+        outputs = self.outputs_of(to_model_rays(ray_bundle, self.geometry), stratified)
+        levels = {} if coarse_only else {"rgb": outputs["rgb"]}
+        if "sample_rgb_coarse" in outputs:
+            weights, background = outputs["weights_coarse"], self.geometry.background
+            levels["rgb_coarse"] = composite_rgb(outputs["sample_rgb_coarse"], weights, background)
+        return levels
+
+    def outputs_of(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Outputs of rays (R,) that are in ray space already, between their own near and far."""
-        outputs = self.render_rays(rays)
+        outputs = self.render_rays(rays, stratified)
         weights, t = outputs["weights"] * rays.valid, outputs["t"]
         distance = expected_distance(weights, t)
         rendered = {

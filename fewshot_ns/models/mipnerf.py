@@ -34,8 +34,6 @@ class MipNeRFModelConfig(FewShotModelConfig):
     """Where the interval opens from (0 near, 1 far); None: RegNeRF's 1.0 in NDC, 0.5 in metric scenes."""
     num_samples: int = 128
     """Samples per ray of each of the two levels."""
-    stratified: bool = True
-    """Random fenceposts in training; False: those of evaluation."""
     resample_padding: float = 0.01
     """Added to the blurred weights of the coarse level before resampling."""
     num_layers: int = 8
@@ -148,10 +146,10 @@ class MipNeRFModel(FewShotModel):
         position, view = octaves
         return (torch.cat([ones, position]) if self.config.include_mean else position), torch.cat([ones, view])
 
-    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Two levels; the fenceposts of the second follow from the weights of the first, without gradient."""
         config = self.config
-        random = self.training and config.stratified
+        random = self.samples_at_random(stratified)
         shape = (len(rays.near), config.num_samples + 1)
         jitter = torch.rand(shape, dtype=rays.near.dtype, device=rays.near.device) if random else None
         viewdirs = rays.viewdirs if self.unit_viewdirs else rays.viewdirs * rays.z_scale

@@ -188,21 +188,19 @@ class SparseNeRFLiteModel(FewShotModel):
             return octave_mask(config.num_octaves, 3, self.step, config.frequency_mask_steps, self.device)
         return frequency_mask(6 * config.num_octaves, self.step, config.frequency_mask_steps, self.device)
 
-    def render_rays(self, rays: ModelRays) -> Dict[str, Tensor]:
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Proposal, resampling, field."""
         config = self.config
         networks = self.networks if self.training or self.average is None else self.average
-        jitter = None
-        if self.training:
+        jitter, random = None, self.samples_at_random(stratified)
+        if random:
             jitter = torch.rand(len(rays.near), config.num_proposal_samples + 1, device=rays.near.device)
         t_proposal = stratified_fenceposts(rays.near, rays.far, config.num_proposal_samples, jitter)
         middle = 0.5 * (t_proposal[:, 1:] + t_proposal[:, :-1])
         positions = rays.origins[:, None] + middle[..., None] * rays.directions[:, None]
         density_proposal = networks["proposal"](self.normalise_positions(positions))
         weights_proposal = compositing_weights(density_proposal, t_proposal, rays.directions)
-        t = resample_fenceposts(
-            t_proposal, weights_proposal, config.num_samples, config.resample_padding, self.training
-        )
+        t = resample_fenceposts(t_proposal, weights_proposal, config.num_samples, config.resample_padding, random)
         means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
         density, rgb = self._evaluate_field(networks["field"], means, cov_diag, rays.viewdirs)
         return {

@@ -29,6 +29,7 @@ from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
+from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
 from fewshot_ns.priors.depth import DepthPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
@@ -156,9 +157,15 @@ class FewShotPipeline(VanillaPipeline):
         measured = (batch.get(key) for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
         loss_dict.update(self.depth_prior.metric_loss_dict(outputs, *measured, step=step))
         loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
-        loss_dict.update(self.semantic_prior.loss_dict(self.model, step))
+        loss_dict.update(self.semantic_prior.loss_dict(self.unseen_renderer(), step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict
+
+    def unseen_renderer(self) -> UnseenRenderer:
+        """Renders unseen views as the semantic prior's config says."""
+        options = self.config.semantic
+        random = None if options.stratified else False
+        return UnseenRenderer(self.model, options.chunk_rays, random, options.fine_weight <= 0)
 
     def get_eval_image_metrics_and_images(self, step: int) -> tuple[Dict[str, Any], Dict[str, Tensor]]:
         """Metrics and pictures of one test view."""

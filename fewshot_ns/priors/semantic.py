@@ -2,23 +2,22 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Type
+from typing import Any, Callable, Dict, Literal, Optional, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from fewshot_ns.cameras.ray_space import to_model_rays
 from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.model_components.renderers import composite_rgb
-from fewshot_ns.models.fewshot_model import FewShotModel
 from fewshot_ns.priors.encoders import Encoder, EncoderConfig, ImageEncoder
 from fewshot_ns.priors.semantic_images import cosine_similarity
 from fewshot_ns.priors.semantic_targets import target_embeddings
 from fewshot_ns.priors.semantic_views import UnseenViews, UnseenViewsConfig
 from fewshot_ns.utils.cache import cache_folder
+
+RenderLevels = Callable[[RayBundle], Dict[str, Tensor]]
+"""Colours (R, 3) of rays (R,): `rgb` of the final level and `rgb_coarse` of a coarse one, as far as there are such."""
 
 
 @dataclass
@@ -47,7 +46,7 @@ class SemanticPriorConfig(InstantiateConfig):
     target_order: Literal["random", "cycle"] = "random"
     """Which photo a rendering is compared with: any, or all in turn in an order drawn anew each round."""
     stratified: bool = True
-    """Whether the view is rendered at random samples, as in training; False: at fixed ones, where the model can."""
+    """Whether the view is rendered at random samples, as in training; False: at those of evaluation."""
     chunk_rays: Optional[int] = 1024
     """Rays of the view whose graph is kept at a time. The view is rendered without a graph, and again, chunk by chunk,
     when its gradient comes back from the encoder; DietNeRF's networks keep about 2.5 MB per ray. None: all at once."""
@@ -115,79 +114,49 @@ class SemanticPrior:
         order = torch.randperm(len(self.targets), generator=torch.Generator().manual_seed(turn // len(self.targets)))
         return int(order[turn % len(self.targets)])
 
-    def loss_dict(self, model: FewShotModel, step: int) -> Dict[str, Tensor]:
+    def loss_dict(self, render: RenderLevels, step: int) -> Dict[str, Tensor]:
         """Weighted terms of the step.
 
         Args:
-            model: any backbone, in training.
+            render: gives the colours of the rays of an unseen view.
             step: current step.
 
         Returns:
             `semantic` and, given a coarse level, `semantic_coarse`: minus the weighted cosine, so it may be negative.
             Empty where the prior is off.
+
+        Raises:
+            ValueError: what is rendered has no level whose weight is above 0.
         """
         if not self.active(step) or self.views is None or self.encoder is None:
             return {}
         grid = self.views.draw_grid()
-        levels = self.render(model, self.views.rays(self.views.draw_pose(), grid))
+        levels = self.weighed(render(self.views.rays(self.views.draw_pose(), grid)))
         images = torch.stack([image.reshape(*grid.shape[:2], 3) for image in levels.values()])
         target = self.targets[self.target_of(step)]
         embeddings = self.encoder(images)
-        weights = {"semantic": self.config.fine_weight, "semantic_coarse": self.config.coarse_weight}
         return {
-            name: -weights[name] * cosine_similarity(embedding, target)
+            name: -self.weights[name] * cosine_similarity(embedding, target)
             for name, embedding in zip(levels, embeddings, strict=True)
         }
 
-    def render(self, model: FewShotModel, rays: RayBundle) -> Dict[str, Tensor]:
-        """Colours (R, 3) of the levels that have a weight, by the names of their terms.
+    @property
+    def weights(self) -> Dict[str, float]:
+        """Weight of each term."""
+        return {"semantic": self.config.fine_weight, "semantic_coarse": self.config.coarse_weight}
 
-        Their gradient is that of rendering all rays at once, and so are the random numbers of each chunk when it is
-        rendered again.
+    def weighed(self, levels: Dict[str, Tensor]) -> Dict[str, Tensor]:
+        """The levels that have a weight, by the names of their terms.
+
+        Raises:
+            ValueError: there is none.
         """
-        config, chunks = self.config, []
-        size = len(rays) if config.chunk_rays is None else config.chunk_rays
-        for start in range(0, len(rays), size):
-            part = rays[start : start + size]
-            if config.chunk_rays is None or not torch.is_grad_enabled():
-                chunks.append(self._colours(model, part))
-            else:
-                # The tensor tells torch on which device random numbers are drawn.
-                chunks.append(checkpoint(_Render(self, model, part), part.origins, use_reentrant=False))
-        if not chunks[0]:
+        names = {"semantic": "rgb", "semantic_coarse": "rgb_coarse"}
+        found = {term: levels[level] for term, level in names.items() if level in levels and self.weights[term] > 0}
+        if not found:
             raise ValueError(
-                f"--pipeline.semantic.fine-weight is 0, and {type(model).__name__} has no coarse level to compare"
+                f"the semantic prior has the weights {self.config.fine_weight} and {self.config.coarse_weight} "
+                "(--pipeline.semantic.fine-weight, --pipeline.semantic.coarse-weight), but what the model renders has "
+                f"only {' and '.join(levels) or 'no coarse level'}"
             )
-        names = [name for name in ("semantic", "semantic_coarse") if name in chunks[0]]
-        return {name: torch.cat([chunk[name] for chunk in chunks]) for name in names}
-
-    def _colours(self, model: FewShotModel, rays: RayBundle) -> Dict[str, Tensor]:
-        config, of_model = self.config, model.config
-        in_space = to_model_rays(rays, model.geometry)
-        usual = getattr(of_model, "stratified", None)
-        if usual is not None and not config.stratified:
-            setattr(of_model, "stratified", False)  # noqa: B010 - not every model has it
-        try:
-            if config.fine_weight == 0 and hasattr(model, "render_coarse"):
-                return {"semantic_coarse": model.render_coarse(in_space)}  # type: ignore[operator]
-            outputs = model.outputs_of(in_space)
-        finally:
-            if usual is not None:
-                setattr(of_model, "stratified", usual)  # noqa: B010
-        levels = {"semantic": outputs["rgb"]} if config.fine_weight > 0 else {}
-        if config.coarse_weight > 0 and "sample_rgb_coarse" in outputs:
-            weights, background = outputs["weights_coarse"], model.geometry.background
-            levels["semantic_coarse"] = composite_rgb(outputs["sample_rgb_coarse"], weights, background)
-        return levels
-
-
-@dataclass
-class _Render:
-    """One chunk's rendering, which torch may call twice."""
-
-    prior: SemanticPrior
-    model: FewShotModel
-    rays: RayBundle
-
-    def __call__(self, _: Tensor) -> Dict[str, Tensor]:
-        return self.prior._colours(self.model, self.rays)
+        return found

@@ -7,6 +7,7 @@ from typing import Any, Dict
 import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 import pytest
 import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
@@ -129,3 +130,20 @@ def test_random_numbers_only_where_asked_for():
 def test_disparity_needs_a_near():
     with pytest.raises(ValueError, match="in-disparity needs a near above zero, and this ndc scene's is 0"):
         build(SceneGeometry("ndc", 0.0, 1.0, ndc_focal=(1.0, 1.0)), in_disparity=True)
+
+
+def test_levels_of_world_rays():
+    origins = torch.tensor([[0.0, 0.0, 4.0]]).expand(5, 3)
+    directions = torch.nn.functional.normalize(torch.randn(5, 3) - 2.0 * origins, dim=-1)
+    ones = torch.ones(5, 1)
+    bundle = RayBundle(origins, directions, 1e-5 * ones, metadata={"directions_norm": ones})
+    model = build().train()
+    both = model.render_levels(bundle, stratified=False)
+    assert set(both) == {"rgb", "rgb_coarse"}
+    coarse = model.render_levels(bundle, stratified=False, coarse_only=True)
+    assert set(coarse) == {"rgb_coarse"} and torch.equal(coarse["rgb_coarse"], both["rgb_coarse"])
+    coarse["rgb_coarse"].sum().backward()
+    assert all(parameter.grad is None for parameter in model._networks()[1].parameters())
+    assert not torch.equal(model.render_levels(bundle)["rgb"], model.render_levels(bundle)["rgb"])
+    simple = build(num_importance_samples=0).train()
+    assert set(simple.render_levels(bundle)) == {"rgb"} and simple.render_levels(bundle, coarse_only=True) == {}

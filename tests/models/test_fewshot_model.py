@@ -75,7 +75,7 @@ def test_statistics_of_depth(model: FewShotModel, outputs: Any, monkeypatch: Any
     near, far = model.geometry.near, model.geometry.far
     middle, half = near + 0.4 * (far - near), 1e-3 * (far - near)
 
-    def shells(rays: ModelRays) -> Dict[str, Tensor]:
+    def shells(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
         t = (middle + half * torch.tensor([-1.5, -0.5, 0.5, 1.5])).expand(len(rays.near), 4)
         weights = torch.tensor([0.6, 0.0, 0.2]).expand(len(t), 3)
         return {"weights": weights, "t": t, "sample_rgb": torch.zeros(len(t), 3, 3)}
@@ -93,7 +93,7 @@ def test_statistics_of_depth(model: FewShotModel, outputs: Any, monkeypatch: Any
 
 
 def test_colours_are_clamped_at_evaluation_only(model: FewShotModel, outputs: Any, monkeypatch: Any) -> None:
-    def overexposed(rays: ModelRays) -> Dict[str, Tensor]:
+    def overexposed(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
         count = len(rays.near)
         t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, 3)
         return {"weights": torch.full((count, 2), 0.5), "t": t, "sample_rgb": torch.full((count, 2, 3), 1.5)}
@@ -107,7 +107,7 @@ def test_colours_are_clamped_at_evaluation_only(model: FewShotModel, outputs: An
 def wall_renderer(model: FewShotModel, wall: float, sign: float, samples: int = 4096) -> Any:
     """A render_rays for a black scene with a white, opaque wall where sign * z exceeds sign * wall in the world."""
 
-    def render(rays: ModelRays) -> Dict[str, Tensor]:
+    def render(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
         t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, samples + 1)
         middle = 0.5 * (t[:, 1:] + t[:, :-1])
         z = (rays.origins[:, None] + middle[..., None] * rays.directions[:, None])[..., 2]
@@ -160,7 +160,7 @@ def test_background_of_the_scene_is_seen_in_training_and_at_evaluation(
             scene_box=parsed.scene_box, num_train_data=8, metadata=parsed.metadata
         )
 
-        def empty(rays: ModelRays) -> Dict[str, Tensor]:
+        def empty(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
             t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, 3)
             nothing = torch.zeros(len(t), 2)
             return {"weights": nothing, "t": t, "sample_rgb": torch.full((len(t), 2, 3), 0.5)}
@@ -176,9 +176,9 @@ def seen_interval(model: FewShotModel, bundle: Any, monkeypatch: pytest.MonkeyPa
     seen = []
     original = model.render_rays
 
-    def spy(rays: ModelRays) -> Dict[str, Tensor]:
+    def spy(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
         seen.append(rays)
-        return original(rays)
+        return original(rays, stratified)
 
     with monkeypatch.context() as patch:
         patch.setattr(model, "render_rays", spy)

@@ -105,7 +105,7 @@ def test_rendering_in_chunks_has_the_plain_gradient(backbone, make_pipeline):
         if backbone == "lite":
             pipeline.model.average = None
         torch.manual_seed(1)
-        losses = pipeline.semantic_prior.loss_dict(pipeline.model, 0)
+        losses = pipeline.semantic_prior.loss_dict(pipeline.unseen_renderer(), 0)
         assert set(losses) == ({"semantic", "semantic_coarse"} if backbone == "nerf" else {"semantic"})
         results.append((losses, gradients(pipeline, losses)))
     plain_losses, plain = results[0]
@@ -124,15 +124,16 @@ def test_random_samples_are_drawn_again_alike(make_pipeline):
     for chunk_rays in (None, len(rays)):
         prior.config.chunk_rays = chunk_rays
         torch.manual_seed(3)
-        levels = prior.render(pipeline.model, rays)
+        levels = pipeline.unseen_renderer()(rays)
         results.append(gradients(pipeline, {name: (value**2).sum() for name, value in levels.items()}))
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6 * float(plain.abs().max() + 1e-9))
     torch.manual_seed(4)
-    other = prior.render(pipeline.model, rays)["semantic"]
-    assert not torch.allclose(other, levels["semantic"])
+    other = pipeline.unseen_renderer()(rays)["rgb"]
+    assert set(levels) == {"rgb", "rgb_coarse"} and not torch.allclose(other, levels["rgb"])
     prior.config.stratified = False
-    assert torch.equal(prior.render(pipeline.model, rays)["semantic"], prior.render(pipeline.model, rays)["semantic"])
+    fixed = [pipeline.unseen_renderer()(rays) for _ in range(2)]
+    assert all(torch.equal(fixed[0][name], fixed[1][name]) for name in levels)
     assert pipeline.model.config.stratified
 
 
@@ -141,8 +142,8 @@ def test_rendering_is_that_of_the_model(make_pipeline):
     pipeline.model.eval()
     views = pipeline.semantic_prior.views
     bundle = views.rays(views.draw_pose(), views.draw_grid())
-    levels = pipeline.semantic_prior.render(pipeline.model, bundle)
-    torch.testing.assert_close(levels["semantic"], pipeline.model.get_outputs(bundle)["rgb"])
+    levels = pipeline.unseen_renderer()(bundle)
+    torch.testing.assert_close(levels["rgb"], pipeline.model.get_outputs(bundle)["rgb"])
 
 
 def test_the_term_is_the_negative_cosine(make_pipeline):
@@ -151,10 +152,10 @@ def test_the_term_is_the_negative_cosine(make_pipeline):
     prior.encoder = Averages()
     prior.targets = torch.rand(3, 12)
     torch.manual_seed(5)
-    losses = prior.loss_dict(pipeline.model, 0)
+    losses = prior.loss_dict(pipeline.unseen_renderer(), 0)
     torch.manual_seed(5)
     grid = prior.views.draw_grid()
-    levels = prior.render(pipeline.model, prior.views.rays(prior.views.draw_pose(), grid))
+    levels = prior.weighed(pipeline.unseen_renderer()(prior.views.rays(prior.views.draw_pose(), grid)))
     target = prior.targets[prior.target_of(0)]
     for name, weight in (("semantic", 0.3), ("semantic_coarse", 0.2)):
         embedding = Averages()(levels[name].reshape(1, 6, 6, 3))[0]
@@ -168,7 +169,7 @@ def test_learning_moves_the_renderings_towards_the_photos(make_pipeline):
     optimizer = torch.optim.Adam(pipeline.get_param_groups()["field"], lr=5e-3)
     values = []
     for step in range(40):
-        losses = prior.loss_dict(pipeline.model, step)
+        losses = prior.loss_dict(pipeline.unseen_renderer(), step)
         optimizer.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
@@ -184,7 +185,7 @@ def test_steps_at_which_the_term_counts(make_pipeline):
 
 def test_coarse_network_alone(make_pipeline):
     pipeline = make_pipeline(small_nerf(), fine_weight=0.0)
-    losses = pipeline.semantic_prior.loss_dict(pipeline.model, 0)
+    losses = pipeline.semantic_prior.loss_dict(pipeline.unseen_renderer(), 0)
     assert set(losses) == {"semantic_coarse"}
     losses["semantic_coarse"].backward()
     assert all(parameter.grad is None for parameter in pipeline.model.fine.parameters())
@@ -339,5 +340,5 @@ def test_settings_that_make_no_sense():
 
 def test_a_model_without_a_coarse_level_needs_a_fine_weight(make_pipeline):
     pipeline = make_pipeline(fine_weight=0.0)
-    with pytest.raises(ValueError, match="SparseNeRFLiteModel has no coarse level"):
-        pipeline.semantic_prior.loss_dict(pipeline.model, 0)
+    with pytest.raises(ValueError, match="fine-weight.*has only no coarse level"):
+        pipeline.semantic_prior.loss_dict(pipeline.unseen_renderer(), 0)
