@@ -10,19 +10,15 @@ import difflib
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, List, Literal, Optional, Sequence, Tuple, Type
+from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 
-from fewshot_ns.cameras.poses import check_finite_poses
-from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
-from fewshot_ns.data.images import downscaled_size, has_alpha, image_size
+from fewshot_ns.data.dataparsers.scene_views import SceneViews, check_views, pack_cameras
+from fewshot_ns.data.images import has_alpha
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
 from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
 
@@ -59,38 +55,6 @@ class MultiSceneDataParserConfig(DataParserConfig):
     """Views of the active scene that train, where a method is trained on it alone; None: all."""
     test_indices: Optional[Tuple[int, ...]] = None
     """Views of the active scene that test; None: all others, or all where all train."""
-
-
-@dataclass
-class SceneViews:
-    """A scene as its format describes it, in pixels of the files."""
-
-    images: Tuple[Path, ...]
-    """(N) images."""
-    camera_to_worlds: npt.NDArray[np.floating]
-    """(N, 3, 4) OpenGL axes, world of the protocol."""
-    focal: npt.NDArray[np.floating]
-    """(N, 2) fx, fy in pixels of a calibration image."""
-    near: float
-    """The format's first distance sampled."""
-    far: float
-    """The format's last distance sampled."""
-    centre: Optional[npt.NDArray[np.floating]] = None
-    """(N, 2) principal point in pixels of a calibration image; None: half its sides."""
-    size: Optional[Tuple[int, int]] = None
-    """Height and width of a calibration image; None: those of the first image."""
-    masks: Optional[Tuple[Path, ...]] = None
-    """(N) object masks."""
-    mask_from_background: bool = False
-    """See `Scene`."""
-    depths: Optional[Tuple[Optional[Path], ...]] = None
-    """(N) depth maps."""
-    pool: Optional[Tuple[int, ...]] = None
-    """See `Scene`."""
-    neighbours: Optional[Tuple[Tuple[int, ...], ...]] = None
-    """See `Scene`."""
-    view_indices: Optional[Tuple[int, ...]] = None
-    """See `Scene`."""
 
 
 class MultiSceneDataParser(DataParser):
@@ -198,30 +162,16 @@ class MultiSceneDataParser(DataParser):
         return scene
 
     def _open(self, entry: SceneEntry) -> Scene:
-        views = self._read_views(entry)
-        if not views.images:
-            raise SceneError(f"{entry.folder}: expected images, found none")
-        if len(views.images) != len(views.camera_to_worlds):
-            raise SceneError(
-                f"{entry.folder}: expected one camera per image, found {len(views.camera_to_worlds)} cameras and "
-                f"{len(views.images)} images"
-            )
-        if views.masks is not None and len(views.masks) != len(views.images):
-            raise SceneError(
-                f"{entry.folder}: expected one mask per image, found {len(views.masks)} masks and "
-                f"{len(views.images)} images"
-            )
-        check_finite_poses(views.camera_to_worlds, str(entry.folder))
-        if not (np.isfinite(views.focal) & (views.focal > 0)).all():
-            raise SceneError(f"{entry.folder}: expected positive focal lengths, found {views.focal.min()}")
+        views, config = self._read_views(entry), self.config
+        check_views(views, entry.folder)
         near, far = self._near_far(views.near, views.far)
         return Scene(
             entry=entry,
-            cameras=self._cameras(views),
+            cameras=pack_cameras(views, config.image_size, config.downscale_factor, config.integer_pixels),
             image_filenames=views.images,
             near=near,
             far=far,
-            background=self.config.background,
+            background=config.background,
             mask_filenames=views.masks,
             mask_from_background=views.mask_from_background,
             depth_filenames=views.depths,
@@ -237,23 +187,6 @@ class MultiSceneDataParser(DataParser):
         if not 0 <= near < far:
             raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
         return near, far
-
-    def _cameras(self, views: SceneViews) -> Cameras:
-        first = views.images[0]
-        on_disk = views.size or image_size(first)
-        check_same_aspect(first, on_disk, "its calibration")
-        size = self.config.image_size or image_size(first)
-        check_same_aspect(first, size, "--image-size")
-        height, width = downscaled_size(size, self.config.downscale_factor, first)
-        scale = np.array([width / on_disk[1], height / on_disk[0]])
-        centre = np.array([on_disk[1], on_disk[0]]) / 2 if views.centre is None else views.centre
-        # Formats that count from the first pixel's centre keep doing so at the new size, as in the original; the half
-        # pixel to the host's corner comes last.
-        centre = np.broadcast_to(centre * scale + (0.5 if self.config.integer_pixels else 0.0), views.focal.shape)
-        fx, fy = torch.from_numpy(views.focal * scale).float().split(1, dim=1)
-        cx, cy = torch.from_numpy(centre.copy()).float().split(1, dim=1)
-        poses = torch.from_numpy(views.camera_to_worlds).float()
-        return Cameras(camera_to_worlds=poses, fx=fx, fy=fy, cx=cx, cy=cy, width=width, height=height)
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
         entry = self.active_entry(split)
@@ -299,13 +232,3 @@ class MultiSceneDataParser(DataParser):
         train = config.train_indices or scene.pool or everything
         rest = tuple(index for index in everything if index not in set(train))
         return train, config.test_indices or rest or everything
-
-
-def listed_files(folder: Path, suffixes: Sequence[str]) -> Tuple[Path, ...]:
-    """Files of a folder with one of the suffixes (any case), sorted by name, without hidden ones; none where there is
-    no such folder."""
-    if not folder.is_dir():
-        return ()
-    return tuple(
-        sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith("."))
-    )

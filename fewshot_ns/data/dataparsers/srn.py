@@ -11,12 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import flip_camera_axes
-from fewshot_ns.data.dataparsers.multiscene import (
-    MultiSceneDataParser,
-    MultiSceneDataParserConfig,
-    SceneViews,
-    listed_files,
-)
+from fewshot_ns.data.dataparsers.multiscene import MultiSceneDataParser, MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.scene_views import SceneViews, listed_files
 from fewshot_ns.data.images import list_images
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
 
