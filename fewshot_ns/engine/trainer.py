@@ -17,6 +17,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata
+from fewshot_ns.engine.checkpoint_backup import load_last_good, retire_older
 from fewshot_ns.engine.optimizers import CheckedOptimizers
 from fewshot_ns.engine.random_states import capture_random_states, restore_random_states
 from fewshot_ns.engine.training_clock import TrainingClock
@@ -69,6 +70,7 @@ class FewShotTrainer(Trainer):
 
     - checkpoints that are at no time half written, load under weights-only rules and hold the random states, so that a
       resumed run on CPU is equal to an uninterrupted one bit by bit;
+    - a backup of the checkpoint before the newest, which a resume takes where the newest is damaged;
     - strict loading, with one message of what does not fit;
     - a stop at the first loss or gradient that is not finite;
     - `train_stats.json` (cost), `views.json` (split) and `resolved.json` (what fields that are None came to).
@@ -163,7 +165,8 @@ class FewShotTrainer(Trainer):
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Writes checkpoint and `train_stats.json`; older checkpoints go only once the new one is in place.
+        """Writes checkpoint and `train_stats.json`. Older checkpoints go only once the new one is in place, and the
+        last of them becomes the backup.
 
         Args:
             step: the step that has just been trained.
@@ -185,21 +188,24 @@ class FewShotTrainer(Trainer):
         }
         save_checkpoint(path, state, staging_dir=self.base_dir)
         if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
-                    other.unlink()
+            retire_older(path)
         write_json(self.base_dir / "train_stats.json", self.clock.summary())
 
     def _load_checkpoint(self) -> None:
-        """Loads what `load_dir` (and `load_step`) or `load_checkpoint` name, all of it or not at all."""
+        """Loads what `load_dir` (and `load_step`) or `load_checkpoint` name, all of it or not at all.
+
+        Where a run alone is named and its newest checkpoint is damaged, it is the last good one.
+        """
         config = self.config
-        if config.load_dir is not None:
+        if config.load_dir is not None and config.load_step is None:
+            path, state = load_last_good(config.load_dir)
+        elif config.load_dir is not None:
             path = find_checkpoint(config.load_dir, config.load_step)
+            state = load_checkpoint(path)
         elif config.load_checkpoint is not None:
-            path = config.load_checkpoint
+            path, state = config.load_checkpoint, load_checkpoint(config.load_checkpoint)
         else:
             return
-        state = load_checkpoint(path)
         check_state(self.pipeline, state["pipeline"], path)
         if state["optimizers"].keys() != self.optimizers.optimizers.keys():
             raise CheckpointMismatchError(

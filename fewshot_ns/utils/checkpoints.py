@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
 
@@ -17,6 +20,10 @@ MAX_KEYS_SHOWN = 20
 
 class CheckpointMismatchError(RuntimeError):
     """A checkpoint does not belong to the model that it is loaded into."""
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint file cannot be read, or its bytes are not those that were written."""
 
 
 def to_plain(state: Any) -> Any:
@@ -49,6 +56,15 @@ def save_checkpoint(path: Path, state: Dict[str, Any], staging_dir: Path) -> Non
         torch.save(to_plain(state), temporary)
 
 
+def checkpoints_in(folder: Path) -> Dict[int, Path]:
+    """Checkpoints (step-*.ckpt) of a folder by step; empty where there is no such folder."""
+    return {
+        int(path.stem[len("step-") :]): path
+        for path in folder.glob("step-*.ckpt")
+        if path.stem[len("step-") :].isdecimal()
+    }
+
+
 def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
     """Finds the newest checkpoint of a run, or the one of a given step.
 
@@ -61,11 +77,7 @@ def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
     """
     if not load_dir.is_dir():
         raise FileNotFoundError(f"{load_dir}: expected a folder with checkpoints (step-*.ckpt), found no such folder")
-    found = {
-        int(path.stem[len("step-") :]): path
-        for path in load_dir.glob("step-*.ckpt")
-        if path.stem[len("step-") :].isdecimal()
-    }
+    found = checkpoints_in(load_dir)
     if not found:
         names = sorted(path.name for path in load_dir.iterdir())
         raise FileNotFoundError(f"{load_dir}: expected checkpoints (step-*.ckpt), found {names or 'nothing'}")
@@ -81,15 +93,30 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
 
     Raises:
         FileNotFoundError: where there is no such file.
+        DamagedCheckpointError: where it cannot be read, or its checksums do not fit.
         ValueError: where the file is not a training checkpoint.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        # torch writes checksums, but does not look at them.
+        with zipfile.ZipFile(path) as archive:
+            wrong_part = archive.testzip()
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
+        raise DamagedCheckpointError(
+            f"{path}: expected a checkpoint, could not read it ({_first_line(error)})"
+        ) from error
+    if wrong_part is not None:
+        raise DamagedCheckpointError(f"{path}: expected a checkpoint, found wrong bytes in its part {wrong_part}")
     if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
         found = sorted(state) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path}: expected a checkpoint with the entries 'step' and 'pipeline', found {found}")
     return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _without_ddp_prefix(key: str) -> str:

@@ -15,7 +15,7 @@ import yaml
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.engine.checks import NonFiniteGradientError, NonFiniteLossError
 from fewshot_ns.engine.trainer import FewShotTrainer, FewShotTrainerConfig
-from fewshot_ns.utils.checkpoints import CheckpointMismatchError
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError, DamagedCheckpointError
 
 MODEL_DIR = "nerfstudio_models"
 
@@ -129,6 +129,49 @@ def test_old_checkpoints_go_only_after_the_new_one_is_in_place(make_config, monk
     trainer.save_checkpoint(5)
     assert [path.name for path in trainer.checkpoint_dir.iterdir()] == ["step-000000005.ckpt"]
     assert not list(trainer.base_dir.glob(".*partial"))
+
+
+def damage(path: Path) -> None:
+    """Overwrites a stretch of the weights: torch reads such a file without a word."""
+    content = bytearray(path.read_bytes())
+    start = len(content) // 2
+    content[start : start + 64] = bytes(byte ^ 0xFF for byte in content[start : start + 64])
+    path.write_bytes(bytes(content))
+
+
+def test_resume_falls_back_to_the_backup_and_says_so(make_config, capsys):
+    first = train(make_config("first", 5, steps_per_save=2))
+    backup = first.base_dir / "checkpoint_backup"
+    assert [path.name for path in first.checkpoint_dir.iterdir()] == ["step-000000004.ckpt"]
+    assert [path.name for path in backup.iterdir()] == ["step-000000002.ckpt"]
+    damage(first.checkpoint_dir / "step-000000004.ckpt")
+    resumed = train(make_config("resumed", 5, load_dir=first.checkpoint_dir))
+    said = capsys.readouterr().out
+    assert "step-000000004.ckpt" in said and "last good checkpoint" in said and "after step 2" in said
+    # What follows is what an undamaged run had come to.
+    assert differences(checkpoint(resumed, 4)["pipeline"], first.pipeline.state_dict()) == []
+
+
+def test_resume_falls_back_to_an_older_checkpoint_of_the_folder(make_config, capsys):
+    first = train(make_config("first", 3, steps_per_save=1, save_only_latest_checkpoint=False))
+    assert not (first.base_dir / "checkpoint_backup").exists()
+    (first.checkpoint_dir / "step-000000002.ckpt").write_bytes(b"")
+    train(make_config("resumed", 3, load_dir=first.checkpoint_dir))
+    assert "after step 1" in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_that_was_asked_for_is_an_error(make_config):
+    first = train(make_config("first", 5, steps_per_save=2))
+    damage(first.checkpoint_dir / "step-000000004.ckpt")
+    for asked in (
+        {"load_step": 4, "load_dir": first.checkpoint_dir},
+        {"load_checkpoint": first.checkpoint_dir / "step-000000004.ckpt"},
+    ):
+        with pytest.raises(DamagedCheckpointError, match=r"step-000000004\.ckpt.*wrong bytes"):
+            train(make_config(f"asked-{len(asked)}", 6, **asked))
+    (first.base_dir / "checkpoint_backup" / "step-000000002.ckpt").write_bytes(b"nothing")
+    with pytest.raises(DamagedCheckpointError, match=r"step-000000004\.ckpt(.|\n)*step-000000002\.ckpt"):
+        train(make_config("none", 6, load_dir=first.checkpoint_dir))
 
 
 def test_another_model_is_refused_with_every_key(make_config):
