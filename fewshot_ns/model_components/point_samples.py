@@ -14,6 +14,8 @@ LAST_LENGTH = 1e10
 """Length of the stretch that the last sample of a ray stands for, units of t."""
 _PADDING = 1e-5
 """Added to the weights before resampling, and smallest share of a bin that is divided by."""
+_LEAST_PASSED = 1e-10
+"""Added to the share of light that a point lets pass (pixelNeRF)."""
 
 
 def stratified_points(
@@ -82,3 +84,55 @@ def point_weights(density: Tensor, z: Tensor, directions: Tensor) -> Tensor:
 def point_fenceposts(z: Tensor, far: Tensor) -> Tensor:
     """(R, S + 1) ends of the stretches that points z (R, S) stand for; the last one ends at far (R, 1)."""
     return torch.cat([z, torch.maximum(z[..., -1:], far)], dim=-1)
+
+
+def points_in_bins(near: Tensor, far: Tensor, fractions: Tensor, in_disparity: bool = False) -> Tensor:
+    """(R, N) points at fractions (R, N) of the way from near (R, 1) to far (R, 1), linear in t or in 1 / t.
+
+    With fractions (k + u) / N, u uniform, these are pixelNeRF's coarse samples.
+    """
+    if in_disparity:
+        return 1.0 / (1.0 / near * (1.0 - fractions) + 1.0 / far * fractions)
+    return near * (1.0 - fractions) + far * fractions
+
+
+def importance_fractions(weights: Tensor, u: Tensor, jitter: Tensor) -> Tensor:
+    """Fractions of the way from near to far where the weights of equal bins are; no gradient flows (pixelNeRF).
+
+    Args:
+        weights: (R, S) weights of the samples of S equal bins.
+        u: (R, N) uniform numbers in [0, 1), by which a bin is chosen.
+        jitter: (R, N) uniform numbers in [0, 1), the place in it.
+
+    Returns:
+        (R, N), not ordered.
+    """
+    with torch.no_grad():
+        padded = weights + _PADDING
+        reached = torch.cumsum(padded / padded.sum(-1, keepdim=True), dim=-1)
+        reached = torch.cat([torch.zeros_like(reached[..., :1]), reached], dim=-1)
+        # Rounding may leave the last sum below u.
+        bins = (torch.searchsorted(reached, u.contiguous(), right=True) - 1).clamp(0, weights.shape[-1] - 1)
+        return (bins + jitter) / weights.shape[-1]
+
+
+def points_around_depth(depth: Tensor, noise: Tensor, deviation: float, near: Tensor, far: Tensor) -> Tensor:
+    """(R, N) points around a depth (R, 1), by normal numbers (R, N) times a deviation, kept between near and far.
+
+    Differentiable by the depth: through the places of its samples the fine level teaches the coarse one (pixelNeRF).
+    """
+    return torch.minimum(torch.maximum(depth + deviation * noise, near), far)
+
+
+def bounded_point_weights(density: Tensor, z: Tensor, far: Tensor) -> Tensor:
+    """(R, S) weights of points on unit rays, of which the last stands for the stretch up to far (pixelNeRF).
+
+    Args:
+        density: (R, S) non-negative, per unit of length.
+        z: (R, S) distances along the rays, ascending.
+        far: (R, 1).
+    """
+    lengths = torch.cat([z[..., 1:], far], dim=-1) - z
+    opacity = -torch.expm1(-density * lengths)
+    passed = torch.cumprod(1.0 - opacity + _LEAST_PASSED, dim=-1)
+    return opacity * torch.cat([torch.ones_like(passed[..., :1]), passed[..., :-1]], dim=-1)
