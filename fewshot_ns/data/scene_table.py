@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Optional, Tuple
+from typing import Literal, Optional, Tuple, Union
 
+import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
@@ -87,3 +88,8 @@ class Conditioning:
     """(B,) last distance along the unit ray that is sampled."""
     background: Literal["black", "white"] = "black"
     """What a ray sees behind the scenes."""
+
+    def to(self, device: Union[torch.device, str]) -> Conditioning:
+        """The same on a device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)

@@ -12,14 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 
-import torch
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
-from nerfstudio.data.scene_box import SceneBox
-from nerfstudio.utils.colors import get_color
 
 from fewshot_ns.data.dataparsers.scene_views import SceneViews, check_views, pack_cameras
-from fewshot_ns.data.images import has_alpha
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
+from fewshot_ns.data.scene_outputs import outputs_of_views
 from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
 
 SPLITS = ("train", "val", "test")
@@ -200,24 +196,7 @@ class MultiSceneDataParser(DataParser):
         """
         train, test = self._views_of(scene)
         chosen = train if split == "train" else test
-        metadata = FewShotMetadata(
-            geometry=SceneGeometry("metric", scene.near, scene.far, "cone", scene.background),
-            protocol="multi-scene",
-            split=split,
-            image_indices=chosen,
-            train_indices=train,
-            test_indices=test,
-            scene_camera_to_worlds=scene.cameras.camera_to_worlds,
-            pool_indices=train,
-            has_alpha=has_alpha(scene.image_filenames[chosen[0]]),
-        )
-        return DataparserOutputs(
-            image_filenames=[scene.image_filenames[index] for index in chosen],
-            cameras=scene.cameras[torch.tensor(chosen)],
-            alpha_color=get_color(scene.background),
-            scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * scene.far),
-            metadata={METADATA_KEY: metadata},
-        )
+        return outputs_of_views(scene, chosen, split, train, test)
 
     def _views_of(self, scene: Scene) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
         """Training and test views of a scene, as places in it."""

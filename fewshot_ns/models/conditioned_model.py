@@ -1,0 +1,40 @@
+"""What generalizable models share: they render what source views show, and those have to be the camera's."""
+
+from typing import Callable, Dict, Optional
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import OrientedBox
+from torch import Tensor
+
+from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.models.fewshot_model import FewShotModel
+
+
+class ConditionedModel(FewShotModel):
+    """Base of the generalizable models; a subclass gives `condition` and `get_outputs`."""
+
+    before_camera: Optional[Callable[[Cameras], None]] = None
+    """Called before a camera is rendered: the pipeline shows the model the source views of that camera, for the viewer
+    and the host's commands ask the model alone."""
+
+    def condition(self, conditioning: Conditioning) -> None:
+        """Shows the model the source views of the scenes whose rays come next, until the next call."""
+        raise TypeError(f"{type(self).__name__} has to define condition")
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
+        """Outputs (H, W, C) of a whole image, from the source views of its camera."""
+        if self.before_camera is not None:
+            self.before_camera(camera)
+        return super().get_outputs_for_camera(camera, obb_box)
+
+    def render_levels(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        """Colours of world rays (R,) of the scene shown; samples are always random in training, and a coarse level
+        never comes alone."""
+        outputs = self.get_outputs(ray_bundle)
+        names = [name for name in ("rgb", "rgb_coarse") if name in outputs and not (coarse_only and name == "rgb")]
+        return {name: outputs[name] for name in names}
