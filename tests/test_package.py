@@ -12,7 +12,7 @@ import fewshot_ns
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(fewshot_ns.__file__).parent
-EXTRAS = {"open_clip", "timm", "diffusers", "transformers", "ray", "selenium"}
+EXTRAS = {"open_clip", "timm", "diffusers", "transformers", "ray", "selenium", "torch_fidelity"}
 
 
 def sources() -> list:

@@ -116,7 +116,7 @@ def flatten(
 
     Args:
         summary: from `summarize`.
-        with_std: whether the deviations are included.
+        with_std: whether the deviations are included, of metrics that have one.
         keep_missing: whether metrics that no image has stay in as None (for JSON) or are left out (for TensorBoard).
     """
     flat: Dict[str, Optional[float]] = {}
@@ -124,7 +124,7 @@ def flatten(
         if value.count == 0 and not keep_missing:
             continue
         flat[name] = value.mean
-        if with_std:
+        if with_std and (value.std is not None or value.mean is None):
             flat[f"{name}_std"] = value.std
     return flat
 

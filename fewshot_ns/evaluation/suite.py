@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fewshot_ns.evaluation import metrics
 from fewshot_ns.evaluation.lpips import Lpips
+from fewshot_ns.evaluation.set_metrics import SET_METRICS, SetMetrics
 
 MASKED_PREFIX = "masked_"
 """Put before a metric's name for its value on the object's pixels alone."""
@@ -35,13 +36,24 @@ class EvaluationConfig:
 
     metrics: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian", "lpips", "lpips_alex", "avg_error")
     """Metrics by name: psnr, ssim (7x7 window), ssim_gaussian (11x11), lpips (VGG), lpips_alex, lpips_unscaled (VGG fed
-    with [0, 1]), avg_error, census_error. Where a view has an object mask, each also as masked_<name>."""
+    with [0, 1]), avg_error, census_error. Where a view has an object mask, each also as masked_<name>. Of all views
+    together: fid, kid."""
     lpips_weights: Optional[Path] = None
     """VGG16 weights for lpips: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
     lpips_alex_weights: Optional[Path] = None
     """AlexNet weights for lpips_alex: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
     download_weights: bool = True
-    """Whether LPIPS weights that are not on this disk may be downloaded (at the first evaluation, never before)."""
+    """Whether LPIPS weights that are not on this disk may be downloaded (at the first evaluation, never before), and
+    those of fid and kid."""
+    fid_encoder: str = "inception"
+    """Whose features fid and kid compare: inception, as published, or any LIBRARY/MODEL of open_clip, timm and
+    torchvision (torchvision/vgg16); the metric is then called after it (fid_torchvision_vgg16)."""
+    fid_weights: Optional[Path] = None
+    """Weights of that network: a file or a folder. None: FEWSHOT_WEIGHTS, the libraries' caches, then a download."""
+    kid_subset_size: Optional[int] = None
+    """Images of each subset that kid is averaged over; None: all images, at most 1000."""
+    kid_subsets: int = 100
+    """How many subsets kid is averaged over, where they are smaller than the set."""
 
 
 class MetricSuite:
@@ -55,13 +67,14 @@ class MetricSuite:
         device: where the metrics are computed.
 
     Raises:
-        ValueError: the config names an unknown metric.
+        ValueError: the config names an unknown metric or network.
         WeightsNotFoundError: a weights path of the config does not exist.
     """
 
     def __init__(self, config: EvaluationConfig, device: Union[str, torch.device] = "cpu") -> None:
-        check_metric_names(config.metrics)
+        check_metric_names(config.metrics, of_set=True)
         self.config = config
+        self.of_set = SetMetrics(config, device)
         self.device = torch.device(device)
         self._lpips = Lpips("vgg", config.lpips_weights, device, config.download_weights)
         self._lpips_alex = Lpips("alex", config.lpips_alex_weights, device, config.download_weights)
@@ -83,10 +96,11 @@ class MetricSuite:
         pred, truth = (_as_float(image).to(self.device) for image in (pred, truth))
         pred = pred.clamp(0.0, 1.0)
         values: Dict[str, Optional[float]] = {}
-        whole = [name for name in self.config.metrics if not name.startswith(MASKED_PREFIX)]
+        names = [name for name in self.config.metrics if name not in SET_METRICS]
+        whole = [name for name in names if not name.startswith(MASKED_PREFIX)]
         values.update(self._measure(whole, pred, truth, lambda: metrics.psnr(pred, truth)))
 
-        masked = list(dict.fromkeys(name.removeprefix(MASKED_PREFIX) for name in self.config.metrics))
+        masked = list(dict.fromkeys(name.removeprefix(MASKED_PREFIX) for name in names))
         if mask is not None:
             mask = _as_float(mask).to(self.device)
             found = self._measure(
@@ -97,7 +111,7 @@ class MetricSuite:
             )
             values.update({MASKED_PREFIX + name: value for name, value in found.items()})
         # A masked metric that was asked for by its own name has a column also where a view lacks the mask.
-        values.update({name: None for name in self.config.metrics if name not in values})
+        values.update({name: None for name in names if name not in values})
         return values
 
     @torch.no_grad()
@@ -131,17 +145,23 @@ class MetricSuite:
         return {name: value_of(name) for name in names}
 
 
-def check_metric_names(names: Tuple[str, ...]) -> None:
+def check_metric_names(names: Tuple[str, ...], of_set: bool = False) -> None:
     """Checks that every name is a known metric, `masked_` before it or not.
+
+    Args:
+        names: what was asked for.
+        of_set: whether metrics of all images together are known here.
 
     Raises:
         ValueError: one is not; the message lists the known.
     """
-    unknown = [name for name in names if name.removeprefix(MASKED_PREFIX) not in KNOWN_METRICS]
+    sets = tuple(SET_METRICS) if of_set else ()
+    unknown = [name for name in names if name.removeprefix(MASKED_PREFIX) not in KNOWN_METRICS and name not in sets]
     if unknown:
         raise ValueError(
             f"unknown metric {', '.join(map(repr, unknown))}; expected any of {', '.join(KNOWN_METRICS)}"
             f" (each also as {MASKED_PREFIX}<name>, added by itself where a view has an object mask)"
+            f"{' or, of all views together, ' + ', '.join(sets) if sets else ''}"
         )
 
 

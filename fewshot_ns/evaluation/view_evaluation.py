@@ -17,8 +17,12 @@ from fewshot_ns.evaluation import metrics
 from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
 from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary, flatten, read_rows, summarize, write_rows
 from fewshot_ns.evaluation.pictures import save_png
-from fewshot_ns.evaluation.suite import MASKED_PREFIX, MetricSuite
+from fewshot_ns.evaluation.set_metrics import SetMetrics, ViewFeatures
+from fewshot_ns.evaluation.suite import MASKED_PREFIX, EvaluationConfig, MetricSuite
 from fewshot_ns.utils.files import replacing, write_json
+
+OF_SET = "of_all_views"
+"""Key in the JSON file's `evaluation`: how the metrics of all views together are taken."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class EvaluationRecord:
     def rows_path(self) -> Path:
         """The rows."""
         return self.path.with_suffix(".jsonl")
+
+    @property
+    def features_path(self) -> Path:
+        """Features of the views, by which metrics of all of them together are taken; only where such are asked for."""
+        return self.path.with_suffix(".features.npz")
 
     def done(self, key: str) -> List[LedgerRow]:
         """Rows of an earlier evaluation of the same kind; none where it was of another kind, or there was none.
@@ -50,24 +59,23 @@ class EvaluationRecord:
     def begin(self, key: str, about: Dict[str, Any]) -> None:
         """Says of what kind the rows that follow are."""
         self.rows_path.unlink(missing_ok=True)
+        self.features_path.unlink(missing_ok=True)
         write_json(self.path, {**about, "key": key, "complete": False})
 
-    def finish(self, key: str, about: Dict[str, Any], rows: Sequence[LedgerRow]) -> None:
-        """Writes the averages."""
-        write_json(self.path, {**about, "key": key, "complete": True, "results": averages(rows)})
+    def finish(self, key: str, about: Dict[str, Any], summary: Dict[str, MetricSummary]) -> None:
+        """Writes mean and deviation per metric in the form of `ns-eval`."""
+        write_json(self.path, {**about, "key": key, "complete": True, "results": flatten(summary, with_std=True)})
 
 
-def averages(rows: Sequence[LedgerRow]) -> Dict[str, Optional[float]]:
-    """Mean and deviation per metric in the form of `ns-eval`."""
-    return flatten(summarize(rows), with_std=True)
-
-
-def summary_of(path: Path, views: Optional[Sequence[int]] = None) -> Dict[str, MetricSummary]:
-    """Averages of the rows on disk.
+def summary_of(
+    path: Path, views: Optional[Sequence[int]] = None, of_set: Optional[SetMetrics] = None
+) -> Dict[str, MetricSummary]:
+    """Averages of the rows on disk, and the metrics of all of them together.
 
     Args:
         path: the JSON file of an evaluation.
         views: indices in the scene of the views to take; None: all that are there.
+        of_set: the metrics of all views together; None: those that the evaluation was made with.
 
     Raises:
         FileNotFoundError: there are no rows.
@@ -79,7 +87,16 @@ def summary_of(path: Path, views: Optional[Sequence[int]] = None) -> Dict[str, M
         if missing:
             raise ValueError(f"{path.with_suffix('.jsonl')}: no row of the views {missing}; evaluate them first")
         rows = [row for row in rows if row.view_index in set(views)]
-    return summarize(rows)
+    if of_set is None:
+        content = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+        of_set = SetMetrics(EvaluationConfig(**content.get("evaluation", {}).get(OF_SET, {"metrics": ()})))
+    return _summary(rows, ViewFeatures.load(EvaluationRecord(path).features_path), of_set)
+
+
+def _summary(rows: Sequence[LedgerRow], seen: ViewFeatures, of_set: SetMetrics) -> Dict[str, MetricSummary]:
+    summary = summarize(rows)
+    pairs = [seen.views[row.split_index] for row in rows if row.split_index in seen.views]
+    return {**summary, **of_set.compute(pairs)}
 
 
 def choose_views(scene_indices: Sequence[int], views: Optional[Sequence[int]], max_views: Optional[int]) -> List[int]:
@@ -155,22 +172,32 @@ class ViewEvaluator:
 
         Returns:
             One row per place.
+
+        Raises:
+            WeightsNotFoundError: those of a metric of all images together are nowhere to be had.
         """
+        of_set = self.suite.of_set
+        of_set.prepare()
         rows = {row.split_index: row for row in record.done(key)}
         if not rows:
             record.begin(key, about)
+        seen = ViewFeatures.load(record.features_path, of_set.network.key) if of_set.names else ViewFeatures()
         for place in places:
             wanted = renders is not None and place in rendered
-            if place in rows and not (wanted and not self._stem(renders, place).with_suffix(".npz").is_file()):
+            drawn = not wanted or self._stem(renders, place).with_suffix(".npz").is_file()
+            if place in rows and drawn and (place in seen.views or not of_set.names):
                 continue
             row, images = self._measure(place)
+            if of_set.names:
+                seen.views[place] = of_set.features(*(torch.from_numpy(images[side]) for side in (1, 0)))
+                seen.save(record.features_path)
             if wanted and renders is not None:
                 save_view(self._stem(renders, place), *images)
             rows[place] = row
             write_rows(record.rows_path, [rows[number] for number in sorted(rows)])
             on_view(row)
         chosen = [rows[place] for place in places]
-        record.finish(key, about, chosen)
+        record.finish(key, about, _summary(chosen, seen, of_set))
         return chosen
 
     @staticmethod

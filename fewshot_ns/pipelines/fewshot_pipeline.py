@@ -125,6 +125,7 @@ class FewShotPipeline(VanillaPipeline):
             self.datamanager.use_unseen_patches(
                 smooth.num_patches, smooth.patch_size, smooth.num_poses, smooth.training_cameras_only
             )
+        self.suite.of_set.prepare()
         self.semantic_prior.prepare(self.datamanager.train_dataset, self.device)
         CONSOLE.print("Resolved from the scene:", self.resolved())
 
@@ -192,7 +193,8 @@ class FewShotPipeline(VanillaPipeline):
             mean per metric (and `<metric>_std`); a metric without weights is None, and left out while training.
         """
         self.eval()
-        rows = []
+        self.suite.of_set.prepare()
+        rows, features = [], []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=CONSOLE, transient=True) as progress:
             task = progress.add_task("[green]Evaluating all images...", total=len(data_loader))
@@ -202,6 +204,8 @@ class FewShotPipeline(VanillaPipeline):
                 seconds = perf_counter() - start
                 num_rays = int((camera.height * camera.width).item())
                 rows.append(self._row(outputs, batch, step, seconds, num_rays))
+                if self.suite.of_set.names:
+                    features.append(self.suite.of_set.features(outputs["rgb"], self._truth(outputs, batch)))
                 if output_path is not None:
                     self._save_images(outputs, batch, output_path, f"{image_prefix}_{len(rows) - 1:04d}")
                 progress.advance(task)
@@ -209,7 +213,8 @@ class FewShotPipeline(VanillaPipeline):
         if self.config.run_dir is not None:
             write_rows(ledger_path(self.config.run_dir, self._step_number(step)), rows)
         # TensorBoard, which gets the averages while training, cannot take a metric that is not there.
-        return flatten(summarize(rows), with_std=get_std, keep_missing=step is None)
+        summary = {**summarize(rows), **self.suite.of_set.compute(features)}
+        return flatten(summary, with_std=get_std, keep_missing=step is None)
 
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
         """Loads a checkpoint; every key has to fit."""
@@ -242,9 +247,13 @@ class FewShotPipeline(VanillaPipeline):
         )
 
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
-        truth = batch["image"].to(outputs["rgb"])[..., :3]
+        truth = self._truth(outputs, batch)
         mask = batch.get("object_mask")
         return self.suite(outputs["rgb"], truth, None if mask is None else mask.to(truth))
+
+    @staticmethod
+    def _truth(outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Tensor:
+        return batch["image"].to(outputs["rgb"])[..., :3]
 
     def _save_images(self, outputs: Dict[str, Tensor], batch: Dict[str, Any], folder: Path, stem: str) -> None:
         from torchvision.utils import save_image

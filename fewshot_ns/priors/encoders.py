@@ -71,6 +71,7 @@ class ImageEncoder:
     Args:
         config: see `EncoderConfig`.
         device: where it runs.
+        flag: command line flag of the weights, for messages.
 
     Raises:
         WeightsNotFoundError: the weights are nowhere to be had.
@@ -78,13 +79,13 @@ class ImageEncoder:
         ImportError: its library is not installed.
     """
 
-    def __init__(self, config: EncoderConfig, device: Union[str, torch.device] = "cpu") -> None:
+    def __init__(self, config: EncoderConfig, device: Union[str, torch.device] = "cpu", flag: str = FLAG) -> None:
         self.config, self.device = config, torch.device(device)
         if config.output == "layer" and not config.layer:
             raise ValueError("--pipeline.semantic.encoder.output layer needs --pipeline.semantic.encoder.layer NAME")
         # The random initialisation that the loaded weights replace must not move the random state of a training run.
         with torch.random.fork_rng(devices=[]):
-            self.loaded = load_model(config, FLAG)
+            self.loaded = load_model(config, flag)
         self.loaded.module.to(self.device).eval().requires_grad_(False)
         side = config.image_size
         self.size: Tuple[int, int] = self.loaded.size if side is None else (side, side)

@@ -83,7 +83,7 @@ def give_weights(module: nn.Module, state: Mapping[str, Any], path: Path, assign
     try:
         check_state(module, state, path)
     except CheckpointMismatchError as error:
-        raise ValueError(f"{error}\n  (weights of the semantic prior's encoder)") from error
+        raise ValueError(f"{error}\n  (weights of an image encoder)") from error
     module.load_state_dict(dict(state), assign=assign)
     module.float()
 

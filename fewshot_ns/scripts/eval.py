@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 if TYPE_CHECKING:
     from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary
@@ -35,6 +35,12 @@ class EvalCommand:
     """auto: masked metrics where views have object masks; none: without them."""
     mask_dir: Optional[Path] = None
     """Folder of object masks named like the photos, or by the view's index with three digits; None: the scene's."""
+    fid_encoder: Optional[str] = None
+    """Whose features fid and kid compare: inception, or LIBRARY/MODEL (torchvision/vgg16); None: as configured."""
+    fid_weights: Optional[Path] = None
+    """Weights of that network; None: as configured."""
+    kid_subset_size: Optional[int] = None
+    """Images of each subset that kid is averaged over; None: as configured."""
     render_dir: Optional[Path] = None
     """Folder for photo, render (PNG), depth and accumulation (.npz) of the views; None: none are kept."""
     render_views: Optional[int] = None
@@ -80,16 +86,24 @@ class EvalCommand:
         from rich.progress import Progress
 
         from fewshot_ns.evaluation.baselines import baselines_of
-        from fewshot_ns.evaluation.ledger import summarize
         from fewshot_ns.evaluation.suite import MetricSuite
-        from fewshot_ns.evaluation.view_evaluation import EvaluationRecord, ViewEvaluator, choose_views
+        from fewshot_ns.evaluation.view_evaluation import (
+            OF_SET,
+            EvaluationRecord,
+            ViewEvaluator,
+            choose_views,
+            summary_of,
+        )
 
-        pipeline, options, checkpoint, about = _load(config_path, self.metrics)
+        changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
+        changes["kid_subset_size"] = self.kid_subset_size
+        pipeline, options, checkpoint, about = _load(config_path, changes)
         dataset = self._dataset(pipeline)
+        suite = MetricSuite(options, pipeline.device)
         evaluator = ViewEvaluator(
             pipeline,
             dataset,
-            MetricSuite(options, pipeline.device),
+            suite,
             baselines_of(pipeline.datamanager.train_dataset),
             step=about["step"],
             use_masks=self.masks == "auto",
@@ -101,6 +115,8 @@ class EvalCommand:
         rendered = [places[number] for number in rendered]
         size = [int(side) for side in (dataset.cameras.width[0].item(), dataset.cameras.height[0].item())]
         about["evaluation"] = {"metrics": list(options.metrics), "size": size, "masks": self.masks}
+        if suite.of_set.names:
+            about["evaluation"][OF_SET] = suite.of_set.settings()
         about["views"] = [evaluator.scene_indices[place] for place in places]
         record = EvaluationRecord(output)
         if self.restart:
@@ -113,8 +129,8 @@ class EvalCommand:
                 progress.advance(task)
                 rich.print(f"{row.file_name}: {_line(row)}")
 
-            rows = evaluator.evaluate(places, record, key, about, self.render_dir, rendered, on_view)
-        return summarize(rows)
+            evaluator.evaluate(places, record, key, about, self.render_dir, rendered, on_view)
+        return summary_of(output, about["views"], suite.of_set)
 
     def _dataset(self, pipeline: Any) -> Any:
         """The test views at the asked size, with the asked masks."""
@@ -155,7 +171,7 @@ class EvalCommand:
         return digest(file_key(checkpoint), measured, *(file_key(file) for file in masks))
 
 
-def _load(config_path: Path, metrics: Optional[Sequence[str]]) -> Tuple[Any, Any, Path, Dict[str, Any]]:
+def _load(config_path: Path, changes: Dict[str, Any]) -> Tuple[Any, Any, Path, Dict[str, Any]]:
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 
@@ -164,9 +180,9 @@ def _load(config_path: Path, metrics: Optional[Sequence[str]]) -> Tuple[Any, Any
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
-    if metrics is not None:
-        check_metric_names(tuple(metrics))
-        options = replace(options, metrics=tuple(metrics))
+    given = {name: value for name, value in changes.items() if value is not None}
+    check_metric_names(tuple(given.get("metrics", ())), of_set=True)
+    options = replace(options, **given)
     pipeline = load_run(config_path, test_mode="test")
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
