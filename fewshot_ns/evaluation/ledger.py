@@ -64,7 +64,7 @@ def write_rows(path: Path, rows: Sequence[LedgerRow]) -> None:
     Raises:
         ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS`.
     """
-    text = "".join(json.dumps(_to_json(row), allow_nan=False) + "\n" for row in rows)
+    text = "".join(json.dumps(row_to_json(row), allow_nan=False) + "\n" for row in rows)
     with replacing(path) as partial:
         partial.write_text(text, "utf8")
 
@@ -137,7 +137,12 @@ def _summarize_column(column: Sequence[Optional[float]]) -> MetricSummary:
     return MetricSummary(mean=statistics.fmean(values), std=std, count=len(values))
 
 
-def _to_json(row: LedgerRow) -> Dict[str, object]:
+def row_to_json(row: LedgerRow) -> Dict[str, object]:
+    """The row as what JSON can hold.
+
+    Raises:
+        ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS`.
+    """
     values: Dict[str, object] = {key: getattr(row, key) for key in ROW_KEYS}
     for name, value in {"num_rays_per_sec": row.num_rays_per_sec, **row.metrics}.items():
         if name in row.metrics and name in ROW_KEYS:
