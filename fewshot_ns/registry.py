@@ -100,6 +100,16 @@ DATAPARSERS: Dict[str, Entry] = {
     "fewshot_nerfstudio_data": Entry(
         "data.dataparsers.nerfstudio", "FewShotNerfstudioDataParserConfig", "Any capture with a transforms.json."
     ),
+    "srn_data": Entry("data.dataparsers.srn", "SRNDataParserConfig", "Many objects: ShapeNet in the layout of SRN."),
+    "nmr_data": Entry("data.dataparsers.nmr", "NMRDataParserConfig", "Many objects: NMR's ShapeNet in DVR format."),
+    "dvr_dtu_data": Entry("data.dataparsers.dvr_dtu", "DVRDTUDataParserConfig", "Many scans: DTU in DVR format."),
+    "multi_object_data": Entry(
+        "data.dataparsers.multi_object", "MultiObjectDataParserConfig", "Many scenes with a transforms.json each."
+    ),
+    "mvsnet_dtu_data": Entry("data.dataparsers.mvsnet_dtu", "MVSNetDTUDataParserConfig", "Many scans: DTU of MVSNet."),
+    "scene_folder_data": Entry(
+        "data.dataparsers.folder_of_scenes", "SceneFolderDataParserConfig", "Many scenes of one single-scene format."
+    ),
 }
 """Dataparsers by attribute name, which is the dataparser's name with underscores."""
 

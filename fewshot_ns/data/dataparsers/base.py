@@ -139,6 +139,22 @@ class FewShotDataParser(DataParser):
             dataparser_scale=float(scene.scale),
         )
 
+    def read_views(self) -> Tuple[SceneFiles, Tuple[int, ...], Cameras]:
+        """The scene without its split: what a data set of many scenes is made of.
+
+        Returns:
+            The scene, the indices of its training and test views in the scene's order, and the cameras of these.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the protocol does not fit the scene.
+        """
+        if not self.config.data.exists():
+            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
+        scene = self._read_scene()
+        chosen = tuple(sorted({*scene.selection.train, *scene.selection.test}))
+        return scene, chosen, self._cameras(scene, chosen, self._image_sizes(scene, chosen))
+
     def _views_of(self, scene: SceneFiles, split: str) -> Tuple[int, ...]:
         if split == "train":
             return scene.selection.train

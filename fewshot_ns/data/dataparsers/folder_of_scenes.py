@@ -1,0 +1,172 @@
+"""A folder of scenes in the format of any single-scene dataparser of this package."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator, List, Tuple, Type
+
+import torch
+import tyro
+from nerfstudio.cameras.cameras import Cameras
+
+from fewshot_ns.cameras.ray_space import to_model_rays, world_distance
+from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.dvr import read_list
+from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.multiscene import MultiSceneDataParser, MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
+from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.dataparsers.scene_views import SceneViews
+from fewshot_ns.data.images import same_aspect
+from fewshot_ns.data.scene_geometry import SceneGeometry
+from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
+
+if TYPE_CHECKING:
+    SingleSceneParser = FewShotDataParserConfig
+else:
+    SingleSceneParser = tyro.conf.OmitSubcommandPrefixes[
+        tyro.extras.subcommand_type_from_defaults(
+            {
+                "llff-data": LLFFDataParserConfig(ray_space="metric"),
+                "dtu-data": DTUDataParserConfig(),
+                "fewshot-blender-data": FewShotBlenderDataParserConfig(),
+                "fewshot-nerfstudio-data": FewShotNerfstudioDataParserConfig(),
+                "rgbd-data": RGBDDataParserConfig(),
+            },
+            prefix_names=False,
+        )
+    ]
+"""The single-scene dataparsers: a subcommand after the flags of the folder."""
+
+
+@dataclass
+class SceneFolderDataParserConfig(MultiSceneDataParserConfig):
+    """Sub-folders with one scene each, all in one format; the background is that format's flag, not this one's."""
+
+    _target: Type = field(default_factory=lambda: SceneFolderDataParser)
+    """Parser class to instantiate."""
+    parser: SingleSceneParser = field(default_factory=lambda: LLFFDataParserConfig(ray_space="metric"))
+    """Format of the scenes, with its flags. Its protocol says which views train and which test."""
+    whole_pool: bool = True
+    """Whether all views that the protocol may train on do, whatever the parser's --num-views is."""
+
+
+class SceneFolderDataParser(MultiSceneDataParser):
+    """Parser of a folder of scenes.
+
+    The scenes of a split are those of the folder `train`, `val` or `test`, where there is one; else those that the
+    file `train.lst`, ... names, where there is one; else all sub-folders, in every split.
+    """
+
+    config: SceneFolderDataParserConfig
+
+    def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
+        data = Path(os.path.abspath(self.config.data))
+        if not data.is_dir():
+            raise FileNotFoundError(f"{data}: expected a folder of scenes (--data), found nothing")
+        listed = data / f"{split}.lst"
+        folder = data / split if (data / split).is_dir() else data
+        if folder == data and listed.is_file():
+            names = read_list(listed)
+        else:
+            with os.scandir(folder) as found:
+                names = sorted(item.name for item in found if item.is_dir() and not item.name.startswith("."))
+        for name in names:
+            yield SceneEntry(name, "", folder / name, split)
+
+    def _read_views(self, entry: SceneEntry) -> SceneViews:
+        raise TypeError("scenes of a folder are read by their own parser; see open_scene")
+
+    def _open(self, entry: SceneEntry) -> Scene:
+        scene = scene_of_parser(self._parser_of(entry.folder), entry)
+        near, far = self._near_far(scene.near, scene.far)
+        size = self.config.image_size
+        cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size)
+        return replace(scene, cameras=cameras, near=near, far=far)
+
+    def _parser_of(self, folder: Path) -> FewShotDataParser:
+        config, own = self.config, self.config.parser
+        changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
+        if config.whole_pool:
+            changes["num_views"] = 0
+        parser = replace(own, **changes).setup()
+        parser.look_for_depths = False
+        return parser
+
+
+def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
+    """The scene of a single-scene dataparser: the training and test views of its protocol, of which the former train.
+
+    Args:
+        parser: One of this package's.
+        entry: Line of the table that the scene is opened for.
+
+    Raises:
+        SceneError: a file is missing or damaged, the protocol does not fit, or the scene is in NDC.
+    """
+    try:
+        files, places, cameras = parser.read_views()
+    except (OSError, ValueError) as error:
+        raise SceneError(str(error)) from error
+    if files.geometry.ray_space != "metric":
+        raise SceneError(
+            f"{entry.folder}: expected a scene in world space, found NDC rays; give the parser --ray-space metric"
+        )
+    train = set(files.selection.train)
+    near, far = world_range(cameras, files.geometry)
+    return Scene(
+        entry=entry,
+        cameras=cameras,
+        image_filenames=tuple(files.images[place] for place in places),
+        near=near,
+        far=far,
+        background=files.geometry.background,
+        pool=tuple(position for position, place in enumerate(places) if place in train),
+        view_indices=places,
+    )
+
+
+def world_range(cameras: Cameras, geometry: SceneGeometry) -> Tuple[float, float]:
+    """Nearest and farthest distance from a camera that a scene's own near and far come to, over all cameras.
+
+    Args:
+        cameras: (N,) cameras.
+        geometry: Of the scene; its near and far are parameters of rays whose directions have length 1 along the
+            viewing axis, and may start at a plane of the world.
+    """
+    nearest: List[float] = []
+    farthest: List[float] = []
+    for index in range(len(cameras)):
+        height, width = float(cameras.height[index].item()), float(cameras.width[index].item())
+        corners = [[0.0, 0.0], [0.0, width], [height, 0.0], [height, width], [height / 2, width / 2]]
+        rays = cameras.generate_rays(camera_indices=index, coords=torch.tensor(corners))
+        model_rays = to_model_rays(rays, geometry)
+        nearest.append(float(world_distance(model_rays.near, model_rays, geometry).min()))
+        farthest.append(float(world_distance(model_rays.far, model_rays, geometry).max()))
+    return min(nearest), max(farthest)
+
+
+def resized_cameras(cameras: Cameras, size: Tuple[int, int]) -> Cameras:
+    """The cameras for images of (height, width).
+
+    Raises:
+        ValueError: other proportions than those of the images.
+    """
+    height, width = size
+    own = int(cameras.height[0].item()), int(cameras.width[0].item())
+    if not same_aspect(own, size):
+        raise ValueError(
+            f"expected --image-size in the proportions {own[1]}x{own[0]} (width x height), got {width}x{height}"
+        )
+    across, down = width / cameras.width, height / cameras.height
+    return replace(
+        cameras,
+        fx=cameras.fx * across,
+        cx=cameras.cx * across,
+        fy=cameras.fy * down,
+        cy=cameras.cy * down,
+        width=torch.full_like(cameras.width, width),
+        height=torch.full_like(cameras.height, height),
+    )
