@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List, Literal, Optional
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from fewshot_ns.model_components.source_views import Interpolation, Padding
 from fewshot_ns.priors.weights import WeightsSpec, load_weights, resolve_weights
 from fewshot_ns.utils.checkpoints import load_strictly
 
@@ -142,3 +144,54 @@ class ResNetEncoder(nn.Module):
         wanted = self.model.state_dict()
         dropped = ("fc.", *(f"layer{i}." for i in range(1, 5) if not any(n.startswith(f"layer{i}.") for n in wanted)))
         load_strictly(self.model, {name: v for name, v in state.items() if not name.startswith(dropped)}, path)
+
+
+@dataclass
+class ResNetEncoderConfig:
+    """The image encoder and where its weights come from."""
+
+    backbone: Backbone = "resnet34"
+    """Network, by torchvision's name."""
+    num_layers: int = 4
+    """Maps that are joined: the first convolution's and those of the stages after it."""
+    first_pool: bool = True
+    """Whether the max pooling before the first stage is there; the published 64x64 settings leave it out."""
+    norm: Norm = "batch"
+    """Normalisation layers; only batch norms have ImageNet weights."""
+    feature_scale: float = 1.0
+    """Images are resized by this factor before they are encoded."""
+    padding: Padding = "border"
+    """What a point sees that falls beside a source image: the nearest feature, or zeros."""
+    interpolation: Interpolation = "bilinear"
+    """How features are looked up between the pixels of their map."""
+    frozen: bool = False
+    """Whether weights and batch statistics stay as they are."""
+    keep_unused: bool = True
+    """Whether stages that are not joined are held, as in the released checkpoints."""
+    pretrained: bool = True
+    """Whether training starts from ImageNet weights; without them, random initialisation has to be asked for."""
+    weights: Optional[Path] = None
+    """File with the ImageNet weights, or a folder that holds it; None: FEWSHOT_WEIGHTS, torch's cache, a download."""
+    download: bool = True
+    """Whether weights that are nowhere on this disk may be downloaded."""
+
+    def setup(self) -> ResNetEncoder:
+        """Builds the encoder, with random weights."""
+        return ResNetEncoder(
+            *(self.backbone, self.num_layers, self.first_pool, self.norm, self.feature_scale),
+            frozen=self.frozen,
+            keep_unused=self.keep_unused,
+        )
+
+    def load(self, encoder: ResNetEncoder, flag: str) -> None:
+        """Gives the encoder its ImageNet weights where they are asked for.
+
+        Args:
+            encoder: one that `setup` made.
+            flag: command line flag of `weights`, for the message.
+
+        Raises:
+            WeightsNotFoundError: they are nowhere to be had.
+        """
+        if self.pretrained:
+            encoder.load_imagenet(self.weights, self.download, flag)

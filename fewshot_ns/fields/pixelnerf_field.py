@@ -7,6 +7,8 @@ from typing import List, Literal
 import torch
 from torch import Tensor, nn
 
+from fewshot_ns.fields.fused_resnet import Layer, fused_resnet
+
 
 class ResidualBlock(nn.Module):
     """x + W1 relu(W0 relu(x) + b0) + b1; it starts as the identity.
@@ -102,7 +104,16 @@ class PixelNeRFField(nn.Module):
         Returns:
             (N, 4) red, green, blue and density before their activations, in the format of `inputs`.
         """
-        return self._layers(inputs, projected)
+        if self.spade or self.pooling != "average":
+            return self._layers(inputs, projected)
+        return fused_resnet(
+            inputs.to(self.format),
+            projected,
+            _parts(self.lin_in),
+            [(_parts(block.fc_0), _parts(block.fc_1)) for block in self.blocks],  # type: ignore[arg-type]
+            [layer.bias for layer in self.lin_z],  # type: ignore[misc]
+            _parts(self.lin_out),
+        )
 
     def _layers(self, inputs: Tensor, projected: Tensor) -> Tensor:
         """The layers one after the other."""
@@ -124,3 +135,7 @@ class PixelNeRFField(nn.Module):
 
     def _pooled(self, x: Tensor) -> Tensor:
         return x.mean(dim=0) if self.pooling == "average" else x.amax(dim=0)
+
+
+def _parts(layer: nn.Linear) -> Layer:
+    return layer.weight, layer.bias

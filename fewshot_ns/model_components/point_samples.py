@@ -89,11 +89,16 @@ def point_fenceposts(z: Tensor, far: Tensor) -> Tensor:
 def points_in_bins(near: Tensor, far: Tensor, fractions: Tensor, in_disparity: bool = False) -> Tensor:
     """(R, N) points at fractions (R, N) of the way from near (R, 1) to far (R, 1), linear in t or in 1 / t.
 
-    With fractions (k + u) / N, u uniform, these are pixelNeRF's coarse samples.
+    At `stratum_fractions` these are pixelNeRF's coarse samples.
     """
     if in_disparity:
         return 1.0 / (1.0 / near * (1.0 - fractions) + 1.0 / far * fractions)
     return near * (1.0 - fractions) + far * fractions
+
+
+def stratum_fractions(jitter: Tensor) -> Tensor:
+    """(R, N) fractions (k + jitter) / N of N equal strata, by uniform numbers (R, N) in [0, 1)."""
+    return (torch.arange(jitter.shape[-1], dtype=jitter.dtype, device=jitter.device) + jitter) / jitter.shape[-1]
 
 
 def importance_fractions(weights: Tensor, u: Tensor, jitter: Tensor) -> Tensor:
