@@ -10,8 +10,10 @@ import numpy as np
 from fewshot_ns.demo.textures import Array, Texture
 
 Vector = Tuple[float, float, float]
-_MISS = np.inf
-_SELF_HIT = 1e-4  # Hits nearer than this (ray parameter) are the surface that the ray leaves.
+MISS = np.inf
+"""Ray parameter of a ray that hits nothing."""
+SELF_HIT = 1e-4
+"""Hits nearer than this (ray parameter) are the surface that the ray leaves."""
 
 
 class Shape(Protocol):
@@ -50,8 +52,8 @@ class Sphere:
         c = np.einsum("ij,ij->i", relative, relative) - self.radius**2
         root = np.sqrt(np.maximum(b * b - a * c, 0.0))
         first, second = (-b - root) / a, (-b + root) / a
-        t = np.where(first > _SELF_HIT, first, second)
-        return np.where((b * b > a * c) & (t > _SELF_HIT), t, _MISS)
+        t = np.where(first > SELF_HIT, first, second)
+        return np.where((b * b > a * c) & (t > SELF_HIT), t, MISS)
 
     def normals(self, points: Array) -> Array:
         return (points - np.asarray(self.centre)) / self.radius
@@ -84,8 +86,8 @@ class Box:
             to_high = (np.asarray(self.half) - local_origins) / local_directions
         enter = np.minimum(to_low, to_high).max(axis=1)
         leave = np.maximum(to_low, to_high).min(axis=1)
-        t = np.where(enter > _SELF_HIT, enter, leave)
-        return np.where((leave >= enter) & (t > _SELF_HIT), t, _MISS)
+        t = np.where(enter > SELF_HIT, enter, leave)
+        return np.where((leave >= enter) & (t > SELF_HIT), t, MISS)
 
     def normals(self, points: Array) -> Array:
         local = self.surface_coordinates(points)
@@ -121,8 +123,8 @@ class Cylinder:
             caps = np.stack([(self.half_height - oy) / dy, (-self.half_height - oy) / dy])
             side_height = np.abs(oy + side * dy)
             cap_radius = np.hypot(ox + caps * dx, oz + caps * dz)
-        side = np.where((b * b > a * c) & (side_height <= self.half_height) & (side > _SELF_HIT), side, _MISS)
-        caps = np.where((cap_radius <= self.radius) & (caps > _SELF_HIT), caps, _MISS)
+        side = np.where((b * b > a * c) & (side_height <= self.half_height) & (side > SELF_HIT), side, MISS)
+        caps = np.where((cap_radius <= self.radius) & (caps > SELF_HIT), caps, MISS)
         return np.concatenate([side, caps]).min(axis=0)
 
     def normals(self, points: Array) -> Array:
@@ -153,10 +155,12 @@ class World:
     shapes: Sequence[Shape]
     light: AreaLight
     sky: Vector = field(default=(0.6, 0.75, 0.9))
+    shadows: bool = True
+    """Whether shapes keep the light from each other."""
 
     def first_hit(self, origins: Array, directions: Array) -> Tuple[Array, Array]:
         """Ray parameter (N,) (inf where nothing is hit) and index of the shape (N,) of each ray's first hit."""
-        nearest = np.full(len(origins), _MISS)
+        nearest = np.full(len(origins), MISS)
         shape_index = np.full(len(origins), -1)
         for index, shape in enumerate(self.shapes):
             t = shape.intersect(origins, directions)
@@ -192,13 +196,18 @@ class World:
         source = np.asarray(light.centre) + light.half_size * np.array([light_offset[0], 0.0, light_offset[1]])
         to_light = source - points
         cosine = np.einsum("ij,ij->i", to_light, normals) / np.linalg.norm(to_light, axis=1)
+        direct = light.strength * np.maximum(cosine, 0.0)
+        if self.shadows:
+            direct *= ~self._in_shadow(points, normals, source, cosine > 0.0)
+        return direct + light.ambient * (0.75 + 0.25 * normals[:, 1])
+
+    def _in_shadow(self, points: Array, normals: Array, source: Array, facing: Array) -> Array:
+        """Whether surface points (N, 3) see nothing of a point of light (3,); those that face away do not."""
         blocked = np.ones(len(points), dtype=bool)
-        facing = cosine > 0.0
         # Leaving the surface along its normal keeps a shadow ray from hitting the very surface that it starts on.
         starts = points[facing] + 1e-3 * normals[facing]
         blocked[facing] = self.first_hit(starts, source - starts)[0] < 1.0
-        direct = light.strength * np.maximum(cosine, 0.0) * ~blocked
-        return direct + light.ambient * (0.75 + 0.25 * normals[:, 1])
+        return blocked
 
 
 def camera_rays(c2w: Array, focal: float, x: Array, y: Array, width: int, height: int) -> Tuple[Array, Array]:

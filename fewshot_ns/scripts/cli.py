@@ -21,10 +21,12 @@ from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.scenes import split_dataparser
+from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
 
 COMMANDS: Dict[str, Any] = {
     "demo": DemoCommand,
+    "solids": SolidsCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
     "inspect": InspectCommand,
