@@ -27,6 +27,7 @@ from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig, SceneE
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
+from fewshot_ns.viewer.scene_controls import SceneControls
 
 _ATTEMPTS = 16
 """Views that are tried for a picture while training, where bad scenes are skipped."""
@@ -86,6 +87,7 @@ class GeneralizablePipeline(FewShotPipeline):
         self._looked_at: Optional[Tuple[str, Tuple[int, ...]]] = None
         self.model.before_camera = self._look
         self.show(self.shown)
+        self.scene_controls = SceneControls(self.datamanager, self.switch)
         if world_size > 1:
             on_cuda = self.device.type == "cuda"
             self._model = DistributedDataParallel(  # type: ignore[assignment]
@@ -146,6 +148,20 @@ class GeneralizablePipeline(FewShotPipeline):
             self._look(shown.scene.cameras[:1])
         except SceneError:
             self.shown = before
+            raise
+
+    def switch(self, shown: ShownScene) -> None:
+        """Makes a scene the active one for the model, and for the host, which asks the datamanager.
+
+        Raises:
+            SceneError: a source view cannot be read, or there is nothing to evaluate; nothing has changed then.
+        """
+        before = self.shown
+        self.show(shown)
+        try:
+            self.datamanager.show(shown)
+        except SceneError:
+            self.show(before)
             raise
 
     @contextmanager

@@ -20,6 +20,7 @@ from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.report import ReportCommand
+from fewshot_ns.scripts.retarget import RetargetCommand
 from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
@@ -33,6 +34,7 @@ COMMANDS: Dict[str, Any] = {
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
     "eval": EvalCommand,
+    "retarget": RetargetCommand,
     "bench": BenchCommand,
     "report": ReportCommand,
 }

@@ -29,14 +29,14 @@ def dataparser_names() -> Tuple[str, ...]:
 
 
 def split_dataparser(arguments: Sequence[str]) -> Tuple[List[str], List[str]]:
-    """Parts a command line after the name of a dataparser.
+    """Parts a command line after the name of a dataparser, where it is not the value of a flag `--parser`.
 
     Returns:
         The arguments up to the name, and the dataparser's own flags behind it; all and none where no name is there.
     """
     names = dataparser_names()
     for position, argument in enumerate(arguments):
-        if position > 0 and argument in names:
+        if position > 0 and argument in names and arguments[position - 1] != "--parser":
             return list(arguments[: position + 1]), list(arguments[position + 1 :])
     return list(arguments), []
 

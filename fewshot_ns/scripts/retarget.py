@@ -1,0 +1,164 @@
+"""`ns-fewshot retarget`: a trained generalizable run pointed at another scene, without training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+
+import tyro
+
+if TYPE_CHECKING:
+    from fewshot_ns.data.datamanagers.multiscene_datamanager import ShownScene
+
+
+@dataclass
+class RetargetCommand:
+    """Write a run folder for a scene that the run has never seen: a config.yml and a link to the checkpoint.
+
+    ns-eval, ns-render and ns-viewer take it like any run. The dataparser's name and flags may come last:
+    ns-fewshot retarget --load-config C --data DIR --source-views 0 8 --output OUT llff-data --downscale-factor 4.
+    """
+
+    load_config: Path
+    """config.yml of the trained run, or a folder with one run in it."""
+    output: Path
+    """Folder to write; it must not exist."""
+    dataparser: tyro.conf.Positional[str] = "auto"
+    """Name of the dataparser, before its own flags; auto goes by the scene's files."""
+    data: Optional[Path] = None
+    """Scene, or data set of scenes; None: the run's own data set, for another scene of it."""
+    parser: Optional[str] = None
+    """Name of the dataparser, where it has no flags of its own."""
+    scene: Optional[str] = None
+    """Name of the scene in a data set of many; None: its first test scene."""
+    source_views: Tuple[int, ...] = ()
+    """Views that are looked at, numbered as in the scene's files; none: as the run was configured."""
+    nearest: Optional[int] = None
+    """Look at so many views nearest to each camera that is rendered, in place of --source-views."""
+    step: Optional[int] = None
+    """Training step of the checkpoint; None: the newest."""
+    copy: bool = False
+    """Copy the checkpoint, where links are not possible or the folder is to be moved to another machine."""
+    dataparser_arguments: tyro.conf.Suppress[Tuple[str, ...]] = ()
+    """The dataparser's flags, set by `ns-fewshot`."""
+
+    def main(self) -> None:
+        """Writes the folder.
+
+        Raises:
+            FileNotFoundError: no run, no checkpoint, or no scene.
+            FileExistsError: the folder is there.
+            ValueError: a run that knows one scene only, or views and scenes that are not there.
+        """
+        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+        from rich.console import Console
+
+        from fewshot_ns.scripts.runs import load_run_config
+        from fewshot_ns.utils.checkpoints import find_checkpoint
+
+        if self.output.exists():
+            raise FileExistsError(f"{self.output}: expected a folder that is not there yet, found one (--output)")
+        config = load_run_config(self.load_config)
+        checkpoint = find_checkpoint(config.get_checkpoint_dir(), self.step)
+        retargeted = self._config(config)
+        shown = self._check(retargeted)
+        self._write(retargeted, checkpoint)
+        numbers = shown.scene.view_indices or range(len(shown.scene.image_filenames))
+        looked_at = "the nearest views" if shown.sources is None else [numbers[place] for place in shown.sources]
+        Console().print(
+            f"{self.output}: {config.method_name} of step {checkpoint.stem[5:].lstrip('0') or 0}, scene "
+            f"{shown.scene.entry.scene_id}, looking at {looked_at}. Evaluate it with\n"
+            f"  ns-eval --load-config {self.output / 'config.yml'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _config(self, trained: Any) -> Any:
+        from fewshot_ns.data.dataparsers.base import FewShotDataParserConfig
+        from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
+
+        if not isinstance(trained.pipeline, GeneralizablePipelineConfig):
+            raise ValueError(
+                f"{self.load_config}: expected a run of a generalizable method, found {trained.method_name}, which "
+                "knows the scene alone that it was trained on"
+            )
+        config = deepcopy(trained)
+        manager: Any = config.pipeline.datamanager
+        manager.dataparser = self._dataparser(manager)
+        manager.data = manager.dataparser.data
+        manager.train_on_sources_only = False
+        manager.targets.views = ()
+        if isinstance(manager.dataparser, FewShotDataParserConfig):
+            if self.scene is not None:
+                raise ValueError(f"--scene {self.scene}: {manager.data} is one scene; leave --scene out")
+            manager.scenes = None
+        elif self.scene is not None:
+            manager.scenes = (self.scene,)
+        self._choose_sources(manager.sources)
+        folder = self.output.resolve()
+        config.relative_model_dir = folder / trained.relative_model_dir.name
+        config.pipeline.run_dir = folder
+        config.pipeline.initial_weights = config.load_dir = config.load_checkpoint = config.load_step = None
+        return config
+
+    def _dataparser(self, manager: Any) -> Any:
+        from fewshot_ns.scripts.scenes import AUTO, scene_config
+
+        name = self.parser or self.dataparser
+        if self.parser is not None and self.dataparser != AUTO:
+            raise ValueError(f"--parser {self.parser} and {self.dataparser}: give the dataparser's name once")
+        if self.data is None:
+            if name != AUTO:
+                raise ValueError(f"dataparser {name}: expected --data with it, got none")
+            if self.scene is None:
+                raise ValueError("expected --data or --scene, got neither: nothing to point the run at")
+            return manager.dataparser
+        parser = scene_config(self.data, name, self.dataparser_arguments)
+        if getattr(parser, "ray_space", None) is not None:
+            # Generalizable models know no NDC.
+            parser.ray_space = "metric"  # type: ignore[attr-defined]
+        parser.data = self.data.resolve()
+        return parser
+
+    def _choose_sources(self, sources: Any) -> None:
+        if self.source_views and self.nearest is not None:
+            raise ValueError("--source-views and --nearest: give one of them")
+        if self.source_views:
+            sources.mode, sources.views, sources.pool = "views", self.source_views, ()
+        elif self.nearest is not None:
+            sources.mode, sources.count, sources.pool = "nearest", self.nearest, ()
+
+    def _check(self, config: Any) -> ShownScene:
+        """Opens the scene and reads its source views, before anything is written."""
+        manager = config.pipeline.datamanager.setup(device="cpu", test_mode="inference")
+        shown = manager.active
+        place = manager.targets_of(shown)[0]
+        manager.conditioning(shown, manager.sources_for(shown, shown.scene.cameras.camera_to_worlds[place]))
+        entry = shown.scene.entry
+        if not manager.library.single:
+            config.pipeline.datamanager.scenes = (entry.scene_id,)
+        config.experiment_name = entry.scene_id.replace("/", "-")
+        return shown
+
+    def _write(self, config: Any, checkpoint: Path) -> None:
+        import yaml
+
+        folder = self.output.resolve()
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        models = partial / config.relative_model_dir.name
+        try:
+            models.mkdir(parents=True)
+            source, link = checkpoint.resolve(), models / checkpoint.name
+            if self.copy:
+                shutil.copyfile(source, link)
+            else:
+                link.symlink_to(source)
+            # Last, so that a folder with a config is a whole one.
+            (partial / "config.yml").write_text(yaml.dump(config), "utf8")
+            os.replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Controls that methods add to ns-viewer."""

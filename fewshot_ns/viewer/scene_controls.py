@@ -1,0 +1,89 @@
+"""Controls of ns-viewer that switch the scene and the views that a generalizable model looks at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable, List, Optional, Sequence, Tuple
+
+from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerControl, ViewerDropdown, ViewerText
+from torch import nn
+
+from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager, ShownScene
+from fewshot_ns.data.source_views import places_of
+
+MAX_LISTED = 300
+"""Scenes in the list; of a larger set others are shown by typing their names."""
+
+
+class SceneControls(nn.Module):
+    """A list of scenes, a field for the numbers of the source views, and a line that says what is shown.
+
+    Args:
+        manager: knows the scenes.
+        show: shows a scene to the model.
+    """
+
+    def __init__(self, manager: MultiSceneDataManager, show: Callable[[ShownScene], None]) -> None:
+        super().__init__()
+        self._manager, self._show = manager, show
+        names = manager.scene_names()
+        self._shown = manager.active
+        self.control = ViewerControl()
+        self.scene = ViewerDropdown("Scene", names[0], names[:MAX_LISTED], cb_hook=lambda element: self.choose())
+        self.name = ViewerText("Scene by name", "", visible=len(names) > MAX_LISTED, hint="Of a scene not in the list")
+        self.sources = ViewerText(
+            "Source views", _listed(self._shown), hint="Numbers of the views that are looked at; empty: as configured"
+        )
+        self.apply = ViewerButton("Show", cb_hook=lambda element: self.choose_sources())
+        self.state = ViewerText("Shown", self._state(), disabled=True)
+
+    def choose(self) -> None:
+        """Shows the scene of the list with the configured source views."""
+        self._switch(self.scene.value, ())
+
+    def choose_sources(self) -> None:
+        """Shows the scene that is named, else that of the list, from the source views of the field."""
+        text = self.sources.value.replace(",", " ").split()
+        if not all(word.isdecimal() for word in text):
+            self._say(f"expected numbers of views, got {self.sources.value!r}")
+            return
+        self._switch(self.name.value.strip() or self.scene.value, tuple(int(word) for word in text))
+
+    def _switch(self, name: str, numbers: Sequence[int]) -> None:
+        manager = self._manager
+        try:
+            # What is shown stays as it is where the new scene is unusable.
+            shown = manager.shown(manager.library.find(name, manager.test_split))
+            if numbers:
+                shown = replace(shown, sources=places_of(shown.scene, numbers, "the viewer"))
+            self._show(shown)
+        except (OSError, ValueError) as error:
+            self._say(str(error))
+            return
+        self._shown = shown
+        self.sources.value = _listed(shown)
+        self._say(self._state())
+        self._draw_cameras()
+
+    def _state(self) -> str:
+        return f"{self._shown.scene.entry.scene_id}, from {_listed(self._shown) or 'the nearest views'}"
+
+    def _say(self, text: str) -> None:
+        self.state.value = text
+
+    def _draw_cameras(self) -> None:
+        """The frusta of the new source views in place of the old ones."""
+        viewer: Optional[Any] = getattr(self.control, "viewer", None)
+        if viewer is None:
+            return
+        for handle in getattr(viewer, "camera_handles", {}).values():
+            handle.remove()
+        viewer.init_scene(self._manager.train_dataset, viewer.train_state, self._manager.eval_dataset)
+
+
+def _listed(shown: ShownScene) -> str:
+    """Numbers of the source views; '' where they are the nearest ones."""
+    numbers: Sequence[int] = shown.scene.view_indices or range(len(shown.scene.image_filenames))
+    places: Tuple[int, ...] = shown.sources or ()
+    listed: List[str] = [str(numbers[place]) for place in places]
+    return " ".join(listed)
