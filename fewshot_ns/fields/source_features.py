@@ -87,9 +87,8 @@ class SourceFeatures:
         first = (scenes * self.num_views + views) * (self.map_size[0] * self.map_size[1])
         projected = self._features(network, pixels + first[..., None, None], shares)
         if self.camera_positions:
-            positions = positions + self.cameras.translations[scenes].transpose(0, 1)[:, :, None]
-        encoded = positional_encoding(self.frequency * positions, self.num_octaves, False, by_octave=True)
-        inputs = torch.cat([positions, encoded, along.expand_as(positions)], dim=-1)
+            positions = self.cameras.moved(positions, scenes)
+        inputs = encode_points(positions, along.expand_as(positions), self.frequency, self.num_octaves)
         return network(inputs.flatten(1, 2), projected.flatten(1, 2)).view(*z.shape, 4)
 
     def _features(self, network: PixelNeRFField, pixels: Tensor, shares: Tensor) -> Tensor:
@@ -102,3 +101,12 @@ class SourceFeatures:
         if known is None or (graph and not known.requires_grad):
             known = self._projected[network] = network.project(self.latents)
         return look_up(known, pixels, shares)
+
+
+def encode_points(positions: Tensor, directions: Tensor, frequency: float, num_octaves: int) -> Tensor:
+    """(..., 6 * num_octaves + 6) encoded positions (..., 3) and, as they are, directions (..., 3).
+
+    Columns [position, sines and cosines of octave 0, of octave 1, ..., direction].
+    """
+    encoded = positional_encoding(frequency * positions, num_octaves, include_input=False, by_octave=True)
+    return torch.cat([positions, encoded, directions], dim=-1)

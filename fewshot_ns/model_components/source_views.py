@@ -42,6 +42,10 @@ class SourceCameras:
         """(V, R, 3) world vectors (R, 3) of scenes (R,) in the axes of each view's camera; nothing is moved."""
         return torch.einsum("rvij,rj->vri", self.rotations[scenes], vectors)
 
+    def moved(self, rotated: Tensor, scenes: Tensor) -> Tensor:
+        """(V, R, S, 3) points, see `rotated`, relative to each view's camera."""
+        return rotated + self.translations[scenes].transpose(0, 1)[:, :, None]
+
     def project(self, rotated: Tensor, scenes: Tensor) -> Tensor:
         """Image points of world points.
 
@@ -54,14 +58,14 @@ class SourceCameras:
         Returns:
             (V, R, S, 2) column and row in pixels; the first pixel is at 0.
         """
-        x, y, z = (rotated + self.translations[scenes].transpose(0, 1)[:, :, None]).unbind(-1)
+        x, y, z = self.moved(rotated, scenes).unbind(-1)
         focal, centre = (part[scenes].permute(1, 0, 2)[:, :, None] for part in (self.focal, self.centre))
         return torch.stack([-x / z, y / z], dim=-1) * focal + centre
 
 
 def lookup_taps(
     uv: Tensor,
-    image_size: Tuple[int, int],
+    image_size: Tuple[float, float],
     map_size: Tuple[int, int],
     padding: Padding = "border",
     interpolation: Interpolation = "bilinear",

@@ -172,7 +172,23 @@ class PixelNeRFModel(ConditionedModel):
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
         """Outputs of world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
-        known, config = self.sources.given, self.config
+        return self._outputs(ray_bundle)
+
+    def render_levels(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        """Colours of world rays (R,) of the scene shown; see `FewShotModel.render_levels`."""
+        outputs = self._outputs(ray_bundle, stratified, coarse_only and self.mlp_fine is not None)
+        return {name: outputs[name] for name in ("rgb", "rgb_coarse") if name in outputs}
+
+    def samples_at_random(self, stratified: Optional[bool]) -> bool:
+        """In training as said, or None: at random; at evaluation as configured."""
+        return stratified is not False if self.training else self.config.eval_samples == "random"
+
+    def _outputs(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        known = self.sources.given
         index = ray_bundle.metadata.get(SCENE_INDEX_KEY)
         origins = ray_bundle.origins
         scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
@@ -183,9 +199,8 @@ class PixelNeRFModel(ConditionedModel):
             first, last = (torch.clamp(bound, near, far) for bound in (ray_bundle.nears, ray_bundle.fars))
             near, far = first, torch.maximum(last, first)
         counts = self._counts()
-        even = not self.training and config.eval_samples == "centred"
-        draws = (Draws.even if even else Draws.random)(near, counts)
-        levels = self.render_levels_of(origins, ray_bundle.directions, near, far, scenes, draws)
+        draws = (Draws.random if self.samples_at_random(stratified) else Draws.even)(near, counts)
+        levels = self.levels_of(origins, ray_bundle.directions, near, far, scenes, draws, coarse_only)
         outputs: Dict[str, Tensor] = {}
         for suffix, level in levels.items():
             weights, z = level["weights"], level["z"]
@@ -195,15 +210,22 @@ class PixelNeRFModel(ConditionedModel):
             outputs[f"rgb{suffix}"] = rgb if self.training else rgb.clamp(0.0, 1.0)
             outputs[f"depth{suffix}"] = torch.clamp(mean, near, far)
             outputs[f"accumulation{suffix}"] = accumulation
-        if self.training:
+        if self.training and "" in levels:
             # For the pipeline's priors, which measure in units of the un-normalised direction.
             norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(near))
             outputs["weights"], outputs["t"] = levels[""]["weights"], torch.cat([levels[""]["z"], far], dim=-1) / norm
             outputs[DISTANCE_MEAN] = outputs["depth"] / norm
         return outputs
 
-    def render_levels_of(
-        self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor, scenes: Tensor, draws: Draws
+    def levels_of(
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        near: Tensor,
+        far: Tensor,
+        scenes: Tensor,
+        draws: Draws,
+        coarse_only: bool = False,
     ) -> Dict[str, Dict[str, Tensor]]:
         """Levels of rays in world space.
 
@@ -214,9 +236,10 @@ class PixelNeRFModel(ConditionedModel):
             far: (R, 1).
             scenes: (R,) which of the scenes shown.
             draws: where the samples lie.
+            coarse_only: whether the fine level is left out.
 
         Returns:
-            by suffix of their outputs, '_coarse' and '' (or '' alone), `z` (R, S), `weights` (R, S) and
+            by suffix of their outputs, '_coarse' and '' ('' alone of a model without a fine network), `z` (R, S), `weights` (R, S) and
             `sample_rgb` (R, S, 3).
         """
         config, disparity = self.config, self.config.in_disparity
@@ -235,6 +258,8 @@ class PixelNeRFModel(ConditionedModel):
         network = self.mlp_coarse if self._coarse_alone else self.mlp_fine
         if network is None:
             return {"": coarse}
+        if coarse_only:
+            return {"_coarse": coarse}
         drawn = importance_fractions(coarse["weights"], draws.importance, draws.jitter)
         fixed = torch.cat([z, points_in_bins(near, far, drawn, disparity)], dim=-1)
         depth = (coarse["weights"] * z).sum(-1, keepdim=True)
