@@ -15,7 +15,9 @@ from fewshot_ns.data.scene_table import Scene, SceneError
 from fewshot_ns.data.view_selection import DTU_BAD_EXPOSURE, DTU_TRAIN_ORDER
 from fewshot_ns.data.viewlist import Viewlist, read_viewlist
 
-SourceMode = Literal["views", "dtu-1", "dtu-3", "dtu-6", "dtu-9", "srn-1", "srn-2", "viewlist", "nearest", "random"]
+SourceMode = Literal[
+    "views", "dtu-1", "dtu-3", "dtu-6", "dtu-9", "srn-1", "srn-2", "viewlist", "nearest", "pairs", "random"
+]
 Distance = Literal["l1", "l2", "rotation"]
 
 PRESETS: Dict[str, Tuple[int, ...]] = {
@@ -32,20 +34,23 @@ class SourceViewsConfig:
 
     mode: SourceMode = "random"
     """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones; viewlist: those that a file lists for
-    each object; nearest: the --count views nearest to each target camera; random: --count views, drawn per scene."""
+    each object; nearest: the --count views nearest to each target camera; pairs: --count views drawn among the
+    first --among that the set's own list gives for each target (MVSNet-DTU); random: --count views, drawn per scene."""
     views: Tuple[int, ...] = ()
     """Views of mode views."""
     viewlist: Optional[Path] = None
     """File of mode viewlist, lines '<category> <object> <view> ...'."""
     count: int = 1
-    """Number of views of the modes nearest and random."""
+    """Number of views of the modes nearest, pairs and random."""
+    among: int = 5
+    """Of mode pairs: how many of a target's best views are drawn from."""
     distance: Distance = "l2"
     """Of mode nearest: l1 or l2 distance of the camera centres; rotation: l2 distance times 1 plus the angle between
     the viewing axes in rad, so that a near camera that looks elsewhere comes later."""
     pool: Tuple[int, ...] = ()
     """Views that nearest and random choose from; empty: all that the scene allows."""
     seed: int = 0
-    """Of mode random: the same seed and scene give the same views."""
+    """Of the modes pairs and random: the same seed and scene give the same views."""
 
 
 @dataclass
@@ -82,47 +87,53 @@ class SourceViews:
             if config.viewlist is None:
                 raise ValueError("source views of mode 'viewlist' need --viewlist FILE, got none")
             self._viewlist = read_viewlist(config.viewlist)
-        if config.mode in ("nearest", "random") and config.count < 1:
+        if config.mode in ("nearest", "pairs", "random") and config.count < 1:
             raise ValueError(f"expected --count of source views to be at least 1, got {config.count}")
 
     @property
     def depends_on_target(self) -> bool:
         """Whether each target camera has source views of its own."""
-        return self.config.mode == "nearest"
+        return self.config.mode in ("nearest", "pairs")
 
     def select(
-        self, scene: Scene, target: Optional[Tensor] = None, exclude: Sequence[int] = (), seed: int = 0
+        self,
+        scene: Scene,
+        target: Optional[Tensor] = None,
+        exclude: Sequence[int] = (),
+        seed: int = 0,
+        target_view: Optional[int] = None,
     ) -> Tuple[int, ...]:
         """Source views of a scene.
 
         Args:
             scene: An opened scene.
-            target: (3, 4) camera-to-world pose that is asked for; mode nearest needs it, others do without.
-            exclude: Places in the scene that nearest and random leave out, such as the target's own.
-            seed: Added to the config's, for draws that differ from step to step.
+            target: (3, 4) camera-to-world pose that is asked for; the modes nearest and pairs need it.
+            exclude: Places in the scene that nearest, pairs and random leave out, such as the target's own.
+            seed: Beside the config's, for draws that differ from step to step.
+            target_view: Place of the target in the scene, for mode pairs; for a camera that is none of the scene's this
+                mode takes the nearest views.
 
         Returns:
             Places in the scene (not the files' own numbers where the two differ); nearest first, random ones sorted,
             listed ones as listed.
 
         Raises:
-            SceneError: the scene lacks a listed view, is not in the viewlist, or has too few views.
-            ValueError: mode nearest without a target.
+            SceneError: the scene lacks a listed view, is not in the viewlist, has too few views or no list of pairs.
+            ValueError: mode nearest or pairs without a target.
         """
         config = self.config
-        if config.mode == "nearest":
+        if config.mode == "pairs" and target_view is not None:
+            paired = self._paired(scene, target_view, exclude)
+            return self._drawn(scene, paired, seed, target_view)
+        if self.depends_on_target:
             if target is None:
-                raise ValueError("source views of mode 'nearest' need a target camera, got none")
+                raise ValueError(f"source views of mode {config.mode!r} need a target camera, got none")
             candidates = self._candidates(scene, exclude)
             apart = camera_distances(scene.cameras.camera_to_worlds[candidates], target, config.distance)
             order = torch.argsort(apart, stable=True)[: config.count]
             return tuple(candidates[int(position)] for position in order)
         if config.mode == "random":
-            candidates = self._candidates(scene, exclude)
-            scene_number = zlib.crc32(scene.entry.scene_id.encode())
-            generator = np.random.default_rng([config.seed, seed, scene_number])
-            drawn = generator.choice(len(candidates), size=config.count, replace=False)
-            return tuple(sorted(candidates[int(position)] for position in drawn))
+            return self._drawn(scene, self._candidates(scene, exclude), seed)
         if self._viewlist is not None:
             views, where = self._viewlist.views_of(scene.entry.category, scene.entry.scene_id)
             return places_of(scene, views, where)
@@ -130,17 +141,37 @@ class SourceViews:
             return places_of(scene, config.views, "--views")
         return places_of(scene, PRESETS[config.mode], f"the published source views {config.mode}")
 
-    def _candidates(self, scene: Scene, exclude: Sequence[int]) -> List[int]:
-        count = len(scene.image_filenames)
+    def _drawn(self, scene: Scene, candidates: Sequence[int], *seeds: int) -> Tuple[int, ...]:
+        scene_number = zlib.crc32(scene.entry.scene_id.encode())
+        generator = np.random.default_rng([self.config.seed, scene_number, *seeds])
+        drawn = generator.choice(len(candidates), size=self.config.count, replace=False)
+        return tuple(sorted(candidates[int(position)] for position in drawn))
+
+    def _paired(self, scene: Scene, target_view: int, exclude: Sequence[int]) -> List[int]:
+        """The first views that the set's own list gives for a target."""
+        if scene.neighbours is None:
+            raise SceneError(f"{scene.entry.folder}: expected the set's list of source views (--pair-file), found none")
+        allowed = set(self._allowed(scene)) - set(exclude)
+        paired = [place for place in scene.neighbours[target_view] if place in allowed]
+        if len(paired) < self.config.count:
+            raise SceneError(
+                f"{scene.entry.folder}: expected {self.config.count} source views of view {target_view} in the set's "
+                f"list, found {len(paired)}"
+            )
+        return paired[: max(self.config.among, self.config.count)]
+
+    def _allowed(self, scene: Scene) -> Sequence[int]:
+        """Places that the config's pool, else the scene's, allows."""
         if self.config.pool:
-            allowed: Sequence[int] = places_of(scene, self.config.pool, "--pool")
-        else:
-            allowed = scene.pool if scene.pool is not None else range(count)
-        candidates = [place for place in allowed if place not in set(exclude)]
+            return places_of(scene, self.config.pool, "--pool")
+        return scene.pool if scene.pool is not None else range(len(scene.image_filenames))
+
+    def _candidates(self, scene: Scene, exclude: Sequence[int]) -> List[int]:
+        candidates = [place for place in self._allowed(scene) if place not in set(exclude)]
         if len(candidates) < self.config.count:
             raise SceneError(
                 f"{scene.entry.folder}: expected {self.config.count} views to look at beside the target, "
-                f"found {len(candidates)} of {count}"
+                f"found {len(candidates)} of {len(scene.image_filenames)}"
             )
         return candidates
 

@@ -33,12 +33,14 @@ class SRNDataParserConfig(MultiSceneDataParserConfig):
     the folder that holds them."""
     sampling_range: Optional[Literal["cars", "chairs"]] = None
     """Published near and far; None: from near_far.txt beside the objects, else by the word in the name of the set."""
+    categories_in_names: bool = False
+    """Whether the part of an object's name before its last underscore is its category, as in the generated set."""
     world_scale: float = 1.0
     """Factor of the world. As in the original it multiplies the focal length too, and not near and far."""
 
 
 class SRNDataParser(MultiSceneDataParser):
-    """Parser of the SRN layout. Objects are named by their folders and have no category."""
+    """Parser of the SRN layout. Objects are named by their folders."""
 
     config: SRNDataParserConfig
 
@@ -49,7 +51,10 @@ class SRNDataParser(MultiSceneDataParser):
         if len(names) == 1 and names[0].endswith(f"_{split}"):
             folder = folder / names[0]
             names = _folder_names(folder)
-        return (SceneEntry(name, "", folder / name, split) for name in names)
+        return (SceneEntry(name, self._category_of(name), folder / name, split) for name in names)
+
+    def _category_of(self, name: str) -> str:
+        return name.rpartition("_")[0] if self.config.categories_in_names else ""
 
     def _split_folder(self, split: str) -> Path:
         data = Path(os.path.abspath(self.config.data))
