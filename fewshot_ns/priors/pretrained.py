@@ -9,17 +9,39 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import List, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
 from fewshot_ns.priors.weights import WEIGHTS_ENV, WeightsNotFoundError
 from fewshot_ns.utils.optional_imports import require
 
 CONFIG_NAME = "config.json"
 _WEIGHTS = ("*.safetensors", "*.bin")
+_OTHER_KINDS = ["*.fp16.*", "*.non_ema*"]
+"""Second copies of the weights in another number format, or from before averaging."""
+
+
+class Part(NamedTuple):
+    """One network of several that lie together, or something that belongs to them."""
+
+    folder: str
+    """Its folder in the model's; '' is that one itself."""
+    config: str = CONFIG_NAME
+    """Its configuration."""
+    has_weights: bool = True
+    """Whether weights lie beside it."""
+
+
+WHOLE = (Part(""),)
+"""A model that is one network."""
 
 
 def resolve_pretrained(
-    model: str, flag: str, explicit: Optional[Path] = None, download: bool = True, what: str = "network"
+    model: str,
+    flag: str,
+    explicit: Optional[Path] = None,
+    download: bool = True,
+    what: str = "network",
+    parts: Sequence[Part] = WHOLE,
 ) -> Path:
     """Folder of a model on this disk.
 
@@ -29,20 +51,21 @@ def resolve_pretrained(
         explicit: The user's own folder; nothing else is tried when it is given.
         download: Whether a model that is nowhere on this disk may be downloaded.
         what: What the model is, in words.
+        parts: What the folder has to hold; nothing else is downloaded.
 
     Raises:
         WeightsNotFoundError: the model is nowhere to be had.
         ImportError: the hub's library is needed and not installed.
     """
     if explicit is not None:
-        lack = _lacks(Path(explicit).expanduser())
+        lack = _lacks(Path(explicit).expanduser(), parts)
         if lack:
             raise WeightsNotFoundError(_message(model, what, flag, [f"{flag} {explicit}: {lack}"]))
         return Path(explicit).expanduser()
     tried: List[str] = []
     if Path(model).is_dir() or model.startswith((".", "/", "~")):
         place = Path(model).expanduser()
-        lack = _lacks(place)
+        lack = _lacks(place, parts)
         if not lack:
             return place
         raise WeightsNotFoundError(_message(model, what, flag, [f"{place}: {lack}"]))
@@ -51,9 +74,9 @@ def resolve_pretrained(
         names = (model.replace("/", "--"), model, model.split("/")[-1])
         places = [Path(folder).expanduser() / name for name in names]
         for place in places:
-            if not _lacks(place):
+            if not _lacks(place, parts):
                 return place
-        tried.append(f"{WEIGHTS_ENV}={folder}: none of {', '.join(names)} in it is a folder with {CONFIG_NAME}")
+        tried.append(f"{WEIGHTS_ENV}={folder}: none of {', '.join(names)} in it is a complete folder")
     else:
         tried.append(f"{WEIGHTS_ENV}: not set")
     for local in (True, False):
@@ -62,11 +85,11 @@ def resolve_pretrained(
             tried.append("download: switched off")
             break
         try:
-            place = _from_hub(model, local)
+            place = _from_hub(model, local, parts)
         except (OSError, ValueError) as error:
             tried.append(f"{name}: {str(error).strip().splitlines()[0]}")
             continue
-        lack = _lacks(place)
+        lack = _lacks(place, parts)
         if not lack:
             return place
         tried.append(f"{name} {place}: {lack}")
@@ -85,22 +108,32 @@ def weights_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _from_hub(model: str, local: bool) -> Path:
+def _from_hub(model: str, local: bool, parts: Sequence[Part]) -> Path:
     hub = require("huggingface_hub", "priors")
-    place = Path(hub.snapshot_download(model, allow_patterns=["*.json", _WEIGHTS[0]], local_files_only=local))
-    if not local and not any(place.glob(_WEIGHTS[0])):
-        place = Path(hub.snapshot_download(model, allow_patterns=["*.json", _WEIGHTS[1]]))
-    return place
+    small = [str(Path(part.folder) / kind) for part in parts for kind in ("*.json", "*.txt")]
+    sorts = [[str(Path(part.folder) / kind) for part in parts if part.has_weights] for kind in _WEIGHTS]
+
+    def fetch(weights: List[str]) -> Path:
+        patterns = small + weights
+        found = hub.snapshot_download(
+            model, allow_patterns=patterns, ignore_patterns=_OTHER_KINDS, local_files_only=local
+        )
+        return Path(found)
+
+    place = fetch(sorts[0])
+    return place if local or not _lacks(place, parts) else fetch(sorts[1])
 
 
-def _lacks(folder: Path) -> str:
+def _lacks(folder: Path, parts: Sequence[Part]) -> str:
     """What a model's folder lacks, in words; empty where it is complete."""
     if not folder.is_dir():
         return "is not a folder" if folder.exists() else "does not exist"
-    if not (folder / CONFIG_NAME).is_file():
-        return f"has no {CONFIG_NAME}"
-    if not any(path for pattern in _WEIGHTS for path in folder.glob(pattern)):
-        return f"has no weights ({' or '.join(_WEIGHTS)})"
+    for part in parts:
+        place = folder / part.folder
+        if not (place / part.config).is_file():
+            return f"has no {Path(part.folder) / part.config}"
+        if part.has_weights and not any(path for pattern in _WEIGHTS for path in place.glob(pattern)):
+            return f"has no weights ({' or '.join(str(Path(part.folder) / kind) for kind in _WEIGHTS)})"
     return ""
 
 
