@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
@@ -98,7 +99,9 @@ class SceneBatches:
             "image": torch.cat([part.colours for part in parts]),
             "indices": torch.cat([part.indices for part in parts]),
             "conditioning": conditioning_of(
-                [(part.scene, part.sources) for part in parts], [part.source_images for part in parts]
+                [(part.scene, part.sources) for part in parts],
+                [part.source_images for part in parts],
+                [part.target for part in parts if part.target is not None],
             ),
             "scenes": tuple(part.scene.entry.scene_id for part in parts),
             "sources": tuple(part.sources for part in parts),
@@ -126,7 +129,8 @@ class SceneBatches:
             colours = images.colours(scene, indices)
         coords = indices[:, 1:] + 0.5
         rays = scene.cameras.generate_rays(camera_indices=indices[:, :1], coords=coords)
-        return _ScenePart(scene, tuple(sources), source_images, rays, colours, indices)
+        target = int(targets[0]) if len(targets) == 1 else None
+        return _ScenePart(scene, tuple(sources), source_images, rays, colours, indices, target)
 
     def _pool(self, scene: Scene) -> Sequence[int]:
         if self.options.only is not None:
@@ -156,6 +160,7 @@ class _ScenePart:
     rays: RayBundle
     colours: Tensor
     indices: Tensor
+    target: Optional[int]
 
 
 def look_at(images: SceneImages, scenes: Sequence[Tuple[Scene, Sequence[int]]]) -> Conditioning:
@@ -172,8 +177,15 @@ def look_at(images: SceneImages, scenes: Sequence[Tuple[Scene, Sequence[int]]]) 
     return conditioning_of(scenes, [images.images(scene, sources) for scene, sources in scenes])
 
 
-def conditioning_of(scenes: Sequence[Tuple[Scene, Sequence[int]]], images: Sequence[Tensor]) -> Conditioning:
-    """Source views whose images are read already, each (N, H, W, 3).
+def conditioning_of(
+    scenes: Sequence[Tuple[Scene, Sequence[int]]], images: Sequence[Tensor], targets: Sequence[int] = ()
+) -> Conditioning:
+    """Source views whose images are read already.
+
+    Args:
+        scenes: scenes with the places of their source views, of all the same number.
+        images: their images, each (N, H, W, 3).
+        targets: place of the one view of each scene that the rays are of; others than one for each count for none.
 
     Raises:
         ValueError: they differ in size or background.
@@ -186,15 +198,24 @@ def conditioning_of(scenes: Sequence[Tuple[Scene, Sequence[int]]], images: Seque
             f"{sorted(sizes)} and {sorted(backgrounds)}; give the dataparser's --image-size"
         )
     picked = [scene.cameras[torch.tensor(sources)] for scene, sources in scenes]
-    lenses = [torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1) for cameras in picked]
+    lenses = [_lenses(cameras) for cameras in picked]
+    aims = [scene.cameras[torch.tensor([view])] for (scene, _), view in zip(scenes, targets, strict=False)]
+    known = len(targets) == len(scenes)
     return Conditioning(
         images=torch.stack(list(images)),
         camera_to_worlds=torch.stack([cameras.camera_to_worlds for cameras in picked]),
         intrinsics=torch.stack(lenses),
         near=torch.tensor([scene.near for scene, _ in scenes]),
         far=torch.tensor([scene.far for scene, _ in scenes]),
-        background=backgrounds.pop(),
+        background=scenes[0][0].background,
+        target_to_worlds=torch.cat([cameras.camera_to_worlds for cameras in aims]) if known else None,
+        target_intrinsics=torch.cat([_lenses(cameras) for cameras in aims]) if known else None,
     )
+
+
+def _lenses(cameras: Cameras) -> Tensor:
+    """(N, 4) fx, fy, cx, cy."""
+    return torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
 
 
 def join_rays(bundles: Sequence[RayBundle]) -> RayBundle:

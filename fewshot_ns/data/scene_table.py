@@ -88,6 +88,11 @@ class Conditioning:
     """(B,) last distance along the unit ray that is sampled."""
     background: Literal["black", "white"] = "black"
     """What a ray sees behind the scenes."""
+    target_to_worlds: Optional[Tensor] = None
+    """(B, 3, 4) pose of the one view of each scene that the rays are of; None where they are of several views, or where
+    the model is told of their camera in another way (`get_outputs_for_camera`)."""
+    target_intrinsics: Optional[Tensor] = None
+    """(B, 4) fx, fy, cx, cy of these views, as the ones of the source views."""
 
     def to(self, device: Union[torch.device, str]) -> Conditioning:
         """The same on a device."""
