@@ -95,36 +95,41 @@ class MatchingField(nn.Module):
         """(B, 8) what the refinement sees of latents (B, 4, 64, 64)."""
         return self.latent_layer2(self.latent_layer1(latent).flatten(1))
 
-    def tokens(self, view_features: Tensor, latent_vector: Tensor) -> Tensor:
-        """(N, V + 1, 8) what the refinement attends to.
+    def tokens(self, view_features: Tensor, latent_vectors: Tensor) -> Tensor:
+        """(R * S, V + 1, 8) what the refinement attends to.
 
         Args:
-            view_features: (V, N, view_columns) what each view shows of N points.
-            latent_vector: (8,) see `latent_vector`.
+            view_features: (V, R, S, view_columns) what each view shows.
+            latent_vectors: (R, 8) see `latent_vector`.
         """
         views = self.cond_feat_fc(view_features)
-        joined = torch.cat([views, latent_vector.to(views).expand_as(views[:1])]).movedim(0, 1)
+        latents = latent_vectors.to(views)[None, :, None].expand_as(views[:1])
+        joined = torch.cat([views, latents]).movedim(0, 2).flatten(0, 1)
         if self.refinement == "per-view":
             return joined
         # The original reshapes V + 1 tokens of 8 columns to 8 of V + 1 and turns them around.
         return joined.flatten(1).unflatten(1, (_TOKEN, -1)).transpose(1, 2)
 
     def condition(
-        self, matching: Tensor, view_features: Optional[Tensor] = None, latent_vector: Optional[Tensor] = None
+        self, matching: Tensor, view_features: Optional[Tensor] = None, latent_vectors: Optional[Tensor] = None
     ) -> Tensor:
-        """(N, width) factor on the layers of the trunk at N points.
+        """(R, S, width) factor on the layers of the trunk.
 
         Args:
-            matching: (N, matching_columns).
+            matching: (R, S, matching_columns).
             view_features: see `tokens`; with refinement.
-            latent_vector: see `tokens`; with refinement.
+            latent_vectors: see `tokens`; with refinement.
+
+        Raises:
+            ValueError: the refinement lacks one of them.
         """
         if self.refinement == "off":
             return self.pts_bias(matching)
-        if view_features is None or latent_vector is None:
+        if view_features is None or latent_vectors is None:
             raise ValueError("the refinement needs what the views show and a latent, got none")
-        attended = self.guidance_module(self.tokens(view_features, latent_vector))
-        return self.cond_fc(torch.cat([attended.flatten(1), matching.to(attended)], dim=-1))
+        attended = self.guidance_module(self.tokens(view_features, latent_vectors))
+        refined = attended.flatten(1).unflatten(0, matching.shape[:2])
+        return self.cond_fc(torch.cat([refined, matching.to(refined)], dim=-1))
 
     def forward(
         self,
@@ -133,7 +138,7 @@ class MatchingField(nn.Module):
         matching: Tensor,
         in_image: Tensor,
         view_features: Optional[Tensor] = None,
-        latent: Optional[Tensor] = None,
+        latent_vectors: Optional[Tensor] = None,
     ) -> Tuple[Tensor, Tensor]:
         """Evaluates the field at S samples of each of R rays.
 
@@ -144,16 +149,14 @@ class MatchingField(nn.Module):
             in_image: (R, S, V) whether each view sees the sample. A sample that fewer than two see looks at all samples
                 of its ray alike.
             view_features: (V, R, S, view_columns) what each view shows; with refinement.
-            latent: (1, 4, 64, 64) of the target view; with refinement.
+            latent_vectors: (R, 8) what the refinement sees of the latent of each ray's target view; with refinement.
 
         Returns:
             (R, S) densities, at least 0, and (R, S, 3) colours in [0, 1], in the format of `positions`.
         """
         reduced = self.compute_dtype == "bfloat16"
         with torch.autocast(positions.device.type, dtype=torch.bfloat16, enabled=reduced):
-            vector = None if latent is None or self.refinement == "off" else self.latent_vector(latent)[0]
-            flat = None if view_features is None else view_features.flatten(1, 2)
-            factor = self.condition(matching.flatten(0, 1), flat, vector).view(*matching.shape[:2], -1)
+            factor = self.condition(matching, view_features, latent_vectors)
             hidden = self._trunk(positional_encoding(positions, self.position_octaves), factor)
             seen = in_image.sum(-1, keepdim=True) >= _MIN_SEEN
             along = self.ray_attention(self.alpha_linear(hidden), seen)
