@@ -22,6 +22,7 @@ from fewshot_ns.cameras.poses import (
     pose_from_axes,
     position_extent,
 )
+from fewshot_ns.cameras.sphere_views import spherical_poses
 
 
 def _spiral_positions(average: Poses, extent: Poses, frames: int, rotations: float, z_rate: float) -> Poses:
@@ -98,6 +99,22 @@ def spheric(
     theta = np.linspace(-np.pi, np.pi, frames, endpoint=False)
     directions = np.stack([ring * np.cos(theta), ring * np.sin(theta), np.full(frames, height)], axis=1)
     return np.stack([look_at(target + radius * direction, target, up) for direction in directions])
+
+
+def spin(radius: float = 4.0, elevation: float = 30.0, frames: int = 40) -> Poses:
+    """DietNeRF's circle about the origin (z up), in its order: its videos show 40 poses, its JAX version's GIFs 30.
+
+    Args:
+        radius: Distance from the origin, in world units.
+        elevation: Height above the horizon, degrees; the negative of the angle phi in its code.
+        frames: Number of frames.
+
+    Returns:
+        (frames, 3, 4).
+    """
+    same = np.ones(frames)
+    azimuth = np.linspace(-np.pi, np.pi, frames, endpoint=False)
+    return spherical_poses(azimuth, math.radians(elevation) * same, radius * same)
 
 
 def orbit(poses: Poses, frames: int = 120, arc: float = 360.0) -> Poses:

@@ -1,6 +1,7 @@
 """Where priors meet the host's training step, and evaluation gives one row per image."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Dict, Literal, Optional, Type
@@ -25,17 +26,20 @@ from fewshot_ns.data.datamanagers.fewshot_datamanager import (
 from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.data.stored_scene import present_or_stored, store_scene
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
-from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
+from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer, render_as_evaluated
 from fewshot_ns.priors.depth import DepthPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly
+from fewshot_ns.viewer.sphere_controls import sphere_controls
+from fewshot_ns.viewer.unseen_controls import UnseenViewControls
 
 
 @dataclass
@@ -80,7 +84,12 @@ class FewShotPipeline(VanillaPipeline):
         grad_scaler: Optional[GradScaler] = None,
     ) -> None:
         ensure_ffmpeg_on_path()
+        if test_mode == "inference":
+            # A copy: the host's `ns-render dataset` reads photos by the config that it handed in.
+            manager = present_or_stored(config.datamanager, config.run_dir)
+            config = config if manager is config.datamanager else replace(config, datamanager=manager)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self.local_rank = local_rank
         self.loaded_step: Optional[int] = None
         record = get_fewshot_metadata(self.datamanager.train_dataset.metadata)
         space = self.model.geometry.ray_space
@@ -95,8 +104,16 @@ class FewShotPipeline(VanillaPipeline):
         self.model.set_scene(ray_bounds(cameras, self.model.geometry), focus, scene_radius(cameras, focus))
         if test_mode == "val":
             self._prepare_training()
+        dataset = self.datamanager.train_dataset
+        self.sphere = sphere_controls(dataset, config.semantic.views, self.model.focus_point)
+        render = partial(render_as_evaluated, self.model)
+        self.unseen_views = UnseenViewControls(self.semantic_prior, dataset, render, self.device)
 
     def _prepare_training(self) -> None:
+        if self.config.run_dir is not None and self.local_rank == 0:
+            manager = self.datamanager
+            test = manager.dataparser.get_dataparser_outputs(split="test")
+            store_scene(self.config.run_dir, {"train": manager.train_dataparser_outputs, "test": test})
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.config.initial_weights is not None:

@@ -47,3 +47,14 @@ class UnseenRenderer:
         levels = checkpoint(render, rays.origins, use_reentrant=False)
         assert levels is not None
         return levels
+
+
+@torch.no_grad()
+def render_as_evaluated(model: FewShotModel, rays: RayBundle) -> Dict[str, Tensor]:
+    """`rgb` (R, 3) of rays (R,) as evaluation sees them; the model may be in training and stays so."""
+    was_training = model.training
+    model.eval()
+    try:
+        return UnseenRenderer(model, model.config.eval_num_rays_per_chunk)(rays)
+    finally:
+        model.train(was_training)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Literal, Optional, Type
+from typing import Any, Callable, Dict, Literal, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -88,13 +88,25 @@ class SemanticPrior:
             WeightsNotFoundError: the encoder's weights are nowhere to be had.
             ValueError: see `ImageEncoder` and `UnseenViews`.
         """
-        if not self.config.enabled:
-            return
-        self.views = UnseenViews(self.config.views, dataset, device)
-        self.encoder = ImageEncoder(self.config.encoder, device)
-        images = [dataset.get_image_float32(index)[..., :3] for index in range(len(dataset))]
-        folder = cache_folder("semantic", self.config.cache_dir)
-        self.targets = target_embeddings(self.encoder, images, folder).to(device)
+        if self.config.enabled:
+            self.load_views(dataset, device)
+            self.load_encoder(dataset, device)
+
+    def load_views(self, dataset: FewShotDataset, device: torch.device) -> UnseenViews:
+        """The unseen views of a training split, also where the prior is off."""
+        if self.views is None:
+            self.views = UnseenViews(self.config.views, dataset, device)
+        return self.views
+
+    def load_encoder(self, dataset: FewShotDataset, device: torch.device) -> Tuple[Encoder, Tensor]:
+        """The encoder and the embeddings (V, C) of the photos of a training split, also where the prior is off."""
+        if self.encoder is None:
+            encoder = ImageEncoder(self.config.encoder, device)
+            images = [dataset.get_image_float32(index)[..., :3] for index in range(len(dataset))]
+            folder = cache_folder("semantic", self.config.cache_dir)
+            self.targets = target_embeddings(encoder, images, folder).to(device)
+            self.encoder = encoder
+        return self.encoder, self.targets
 
     def resolved(self) -> Dict[str, Any]:
         """What the scene decided, for the log; empty where the prior is off."""

@@ -77,7 +77,9 @@ class UnseenViews:
     def __init__(self, config: UnseenViewsConfig, dataset: FewShotDataset, device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         self.size = dataset.size_of(0)
-        self.kind = self._usual_kind() if config.poses is None else config.poses
+        self.kind = (
+            ("hemisphere" if on_hemisphere(config, dataset) else "box") if config.poses is None else config.poses
+        )
         if config.grid == "strided":
             try:
                 stride_of(self.size, (config.grid_size, config.grid_size))
@@ -117,18 +119,6 @@ class UnseenViews:
         bundle = camera.to(self.device).generate_rays(camera_indices=none, coords=coords)
         bundle.camera_indices = none - 1
         return bundle
-
-    def _usual_kind(self) -> Literal["hemisphere", "box"]:
-        config, record = self.config, self.dataset.fewshot
-        poses = record.scene_camera_to_worlds[list(record.train_indices)].double().numpy()
-        nearest, farthest = config.radius
-        try:
-            aside = np.linalg.norm(focus_point(poses) - np.array(config.centre))
-        except ValueError:
-            return "box"
-        radius = np.linalg.norm(poses[..., 3] - np.array(config.centre), axis=-1)
-        around = 0.5 * nearest <= radius.min() and radius.max() <= 2.0 * farthest and aside <= 0.25 * nearest
-        return "hemisphere" if around and record.geometry.ray_space == "metric" else "box"
 
     def _uniform(self, count: int) -> npt.NDArray[np.float64]:
         return torch.rand(count, dtype=torch.float64).numpy()
@@ -189,3 +179,17 @@ class UnseenViews:
         moved = (to_world @ homogeneous(poses))[:, :3]
         moved[..., 3] *= self.dataset.world_scale
         return moved
+
+
+def on_hemisphere(config: UnseenViewsConfig, dataset: FewShotDataset) -> bool:
+    """Whether the training cameras look at the hemisphere's centre from about its distance."""
+    record = dataset.fewshot
+    poses = record.scene_camera_to_worlds[list(record.train_indices)].double().numpy()
+    nearest, farthest = config.radius
+    try:
+        aside = np.linalg.norm(focus_point(poses) - np.array(config.centre))
+    except ValueError:
+        return False
+    radius = np.linalg.norm(poses[..., 3] - np.array(config.centre), axis=-1)
+    around = 0.5 * nearest <= radius.min() and radius.max() <= 2.0 * farthest and aside <= 0.25 * nearest
+    return bool(around) and record.geometry.ray_space == "metric"

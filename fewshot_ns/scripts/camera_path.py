@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from fewshot_ns.data.scene_geometry import FewShotMetadata
 
-Kind = Literal["auto", "llff-spiral", "dtu-spiral", "spheric", "orbit"]
+Kind = Literal["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit"]
+SPIN_FRAMES, SPIN_ELEVATION = 40, 30.0
+"""DietNeRF's video: poses and height above the horizon in degrees."""
 
 
 @dataclass
@@ -21,10 +23,11 @@ class PathOptions:
 
     kind: Kind = "auto"
     """llff-spiral: around the average camera, focused by the scene's bounds; dtu-spiral: the same around the cameras'
-    common focus; spheric: circle of the synthetic scenes (z up); orbit: around the common focus at the cameras' height;
-    auto: llff-spiral for a forward-facing scene, dtu-spiral for DTU, orbit for all others."""
-    frames: int = 120
-    """Frames of the path."""
+    common focus; spheric: circle of the synthetic scenes (z up); spin: DietNeRF's such circle, 30 degrees high; orbit:
+    around the common focus at the cameras' height; auto: llff-spiral for a forward-facing scene, dtu-spiral for DTU,
+    orbit for all others."""
+    frames: Optional[int] = None
+    """Frames of the path; None: 120, of spin DietNeRF's 40 (its JAX version: 30)."""
     fps: float = 30.0
     """Frames per second of the video."""
     width: Optional[int] = None
@@ -38,9 +41,9 @@ class PathOptions:
     percentile: float = 60.0
     """dtu-spiral: which percentile of the camera coordinates gives its radii (llff-spiral: always 90)."""
     radius: float = 4.0
-    """spheric: distance from the origin in world units."""
-    elevation: float = 36.0
-    """spheric: height above the horizon in degrees."""
+    """spheric, spin: distance from the origin in world units."""
+    elevation: Optional[float] = None
+    """spheric, spin: height above the horizon in degrees; None: 36, of spin 30."""
     arc: float = 360.0
     """orbit: part of the circle in degrees, centred on the cameras."""
 
@@ -69,9 +72,9 @@ class CameraPathCommand(PathOptions):
         outputs, record = scene_of_run(load_run_config(self.load_config))
         path = build_camera_path(self, outputs.cameras, record)
         write_json(self.output, path)
-        size = f"{path['render_width']}x{path['render_height']}"
+        size, frames = f"{path['render_width']}x{path['render_height']}", len(path["camera_path"])
         Console().print(
-            f"{self.output}: {self.frames} frames, {path['seconds']:.1f} s, {size} pixels. Render it with\n"
+            f"{self.output}: {frames} frames, {path['seconds']:.1f} s, {size} pixels. Render it with\n"
             f"  ns-render camera-path --load-config {self.load_config} --camera-path-filename {self.output}",
             highlight=False,
             soft_wrap=True,
@@ -91,7 +94,7 @@ def build_camera_path(options: PathOptions, cameras: Cameras, record: FewShotMet
     """
     from fewshot_ns.cameras.paths import camera_path_dict
 
-    if options.frames < 1:
+    if options.frames is not None and options.frames < 1:
         raise ValueError(f"--frames: expected at least 1, got {options.frames}")
     if options.fps <= 0:
         raise ValueError(f"--fps: expected a positive number, got {options.fps}")
@@ -110,10 +113,14 @@ def build_camera_path(options: PathOptions, cameras: Cameras, record: FewShotMet
 
 def _poses(options: PathOptions, record: FewShotMetadata) -> np.ndarray:
     """(F, 3, 4) OpenGL poses of the path."""
-    from fewshot_ns.cameras.paths import dtu_spiral, llff_spiral, orbit, spheric
+    from fewshot_ns.cameras.paths import dtu_spiral, llff_spiral, orbit, spheric, spin
 
     scene = record.scene_camera_to_worlds.double().numpy()
     kind = options.kind
+    frames = options.frames or (SPIN_FRAMES if kind == "spin" else 120)
+    elevation = options.elevation
+    if elevation is None:
+        elevation = SPIN_ELEVATION if kind == "spin" else 36.0
     if kind == "auto":
         geometry = record.geometry
         kind = "llff-spiral" if geometry.ray_space == "ndc" else "orbit"
@@ -126,9 +133,11 @@ def _poses(options: PathOptions, record: FewShotMetadata) -> np.ndarray:
                 "use --kind dtu-spiral or --kind orbit"
             )
         bounds = record.scene_bounds.double().numpy()
-        return llff_spiral(scene, bounds, options.frames, options.rotations, options.z_rate)
+        return llff_spiral(scene, bounds, frames, options.rotations, options.z_rate)
     if kind == "dtu-spiral":
-        return dtu_spiral(scene, options.frames, options.rotations, options.z_rate, options.percentile)
+        return dtu_spiral(scene, frames, options.rotations, options.z_rate, options.percentile)
     if kind == "spheric":
-        return spheric(options.radius, options.elevation, options.frames)
-    return orbit(scene, options.frames, options.arc)
+        return spheric(options.radius, elevation, frames)
+    if kind == "spin":
+        return spin(options.radius, elevation, frames)
+    return orbit(scene, frames, options.arc)

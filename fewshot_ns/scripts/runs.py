@@ -28,9 +28,18 @@ def load_run_config(path: Path) -> TrainerConfig:
     import yaml
     from nerfstudio.engine.trainer import TrainerConfig
 
-    config = yaml.load(find_config(path).read_text(), Loader=yaml.Loader)
+    file = find_config(path)
+    config = yaml.load(file.read_text(), Loader=yaml.Loader)
     if not isinstance(config, TrainerConfig):
         raise ValueError(f"{path}: expected the config.yml of a training run, found {type(config).__name__}")
+    return in_its_folder(config, file)
+
+
+def in_its_folder(config: TrainerConfig, file: Path) -> TrainerConfig:
+    """The config of a run whose checkpoints are looked for beside its file, wherever that has been moved."""
+    beside = file.resolve().parent / config.relative_model_dir
+    if beside.is_dir():
+        config.relative_model_dir = beside
     return config
 
 
@@ -56,16 +65,21 @@ def find_config(path: Path) -> Path:
 def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetadata]:
     """Parses the training split of a run's scene; reads poses and intrinsics, no images.
 
+    Where the scene is not where it was at training, they come from the folder of the run.
+
     Raises:
-        FileNotFoundError: the scene is not where it was at training.
+        FileNotFoundError: the scene is not where it was at training, and the folder of the run does not hold it.
         ValueError: it cannot be read, or came from a dataparser of another package.
     """
     from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+    from fewshot_ns.data.stored_scene import present_or_stored
 
     datamanager = config.pipeline.datamanager
     parser_config = getattr(datamanager, "dataparser", None)
     if parser_config is None:
         raise ValueError(f"a run with a dataparser is expected, but {type(datamanager).__name__} has none")
+    datamanager = present_or_stored(datamanager, config.get_checkpoint_dir().parent)
+    parser_config = datamanager.dataparser
     if datamanager.data is not None:
         parser_config.data = Path(datamanager.data)
     outputs = parser_config.setup().get_dataparser_outputs(split="train")
@@ -84,8 +98,47 @@ def load_run(path: Path, test_mode: Literal["test", "val", "inference"] = "test"
     """
     from nerfstudio.utils.eval_utils import eval_setup
 
+    path = find_config(path)
     folder = load_run_config(path).get_checkpoint_dir()
     # The host would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
-    return eval_setup(path, test_mode=test_mode)[1]
+    return eval_setup(path, test_mode=test_mode, update_config_callback=lambda config: in_its_folder(config, path))[1]
+
+
+def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
+    """A pipeline of one of NeRF's synthetic scenes without its files, with the weights of a checkpoint.
+
+    Args:
+        method: name of one of this package's methods.
+        weights: as `--pipeline.initial-weights` takes it.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: an unknown method, or a file that is no checkpoint of it.
+        CheckpointMismatchError: a checkpoint of another method or size.
+    """
+    from copy import deepcopy
+    from typing import Any
+
+    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import torch
+
+    from fewshot_ns import registry
+    from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
+    from fewshot_ns.data.stored_scene import StoredSceneDataParserConfig, synthetic_scene
+    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+
+    if method not in registry.METHODS:
+        raise ValueError(f"--method: expected one of {', '.join(registry.METHODS)}, got {method!r}")
+    config = deepcopy(registry.method_specification(method).config.pipeline)
+    if not isinstance(config, FewShotPipelineConfig):
+        raise ValueError(f"--method {method}: expected a method of single scenes")
+    manager: Any = config.datamanager
+    parser = manager.dataparser
+    if not isinstance(parser, FewShotBlenderDataParserConfig):
+        parser = FewShotBlenderDataParserConfig(downscale_factor=2)
+    manager.dataparser = StoredSceneDataParserConfig(content=synthetic_scene(parser))
+    pipeline = config.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="inference")
+    pipeline.model.start_from(weights)
+    return pipeline.eval()

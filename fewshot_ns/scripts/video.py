@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 class VideoCommand(PathOptions):
     """Render a trained run along a camera path: colour | depth, as mp4 and as GIF.
 
-    The colours of the depth mean the same in all frames: blue is near, red is far.
+    The colours of the depth mean the same in all frames: blue is near, red is far. The folder of the run is enough,
+    also where it was moved and the photos are gone.
     """
 
-    load_config: Path = field(kw_only=True)
+    load_config: Optional[Path] = None
     """config.yml of a trained run, or a folder with one run."""
+    weights: Optional[Path] = None
+    """Instead of a run: a checkpoint of one of NeRF's synthetic scenes, as --pipeline.initial-weights takes it (of
+    DietNeRF also the released ones)."""
+    method: str = "dietnerf"
+    """Method of that checkpoint."""
     camera_path: Optional[Path] = None
     """JSON of a path (ns-fewshot camera-path, or the viewer's export); the flags of the path then do not count."""
     output: Optional[Path] = None
-    """mp4 to write, the GIF goes beside it; None: renders/video.mp4 in the folder of the run."""
+    """mp4 to write, the GIF goes beside it; None: renders/video.mp4 in the folder of the run, or beside the weights."""
     forth_and_back: bool = False
     """Whether the film plays the path to its end and back again, as depth-mipnerf's videos do."""
     gif: bool = True
@@ -44,19 +50,28 @@ class VideoCommand(PathOptions):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from fewshot_ns.rendering.trajectory import depth_range, render_path, rgb_beside_depth, write_video
-        from fewshot_ns.scripts.runs import find_config, load_run, load_run_config, scene_of_run
+        from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
 
-        config_path = find_config(self.load_config)
-        if self.camera_path is not None:
-            path = read_camera_path(self.camera_path)
+        if (self.load_config is None) == (self.weights is None):
+            raise ValueError("expected either a run (--load-config) or a checkpoint (--weights)")
+        if self.load_config is not None:
+            config_path = find_config(self.load_config)
+            target = self.output or config_path.parent / "renders" / "video.mp4"
         else:
-            outputs, record = scene_of_run(load_run_config(config_path))
-            path = build_camera_path(self, outputs.cameras, record)
-        cameras, fps = path_cameras(path)
-        target = self.output or config_path.parent / "renders" / "video.mp4"
+            config_path = None
+            target = self.output or Path(f"{self.weights}.mp4")
         if target.suffix != ".mp4":
             raise ValueError(f"--output {target}: expected a file name ending in .mp4")
-        pipeline = load_run(config_path, test_mode="inference")
+        path = None if self.camera_path is None else read_camera_path(self.camera_path)
+        if config_path is not None:
+            path = path or self._path_of_run(config_path)
+            pipeline = load_run(config_path, test_mode="inference")
+        else:
+            assert self.weights is not None
+            pipeline = checkpoint_pipeline(self.method, self.weights)
+            manager: Any = pipeline.datamanager
+            path = path or build_camera_path(self, manager.train_dataset.cameras, manager.fewshot_metadata)
+        cameras, fps = path_cameras(path)
         columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns) as progress:
             task = progress.add_task("", total=len(cameras))
@@ -68,6 +83,12 @@ class VideoCommand(PathOptions):
         for file in files:
             write_video(file, frames, fps)
             Console().print(f"{file}: {len(frames)} frames", highlight=False, soft_wrap=True)
+
+    def _path_of_run(self, config_path: Path) -> Dict[str, Any]:
+        from fewshot_ns.scripts.runs import load_run_config, scene_of_run
+
+        outputs, record = scene_of_run(load_run_config(config_path))
+        return build_camera_path(self, outputs.cameras, record)
 
 
 def read_camera_path(path: Path) -> Dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Callable
 
+import imageio.v2 as imageio
 import pytest
 import torch
 
@@ -65,8 +67,42 @@ def test_train_then_finish_on_the_photos(
     run_command("ns-eval", "--load-config", finished / "config.yml", "--output-path", tmp_path / "eval.json")
     assert 0 < json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"] < 60
 
+    # The folder of the run is enough for a film, also where it was moved and the photos are gone.
+    shutil.rmtree(scene)
+    moved = Path(shutil.move(finished, tmp_path / "moved"))
+    output = run_command(
+        *("ns-fewshot", "video", "--load-config", moved, "--kind", "spin", "--frames", 3, "--min-height", 40)
+    )
+    assert "scene.json" in output
+    for suffix in (".mp4", ".gif"):
+        frames = imageio.mimread(moved / "renders" / f"video{suffix}")
+        assert len(frames) == 3 and frames[0].shape[:2] == (40, 84)
+    # A run of an earlier version holds no scene; that of the synthetic scenes is known.
+    (moved / "scene.json").unlink()
+    film = tmp_path / "assumed.mp4"
+    output = run_command(
+        *("ns-fewshot", "video", "--load-config", moved, "--kind", "spin", "--frames", 2, "--output", film),
+        *("--height", 16, "--min-height", 16, "--no-gif"),
+    )
+    assert "NeRF's synthetic scenes" in output and len(imageio.mimread(film)) == 2
 
-def test_forward_facing_scene(train_dietnerf: Callable[..., Path], scene: Path):
-    run = train_dietnerf("llff", ("llff-data", "--data", scene), "--max-num-iterations", 3)
+
+def test_forward_facing_scene(
+    train_dietnerf: Callable[..., Path], run_command: Callable[..., str], scene: Path, tmp_path: Path
+):
+    run = train_dietnerf(
+        "llff", ("llff-data", "--data", scene), "--max-num-iterations", 3, "--logging.steps-per-log", 1
+    )
     resolved = json.loads((run / "resolved.json").read_text())
     assert resolved["semantic"]["poses"] == "box" and resolved["model"]["ray_space"] == "ndc"
+    assert resolved["model"]["near"] == 0.0 and resolved["model"]["far"] == 1.0
+    checkpoint = torch.load(run / "nerfstudio_models" / "step-000000002.ckpt", weights_only=True)
+    assert all(value.isfinite().all() for value in checkpoint["pipeline"].values())
+    events = "".join(file.read_bytes().decode("latin1") for file in run.glob("events.*"))
+    # Two levels on unseen views in NDC: the term counts at every second step.
+    assert "Train Loss Dict/semantic_coarse" in events
+    run_command("ns-eval", "--load-config", run / "config.yml", "--output-path", tmp_path / "eval.json")
+    results = json.loads((tmp_path / "eval.json").read_text())["results"]
+    assert 0 < results["psnr"] < 60
+    (ledger,) = (run / "eval").glob("*.jsonl")
+    assert [json.loads(line)["view_index"] for line in ledger.read_text().splitlines()] == [0, 8]

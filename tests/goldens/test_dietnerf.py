@@ -20,6 +20,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
+from fewshot_ns.cameras.paths import spin
 from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, stride_of, strided_grid
 from fewshot_ns.cameras.ray_space import ModelRays
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
@@ -84,6 +85,8 @@ def test_spherical_poses(arrays):
     radius = np.full(len(theta), np.linalg.norm(position))
     path = spherical_poses(np.radians(theta), np.arcsin(position[2] / radius), radius)
     close(homogeneous_row(path), golden["path_poses"])
+    ours = spin(float(radius[0]), float(np.degrees(np.arcsin(position[2] / radius[0]))), len(theta))
+    close(homogeneous_row(ours), golden["path_poses"])
 
 
 def test_spherical_poses_of_the_jax_version(arrays):

@@ -41,7 +41,7 @@ def config_file(scene, tmp_path_factory):
     return config.get_base_dir() / "config.yml"
 
 
-@pytest.mark.parametrize("kind", ["auto", "llff-spiral", "dtu-spiral", "spheric", "orbit"])
+@pytest.mark.parametrize("kind", ["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit"])
 def test_the_host_reads_every_kind(scene, kind):
     _, cameras, record = scene
     path = json.loads(json.dumps(build_camera_path(PathOptions(kind=kind, frames=12, fps=24.0), cameras, record)))
@@ -97,6 +97,17 @@ def test_impossible_paths_are_refused(scene, options, message):
     _, cameras, record = scene
     with pytest.raises(ValueError, match=message):
         build_camera_path(PathOptions(**options), cameras, record)
+
+
+def test_spin_is_dietnerfs_circle(scene):
+    _, cameras, record = scene
+    read = get_path_from_json(build_camera_path(PathOptions(kind="spin"), cameras, record))
+    position = read.camera_to_worlds[:, :, 3]
+    assert len(read) == 40
+    torch.testing.assert_close(position.norm(dim=-1), torch.full((40,), 4.0))
+    torch.testing.assert_close(position[:, 2], torch.full((40,), 2.0))  # 4 sin 30 degrees
+    torch.testing.assert_close(read.camera_to_worlds[:, :, 2], position / 4.0, atol=1e-6, rtol=0)
+    assert len(get_path_from_json(build_camera_path(PathOptions(frames=30, kind="spin"), cameras, record))) == 30
 
 
 def test_llff_spiral_needs_bounds(scene):

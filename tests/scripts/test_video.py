@@ -6,6 +6,7 @@ import subprocess
 
 import imageio.v2 as imageio
 import pytest
+import torch
 
 from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
 from fewshot_ns.scripts.camera_path import CameraPathCommand
@@ -72,3 +73,30 @@ def test_a_run_without_a_checkpoint_is_named(run_folder, tmp_path):
         (tmp_path / "away.ckpt").rename(checkpoint)
     with pytest.raises(ValueError, match=r"ending in \.mp4"):
         VideoCommand(load_config=config, output=tmp_path / "video.avi").main()
+
+
+def test_a_released_checkpoint_alone(tmp_path, monkeypatch):
+    """In DietNeRF's own layout, with networks of the published size."""
+    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+
+    from fewshot_ns.fields.nerf_field import NeRFField
+
+    names = {"trunk.": "pts_linears.", "colour.": "views_linears.0.", "bottleneck.": "feature_linear."}
+    names |= {"density.": "alpha_linear.", "rgb.": "rgb_linear."}
+    state = {}
+    for network in ("network_fn_state_dict", "network_fine_state_dict"):
+        own = NeRFField(num_layers=8, width=256, skip_layer=5, num_octaves=10, view_octaves=4, colour_width=128)
+        state[network] = {
+            f"module.{theirs}{name.removeprefix(ours)}": value
+            for name, value in own.state_dict().items()
+            for ours, theirs in names.items()
+            if name.startswith(ours)
+        }
+    torch.save(state, tmp_path / "lego.tar")
+    monkeypatch.chdir(tmp_path)
+    VideoCommand(weights=tmp_path / "lego.tar", kind="spin", frames=2, height=8, min_height=8).main()
+    assert len(imageio.mimread(tmp_path / "lego.tar.mp4")) == len(imageio.mimread(tmp_path / "lego.tar.gif")) == 2
+    with pytest.raises(ValueError, match="either a run"):
+        VideoCommand().main()
+    with pytest.raises(ValueError, match="--method: expected one of .*dietnerf.*, got 'nerfacto'"):
+        VideoCommand(weights=tmp_path / "lego.tar", method="nerfacto").main()

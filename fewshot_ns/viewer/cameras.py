@@ -1,0 +1,33 @@
+"""Moves the camera of everybody who looks at a running viewer."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import numpy as np
+import numpy.typing as npt
+from nerfstudio.viewer.viewer_elements import ViewerControl
+
+_SCENE_UNITS = 10.0
+"""Units of the viewer's page per unit of the scene: VISER_NERFSTUDIO_SCALE_RATIO, whose module loads gsplat."""
+
+
+def place_camera(control: ViewerControl, pose: npt.NDArray[np.float64], distance: float) -> None:
+    """Puts the camera of every connected page at a pose; where no viewer runs, nothing happens.
+
+    The host's `ViewerControl.set_pose` is not made yet.
+
+    Args:
+        control: of the host, which tells it the viewer.
+        pose: (3, 4) OpenGL camera-to-world matrix in the world of the cameras.
+        distance: how far before the camera the point lies that the page's mouse turns around, world units.
+    """
+    server: Optional[Any] = getattr(control, "viser_server", None)
+    if server is None:
+        return
+    position, backward, up = pose[:, 3], pose[:, 2], pose[:, 1]
+    for client in server.get_clients().values():
+        with client.atomic():
+            client.camera.up_direction = up
+            client.camera.position = _SCENE_UNITS * position
+            client.camera.look_at = _SCENE_UNITS * (position - distance * backward)
