@@ -23,11 +23,18 @@ class ConditionedModel(FewShotModel):
         """Shows the model the source views of the scenes whose rays come next, until the next call."""
         raise TypeError(f"{type(self).__name__} has to define condition")
 
+    def load_encoder_weights(self) -> None:
+        """Takes pretrained weights of an encoder, before training from nothing; does nothing where there are none."""
+
+    def look_at(self, camera: Cameras) -> None:
+        """Shows the model what it needs of a camera that is about to be rendered: its source views."""
+        if self.before_camera is not None:
+            self.before_camera(camera)
+
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
         """Outputs (H, W, C) of a whole image, from the source views of its camera."""
-        if self.before_camera is not None:
-            self.before_camera(camera)
+        self.look_at(camera)
         return super().get_outputs_for_camera(camera, obb_box)
 
     def render_levels(
