@@ -113,9 +113,9 @@ def global_flow(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         (1, h, w, 2) pixels of the map.
     """
-    positions = pixel_positions(*first.shape[1:3], first)[None]
-    parts = (each.flatten(1, 2) for each in (first, second, positions))
-    return nn.functional.scaled_dot_product_attention(*parts).view_as(positions) - positions
+    positions = pixel_positions(first.shape[1], first.shape[2], first)[None]
+    query, key, value = (each.flatten(1, 2) for each in (first, second, positions))
+    return nn.functional.scaled_dot_product_attention(query, key, value).view_as(positions) - positions
 
 
 def local_flow(first: Tensor, second: Tensor, radius: int) -> Tensor:

@@ -21,6 +21,10 @@ of w is read at p (w - 1) / (w + 2)."""
 MapSize = Tuple[int, int]
 """(width, height) of a feature map."""
 _RADIUS = 1
+_SMALLEST_DEPTH = 1e-6
+"""World units."""
+_SMALLEST_SQUARE = 1e-12
+"""Of the length of features that are compared; features of zero resemble nothing."""
 
 
 def view_coordinates(
@@ -45,17 +49,14 @@ def view_coordinates(
     # A point in the plane of a camera has no place in its image; it lies far outside, and its numbers are finite.
     depth = torch.where(z.abs() < _SMALLEST_DEPTH, torch.full_like(z, _SMALLEST_DEPTH), -z)
     focal, centre, bounds = (
-        part[scenes].transpose(0, 1)[:, :, None] for part in (cameras.focal, cameras.centre, torch.stack([near, far], -1))
+        part[scenes].transpose(0, 1)[:, :, None]
+        for part in (cameras.focal, cameras.centre, torch.stack([near, far], -1))
     )
     last = focal.new_tensor(image_size) - 1.0
     place = (torch.stack([x, -y], dim=-1) / depth[..., None] * focal + centre) / last
     along = (depth - bounds[..., 0]) / (bounds[..., 1] - bounds[..., 0])
     seen = ((place > 0.0) & (place < 1.0)).all(dim=-1) & (depth > 0.0)
     return torch.cat([place, along[..., None]], dim=-1), seen
-
-
-_SMALLEST_DEPTH = 1e-6
-"""World units."""
 
 
 def bilinear_taps(places: Tensor, map_size: MapSize) -> Tuple[Tensor, Tensor]:
@@ -139,8 +140,10 @@ def group_similarity(features: Tensor, groups: int) -> Tensor:
     """
     views = len(features)
     parts = features.unflatten(-1, (views - 1, groups, -1))
-    pairs = pairs_of(views)
-    total = torch.zeros((), device=features.device)
-    for first, second in pairs:
-        total = total + torch.cosine_similarity(parts[first][..., second - 1, :, :], parts[second][..., first, :, :], -1)
-    return total / len(pairs)
+    lengths = torch.linalg.vecdot(parts, parts).clamp(min=_SMALLEST_SQUARE).sqrt()
+    similarities = []
+    for first, second in pairs_of(views):
+        one, other = (first, ..., second - 1, slice(None)), (second, ..., first, slice(None))
+        dots = torch.linalg.vecdot(parts[(*one, slice(None))], parts[(*other, slice(None))])
+        similarities.append(dots / (lengths[one] * lengths[other]))
+    return torch.stack(similarities).mean(dim=0)

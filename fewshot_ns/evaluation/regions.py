@@ -1,0 +1,42 @@
+"""Parts of an image that the papers of matching fields measure: its middle, or the pixels whose true depth is known.
+
+Source: MatchNeRF's evaluation, which ID-NeRF keeps. On DTU the PSNR is that of the pixels with a true depth
+(`metrics.masked_psnr`), and SSIM and LPIPS are of whole images that are black elsewhere; on other data all three are of
+the middle.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def central_crop(image: Tensor, margin: float = 0.1) -> Tensor:
+    """Middle of an image.
+
+    Args:
+        image: (H, W, ...).
+        margin: part of height and width that is cut off on each side, rounded down to pixels.
+
+    Returns:
+        (H', W', ...).
+
+    Raises:
+        ValueError: a margin below 0, or one that leaves nothing.
+    """
+    height, width = image.shape[:2]
+    rows, columns = int(height * margin), int(width * margin)
+    if margin < 0 or min(height - 2 * rows, width - 2 * columns) < 1:
+        raise ValueError(f"expected a margin of at least 0 that leaves pixels of {height}x{width}, got {margin}")
+    return image[rows : height - rows, columns : width - columns]
+
+
+def black_outside(image: Tensor, valid: Tensor) -> Tensor:
+    """(H, W, 3) image that is 0 where (H, W) or (H, W, 1) `valid` is False or 0.
+
+    Raises:
+        ValueError: `valid` does not fit the image.
+    """
+    valid = valid if valid.ndim == image.ndim else valid[..., None]
+    if valid.shape[:2] != image.shape[:2] or valid.shape[2:] != (1,):
+        raise ValueError(f"expected one value per pixel of {tuple(image.shape)}, got {tuple(valid.shape)}")
+    return image * valid.to(image)
