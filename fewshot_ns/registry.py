@@ -80,6 +80,19 @@ METHODS: Dict[str, Entry] = {
         "simplified_nerf",
         "Small NeRF without fine network: DietNeRF's baseline for few views.",
     ),
+    "pixelnerf": Entry(
+        "configs.pixelnerf", "pixelnerf", "pixelNeRF: many scenes, rendered from one or a few photos; SRN's setting."
+    ),
+    "pixelnerf_srn": Entry("configs.pixelnerf", "pixelnerf_srn", "pixelNeRF on one class of SRN's ShapeNet, 128x128."),
+    "pixelnerf_sn64": Entry("configs.pixelnerf", "pixelnerf_sn64", "pixelNeRF on NMR's ShapeNet, 13 classes, 64x64."),
+    "pixelnerf_sn64_unseen": Entry(
+        "configs.pixelnerf", "pixelnerf_sn64_unseen", "The same, trained on 3 classes and tested on the 10 others."
+    ),
+    "pixelnerf_dtu": Entry("configs.pixelnerf", "pixelnerf_dtu", "pixelNeRF on DTU, 400x300, from 3 views."),
+    "pixelnerf_multi_object": Entry(
+        "configs.pixelnerf", "pixelnerf_multi_object", "pixelNeRF on scenes of several objects."
+    ),
+    "pixelnerf_lite": Entry("configs.pixelnerf", "pixelnerf_lite", "A small pixelNeRF; minutes on a CPU."),
 }
 """Methods by attribute name, which is the method's name with underscores."""
 

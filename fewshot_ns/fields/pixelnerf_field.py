@@ -126,8 +126,8 @@ class PixelNeRFField(nn.Module):
                     x = self._pooled(x)
                 elif index < self.pool_before:
                     if self.spade:
-                        x = x * (parts[self.pool_before + index] + self.scale_z[index].bias)
-                    x = x + (parts[index] + self.lin_z[index].bias)
+                        x = x * (parts[self.pool_before + index] + _parts(self.scale_z[index])[1])
+                    x = x + (parts[index] + _parts(self.lin_z[index])[1])
                 x = block(x)
             if self.pool_before == len(self.blocks):
                 x = self._pooled(x)
@@ -137,5 +137,5 @@ class PixelNeRFField(nn.Module):
         return x.mean(dim=0) if self.pooling == "average" else x.amax(dim=0)
 
 
-def _parts(layer: nn.Linear) -> Layer:
-    return layer.weight, layer.bias
+def _parts(layer: nn.Module) -> Layer:
+    return layer.weight, layer.bias  # type: ignore[return-value]

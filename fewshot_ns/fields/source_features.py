@@ -40,7 +40,9 @@ class SourceFeatures:
         camera_positions: bool = False,
     ) -> None:
         self.given, self.cameras = conditioning, SourceCameras.of(conditioning)
-        self.padding, self.interpolation, self.camera_positions = padding, interpolation, camera_positions
+        self.padding: Padding = padding
+        self.interpolation: Interpolation = interpolation
+        self.camera_positions = camera_positions
         self.frequency, self.num_octaves = frequency, num_octaves
         self.map_size = maps.shape[-1], maps.shape[-2]
         self.latents = maps.movedim(1, -1).flatten(0, 2)

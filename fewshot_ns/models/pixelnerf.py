@@ -72,6 +72,9 @@ class PixelNeRFModelConfig(FewShotModelConfig):
     """Samples at evaluation: drawn as in training (original), or the middle of their strata, the same each time."""
     eval_coarse_only: bool = False
     """Evaluate the coarse network in place of the fine one, with 64 samples and 128 further ones."""
+    density_activation: Literal["relu", "softplus"] = "relu"
+    """What makes a density of the network's output; under relu (original) a ray on which all are negative learns
+    nothing."""
     density_noise: float = 0.0
     """Standard deviation of the noise on the raw density in training."""
     colour_loss: Literal["mse", "l1"] = "mse"
@@ -239,16 +242,17 @@ class PixelNeRFModel(ConditionedModel):
             coarse_only: whether the fine level is left out.
 
         Returns:
-            by suffix of their outputs, '_coarse' and '' ('' alone of a model without a fine network), `z` (R, S), `weights` (R, S) and
-            `sample_rgb` (R, S, 3).
+            by suffix of their outputs, '_coarse' and '' ('' alone of a model without a fine network), `z` (R, S),
+            `weights` (R, S) and `sample_rgb` (R, S, 3).
         """
         config, disparity = self.config, self.config.in_disparity
+        activation = torch.relu if config.density_activation == "relu" else torch.nn.functional.softplus
 
         def query(network: PixelNeRFField, z: Tensor) -> Tuple[Tensor, Tensor]:
             density, rgb = self.sources.query(network, origins, directions, z, scenes)
             if self.training and config.density_noise > 0:
                 density = density + config.density_noise * torch.randn_like(density)
-            return torch.relu(density), torch.sigmoid(rgb)
+            return activation(density), torch.sigmoid(rgb)
 
         def level(z: Tensor, density: Tensor, rgb: Tensor) -> Dict[str, Tensor]:
             return {"z": z, "weights": bounded_point_weights(density, z, far), "sample_rgb": rgb}

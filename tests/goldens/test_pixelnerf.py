@@ -169,8 +169,9 @@ def test_encoder(arrays, case):
         np.testing.assert_allclose(maps.double().abs().sum(), golden[f"{case}_abs_sum"], rtol=1e-4)
         maps = built.train()(images)
     close(maps[n, :, y, x], golden[f"{case}_train_probe"], rtol=1e-4, atol=1e-4)
-    close(built.model.bn1.running_mean, golden[f"{case}_train_bn1_running_mean"])
-    close(built.model.bn1.running_var, golden[f"{case}_train_bn1_running_var"])
+    statistics = built.model.state_dict()
+    for name in ("running_mean", "running_var"):
+        close(statistics[f"bn1.{name}"], golden[f"{case}_train_bn1_{name}"])
 
 
 def field_of(state: Dict[str, Tensor], **fields: Any) -> PixelNeRFField:
