@@ -21,7 +21,7 @@ from fewshot_ns.demo.textures import Array
 RECORD_NAME = "solids_set.json"
 NAME = "solids"
 """Name of the set: its folders are solids_train, solids_val and solids_test."""
-_VERSION = 1
+_VERSION = 2
 """Counts changes of the objects or the renderer: a set written by an older version is made anew."""
 _GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 _TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -156,7 +156,8 @@ def write_solids(
             kinds = list(KINDS)
             for index in range(count):
                 kind = kinds[index % len(kinds)]
-                _write_object(split_folder / f"{kind}_{index:04d}", kind, (config.seed, number, index), config)
+                # Numbered through all splits, so that a name means one object.
+                _write_object(split_folder / f"{kind}_{done:04d}", kind, (config.seed, number, index), config)
                 done += 1
                 if on_object is not None:
                     on_object(done, config.objects)

@@ -18,8 +18,8 @@ from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.multiscene import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
 from fewshot_ns.data.dataparsers.scene_views import SceneViews
-from fewshot_ns.data.images import same_aspect
 from fewshot_ns.data.scene_geometry import SceneGeometry
 from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
 
@@ -83,7 +83,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
         scene = scene_of_parser(self._parser_of(entry.folder), entry)
         near, far = self._near_far(scene.near, scene.far)
         size = self.config.image_size
-        cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size)
+        cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
         return replace(scene, cameras=cameras, near=near, far=far)
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
@@ -148,18 +148,14 @@ def world_range(cameras: Cameras, geometry: SceneGeometry) -> Tuple[float, float
     return min(nearest), max(farthest)
 
 
-def resized_cameras(cameras: Cameras, size: Tuple[int, int]) -> Cameras:
+def resized_cameras(cameras: Cameras, size: Tuple[int, int], image: Path) -> Cameras:
     """The cameras for images of (height, width).
 
     Raises:
-        ValueError: other proportions than those of the images.
+        ValueError: other proportions than those of the images, of which `image` is the one named.
     """
     height, width = size
-    own = int(cameras.height[0].item()), int(cameras.width[0].item())
-    if not same_aspect(own, size):
-        raise ValueError(
-            f"expected --image-size in the proportions {own[1]}x{own[0]} (width x height), got {width}x{height}"
-        )
+    check_same_aspect(image, size, "--image-size")
     across, down = width / cameras.width, height / cameras.height
     return replace(
         cameras,
