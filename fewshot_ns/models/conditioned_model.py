@@ -1,6 +1,6 @@
 """What generalizable models share: they render what source views show, and those have to be the camera's."""
 
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fewshot_ns.data.scene_table import Conditioning
 from fewshot_ns.models.fewshot_model import FewShotModel
+from fewshot_ns.priors.diffusion import PromptViews
 
 
 class ConditionedModel(FewShotModel):
@@ -22,6 +23,16 @@ class ConditionedModel(FewShotModel):
     def condition(self, conditioning: Conditioning) -> None:
         """Shows the model the source views of the scenes whose rays come next, until the next call."""
         raise TypeError(f"{type(self).__name__} has to define condition")
+
+    @property
+    def has_latent(self) -> bool:
+        """Whether the model predicts a latent of the view that is rendered, see `guided_latents`."""
+        return False
+
+    def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
+        """(B, C, h, w) predicted latents of the views that are rendered, for the diffusion prior, and the source views
+        of the B scenes."""
+        raise TypeError(f"{type(self).__name__} has no latent")
 
     def load_encoder_weights(self) -> None:
         """Takes pretrained weights of an encoder, before training from nothing; does nothing where there are none."""

@@ -34,7 +34,7 @@ class SceneControls(nn.Module):
         self.sources = ViewerText(
             "Source views", _listed(self._shown), hint="Numbers of the views that are looked at; empty: as configured"
         )
-        self.apply = ViewerButton("Show", cb_hook=lambda element: self.choose_sources())
+        self.button = ViewerButton("Show", cb_hook=lambda element: self.choose_sources())
         self.state = ViewerText("Shown", self._state(), disabled=True)
 
     def choose(self) -> None:
