@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -139,3 +140,48 @@ def test_real_scene(data_dir):
     record = get_fewshot_metadata(outputs.metadata)
     assert record.train_indices == (26, 86, 2, 55, 75, 93, 16, 73) and len(record.test_indices) == 25
     validate_dataset(FewShotDataset(outputs))
+
+
+@pytest.fixture(scope="module")
+def whole_scene(tmp_path_factory) -> Path:
+    """100 training and 200 test frames, as NeRF's scenes have; every frame is one and the same picture."""
+    folder = tmp_path_factory.mktemp("blender") / "scene"
+    pose = [[1.0, 0, 0, 0], [0, 0, -1.0, -4.0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]]
+    for split, count in (("train", 100), ("test", 200)):
+        (folder / split).mkdir(parents=True)
+        cv2.imwrite(str(folder / split / "one.png"), np.full((8, 8, 4), 128, np.uint8))
+        frames = [{"file_path": f"./{split}/one", "transform_matrix": pose}] * count
+        (folder / f"transforms_{split}.json").write_text(json.dumps({"camera_angle_x": 0.7, "frames": frames}))
+    return folder
+
+
+PUBLISHED = {
+    "the eight views": ({"num_views": 8}, (26, 86, 2, 55, 75, 93, 16, 73)),
+    "four of them": ({"num_views": 4}, (26, 86, 2, 55)),
+    "drawn by seed 0": ({"num_views": 8, "view_protocol": "seeded"}, (26, 86, 2, 55, 75, 93, 16, 73)),
+    "a list": ({"num_views": 8, "train_indices": (5, 3, 99)}, (5, 3, 99)),
+    "one side of lego unseen": (
+        {"view_protocol": "dietnerf-unseen"},
+        (2, 5, 8, 9, 10, 16, 34, 35, 40, 52, 53, 54, 58, 60),
+    ),
+    "occluded, first list": (
+        {"view_protocol": "occluded-a"},
+        (12, 28, 32, 33, 35, 36, 38, 44, 55, 66, 67, 88, 95, 96),
+    ),
+    "occluded, second list": (
+        {"view_protocol": "occluded-b"},
+        (2, 5, 10, 40, 52, 53, 69, 78, 83, 85, 90, 94, 96, 97),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_choices_of_views(whole_scene, name):
+    flags, views = PUBLISHED[name]
+    outputs = parse(whole_scene, downscale_factor=2, **flags)
+    record = get_fewshot_metadata(outputs.metadata)
+    assert record.train_indices == views and len(outputs.image_filenames) == len(views)
+    # Every eighth of the 200 test frames, at half the size, on white.
+    assert record.test_indices == tuple(range(100, 300, 8)) and len(record.test_indices) == 25
+    assert record.pool_indices == tuple(range(100))
+    assert int(outputs.cameras.width[0]) == 4 and record.geometry.background == "white"
