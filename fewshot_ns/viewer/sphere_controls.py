@@ -58,7 +58,7 @@ def sphere_of_cameras(poses: Poses, focus: npt.NDArray[np.float64]) -> Sphere:
         focus: (3,) world point.
     """
     up = normalize(poses[:, :3, 1].mean(0))
-    side = poses[:, :3, 0].mean(0)
+    side = -poses[:, :3, 0].mean(0)  # so that theta is 0 where the cameras stand
     side = side - (side @ up) * up
     if np.linalg.norm(side) < 1e-6:  # cameras all around
         side = np.cross(up, np.eye(3)[np.abs(up).argmin()])
@@ -96,10 +96,9 @@ class SphereControls(nn.Module):
         limits = {"theta": (-math.pi, math.pi), "phi": (0.0, 0.5 * math.pi), "radius": sphere.radii}
         sliders = {}
         for (name, (low, high)), value in zip(limits.items(), sphere.angles(start), strict=True):
-            step = (high - low) / 500
-            # On the slider's own grid, or the page would move it by itself.
-            first = low + step * round((min(max(value, low), high) - low) / step)
-            sliders[name] = ViewerSlider(name, first, low, high, step, cb_hook=self._move)
+            decimals = 2 - math.floor(math.log10(high - low))
+            low, high, first = (round(number, decimals) for number in (low, high, min(max(value, low), high)))
+            sliders[name] = ViewerSlider(name, first, low, high, 10.0**-decimals, cb_hook=self._move)
         self.theta, self.phi, self.radius = sliders["theta"], sliders["phi"], sliders["radius"]
 
     @property

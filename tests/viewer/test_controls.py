@@ -78,7 +78,7 @@ def test_spheres():
     poses = np.stack([np.concatenate([np.eye(3), [[x], [0.0], [1.0]]], axis=1) for x in (-1.0, 0.0, 1.0)])
     sphere = sphere_of_cameras(poses, np.array([0.0, 0.0, -3.0]))
     theta, phi, radius = sphere.angles(poses[1, :, 3])
-    assert (phi, radius) == (0.0, 4.0)
+    assert (theta, phi, radius) == (0.0, 0.0, 4.0)
     np.testing.assert_allclose(sphere.pose(theta, phi, radius), poses[1], atol=1e-12)
     raised = sphere.pose(theta, 0.3, radius)
     assert raised[1, 3] > 1.0 and raised[1, 1] > 0.9
@@ -94,7 +94,7 @@ def test_the_host_installs_the_sliders(make_pipeline, tiny_blender_scene, tiny_e
     assert {f"{prefix}/unseen_views/draw", f"{prefix}/unseen_views/report"} <= names
     controls = pipeline.sphere
     limits = [(slider.min, slider.max) for slider in (controls.theta, controls.phi, controls.radius)]
-    assert limits == [(-math.pi, math.pi), (0.0, math.pi / 2), (2.0, 6.0)]
+    assert limits == [(-3.14, 3.14), (0.0, 1.57), (2.0, 6.0)]
     first = pipeline.datamanager.train_dataset.cameras.camera_to_worlds[0, :, 3].numpy()
     np.testing.assert_allclose(controls.pose[:, 3], first, atol=0.1)  # a little below the equator
     controls.phi.gui_handle.value = 1.0
