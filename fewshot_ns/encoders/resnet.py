@@ -142,8 +142,11 @@ class ResNetEncoder(nn.Module):
         state = load_weights(path)
         state = state.get("state_dict", state)
         wanted = self.model.state_dict()
-        dropped = ("fc.", *(f"layer{i}." for i in range(1, 5) if not any(n.startswith(f"layer{i}.") for n in wanted)))
-        load_strictly(self.model, {name: v for name, v in state.items() if not name.startswith(dropped)}, path)
+        unused = tuple(f"layer{i}." for i in range(1, 5) if not any(name.startswith(f"layer{i}.") for name in wanted))
+        known = {name: value for name, value in state.items() if not name.startswith(("fc.", *unused))}
+        # Files older than these counters lack them; torch's own loading fills them in as well.
+        counters = {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")}
+        load_strictly(self.model, {**counters, **known}, path)
 
 
 @dataclass

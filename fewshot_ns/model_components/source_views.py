@@ -159,5 +159,5 @@ class _LookUp(torch.autograd.Function):
                 for start in range(0, len(pixels), _ROWS_AT_ONCE)
                 for end in (min(start + _ROWS_AT_ONCE, len(pixels)),)
             ]
-            of_weights = torch.cat(parts).to(weights.dtype)
+            of_weights = torch.cat(parts).to(weights.dtype) if parts else torch.zeros_like(weights)
         return of_features, None, of_weights

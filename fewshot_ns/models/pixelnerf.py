@@ -137,12 +137,14 @@ class PixelNeRFModel(ConditionedModel):
         if state is None:
             super().start_from(path)
             return
-        own = dict(self.named_buffers(recurse=False))
+        # What the host and the base class hold beside the networks.
+        own = dict([*self.named_buffers(recurse=False), *self.named_parameters(recurse=False)])
         load_strictly(self, {**own, **state}, path)
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """One group, of all parameters that learn."""
-        return {"field": [value for value in self.parameters() if value.requires_grad]}
+        parts = [part for part in (self.encoder, self.mlp_coarse, self.mlp_fine) if part is not None]
+        return {"field": [value for part in parts for value in part.parameters() if value.requires_grad]}
 
     def condition(self, conditioning: Conditioning) -> None:
         """Shows the model the source views of the scenes whose rays come next, until the next call.
