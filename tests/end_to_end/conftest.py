@@ -78,7 +78,8 @@ def train(
             *("--steps-per-eval-image", 0, "--steps-per-eval-all-images", 0),
             *("--pipeline.datamanager.train-num-rays-per-batch", 512, "--pipeline.depth.num-quads", 64),
             *("--pipeline.model.width", 64, "--pipeline.model.num-samples", 16),
-            *("--pipeline.evaluation.download-weights", False),
+            *("--pipeline.evaluation.download-weights", False, "--pipeline.semantic.encoder.download", False),
+            *("--pipeline.semantic.views.grid-size", 24),
             *flags,
             *("llff-data", "--data", scene, *parser_flags),
         )

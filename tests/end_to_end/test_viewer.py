@@ -7,13 +7,14 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Callable, Dict, Iterator
 
 import numpy as np
 import pytest
 from PIL import Image
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -115,3 +116,58 @@ def test_a_frame_is_rendered(viewer_address: str, browser, tmp_path: Path):
     blocks = region[: region.shape[0] // 40 * 40, : region.shape[1] // 40 * 40]
     means = blocks.reshape(blocks.shape[0] // 40, 40, -1, 40, 3).mean(axis=(1, 3))
     assert np.abs(np.diff(means, axis=1)).mean() > 2.0
+
+
+def waited_for(browser, what: str, condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not after {PATIENCE_SECONDS} s; the page says\n{page_text(browser)[-1500:]}")
+        time.sleep(1.0)
+
+
+def page_text(browser) -> str:
+    return browser.find_element("tag name", "body").text
+
+
+def scene_picture(browser) -> np.ndarray:
+    return scene_region(browser, screenshot(browser)).astype(int)
+
+
+def change_of(browser, before: np.ndarray) -> float:
+    """Mean difference of what the page shows now, grey values."""
+    now = scene_picture(browser)
+    return float(np.abs(now - before).mean()) if now.shape == before.shape else 0.0
+
+
+def test_sliders_move_the_camera(viewer_address: str, browser):
+    browser.get(viewer_address)
+    waited_for(browser, "the sliders", lambda: "sphere" in page_text(browser) and "Resolution" in page_text(browser))
+    # Not before the page has drawn the finest picture of the camera that stands still.
+    pictures = [scene_picture(browser)]
+
+    def still() -> bool:
+        time.sleep(2.0)
+        pictures.append(scene_picture(browser))
+        return pictures[-1].std() > 15 and bool(np.abs(pictures[-1] - pictures[-2]).mean() < 0.5)
+
+    waited_for(browser, "a still picture", still)
+    (field,) = browser.find_elements("xpath", "//label[normalize-space()='phi']/../../..//input[@type='text']")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("1.2", Keys.ENTER)
+    waited_for(browser, "another picture", lambda: change_of(browser, pictures[-1]) > 8)
+
+
+def test_an_unseen_view_is_shown(viewer_address: str, browser):
+    """Of a run without the semantic prior, on a machine without weights: the rendering, and what is missing."""
+    browser.get(viewer_address)
+    button = "//button[contains(., 'Draw an unseen view')]"
+    waited_for(browser, "the button", lambda: len(browser.find_elements("xpath", button)) == 1)
+    browser.execute_script("arguments[0].click()", browser.find_element("xpath", button))
+    waited_for(browser, "the report", lambda: "No similarity to the training views" in page_text(browser))
+    text = page_text(browser)
+    assert "box, from (" in text and "weights not found" in text and "--pipeline.semantic.encoder.weights" in text
+    (picture,) = browser.find_elements("css selector", "img[alt='rendering']")
+    # The grid of the semantic prior.
+    assert browser.execute_script("return arguments[0].naturalWidth", picture) == 24
