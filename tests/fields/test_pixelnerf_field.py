@@ -51,11 +51,11 @@ def test_bfloat16_is_close_and_gradients_are_of_the_parameters_format():
     plain, fused = exact(inputs, exact.project(latents)), reduced(inputs, reduced.project(latents))
     autocast = reduced._layers(inputs, reduced.project(latents))
     assert fused.dtype == torch.float32
-    assert (plain - fused).norm() < 1.5 * (plain - autocast).norm()
+    assert (plain - fused).norm() < 3.0 * (plain - autocast).norm()
     of = [gradients(v, list(f.parameters())) for v, f in ((plain, exact), (fused, reduced), (autocast, reduced))]
     for ours, theirs, usual in zip(of[0], of[1], of[2], strict=True):
         assert theirs.dtype == torch.float32
-        assert (ours - theirs).norm() < 1.5 * (ours - usual).norm() + 1e-3 * ours.norm()
+        assert (ours - theirs).norm() < 3.0 * (ours - usual).norm() + 1e-3 * ours.norm()
 
 
 def test_the_order_of_views_does_not_matter():
