@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fewshot_ns.demo.frustum import Frustum
 from fewshot_ns.demo.raytracer import AreaLight, Box, Cylinder, Sphere, World, camera_rays, render_depth, render_image
 from fewshot_ns.demo.textures import checker, fractal_noise, plain, value_noise
 
@@ -13,6 +14,8 @@ SHAPES = {
     "sphere": Sphere((0.3, -0.2, -5.0), 1.2, GREY),
     "box": Box((0.3, -0.2, -5.0), (0.7, 1.0, 0.5), GREY, turn=25.0),
     "cylinder": Cylinder((0.3, -0.2, -5.0), 0.8, 0.9, GREY),
+    "cone": Frustum((0.3, -0.2, -5.0), 1.1, 0.0, 0.9, GREY),
+    "frustum": Frustum((0.3, -0.2, -5.0), 0.5, 1.0, 0.9, GREY),
 }
 
 
@@ -23,6 +26,10 @@ def signed_inside(name, shape, points):
         return np.linalg.norm(local, axis=1) < shape.radius
     if name == "cylinder":
         return (np.hypot(local[:, 0], local[:, 2]) < shape.radius) & (np.abs(local[:, 1]) < shape.half_height)
+    if name in ("cone", "frustum"):
+        share = 0.5 + 0.5 * local[:, 1] / shape.half_height
+        radius = shape.bottom_radius + share * (shape.top_radius - shape.bottom_radius)
+        return (np.hypot(local[:, 0], local[:, 2]) < radius) & (np.abs(local[:, 1]) < shape.half_height)
     angle = np.deg2rad(shape.turn)
     x = local[:, 0] * np.cos(angle) - local[:, 2] * np.sin(angle)
     z = local[:, 0] * np.sin(angle) + local[:, 2] * np.cos(angle)
@@ -109,3 +116,12 @@ def test_noise_is_smooth_bounded_and_seeded():
     assert np.abs(np.corrcoef(values, value_noise(points, seed=5))[0, 1]) < 0.1
     fractal = fractal_noise(points)
     assert fractal.min() >= 0.0 and fractal.max() <= 1.0
+
+
+def test_without_shadows_only_the_angle_to_the_light_counts():
+    ground, lid = Box((0.0, -2.0, -5.0), (9.0, 0.5, 9.0), GREY), Box((0.0, 0.0, -5.0), (1.0, 0.1, 1.0), GREY)
+    light = AreaLight((0.0, 8.0, -5.0), half_size=0.0, strength=0.6, ambient=0.4)
+    origins, directions = np.array([[0.0, -0.8, -5.0]]), np.array([[0.0, -1.0, 0.0]])
+    dark, lit = (World([ground, lid], light, shadows=shadows).shade(origins, directions, (0, 0)) for shadows in (1, 0))
+    np.testing.assert_allclose(dark, 0.5 * 0.4)
+    np.testing.assert_allclose(lit, 0.5 * 1.0)
