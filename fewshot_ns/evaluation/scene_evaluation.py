@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager, ShownScene
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
+from fewshot_ns.evaluation import metrics
+from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
+from fewshot_ns.evaluation.category_table import read_category_names
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten
 from fewshot_ns.evaluation.pictures import save_png
 from fewshot_ns.evaluation.scene_ledger import SceneLedger, SceneRow, summarize_scenes
@@ -61,6 +64,8 @@ class SceneEvaluator:
     """Training step of the weights."""
     on_row: Callable[[SceneRow], None] = field(default=lambda row: None)
     """Told of every new row."""
+    with_baselines: bool = False
+    """Whether rows also hold what the mean colour of the source views and the nearest of them come to."""
 
     def __post_init__(self) -> None:
         if self.suite.of_set.names:
@@ -112,6 +117,7 @@ class SceneEvaluator:
         self.manager.bad_scenes.report()
         if ledger is not None:
             ledger.finish(key, about, self._results(rows, keep_missing=True, with_std=True))
+            ledger.write_table(rows, self._category_names())
         return rows
 
     def _scene(
@@ -155,6 +161,9 @@ class SceneEvaluator:
         rgb = outputs["rgb"].float()
         usable = mask is not None and bool(mask.any())
         values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None)
+        sources = self.manager.sources_for(shown, scene.cameras.camera_to_worlds[place])
+        if self.with_baselines:
+            values = {**values, **self._baselines(shown, sources, place, truth)}
         if picture is not None:
             save_png(rgb.clamp(0.0, 1.0), picture)
             save_png(truth, picture.with_name(f"{picture.stem}-truth.png"))
@@ -166,14 +175,31 @@ class SceneEvaluator:
             num_rays_per_sec=truth.shape[0] * truth.shape[1] / seconds,
             metrics={**values, "fps": 1.0 / seconds},
         )
-        sources = self.manager.sources_for(shown, scene.cameras.camera_to_worlds[place])
         numbers = tuple(_number(shown, source) for source in sources)
         return SceneRow(scene.entry.scene_id, scene.entry.category, numbers, row)
+
+    def _baselines(
+        self, shown: ShownScene, sources: Sequence[int], place: int, truth: Tensor
+    ) -> Dict[str, Optional[float]]:
+        """PSNR of what needs no model."""
+        poses = shown.scene.cameras.camera_to_worlds
+        seen = [self.manager.library.images.image(shown.scene, source) for source in sources]
+        trivial = TrivialBaselines(seen, poses[list(sources)])
+        predicted = trivial.predict(poses[place], truth.shape[0], truth.shape[1])
+        return {
+            f"{BASELINE_PREFIX}{name}_psnr": float(metrics.psnr(image.to(truth), truth))
+            for name, image in predicted.items()
+        }
 
     def _results(self, rows: Sequence[SceneRow], keep_missing: bool, with_std: bool) -> Dict[str, Any]:
         results: Dict[str, Any] = flatten(summarize_scenes(rows), with_std, keep_missing)
         scenes: Set[str] = {row.scene for row in rows}
         return {**results, "num_scenes": len(scenes), "num_views": len(rows)}
+
+    def _category_names(self) -> Dict[str, str]:
+        """Names of the categories, where the data set comes with ShapeNet's list of them."""
+        path = self.manager.get_datapath() / "metadata.yaml"
+        return read_category_names(path) if path.is_file() else {}
 
     def _about(self) -> Dict[str, Any]:
         manager = self.manager
@@ -184,6 +210,7 @@ class SceneEvaluator:
             "metrics": list(self.suite.config.metrics),
             "sources": json.loads(json.dumps(asdict(manager.config.sources), default=str)),
             "masks": self.options.masks,
+            "baselines": self.with_baselines,
         }
 
     def _key(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from fewshot_ns.evaluation.category_table import METRICS, ObjectMetrics, category_table
 from fewshot_ns.evaluation.ledger import ROW_KEYS, LedgerRow, MetricSummary, row_to_json, summarize
-from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.files import replacing, write_json
 
 SCENE_KEYS = ("scene", "category", "sources")
 """Keys of a line beside those of a row of one scene."""
@@ -74,14 +75,28 @@ class SceneLedger:
         """Writes the averages."""
         write_json(self.path, {**about, "key": key, "complete": True, "results": results})
 
-    def read(self) -> List[SceneRow]:
-        """All rows.
+    def write_table(self, rows: Sequence[SceneRow], names: Mapping[str, str]) -> None:
+        """Writes `<name>.txt`: a line per category and one for all objects, as pixelNeRF's evaluations print them.
 
-        Raises:
-            FileNotFoundError: there is no evaluation.
+        Args:
+            rows: at least one.
+            names: of the categories by their ids; others go by their ids.
         """
-        if not self.rows_path.is_file():
-            raise FileNotFoundError(f"{self.rows_path}: expected rows of an evaluation over scenes, found no file")
+        means = by_scene(rows)
+        categories = {row.scene: row.category for row in rows}
+        objects = [
+            ObjectMetrics(
+                name, categories[name], {key: value for key, value in row.metrics.items() if value is not None}
+            )
+            for name, row in means.items()
+        ]
+        shown = [name for name in METRICS if all(name in row.metrics for row in objects)]
+        table = category_table(objects, names if any(categories.values()) else None, shown)
+        with replacing(self.path.with_suffix(".txt")) as partial:
+            partial.write_text(table + "\n", "utf8")
+
+    def read(self) -> List[SceneRow]:
+        """All rows that name a scene; none where there is no file."""
         return self._rows()
 
     def _key(self) -> Optional[str]:

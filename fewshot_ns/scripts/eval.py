@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
+
+import tyro
+
+from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes
 
 if TYPE_CHECKING:
     from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary
@@ -49,6 +53,8 @@ class EvalCommand:
     """Read the rows of an earlier call, average them anew and print them; the model is not loaded."""
     restart: bool = False
     """Measure all views anew."""
+    generalizable: tyro.conf.OmitArgPrefixes[SceneOptions] = field(default_factory=SceneOptions)
+    """Of generalizable methods alone."""
 
     def main(self) -> None:
         """Evaluates.
@@ -77,9 +83,13 @@ class EvalCommand:
             raise ValueError("--mask-dir was given together with --masks none; leave one of them out")
 
     def _summarise(self, output: Path) -> Dict[str, MetricSummary]:
+        from fewshot_ns.evaluation.scene_ledger import SceneLedger, summarize_scenes
         from fewshot_ns.evaluation.view_evaluation import summary_of
 
-        return summary_of(output, self.views)
+        rows = SceneLedger(output).read()
+        if rows and self.views is not None:
+            raise ValueError("--views: rows of many scenes are averaged as a whole; leave it out")
+        return summarize_scenes(rows) if rows else summary_of(output, self.views)
 
     def _evaluate(self, config_path: Path, output: Path) -> Dict[str, MetricSummary]:
         import rich
@@ -98,8 +108,10 @@ class EvalCommand:
         changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
         changes["kid_subset_size"] = self.kid_subset_size
         pipeline, options, checkpoint, about = _load(config_path, changes)
-        dataset = self._dataset(pipeline)
         suite = MetricSuite(options, pipeline.device)
+        if choose_scenes(pipeline, self.generalizable):
+            return evaluate_scenes(pipeline, suite, self, output, about["step"])
+        dataset = self._dataset(pipeline)
         evaluator = ViewEvaluator(
             pipeline,
             dataset,
@@ -115,6 +127,8 @@ class EvalCommand:
         rendered = [places[number] for number in rendered]
         size = [int(side) for side in (dataset.cameras.width[0].item(), dataset.cameras.height[0].item())]
         about["evaluation"] = {"metrics": list(options.metrics), "size": size, "masks": self.masks}
+        if hasattr(pipeline.datamanager, "active"):
+            about["evaluation"]["sources"] = str(pipeline.datamanager.active.sources)
         if suite.of_set.names:
             about["evaluation"][OF_SET] = suite.of_set.settings()
         about["views"] = [evaluator.scene_indices[place] for place in places]

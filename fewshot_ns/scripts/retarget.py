@@ -116,6 +116,8 @@ class RetargetCommand:
                 raise ValueError(f"dataparser {name}: expected --data with it, got none")
             if self.scene is None:
                 raise ValueError("expected --data or --scene, got neither: nothing to point the run at")
+            # The host hands --data ahead of the parser to the datamanager alone.
+            manager.dataparser.data = Path(manager.dataparser.data if manager.data is None else manager.data).resolve()
             return manager.dataparser
         parser = scene_config(self.data, name, self.dataparser_arguments)
         if getattr(parser, "ray_space", None) is not None:

@@ -71,10 +71,15 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
         FileNotFoundError: the scene is not where it was at training, and the folder of the run does not hold it.
         ValueError: it cannot be read, or came from a dataparser of another package.
     """
+    from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManagerConfig
     from fewshot_ns.data.scene_geometry import get_fewshot_metadata
     from fewshot_ns.data.stored_scene import present_or_stored
 
     datamanager = config.pipeline.datamanager
+    if isinstance(datamanager, MultiSceneDataManagerConfig):
+        # The scene that the host's commands render, not the first that trained.
+        outputs = datamanager.setup(device="cpu", test_mode="inference").train_dataparser_outputs
+        return outputs, get_fewshot_metadata(outputs.metadata)
     parser_config = getattr(datamanager, "dataparser", None)
     if parser_config is None:
         raise ValueError(f"a run with a dataparser is expected, but {type(datamanager).__name__} has none")
