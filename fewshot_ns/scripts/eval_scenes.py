@@ -1,0 +1,136 @@
+"""What `ns-fewshot eval` asks of runs of generalizable methods: source views, and evaluation over many scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+
+if TYPE_CHECKING:
+    from fewshot_ns.data.source_views import SourceViewsConfig
+    from fewshot_ns.evaluation.ledger import MetricSummary
+    from fewshot_ns.evaluation.suite import MetricSuite
+
+
+@dataclass
+class SceneOptions:
+    """Of generalizable methods alone."""
+
+    source_views: Tuple[int, ...] = ()
+    """Views that are looked at, numbered as in the scenes' files; none: as the run was configured."""
+    viewlist: Optional[Path] = None
+    """File that lists the source views of each object."""
+    random_sources: Optional[int] = None
+    """Look at so many views drawn for each scene."""
+    nearest_sources: Optional[int] = None
+    """Look at so many views nearest to each camera that is rendered."""
+    scenes: Tuple[str, ...] = ()
+    """Only these scenes, by name; none: all of the test split."""
+    max_scenes: Optional[int] = None
+    """At most so many scenes, at equal steps."""
+    approximate: bool = False
+    """One random view of each scene."""
+    on_bad_scene: Optional[str] = None
+    """stop or skip; None: as the run was configured."""
+
+    def any(self) -> bool:
+        """Whether a flag is given."""
+        return self != SceneOptions()
+
+    def sources(self, configured: SourceViewsConfig) -> SourceViewsConfig:
+        """The source views that are asked for.
+
+        Raises:
+            ValueError: more than one way to choose them.
+        """
+        asked: Dict[str, Dict[str, Any]] = {
+            "--source-views": {"mode": "views", "views": self.source_views} if self.source_views else {},
+            "--viewlist": {"mode": "viewlist", "viewlist": self.viewlist} if self.viewlist else {},
+            "--random-sources": {"mode": "random", "count": self.random_sources} if self.random_sources else {},
+            "--nearest-sources": {"mode": "nearest", "count": self.nearest_sources} if self.nearest_sources else {},
+        }
+        given = [flag for flag, changes in asked.items() if changes]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: give one of them")
+        return replace(configured, **asked[given[0]]) if given else configured
+
+
+def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
+    """Puts scenes and source views of a loaded run as they are asked for.
+
+    Returns:
+        Whether there are several scenes to evaluate.
+
+    Raises:
+        ValueError: flags that this run has no use for, or an unknown scene.
+    """
+    from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
+    from fewshot_ns.data.source_views import SourceViews
+
+    manager = pipeline.datamanager
+    if not isinstance(manager, MultiSceneDataManager):
+        if options.any():
+            raise ValueError("flags of source views and scenes are for runs of generalizable methods; leave them out")
+        return False
+    if options.on_bad_scene not in (None, "stop", "skip"):
+        raise ValueError(f"--on-bad-scene: expected stop or skip, got {options.on_bad_scene!r}")
+    manager.config.sources = options.sources(manager.config.sources)
+    manager.selector = SourceViews(manager.config.sources)
+    manager.bad_scenes.policy = options.on_bad_scene or manager.config.on_bad_scene  # type: ignore[assignment]
+    if options.scenes:
+        manager.library.chosen = options.scenes
+    table = manager.eval_table()
+    if len(table) == 1:
+        pipeline.switch(manager.shown(table[0]))
+    return len(table) > 1
+
+
+def evaluate_scenes(
+    pipeline: Any, suite: MetricSuite, command: Any, output: Path, step: int
+) -> Dict[str, MetricSummary]:
+    """Measures the views of many scenes; rows are kept beside `output`.
+
+    Args:
+        pipeline: of a generalizable method, see `choose_scenes`.
+        suite: the metrics.
+        command: `ns-fewshot eval` with its flags.
+        output: JSON file of the averages.
+        step: training step of the weights.
+
+    Raises:
+        ValueError: flags that are for one scene alone.
+        SceneError: an unusable scene, where such end the evaluation.
+    """
+    import rich
+
+    from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig, SceneEvaluator
+    from fewshot_ns.evaluation.scene_ledger import SceneLedger, SceneRow, summarize_scenes
+
+    for name in ("max_side", "mask_dir", "render_views"):
+        if getattr(command, name) is not None:
+            raise ValueError(f"--{name.replace('_', '-')} is for one scene; name it by --scenes, or leave it out")
+    if command.views is not None:
+        pipeline.datamanager.config.targets.views = tuple(command.views)
+    options: SceneOptions = command.generalizable
+    chosen = SceneEvaluationConfig(
+        max_scenes=options.max_scenes,
+        max_views=command.max_views,
+        approximate=options.approximate,
+        masks=command.masks == "auto",
+    )
+
+    def on_row(row: SceneRow) -> None:
+        shown = {name: value for name, value in row.row.metrics.items() if not name.startswith("baseline_")}
+        values = ", ".join(
+            f"{name} {'n/a' if value is None else format(value, '.4g')}" for name, value in shown.items()
+        )
+        rich.print(f"{row.scene} {row.row.view_index}: {values}")
+
+    ledger = SceneLedger(output)
+    if command.restart:
+        ledger.rows_path.unlink(missing_ok=True)
+    evaluator = SceneEvaluator(pipeline, suite, chosen, step, on_row, with_baselines=True)
+    rows = evaluator.rows(ledger, command.render_dir)
+    table = output.with_suffix(".txt").read_text("utf8")
+    rich.print(table, end="")
+    return summarize_scenes(rows)
