@@ -17,6 +17,7 @@ def derive(
     depth: Fields = None,
     smoothness: Fields = None,
     semantic: Fields = None,
+    diffusion: Fields = None,
     schedule: Fields = None,
     optimizer: Fields = None,
     **trainer: Any,
@@ -36,7 +37,7 @@ def derive(
     """
     config = replace(deepcopy(base), method_name=method_name, **trainer)
     parts: Dict[str, Fields] = dict(datamanager=datamanager, model=model, depth=depth)
-    parts |= dict(smoothness=smoothness, semantic=semantic)
+    parts |= dict(smoothness=smoothness, semantic=semantic, diffusion=diffusion)
     changed = {name: replace(getattr(config.pipeline, name), **fields) for name, fields in parts.items() if fields}
     optimizers = {
         name: {

@@ -57,6 +57,28 @@ def warmup_cosine(step: int, warmup_steps: int, max_steps: int, final_ratio: flo
     return final_ratio + (1.0 - final_ratio) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def one_cycle(step: int, max_steps: int, warmup_fraction: float, initial_ratio: float, final_ratio: float) -> float:
+    """Factor on the learning rate: half a cosine up to 1, then half a cosine down, then constant.
+
+    Args:
+        step: steps taken, the first one counted as 0.
+        max_steps: steps of the cycle.
+        warmup_fraction: share of them that goes upwards.
+        initial_ratio: factor at the first step.
+        final_ratio: factor at the last step.
+
+    Returns:
+        The factor.
+
+    Source: torch.optim.lr_scheduler.OneCycleLR, whose own state does not outlive its last step.
+    """
+    top = max(warmup_fraction * max_steps - 1.0, 1e-9)
+    start, end, progress = initial_ratio, 1.0, step / top
+    if step > top:
+        start, end, progress = 1.0, final_ratio, min((step - top) / max(max_steps - 1.0 - top, 1e-9), 1.0)
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
 @dataclass
 class DelayedLogLinearSchedulerConfig(SchedulerConfig):
     """Log-linear decay times a delayed start (mip-NeRF, RegNeRF, SparseNeRF)."""
@@ -121,3 +143,31 @@ class WarmupCosineScheduler(Scheduler):
             return warmup_cosine(count + 1, config.warmup_steps, config.max_steps, config.final_ratio)
 
         return LambdaLR(optimizer, factor)
+
+
+@dataclass
+class OneCycleSchedulerConfig(SchedulerConfig):
+    """Up and down along cosines, as torch's OneCycleLR (MatchNeRF, ID-NeRF), then constant."""
+
+    _target: Type = field(default_factory=lambda: OneCycleScheduler)
+    """target class to instantiate"""
+    max_steps: int = 100000
+    """Length of the cycle in steps, whatever the length of the run."""
+    warmup_fraction: float = 0.05
+    """Share of the cycle in which the learning rate rises."""
+    initial_ratio: float = 1.0 / 25.0
+    """First learning rate as a fraction of the full one."""
+    final_ratio: float = 1.0 / 25.0e4
+    """Last learning rate as a fraction of the full one."""
+
+
+class OneCycleScheduler(Scheduler):
+    """See `one_cycle`."""
+
+    config: OneCycleSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """Returns the torch scheduler."""
+        config = self.config
+        shape = config.max_steps, config.warmup_fraction, config.initial_ratio, config.final_ratio
+        return LambdaLR(optimizer, lambda count: one_cycle(count, *shape))

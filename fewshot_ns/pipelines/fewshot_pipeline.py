@@ -33,6 +33,8 @@ from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer, render_as_evaluated
 from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.diffusion import DiffusionPriorConfig
+from fewshot_ns.priors.diffusion_rendering import RenderedDiffusion
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
@@ -58,6 +60,8 @@ class FewShotPipelineConfig(VanillaPipelineConfig):
     """Smoothness prior: rendered depth is smooth on patches of unseen views."""
     semantic: SemanticPriorConfig = field(default_factory=SemanticPriorConfig)
     """Semantic prior: unseen views look to an image encoder like the photos."""
+    diffusion: DiffusionPriorConfig = field(default_factory=DiffusionPriorConfig)
+    """Diffusion prior: a text-to-image model finds the target view likely."""
     initial_weights: Optional[Path] = None
     """Checkpoint whose weights training starts from, with optimizers and steps of its own: of this method, or for
     DietNeRF's model a released one (.tar, or checkpoint_N of the JAX version)."""
@@ -98,6 +102,8 @@ class FewShotPipeline(VanillaPipeline):
         )
         self.smoothness_prior = config.smoothness.setup(ray_space=space)
         self.semantic_prior = config.semantic.setup()
+        self.diffusion_prior = config.diffusion.setup()
+        self.rendered_diffusion = RenderedDiffusion(self.diffusion_prior)
         self.suite = MetricSuite(config.evaluation, device)
         cameras = self.datamanager.train_dataset.cameras
         focus = scene_focus(cameras, self.model.geometry)
@@ -144,6 +150,7 @@ class FewShotPipeline(VanillaPipeline):
             )
         self.suite.of_set.prepare()
         self.semantic_prior.prepare(self.datamanager.train_dataset, self.device)
+        self.rendered_diffusion.prepare(self.datamanager.train_dataset, self.device)
         CONSOLE.print("Resolved from the scene:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:
@@ -156,6 +163,7 @@ class FewShotPipeline(VanillaPipeline):
             "depth": self.depth_prior.resolved(),
             "smoothness": self.smoothness_prior.resolved(),
             "semantic": self.semantic_prior.resolved(),
+            "diffusion": self.rendered_diffusion.resolved(),
         }
 
     def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
@@ -176,6 +184,8 @@ class FewShotPipeline(VanillaPipeline):
         loss_dict.update(self.depth_prior.metric_loss_dict(outputs, *measured, step=step))
         loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
         loss_dict.update(self.semantic_prior.loss_dict(self.unseen_renderer(), step))
+        whole = UnseenRenderer(self.model, self.config.diffusion.chunk_rays)
+        loss_dict.update(self.rendered_diffusion.loss_dict(whole, step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict
 

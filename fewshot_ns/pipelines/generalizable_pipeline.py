@@ -115,6 +115,9 @@ class GeneralizablePipeline(FewShotPipeline):
                     "--pipeline.datamanager.scenes"
                 )
             self.semantic_prior.prepare(manager.train_dataset, self.device)
+        if config.diffusion.enabled and not self.model.has_latent:
+            raise ValueError("--pipeline.diffusion.enabled: this method has no latent network")
+        self.diffusion_prior.prepare(self.device)
         CONSOLE.print("Resolved from the scenes:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:
@@ -135,6 +138,7 @@ class GeneralizablePipeline(FewShotPipeline):
                 "sources": "nearest" if scene.sources is None else list(scene.sources),
             },
             "semantic": self.semantic_prior.resolved(),
+            "diffusion": self.diffusion_prior.resolved(),
         }
 
     def show(self, shown: ShownScene) -> None:
@@ -223,6 +227,8 @@ class GeneralizablePipeline(FewShotPipeline):
         metrics_dict = self.model.get_metrics_dict(outputs, batch)
         loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
         loss_dict.update(self.semantic_prior.loss_dict(self.unseen_renderer(), step))
+        if self.diffusion_prior.active(step):
+            loss_dict.update(self.diffusion_prior.loss_dict(*self.model.guided_latents(), step))
         check_losses(loss_dict, step)
         return outputs, loss_dict, metrics_dict
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Literal, NamedTuple, Optional, Type
+from typing import Any, Dict, Literal, NamedTuple, Optional, Sequence, Type
 
 import torch
 from nerfstudio.configs.base_config import InstantiateConfig
@@ -155,12 +155,12 @@ class DiffusionPrior:
         before_stop = config.stop_step is None or step < config.stop_step
         return config.enabled and step >= config.start_step and before_stop and (step + 1) % config.interval == 0
 
-    def loss_dict(self, predicted: Tensor, views: PromptViews, step: int) -> Dict[str, Tensor]:
-        """Weighted term of the step for latents that a network predicts; empty where the prior is off.
+    def loss_dict(self, predicted: Tensor, views: Sequence[PromptViews], step: int) -> Dict[str, Tensor]:
+        """Weighted term of the step for latents that a network predicts, the mean over them; empty where it is off.
 
         Args:
-            predicted: (1, C, h, w) latent of the target view, one in [0, 1] as `diffusion_latents` takes it.
-            views: source views of its scene.
+            predicted: (B, C, h, w) latents of target views, in [0, 1] as `diffusion_latents` takes them.
+            views: of each of the B scenes the source views.
             step: current step.
 
         Raises:
@@ -168,8 +168,9 @@ class DiffusionPrior:
         """
         if not self.active(step):
             return {}
-        latents = diffusion_latents(predicted, self.ready.size)
-        return {"diffusion": self.term(latents, self.prompt(views))}
+        latents = diffusion_latents(predicted, self.ready.size).split(1)
+        terms = [self.term(latent, self.prompt(seen)) for latent, seen in zip(latents, views, strict=True)]
+        return {"diffusion": torch.stack(terms).mean()}
 
     @property
     def ready(self) -> NoisePredictor:

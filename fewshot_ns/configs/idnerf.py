@@ -1,0 +1,121 @@
+"""idnerf, idnerf-released, matchnerf, idnerf-lite: a decoder for all scenes on features that source views agree on.
+
+Source: Iron-LYK/idnerf and donydchen/matchnerf, configurations for DTU: one target view and 1024 of its rays per step,
+three source views, 25 epochs (MatchNeRF 12) of 30184 steps, AdamW with weight decay 1e-4 and one cycle, 5e-5 for
+encoder and decoder (MatchNeRF's decoder 5e-4), gradients of the encoder clipped to norm 1. ID-NeRF's own configuration
+names 1e-3 for the latent network, which its code then leaves out. docs/idnerf.md has the table of what else differs.
+Numbers of the lite preset are our own choice.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, Dict
+
+import torch
+from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+
+from fewshot_ns.configs.variants import derive
+from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManagerConfig
+from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig
+from fewshot_ns.data.source_views import SourceViewsConfig
+from fewshot_ns.encoders.gmflow_checkpoints import MatchingEncoderConfig
+from fewshot_ns.engine.schedulers import OneCycleSchedulerConfig
+from fewshot_ns.engine.trainer import FewShotTrainerConfig
+from fewshot_ns.models.idnerf import IDNeRFModelConfig
+from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
+from fewshot_ns.priors.diffusion import DiffusionPriorConfig
+
+STEPS_PER_EPOCH = 30184
+"""Training samples of DTU in MVSNet's layout: 88 scans, 49 views, 7 lights."""
+EPOCHS = 25
+MATCHNERF_EPOCHS = 12
+
+
+def _group(lr: float, steps: int, clip: bool = False) -> Dict[str, Any]:
+    """Optimizer and scheduler of a group of parameters."""
+    optimizer = AdamOptimizerConfig(_target=torch.optim.AdamW, lr=lr, weight_decay=1e-4, max_norm=1.0 if clip else None)
+    return {"optimizer": optimizer, "scheduler": OneCycleSchedulerConfig(max_steps=steps)}
+
+
+idnerf = FewShotTrainerConfig(
+    method_name="idnerf",
+    max_num_iterations=EPOCHS * STEPS_PER_EPOCH,
+    steps_per_save=STEPS_PER_EPOCH // 10,
+    steps_per_eval_batch=0,
+    steps_per_eval_image=STEPS_PER_EPOCH // 10,
+    steps_per_eval_all_images=STEPS_PER_EPOCH,
+    pipeline=GeneralizablePipelineConfig(
+        datamanager=MultiSceneDataManagerConfig(
+            dataparser=MVSNetDTUDataParserConfig(),
+            scenes_per_batch=1,
+            num_sources=(3,),
+            rays_per_scene=1024,
+            target_views=1,
+            no_box_step=0,
+            sources=SourceViewsConfig(mode="nearest", count=3, distance="l1"),
+        ),
+        model=IDNeRFModelConfig(),
+        diffusion=DiffusionPriorConfig(enabled=True),
+    ),
+    optimizers={
+        "encoder": _group(5e-5, EPOCHS * STEPS_PER_EPOCH, clip=True),
+        "field": _group(5e-5, EPOCHS * STEPS_PER_EPOCH),
+        "latent": _group(1e-3, EPOCHS * STEPS_PER_EPOCH),
+    },
+    viewer=ViewerConfig(num_rays_per_chunk=1024),
+    vis="viewer",
+)
+
+RELEASED = {
+    "window": "released",
+    "refinement": "scrambled",
+    "attention_passes": 3,
+    "ray_matrices": "world_to_camera",
+    "train_latent": False,
+    "training_depths": "overshooting",
+}
+"""Fields of the model that make it that of ID-NeRF's released code, equal to it in value."""
+
+# There score distillation ends at a network that no optimizer knows of, so it is left out, with its large models.
+idnerf_released = replace(
+    derive(idnerf, "idnerf-released", model=RELEASED, diffusion={"enabled": False}),
+    optimizers={name: group for name, group in deepcopy(idnerf.optimizers).items() if name != "latent"},
+)
+
+matchnerf = replace(
+    derive(
+        idnerf,
+        "matchnerf",
+        model={"window": "off", "refinement": "off", "training_depths": "overshooting"},
+        diffusion={"enabled": False},
+        max_num_iterations=MATCHNERF_EPOCHS * STEPS_PER_EPOCH,
+    ),
+    optimizers={
+        "encoder": _group(5e-5, MATCHNERF_EPOCHS * STEPS_PER_EPOCH, clip=True),
+        "field": _group(5e-4, MATCHNERF_EPOCHS * STEPS_PER_EPOCH),
+    },
+)
+
+LITE_STEPS = 5000
+
+# GMFlow's refined network brings features of its own at 1/4, and stays as it is: a CPU can train the rest.
+idnerf_lite = replace(
+    derive(
+        idnerf,
+        "idnerf-lite",
+        datamanager={"rays_per_scene": 128},
+        model={
+            "encoder": MatchingEncoderConfig(num_scales=2, fine_splits=0, frozen=True),
+            "window": "off",
+            "num_samples": 48,
+            "width": 64,
+        },
+        diffusion={"enabled": False},
+        max_num_iterations=LITE_STEPS,
+        steps_per_save=1000,
+        steps_per_eval_image=1000,
+        steps_per_eval_all_images=0,
+    ),
+    optimizers={"field": _group(1e-3, LITE_STEPS), "latent": _group(1e-3, LITE_STEPS)},
+)

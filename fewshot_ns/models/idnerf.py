@@ -1,0 +1,308 @@
+"""ID-NeRF and MatchNeRF: a decoder for all scenes, told how well the source views agree at every point."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Literal, NamedTuple, Optional, Tuple, Type
+
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+from torch.nn import Parameter
+
+from fewshot_ns.cameras.ray_images import RayMatrices, ray_images
+from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.encoders.gmflow_backbone import FEATURES
+from fewshot_ns.encoders.gmflow_checkpoints import MatchingEncoderConfig
+from fewshot_ns.fields.latent_inference import LatentInference
+from fewshot_ns.fields.matching_field import MatchingField, Refinement
+from fewshot_ns.fields.matching_sources import GROUPS, MatchingSources
+from fewshot_ns.model_components.matching_points import Window
+from fewshot_ns.model_components.planar_samples import overshooting_depths, sample_weights
+from fewshot_ns.model_components.point_samples import stratified_points
+from fewshot_ns.model_components.renderers import composite_rgb
+from fewshot_ns.models.conditioned_model import ConditionedModel
+from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
+from fewshot_ns.models.idnerf_checkpoints import released_state
+from fewshot_ns.priors.diffusion import PromptViews
+from fewshot_ns.utils.checkpoints import load_strictly
+
+
+@dataclass
+class IDNeRFModelConfig(FewShotModelConfig):
+    """ID-NeRF as its paper describes it. docs/idnerf.md has a table of where the released code differs."""
+
+    _target: Type = field(default_factory=lambda: IDNeRFModel)
+    """Class that the config builds."""
+    eval_num_rays_per_chunk: int = 512
+    """Rays rendered at once at evaluation."""
+    anneal_steps: Optional[int] = 0
+    """Unused: near and far are those of the scene from the first step on."""
+    encoder: MatchingEncoderConfig = field(default_factory=MatchingEncoderConfig)
+    """Matching encoder."""
+    num_views: int = 3
+    """Source views that the networks are made for."""
+    window: Window = "mean"
+    """How features are looked up at a point. mean: 3x3 window about it; released: ID-NeRF's code, whose windows are
+    shifted and shrunk; off: bilinear (MatchNeRF)."""
+    refinement: Refinement = "per-view"
+    """Latent and features of the views by attention. per-view: one token each; scrambled: ID-NeRF's code, whose tokens
+    mix columns of all; off: neither latent nor refinement (MatchNeRF)."""
+    attention_passes: int = 1
+    """How often both attentions attend; ID-NeRF's code: 3, the later ones to their own result without projections."""
+    ray_matrices: RayMatrices = "camera_to_world"
+    """What ray images of cameras are made from; ID-NeRF's code takes the world-to-camera matrix for the pose."""
+    train_latent: bool = True
+    """Whether the latent network learns; in ID-NeRF's code no optimizer knows of it."""
+    num_samples: int = 128
+    """Samples per ray, at equal steps of planar depth."""
+    training_depths: Literal["within", "overshooting"] = "within"
+    """Random depths of training. within: of strata between near and far; overshooting: MatchNeRF's and ID-NeRF's code,
+    whose strata begin at the samples of evaluation, so that the last one lies behind far."""
+    position_octaves: int = 10
+    """Octaves of the encoding of positions."""
+    direction_octaves: int = 0
+    """Octaves of the encoding of directions; 0: the direction alone."""
+    width: int = 128
+    """Width of the decoder."""
+    num_layers: int = 6
+    """Layers of the decoder's trunk."""
+    skip_layers: Tuple[int, ...] = (4,)
+    """Layers after which the encoded position is joined again."""
+
+
+class TargetViews(NamedTuple):
+    """Latents of the views that are rendered, one per scene shown."""
+
+    latents: Tensor
+    """(B, 4, 64, 64)."""
+    vectors: Tensor
+    """(B, 8) what the refinement sees of them."""
+
+
+class IDNeRFModel(ConditionedModel):
+    """See `IDNeRFModelConfig`.
+
+    `condition` has to be called before rays are asked for; with a latent, also the camera that they belong to has to be
+    known: by the conditioning in training, by `get_outputs_for_camera`, or by `look_from`.
+
+    The bounds of a scene are taken as planar depths. Samples absorb light whatever their distance, see
+    `planar_samples`. Parameters have the names of the released checkpoints.
+    """
+
+    config: IDNeRFModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds encoder, latent network and decoder; the encoder's weights come by `load_encoder_weights`."""
+        super().populate_modules()
+        config, views = self.config, self.config.num_views
+        self.feat_enc = config.encoder.setup()
+        self.nerf_dec = MatchingField(
+            matching_columns=sum(GROUPS) + 4 * views,
+            view_columns=len(GROUPS) * FEATURES * (views - 1) + 4,
+            num_views=views,
+            refinement=config.refinement,
+            attention_passes=config.attention_passes,
+            position_octaves=config.position_octaves,
+            direction_octaves=config.direction_octaves,
+            width=config.width,
+            num_layers=config.num_layers,
+            skip_layers=config.skip_layers,
+            compute_dtype=config.compute_dtype,
+        )
+        self.latent_inference = None
+        if config.refinement != "off":
+            self.latent_inference = LatentInference(views).requires_grad_(config.train_latent)
+        self._sources: Optional[MatchingSources] = None
+        self._targets: Optional[TargetViews] = None
+
+    def load_encoder_weights(self) -> None:
+        """Takes GMFlow's weights where the config asks for them; before training from scratch.
+
+        Raises:
+            WeightsNotFoundError: they are nowhere to be had.
+        """
+        self.config.encoder.load(self.feat_enc, "--pipeline.model.encoder.weights")
+
+    def start_from(self, path: Path) -> None:
+        """Takes the weights of a training checkpoint, or of a released one of MatchNeRF or ID-NeRF.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is none of them, or damaged.
+            CheckpointMismatchError: networks of another kind or size.
+        """
+        state = released_state(path)
+        if state is None:
+            super().start_from(path)
+            return
+        own = {name: value for name, value in self.state_dict().items() if "." not in name}
+        load_strictly(self, {**own, **state}, path)
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """Groups 'encoder', 'field' and 'latent', without what does not learn."""
+        parts = {"encoder": self.feat_enc, "field": self.nerf_dec, "latent": self.latent_inference}
+        groups = {
+            name: [value for value in part.parameters() if value.requires_grad]
+            for name, part in parts.items()
+            if part is not None
+        }
+        return {name: values for name, values in groups.items() if values}
+
+    def condition(self, conditioning: Conditioning) -> None:
+        """Shows the model the source views of the scenes whose rays come next, until the next call.
+
+        They are encoded once; in training with a graph, so that the losses of all rays of a step reach the encoder.
+
+        Args:
+            conditioning: B scenes of V views each.
+
+        Raises:
+            ValueError: another number of views than the networks are made for.
+        """
+        views = conditioning.images.shape[1]
+        if views != self.config.num_views:
+            raise ValueError(
+                f"expected {self.config.num_views} source views (--pipeline.model.num-views), got {views}; give as "
+                "many by --pipeline.datamanager.num-sources and --pipeline.datamanager.sources"
+            )
+        given = conditioning.to(self.device)
+        near, far = (bound[:, None].expand(-1, views) for bound in (given.near, given.far))
+        self._sources = MatchingSources(given, self.feat_enc(given.images), near, far, self.config.window)
+        self._targets = None
+        if given.target_to_worlds is not None and given.target_intrinsics is not None:
+            self.look_from(given.target_to_worlds, given.target_intrinsics)
+
+    def look_from(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
+        """Tells the model which view of each scene the rays belong to that come next.
+
+        Args:
+            camera_to_worlds: (B, 3, 4) OpenGL axes.
+            intrinsics: (B, 4) fx, fy, cx, cy in pixels of an image of the size of the source views.
+        """
+        if self.latent_inference is None:
+            return
+        given, matrices = self.sources.given, self.config.ray_matrices
+        size = (given.images.shape[2], given.images.shape[3])
+        known = ray_images(given.camera_to_worlds, given.intrinsics, size, matrices)
+        wanted = ray_images(camera_to_worlds, intrinsics, size, matrices)
+        latents = self.latent_inference(given.images.movedim(-1, 2), known, wanted)
+        self._targets = TargetViews(latents, self.nerf_dec.latent_vector(latents))
+
+    @property
+    def sources(self) -> MatchingSources:
+        """What the model was shown.
+
+        Raises:
+            RuntimeError: nothing yet.
+        """
+        if self._sources is None:
+            raise RuntimeError(f"{type(self).__name__} was shown no source views: call condition() before it renders")
+        return self._sources
+
+    @property
+    def targets(self) -> TargetViews:
+        """Latents of the views that are rendered.
+
+        Raises:
+            RuntimeError: the model does not know which these are.
+        """
+        if self._targets is None:
+            raise RuntimeError(
+                "the latent belongs to one view, but the model does not know which: train with "
+                "--pipeline.datamanager.target-views 1, or call look_from()"
+            )
+        return self._targets
+
+    @property
+    def has_latent(self) -> bool:
+        """With refinement."""
+        return self.latent_inference is not None
+
+    def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
+        """(B, 4, 64, 64) latents of the views that are rendered, and the source views of the B scenes."""
+        given = self.sources.given
+        size = (given.images.shape[2], given.images.shape[3])
+        rays = ray_images(given.camera_to_worlds, given.intrinsics, size, self.config.ray_matrices)
+        return self.targets.latents, [PromptViews(*views) for views in zip(given.images, rays, strict=True)]
+
+    def look_at(self, camera: Cameras) -> None:
+        """Shows the model the source views of a camera, and computes its latent."""
+        super().look_at(camera)
+        height, width = self.sources.given.images.shape[2:4]
+        # The lens in pixels of the source views.
+        across, down = width / camera.width, height / camera.height
+        lens = torch.cat([camera.fx * across, camera.fy * down, camera.cx * across, camera.cy * down], dim=-1)
+        self.look_from(camera.camera_to_worlds.reshape(1, 3, 4).to(self.device), lens.reshape(1, 4).to(self.device))
+
+    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
+        """Outputs of world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
+        return self._outputs(ray_bundle)
+
+    def render_levels(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        """Colours of world rays (R,) of the scene shown; there is no coarse level."""
+        return {"rgb": self._outputs(ray_bundle, stratified)["rgb"]}
+
+    def _outputs(self, ray_bundle: RayBundle, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
+        known, origins = self.sources.given, ray_bundle.origins
+        index = ray_bundle.metadata.get(SCENE_INDEX_KEY)
+        scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
+        scenes = scenes if index is None else index[:, 0].to(scenes)
+        near, far = (bound.to(origins)[scenes, None] for bound in (known.near, known.far))
+        norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(near))
+        if ray_bundle.nears is not None and ray_bundle.fars is not None:
+            # Set by a crop box (viewer, ns-render, ns-export).
+            first, last = (torch.clamp(bound / norm, near, far) for bound in (ray_bundle.nears, ray_bundle.fars))
+            near, far = first, torch.maximum(last, first)
+        z = self._depths(near, far, self.samples_at_random(stratified))
+        density, colours = self.query(origins, ray_bundle.directions, z * norm, scenes)
+        weights = sample_weights(density)
+        accumulation = weights.sum(-1, keepdim=True)
+        rgb = composite_rgb(colours, weights, known.background)
+        depth = (weights * z).sum(-1, keepdim=True) / accumulation.clamp(min=torch.finfo(torch.float32).eps)
+        depth = torch.clamp(depth, near, far)
+        if not self.training:
+            return {"rgb": rgb.clamp(0.0, 1.0), "depth": depth * norm, "accumulation": accumulation}
+        # For the pipeline's priors, which measure in units of the un-normalised direction.
+        ends = torch.cat([z, torch.maximum(z[:, -1:], far)], dim=-1)
+        return {
+            **{"rgb": rgb, "depth": depth * norm, "accumulation": accumulation},
+            **{"weights": weights, "t": ends, DISTANCE_MEAN: depth},
+        }
+
+    def _depths(self, near: Tensor, far: Tensor, random: bool) -> Tensor:
+        """(R, S) planar depths between near and far (R, 1)."""
+        count = self.config.num_samples
+        if not random:
+            return stratified_points(near, far, count)
+        jitter = torch.rand(len(near), count, dtype=near.dtype, device=near.device)
+        within = self.config.training_depths == "within"
+        return (stratified_points if within else overshooting_depths)(near, far, count, jitter)
+
+    def query(self, origins: Tensor, directions: Tensor, distances: Tensor, scenes: Tensor) -> Tuple[Tensor, Tensor]:
+        """(R, S) densities and (R, S, 3) colours at points of world rays.
+
+        Args:
+            origins: (R, 3).
+            directions: (R, 3), of unit length.
+            distances: (R, S) along them.
+            scenes: (R,) which of the scenes shown.
+        """
+        points = origins[:, None] + distances[..., None] * directions[:, None]
+        refined = self.config.refinement != "off"
+        seen = self.sources.query(points, scenes, with_view_features=refined)
+        # The original's cameras have OpenCV's axes.
+        first = self.sources.cameras.rotated(directions, scenes)[0] * directions.new_tensor([1.0, -1.0, -1.0])
+        return self.nerf_dec(
+            *(seen.coordinates[0], first[:, None].expand_as(points), seen.matching, seen.in_image, seen.view_features),
+            latent_vectors=self.targets.vectors[scenes] if refined else None,
+        )
+
+    def get_loss_dict(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    ) -> Dict[str, Tensor]:
+        """Colour loss."""
+        target = batch["image"].to(self.device)[..., :3]
+        return {"rgb_loss": torch.nn.functional.mse_loss(outputs["rgb"], target)}

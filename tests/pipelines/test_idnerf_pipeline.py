@@ -1,0 +1,95 @@
+"""ID-NeRF in the pipeline of many scenes: target views, distillation in a step, renderings of a camera."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import pytest
+import torch
+
+pytest.importorskip("diffusers", reason="needs the extra 'priors'")
+
+from tiny_diffusion import save_clip, save_diffusion  # noqa: E402
+
+from fewshot_ns.configs.idnerf import idnerf, matchnerf  # noqa: E402
+from fewshot_ns.data.dataparsers.srn import SRNDataParserConfig  # noqa: E402
+from fewshot_ns.demo.solids_set import SolidsConfig, write_solids  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Folder with a set of scenes, a diffusion model and an image encoder."""
+    folder = tmp_path_factory.mktemp("idnerf")
+    write_solids(
+        folder / "set", SolidsConfig(objects=4, views=5, size=32, supersample=1, val_share=0.25, test_share=0.25)
+    )
+    save_diffusion(folder / "sd")
+    save_clip(folder / "clip")
+    return folder
+
+
+def tiny(folder: Path, method: Any = idnerf) -> Any:
+    config = deepcopy(method.pipeline)
+    manager, model, prior = config.datamanager, config.model, config.diffusion
+    manager.dataparser, manager.data = SRNDataParserConfig(data=folder / "set"), folder / "set"
+    manager.num_sources, manager.sources.count, manager.rays_per_scene, manager.data_seed = (2,), 2, 8, 0
+    model.num_views, model.num_samples, model.width, model.encoder.pretrained = 2, 6, 16, False
+    prior.weights, prior.image_encoder_weights = folder / "sd", folder / "clip"
+    config.evaluation.metrics = ("psnr",)
+    return config
+
+
+def moved_parts(pipeline: Any, loss: torch.Tensor) -> set:
+    """Parts of the model that a loss has a gradient for."""
+    pipeline.model.zero_grad()
+    loss.backward()
+    named = pipeline.model.named_parameters()
+    return {name.split(".")[0] for name, value in named if value.grad is not None and value.grad.abs().sum() > 0}
+
+
+def test_a_step_with_distillation(folder):
+    pipeline = tiny(folder).setup(device="cpu", test_mode="val")
+    _, losses, metrics = pipeline.get_train_loss_dict(0)
+    assert set(losses) == {"rgb_loss", "diffusion"} and metrics["psnr"].isfinite()
+    assert moved_parts(pipeline, losses["diffusion"]) == {"latent_inference"}
+    losses = pipeline.get_train_loss_dict(1)[1]
+    assert moved_parts(pipeline, losses["rgb_loss"]) >= {"feat_enc", "nerf_dec"}
+    assert not any("unet" in name for name in pipeline.state_dict())
+
+
+def test_several_scenes_in_a_step(folder):
+    config = tiny(folder)
+    config.datamanager.scenes_per_batch = 2
+    pipeline = config.setup(device="cpu", test_mode="val")
+    outputs, losses, _ = pipeline.get_train_loss_dict(0)
+    assert outputs["rgb"].shape == (16, 3) and pipeline.model.targets.latents.shape[0] == 2
+    assert losses["diffusion"].isfinite()
+
+
+def test_rays_of_many_views_have_no_latent(folder):
+    config = tiny(folder)
+    config.datamanager.target_views = None
+    pipeline = config.setup(device="cpu", test_mode="val")
+    with pytest.raises(RuntimeError, match="--pipeline.datamanager.target-views 1"):
+        pipeline.get_train_loss_dict(0)
+
+
+@pytest.mark.parametrize("method", [idnerf, matchnerf], ids=["idnerf", "matchnerf"])
+def test_cameras_are_rendered_without_diffusion(folder, method, tmp_path):
+    config = tiny(folder, method)
+    config.diffusion.weights = tmp_path / "nowhere"
+    pipeline = config.setup(device="cpu", test_mode="inference")
+    pipeline.eval()
+    camera = pipeline.datamanager.train_dataset.cameras[:1]
+    outputs = pipeline.model.get_outputs_for_camera(camera)
+    assert outputs["rgb"].shape == (32, 32, 3) and outputs["rgb"].isfinite().all()
+
+
+def test_a_method_without_latent_says_so(folder):
+    config = tiny(folder, matchnerf)
+    config.diffusion.enabled = True
+    with pytest.raises(ValueError, match="--pipeline.diffusion.enabled: this method has no latent network"):
+        config.setup(device="cpu", test_mode="val")
