@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Dict, List, Tuple
 
 import torch
@@ -53,6 +54,17 @@ class SourceFeatures:
         """Source views of each scene."""
         return self.given.images.shape[1]
 
+    def for_pass(self) -> SourceFeatures:
+        """What one forward pass is to ask: without a graph this, with one a copy that shares no projections.
+
+        A pass whose graph is thrown away and made again (torch's checkpointing) must find what it found first.
+        """
+        if not torch.is_grad_enabled():
+            return self
+        own = copy(self)
+        own._projected = {}
+        return own
+
     def query(
         self, network: PixelNeRFField, origins: Tensor, directions: Tensor, z: Tensor, scenes: Tensor
     ) -> Tuple[Tensor, Tensor]:
@@ -96,11 +108,11 @@ class SourceFeatures:
     def _features(self, network: PixelNeRFField, pixels: Tensor, shares: Tensor) -> Tensor:
         """(V, R, S, P * W) projected features at points, by whichever order of look-up and projection costs less."""
         graph = torch.is_grad_enabled()
-        if graph and len(self.latents) > pixels[..., 0].numel():
-            return network.project(look_up(self.latents.to(network.format), pixels, shares))
         known = self._projected.get(network)
         # What was projected without a graph, at evaluation, teaches nothing.
         if known is None or (graph and not known.requires_grad):
+            if graph and len(self.latents) > pixels[..., 0].numel():
+                return network.project(look_up(self.latents.to(network.format), pixels, shares))
             known = self._projected[network] = network.project(self.latents)
         return look_up(known, pixels, shares)
 

@@ -250,8 +250,10 @@ class PixelNeRFModel(ConditionedModel):
         config, disparity = self.config, self.config.in_disparity
         activation = torch.relu if config.density_activation == "relu" else torch.nn.functional.softplus
 
+        sources = self.sources.for_pass()
+
         def query(network: PixelNeRFField, z: Tensor) -> Tuple[Tensor, Tensor]:
-            density, rgb = self.sources.query(network, origins, directions, z, scenes)
+            density, rgb = sources.query(network, origins, directions, z, scenes)
             if self.training and config.density_noise > 0:
                 density = density + config.density_noise * torch.randn_like(density)
             return activation(density), torch.sigmoid(rgb)

@@ -17,6 +17,7 @@ from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN
 from fewshot_ns.models.pixelnerf import PixelNeRFModel, PixelNeRFModelConfig
+from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
 
 SMALL: Dict[str, Any] = {"width": 16, "num_blocks": 2, "pool_before": 1, "num_octaves": 2, "min_eval_samples": 4}
 SAMPLES = {"num_samples": 6, "num_importance_samples": 4, "num_depth_samples": 3}
@@ -221,6 +222,22 @@ def test_levels_for_priors():
     torch.testing.assert_close(outputs[DISTANCE_MEAN] * norm, outputs["depth"])
     assert outputs["t"].shape == (2, 14) and (outputs["t"].diff(dim=-1) >= 0).all()
     torch.testing.assert_close(outputs["t"][:, -1:] * norm, torch.full((2, 1), 3.0))
+
+
+@pytest.mark.parametrize("count", [2, 90])
+def test_a_view_rendered_in_chunks_has_the_plain_gradient(count: int):
+    """Also where a chunk has more points than the maps have pixels, so that it projects them itself."""
+    given, results = rays([0] * count), []
+    for chunk in (None, max(count // 2, 1)):
+        model = build().train()
+        model.condition(sources(scenes=1, views=1))
+        colours = UnseenRenderer(model, chunk_rays=chunk, stratified=False)(given)
+        (colours["rgb"] ** 2).sum().backward()
+        parameters = [*model.encoder.parameters(), *model.mlp_coarse.parameters()]
+        results.append((colours["rgb"], *(p.grad for p in parameters if p.grad is not None)))
+    assert len(results[0]) == len(results[1]) > 10
+    for whole, chunked in zip(*results, strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=1e-3, atol=1e-4)
 
 
 def test_number_formats():
