@@ -7,7 +7,7 @@ upsampler.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import List, Literal, Optional, Tuple
+from typing import List, Literal, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -98,20 +98,12 @@ def pairs_of(views: int) -> List[Tuple[int, int]]:
     return list(combinations(range(views), 2))
 
 
-def normalized_input(images: Tensor, size: Optional[Tuple[int, int]] = None) -> Tensor:
-    """Images as the backbone takes them.
-
-    Args:
-        images: (N, H, W, 3) colours in [0, 1].
-        size: (height, width) to resize to; None: the next multiple of 32.
-
-    Returns:
-        (N, 3, H', W').
-    """
+def normalized_input(images: Tensor) -> Tensor:
+    """(N, 3, H', W') of images (N, H, W, 3) in [0, 1], as the backbone takes them: sizes in multiples of 32."""
     mean, std = (images.new_tensor(values) for values in (IMAGENET_MEAN, IMAGENET_STD))
     x = ((images - mean) / std).movedim(-1, 1)
-    wanted = size or tuple(-(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in x.shape[-2:])
-    if tuple(x.shape[-2:]) == wanted:
+    wanted = [-(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in x.shape[-2:]]
+    if list(x.shape[-2:]) == wanted:
         return x
     # Corner on corner, because that is how points are looked up in the maps.
     return nn.functional.interpolate(x, size=wanted, mode="bilinear", align_corners=True)

@@ -11,7 +11,7 @@ from typing import Literal, Tuple
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.encoders.gmflow import COARSE_SPLITS, normalized_input
+from fewshot_ns.encoders.gmflow import COARSE_SPLITS, SIZE_MULTIPLE, normalized_input
 from fewshot_ns.encoders.gmflow_backbone import FEATURES, MatchingBackbone
 from fewshot_ns.encoders.gmflow_transformer import MatchingTransformer, add_positions
 
@@ -35,8 +35,7 @@ class FlowPropagation(nn.Module):
         query = self.q_proj(features)
         # Of the query, not of the features: the released weights were trained so.
         key = self.k_proj(query)
-        mixed = nn.functional.scaled_dot_product_attention(*(each.flatten(1, 2) for each in (query, key, flow)))
-        return mixed.view_as(flow)
+        return _attention(query, key, flow)
 
     def nearby(self, features: Tensor, flow: Tensor) -> Tensor:
         """Flow (1, h, w, 2) from the 3x3 pixels around each."""
@@ -72,8 +71,17 @@ class GMFlow(nn.Module):
 
         Returns:
             (H, W, 2) pixels to the right and downwards.
+
+        Raises:
+            ValueError: images of different sizes, or of another size.
         """
-        maps = self.backbone(normalized_input(torch.stack([first, second]), tuple(first.shape[:2])))
+        height, width = first.shape[:2]
+        if first.shape != second.shape or height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+            raise ValueError(
+                f"expected two images of one size, in multiples of {SIZE_MULTIPLE} pixels (pad or crop them), got "
+                f"{tuple(first.shape)} and {tuple(second.shape)}"
+            )
+        maps = self.backbone(normalized_input(torch.stack([first, second])))
         one, other = self._match(maps[0].movedim(1, -1), COARSE_SPLITS)
         flow = self.feature_flow_attn.everywhere(one, global_flow(one, other))
         if self.num_scales == 2:
@@ -86,7 +94,8 @@ class GMFlow(nn.Module):
         return self._enlarged(flow, one)[0]
 
     def _match(self, maps: Tensor, splits: int) -> Tuple[Tensor, Tensor]:
-        return self.transformer(*add_positions(maps, splits).split(1), splits)
+        first, second = add_positions(maps, splits).split(1)
+        return self.transformer(first, second, splits)
 
     def _enlarged(self, flow: Tensor, features: Tensor) -> Tensor:
         """(1, H, W, 2): every pixel of the image a convex mixture of the 3x3 of the map's around it."""
@@ -114,8 +123,13 @@ def global_flow(first: Tensor, second: Tensor) -> Tensor:
         (1, h, w, 2) pixels of the map.
     """
     positions = pixel_positions(first.shape[1], first.shape[2], first)[None]
-    query, key, value = (each.flatten(1, 2) for each in (first, second, positions))
-    return nn.functional.scaled_dot_product_attention(query, key, value).view_as(positions) - positions
+    return _attention(first, second, positions) - positions
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Single-head attention of all pixels of maps (1, h, w, C) to all, with values (1, h, w, K)."""
+    query, key = query.flatten(1, 2), key.flatten(1, 2)
+    return nn.functional.scaled_dot_product_attention(query, key, value.flatten(1, 2)).view_as(value)
 
 
 def local_flow(first: Tensor, second: Tensor, radius: int) -> Tensor:

@@ -56,8 +56,8 @@ def window_attention(query: Tensor, key: Tensor, value: Tensor, splits: int, shi
     for row in windows_of(query.shape[1], splits, shifted):
         blocks = []
         for column in windows_of(query.shape[2], splits, shifted):
-            parts = (_cut(each, row, column) for each in (query, key, value))
-            blocks.append(_join(nn.functional.scaled_dot_product_attention(*parts), row, column))
+            q, k, v = (_cut(each, row, column) for each in (query, key, value))
+            blocks.append(_join(nn.functional.scaled_dot_product_attention(q, k, v), row, column))
         rows.append(torch.cat(blocks, dim=2))
     return torch.cat(rows, dim=1)
 

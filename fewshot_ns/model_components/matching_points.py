@@ -55,7 +55,7 @@ def view_coordinates(
     last = focal.new_tensor(image_size) - 1.0
     place = (torch.stack([x, -y], dim=-1) / depth[..., None] * focal + centre) / last
     along = (depth - bounds[..., 0]) / (bounds[..., 1] - bounds[..., 0])
-    seen = ((place > 0.0) & (place < 1.0)).all(dim=-1) & (depth > 0.0)
+    seen = ((place > 0.0) & (place < 1.0)).all(dim=-1) & (z < -_SMALLEST_DEPTH)
     return torch.cat([place, along[..., None]], dim=-1), seen
 
 
