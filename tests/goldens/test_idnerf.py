@@ -102,8 +102,8 @@ def test_matching_encoder(arrays):
         at_8, at_4 = encoder(images)
         of_two, _ = encoder(images[:, : golden["two_views_features_8"].shape[1]])
     close(backbone, golden["backbone"])
-    window = golden["position_encoding"].shape[2:]
-    close(sine_positions(*window, backbone.shape[1], backbone).movedim(-1, 0)[None], golden["position_encoding"])
+    rows, columns = golden["position_encoding"].shape[2:]
+    close(sine_positions(rows, columns, backbone.shape[1], backbone).movedim(-1, 0)[None], golden["position_encoding"])
     close(at_8.movedim(-1, 2), golden["features_8"], **within(error_8))
     close(of_two.movedim(-1, 2), golden["two_views_features_8"], **within(error_8))
     assert tuple(at_4.movedim(-1, 2).shape) == tuple(golden["features_4_shape"])
