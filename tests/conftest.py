@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -247,6 +248,38 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
         model.coarse_steps, model.fine_steps = 5, 20
         model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
         model.anneal_steps = 20
+        return config
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_solids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated set of 5 training, 1 validation and 2 test objects of 5 views each, 16x16; not to be written to."""
+    from fewshot_ns.demo.solids_set import SolidsConfig, write_solids
+
+    folder = tmp_path_factory.mktemp("sets") / "solids"
+    write_solids(folder, SolidsConfig(objects=8, views=5, size=16, supersample=1, val_share=0.125, test_share=0.25))
+    return folder
+
+
+@pytest.fixture
+def tiny_pixelnerf(tiny_solids: Path) -> Callable[..., Any]:
+    """Function -> tiny pipeline config of pixelnerf-lite on the generated set, or on a copy of it in a folder."""
+
+    def build(copy_to: Optional[Path] = None) -> Any:
+        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+
+        from fewshot_ns.configs.pixelnerf import pixelnerf_lite
+
+        config: Any = deepcopy(pixelnerf_lite.pipeline)
+        config.datamanager.data = tiny_solids if copy_to is None else Path(shutil.copytree(tiny_solids, copy_to))
+        config.datamanager.scenes_per_batch, config.datamanager.rays_per_scene = 2, 16
+        config.evaluation.metrics = ("psnr",)
+        model = config.model
+        model.width, model.num_samples, model.min_eval_samples = 16, 6, 6
+        model.num_importance_samples = model.num_depth_samples = 3
+        model.compute_dtype = "float32"
         return config
 
     return build

@@ -54,6 +54,13 @@ class FewShotTrainerConfig(TrainerConfig):
             self.experiment_name = getattr(manager, "dataparser").data.resolve().name or None  # noqa: B009
         super().set_experiment_name()
 
+    def get_base_dir(self) -> Path:
+        """The folder of the run. It holds the checkpoints' folder where that is absolute, as our tools set it for runs
+        that do not lie where the host would put them."""
+        if self.relative_model_dir.is_absolute():
+            return self.relative_model_dir.parent
+        return super().get_base_dir()
+
     def get_checkpoint_dir(self) -> Path:
         """The folder of the checkpoints.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
-from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes
+from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, source_dataset
 
 if TYPE_CHECKING:
     from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary
@@ -116,7 +116,7 @@ class EvalCommand:
             pipeline,
             dataset,
             suite,
-            baselines_of(pipeline.datamanager.train_dataset),
+            baselines_of(source_dataset(pipeline)),
             step=about["step"],
             use_masks=self.masks == "auto",
             # Taken before the cameras are: the host undistorts both at once.
@@ -218,5 +218,5 @@ def _line(row: LedgerRow) -> str:
 def _table(summary: Dict[str, MetricSummary]) -> Any:
     from fewshot_ns.evaluation.report_page import Column, Table
 
-    columns = (Column("metric"), Column("mean", 4), Column("deviation over views", 4), Column("views"))
+    columns = (Column("metric"), Column("mean", 4), Column("deviation", 4), Column("count"))
     return Table(columns, [[name, value.mean, value.std, value.count] for name, value in summary.items()])

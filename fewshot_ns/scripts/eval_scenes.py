@@ -85,6 +85,13 @@ def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
     return len(table) > 1
 
 
+def source_dataset(pipeline: Any) -> Any:
+    """The views that trivial predictions are made of: those that train, or that the model looks at; None where these
+    differ from target to target."""
+    active = getattr(pipeline.datamanager, "active", None)
+    return None if active is not None and active.sources is None else pipeline.datamanager.train_dataset
+
+
 def evaluate_scenes(
     pipeline: Any, suite: MetricSuite, command: Any, output: Path, step: int
 ) -> Dict[str, MetricSummary]:

@@ -192,8 +192,10 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.train_dataparser_outputs = outputs_of_views(scene, views, "train", views, targets)
         self.eval_dataparser_outputs = outputs_of_views(scene, targets, self.test_split, views, targets)
         if self.library.single:
-            # The parser knows more of the views: object masks, depth, scale.
+            # The parser knows more of the views: object masks, bounds, scale.
             self.eval_dataparser_outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
+            if not self.config.train_on_sources_only:
+                self.train_dataparser_outputs = self.dataparser.get_dataparser_outputs(split="train")
         self.train_dataset, self.eval_dataset = self.create_train_dataset(), self.create_eval_dataset()
 
     def show(self, shown: ShownScene) -> None:

@@ -1,0 +1,208 @@
+"""The pipeline of generalizable models on a real, tiny pixelNeRF and a generated set."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import torch
+
+from fewshot_ns.data.scene_table import SceneError
+
+
+def trained_step(pipeline: Any, step: int = 0) -> float:
+    pipeline.train()
+    _, losses, metrics = pipeline.get_train_loss_dict(step)
+    total = sum(losses.values())
+    total.backward()
+    assert all(math.isfinite(float(value)) for value in (*losses.values(), *metrics.values()))
+    return float(total)
+
+
+def test_a_step_reaches_encoder_and_networks(tiny_pixelnerf: Callable[..., Any]):
+    pipeline = tiny_pixelnerf().setup(device="cpu", test_mode="val")
+    trained_step(pipeline)
+    without = {name for name, value in pipeline.model.named_parameters() if value.requires_grad and value.grad is None}
+    assert without == {"device_indicator_param"}
+
+
+def test_evaluation_looks_at_the_shown_scene_not_at_the_last_batch(tiny_pixelnerf: Callable[..., Any]):
+    pipeline = tiny_pixelnerf().setup(device="cpu", test_mode="val")
+    camera = pipeline.datamanager.eval_dataset.cameras[:1]
+    pipeline.eval()
+    before = pipeline.model.get_outputs_for_camera(camera)["rgb"]
+    pipeline.train()
+    with torch.no_grad():
+        pipeline.get_train_loss_dict(0)
+    # What the viewer does in between training steps; batch statistics have moved, weights have not.
+    pipeline.model.eval()
+    given = pipeline.model.sources.given.images
+    pipeline.model.get_outputs_for_camera(camera)
+    shown = pipeline.model.sources.given.images
+    assert given.shape[0] == 2 and shown.shape[0] == 1
+    expected = pipeline.datamanager.train_dataset.get_image_float32(0)
+    torch.testing.assert_close(shown[0, 0], expected)
+    assert before.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("test_mode", ["test", "inference", "val"])
+def test_a_loaded_pipeline_renders_its_scene(test_mode: str, tiny_pixelnerf: Callable[..., Any]):
+    config = tiny_pixelnerf()
+    trained = config.setup(device="cpu", test_mode="test")
+    state = {
+        name: value.clone() + 0.01 * torch.rand_like(value.float())
+        for name, value in trained.state_dict().items()
+        if value.is_floating_point()
+    }
+    state = {**trained.state_dict(), **state}
+    trained.load_state_dict(state)
+    pipeline = config.setup(device="cpu", test_mode=test_mode)
+    pipeline.eval()
+    pipeline.load_pipeline(state, 7)
+    shown = pipeline.datamanager.active
+    trained.eval()
+    trained.show(shown)
+    camera = shown.scene.cameras[1:2]
+    torch.testing.assert_close(*(each.model.get_outputs_for_camera(camera)["rgb"] for each in (pipeline, trained)))
+
+
+def test_nearest_sources_follow_the_camera(tiny_pixelnerf: Callable[..., Any]):
+    config = tiny_pixelnerf()
+    config.datamanager.sources.mode, config.datamanager.sources.count = "nearest", 2
+    pipeline = config.setup(device="cpu", test_mode="test")
+    pipeline.eval()
+    scene, seen = pipeline.shown.scene, set()
+    for view in range(5):
+        pipeline.model.get_outputs_for_camera(scene.cameras[view : view + 1])
+        name, sources = pipeline._looked_at
+        assert view not in sources and len(sources) == 2
+        poses = pipeline.model.sources.given.camera_to_worlds[0]
+        torch.testing.assert_close(poses, scene.cameras.camera_to_worlds[list(sources)])
+        seen.add(sources)
+    assert len(seen) > 1
+
+
+def test_evaluation_over_scenes_is_taken_up_again(tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
+    config = tiny_pixelnerf()
+    config.run_dir = tmp_path
+    pipeline = config.setup(device="cpu", test_mode="test")
+    rendered = []
+    original = pipeline.render
+    pipeline.render = lambda shown, camera: rendered.append(shown.scene.entry.scene_id) or original(shown, camera)
+    results = pipeline.get_average_eval_image_metrics(output_path=tmp_path / "png", get_std=True)
+    record = tmp_path / "eval" / "scenes-step-000000000.json"
+    rows = [json.loads(line) for line in record.with_suffix(".jsonl").read_text().splitlines()]
+    assert results["num_scenes"] == 2 and results["num_views"] == len(rows) == 8 and len(rendered) == 8
+    # Each object counts the same, whatever the number of its views.
+    by_object = {name: [row["psnr"] for row in rows if row["scene"] == name] for name in {row["scene"] for row in rows}}
+    means = [sum(values) / len(values) for values in by_object.values()]
+    assert results["psnr"] == pytest.approx(sum(means) / 2)
+    assert json.loads(record.read_text())["complete"] and "psnr:" in record.with_suffix(".txt").read_text()
+    names = {path.relative_to(tmp_path / "png").as_posix() for path in (tmp_path / "png").rglob("*.png")}
+    assert {f"{row['scene']}/{row['view_index']:06d}.png" for row in rows} <= names
+    assert all(row["view_index"] not in row["sources"] for row in rows)
+
+    # Interrupted in the middle of a line.
+    lines = record.with_suffix(".jsonl").read_text().splitlines(keepends=True)
+    record.with_suffix(".jsonl").write_text("".join(lines[:5]) + lines[5][:40])
+    rendered.clear()
+    again = pipeline.get_average_eval_image_metrics(get_std=True)
+    assert len(rendered) == 3 and again["psnr"] == pytest.approx(results["psnr"])
+
+    # Other weights: nothing of it counts.
+    rendered.clear()
+    with torch.no_grad():
+        next(pipeline.model.parameters()).add_(0.5)
+    pipeline.get_average_eval_image_metrics()
+    assert len(rendered) == 8
+
+
+def test_fewer_scenes_and_views(tiny_pixelnerf: Callable[..., Any]):
+    config = tiny_pixelnerf()
+    config.scene_evaluation.max_views = 2
+    pipeline = config.setup(device="cpu", test_mode="test")
+    assert pipeline.get_average_eval_image_metrics()["num_views"] == 4
+    config.scene_evaluation.approximate = True
+    assert pipeline.get_average_eval_image_metrics()["num_views"] == 2
+    config.scene_evaluation.max_scenes = 1
+    assert pipeline.get_average_eval_image_metrics()["num_scenes"] == 1
+
+
+def test_a_bad_scene_in_an_evaluation(tiny_pixelnerf: Callable[..., Any], tiny_solids: Path, tmp_path: Path):
+    config = tiny_pixelnerf(copy_to=tmp_path / "set")
+    folder = sorted((tmp_path / "set" / "solids_test").glob("*_*/"))[1]
+    (folder / "rgb" / "000003.png").write_bytes(b"no image")
+    pipeline = config.setup(device="cpu", test_mode="test")
+    with pytest.raises(SceneError, match=rf"scene {folder.name}: .*000003\.png"):
+        pipeline.get_average_eval_image_metrics()
+    pipeline.datamanager.bad_scenes.policy = "skip"
+    results = pipeline.get_average_eval_image_metrics()
+    assert results["num_scenes"] == 1 and list(pipeline.datamanager.bad_scenes.reasons) == [folder.name]
+
+
+def test_panel_of_an_evaluated_view(tiny_pixelnerf: Callable[..., Any]):
+    config = tiny_pixelnerf()
+    config.datamanager.sources.count = 2
+    pipeline = config.setup(device="cpu", test_mode="val")
+    metrics, images = pipeline.get_eval_image_metrics_and_images(3)
+    assert math.isfinite(metrics["psnr"]) and metrics["num_rays"] == 256
+    assert images["panel"].shape == (2 * 16, 6 * 16, 3) and pipeline.training
+
+
+def test_switching_scenes_leaves_all_as_it_was_where_it_fails(tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
+    config = tiny_pixelnerf(copy_to=tmp_path / "set")
+    pipeline = config.setup(device="cpu", test_mode="test")
+    pipeline.eval()
+    manager = pipeline.datamanager
+    before = manager.active
+    other = next(name for name in manager.scene_names() if name != before.scene.entry.scene_id)
+    shown = manager.shown(manager.library.find(other, "test"))
+    image = shown.scene.image_filenames[shown.sources[0]]
+    content = image.read_bytes()
+    image.write_bytes(b"no image")
+    with pytest.raises(SceneError, match=image.name):
+        pipeline.switch(shown)
+    assert pipeline.shown is before and manager.active is before
+    image.write_bytes(content)
+    pipeline.switch(shown)
+    assert manager.train_dataset.image_filenames == [image] and len(manager.fixed_indices_eval_dataloader) == 4
+
+
+def test_priors_of_single_scenes_are_refused(tiny_pixelnerf: Callable[..., Any]):
+    config = tiny_pixelnerf()
+    config.depth.enabled = True
+    with pytest.raises(ValueError, match="pipeline.depth.enabled"):
+        config.setup(device="cpu", test_mode="val")
+    config.depth.enabled, config.semantic.enabled = False, True
+    with pytest.raises(ValueError, match=r"one scene to train on, found \d"):
+        config.setup(device="cpu", test_mode="val")
+
+
+def test_one_scene_of_a_single_scene_parser(tiny_pixelnerf: Callable[..., Any], tiny_llff_scene: Path):
+    from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+
+    config = tiny_pixelnerf()
+    manager = config.datamanager
+    manager.data, manager.dataparser = None, LLFFDataParserConfig(data=tiny_llff_scene, ray_space="metric")
+    manager.num_sources = (2,)
+    pipeline = config.setup(device="cpu", test_mode="val")
+    trained_step(pipeline)
+    batch = pipeline.datamanager.next_train(1)[1]
+    scene = pipeline.datamanager.active.scene
+    trained = {scene.view_indices[int(view)] for view in batch["indices"][:, 0]}
+    # The protocol's test views are neither trained on nor looked at.
+    record = pipeline.datamanager.train_dataset.fewshot
+    assert trained <= set(record.train_indices)
+    assert not trained & set(record.test_indices)
+    results = pipeline.get_average_eval_image_metrics()
+    assert math.isfinite(results["psnr"]) and "num_scenes" not in results
+
+
+def test_ndc_is_refused_with_the_way_out(tiny_pixelnerf: Callable[..., Any], tiny_llff_scene: Path):
+    from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+
+    config = tiny_pixelnerf()
+    config.datamanager.data, config.datamanager.dataparser = None, LLFFDataParserConfig(data=tiny_llff_scene)
+    with pytest.raises(SceneError, match="--ray-space metric"):
+        config.setup(device="cpu", test_mode="val")
