@@ -202,6 +202,7 @@ def test_compositing(arrays, case):
     close(weights.sum(-1, keepdim=True)[None], golden[f"{case}_opacity"])
     (tensor(golden["cotangent_rgb"])[0] * rgb).sum().backward(retain_graph=True)
     (tensor(golden["cotangent_depth"])[0] * depth).sum().backward()
+    assert density.grad is not None
     close(density.grad[None], golden[f"{case}_grad_density"])
 
 
@@ -266,7 +267,7 @@ def test_image_tokens_and_time_steps(arrays):
 
 def build_model(golden: GoldenFile) -> IDNeRFModel:
     """The preset of the released code with the parameters of the recipes."""
-    config = deepcopy(idnerf_released.pipeline.model)
+    config: Any = deepcopy(idnerf_released.pipeline.model)
     config.num_views = golden["extrinsics"].shape[1] - 1
     config.num_samples = len(golden["sample_depth"])
     near, far = golden["near_fars"][0, -1]
@@ -319,7 +320,7 @@ def render(golden: GoldenFile, model: IDNeRFModel, rays: int, z: Tensor) -> Dict
 
 
 def expect_render(golden: GoldenFile, found: Dict[str, Tensor], prefix: str = "") -> None:
-    errors = dict(zip(("rgb", "depth", "opacity"), golden["f32_error"], strict=True))
+    errors: Dict[str, float] = dict(zip(("rgb", "depth", "opacity"), golden["f32_error"].tolist(), strict=True))
     for name, value in found.items():
         close(value, golden[f"{prefix}{name}"], errors[name])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -52,8 +53,8 @@ def shown(scenes: int = 1, target: bool = True, seed: int = 0) -> Conditioning:
     images = torch.rand(scenes, VIEWS, *SIZE, 3, generator=torch.Generator().manual_seed(seed))
     bounds = torch.ones(scenes)
     poses, lenses = (value[None].expand(scenes, -1, *value.shape[1:]) for value in (seen.camera_to_worlds, lens(seen)))
-    aim = dict(target_to_worlds=poses[:, -1], target_intrinsics=lenses[:, -1]) if target else {}
-    return Conditioning(images, poses[:, :VIEWS], lenses[:, :VIEWS], bounds, 3 * bounds, **aim)
+    given = Conditioning(images, poses[:, :VIEWS], lenses[:, :VIEWS], bounds, 3 * bounds)
+    return replace(given, target_to_worlds=poses[:, -1], target_intrinsics=lenses[:, -1]) if target else given
 
 
 def rays(count: int = 10, scenes: int = 1) -> Any:
@@ -131,7 +132,7 @@ def test_scenes_of_a_step_are_apart(model):
         together = model(bundle)["rgb"]
         for scene in range(2):
             parts = {name: v[scene : scene + 1] for name, v in vars(both).items() if isinstance(v, Tensor)}
-            model.condition(Conditioning(**parts))
+            model.condition(replace(both, **parts))
             mine = bundle.metadata[SCENE_INDEX_KEY][:, 0] == scene
             alone = bundle[mine]
             alone.metadata[SCENE_INDEX_KEY] = torch.zeros_like(alone.metadata[SCENE_INDEX_KEY])
