@@ -96,7 +96,7 @@ def test_train_then_finish_on_the_photos(
 
 
 def test_forward_facing_scene(
-    train_dietnerf: Callable[..., Path], run_command: Callable[..., str], scene: Path, tmp_path: Path
+    train_dietnerf: Callable[..., Path], run_command: Callable[..., str], scene: Path, encoder: Path, tmp_path: Path
 ):
     run = train_dietnerf(
         "llff", ("llff-data", "--data", scene), "--max-num-iterations", 3, "--logging.steps-per-log", 1
@@ -114,3 +114,10 @@ def test_forward_facing_scene(
     assert 0 < results["psnr"] < 60
     (ledger,) = (run / "eval").glob("*.jsonl")
     assert [json.loads(line)["view_index"] for line in ledger.read_text().splitlines()] == [0, 8]
+    output = run_command(
+        *("ns-fewshot", "eval", "--load-config", run, "--output-path", tmp_path / "sets.json"),
+        *("--metrics", "psnr", "kid", "--fid-encoder", "open_clip/tiny", "--fid-weights", encoder),
+    )
+    assert "kid_open_clip_tiny" in output
+    both = json.loads((tmp_path / "sets.json").read_text())["results"]
+    assert both["kid_open_clip_tiny_images"] == 2 and both["psnr"] == pytest.approx(results["psnr"], abs=1e-4)
