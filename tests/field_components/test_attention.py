@@ -32,22 +32,25 @@ def naive(network: MultiHeadAttention, sequence: torch.Tensor, attends: torch.Te
     return network.layer_norm(result)
 
 
+@pytest.mark.parametrize("length", [5, 11])
 @pytest.mark.parametrize("passes", [1, 3])
-def test_against_loops(passes):
+def test_against_loops(passes, length):
+    """Short sequences and long ones are computed in different ways."""
     torch.manual_seed(0)
     network = MultiHeadAttention(6, num_heads=2, head_width=3, passes=passes).double()
-    sequence, attends = torch.randn(3, 5, 6, dtype=torch.float64), torch.rand(3, 5, 1) > 0.4
+    sequence, attends = torch.randn(3, length, 6, dtype=torch.float64), torch.rand(3, length, 1) > 0.4
     torch.testing.assert_close(network(sequence, attends), naive(network, sequence, attends))
     everyone = torch.ones_like(attends)
     torch.testing.assert_close(network(sequence), naive(network, sequence, everyone))
     assert not torch.allclose(network(sequence), network(sequence, attends))
 
 
-def test_gradients():
+@pytest.mark.parametrize("length", [3, 9])
+def test_gradients(length):
     torch.manual_seed(0)
     network = MultiHeadAttention(4, num_heads=2, head_width=2, passes=2).double()
-    sequence = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
-    attends = torch.tensor([[[True], [False], [True]], [[True], [True], [True]]])
+    sequence = torch.randn(2, length, 4, dtype=torch.float64, requires_grad=True)
+    attends = torch.arange(2 * length).reshape(2, length, 1) % 4 != 1
     assert torch.autograd.gradcheck(lambda x: network(x, attends), (sequence,))
 
 
