@@ -12,6 +12,13 @@ from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
 
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 300
+SMALL_PIXELNERF = (
+    *("--machine.device-type", "cpu", "--vis", "tensorboard", "--steps-per-eval-image", 4),
+    *("--pipeline.model.width", 16, "--pipeline.model.num-samples", 6, "--pipeline.model.min-eval-samples", 6),
+    *("--pipeline.model.num-importance-samples", 3, "--pipeline.model.num-depth-samples", 3),
+    *("--pipeline.model.compute-dtype", "float32", "--pipeline.evaluation.metrics", "psnr"),
+    *("--pipeline.datamanager.rays-per-scene", 16, "--pipeline.datamanager.scenes-per-batch", 2),
+)
 
 
 def host_environment(home: Path) -> Dict[str, str]:
@@ -94,3 +101,24 @@ def train(
 def trained_run(train: Callable[..., Path]) -> Path:
     """Folder of a run trained long enough that its renders show something."""
     return train("trained", 200)
+
+
+@pytest.fixture(scope="session")
+def train_scenes(run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Function (name, steps, flags, parser) -> folder of a run of `ns-train pixelnerf-lite`, made small."""
+    outputs = tmp_path_factory.mktemp("scenes")
+
+    def run(name: str, steps: int, flags: tuple, parser: tuple) -> Path:
+        run_command(
+            *("ns-train", "pixelnerf-lite", "--output-dir", outputs, "--experiment-name", "set", "--timestamp", name),
+            *("--max-num-iterations", steps, *SMALL_PIXELNERF, *flags, *parser),
+        )
+        return outputs / "set" / "pixelnerf-lite" / name
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def scenes_run(train_scenes: Callable[..., Path], tiny_solids: Path) -> Path:
+    """A run across five objects."""
+    return train_scenes("across", 6, ("--data", tiny_solids), ("srn-data",))

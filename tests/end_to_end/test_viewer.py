@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Dict, Iterator
 
@@ -40,12 +41,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def viewer_address(trained_run: Path, environment: Dict[str, str], tmp_path_factory) -> Iterator[str]:
+@contextmanager
+def serving(config: Path, environment: Dict[str, str], log: Path) -> Iterator[str]:
     """Address of a running `ns-viewer`."""
     port = free_port()
-    log = tmp_path_factory.mktemp("viewer") / "log.txt"
-    command = [str(Path(environment["PATH"]) / "ns-viewer"), "--load-config", str(trained_run / "config.yml")]
+    command = [str(Path(environment["PATH"]) / "ns-viewer"), "--load-config", str(config)]
     command += ["--viewer.websocket-host", "127.0.0.1", "--viewer.websocket-port", str(port)]
     with log.open("w") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -62,6 +62,20 @@ def viewer_address(trained_run: Path, environment: Dict[str, str], tmp_path_fact
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def viewer_address(trained_run: Path, environment: Dict[str, str], tmp_path_factory) -> Iterator[str]:
+    """Address of the viewer of a run on one scene."""
+    with serving(trained_run / "config.yml", environment, tmp_path_factory.mktemp("viewer") / "log.txt") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def scenes_address(scenes_run: Path, environment: Dict[str, str], tmp_path_factory) -> Iterator[str]:
+    """Address of the viewer of a run across scenes."""
+    with serving(scenes_run / "config.yml", environment, tmp_path_factory.mktemp("viewer") / "log.txt") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +185,31 @@ def test_an_unseen_view_is_shown(viewer_address: str, browser):
     (picture,) = browser.find_elements("css selector", "img[alt='rendering']")
     # The grid of the semantic prior.
     assert browser.execute_script("return arguments[0].naturalWidth", picture) == 24
+
+
+def field_of(browser, label: str):
+    """The input beside a label of the panel."""
+    (field,) = browser.find_elements("xpath", f"//label[normalize-space()='{label}']/../../..//input")
+    return field
+
+
+def test_scene_and_source_views_are_switched(scenes_address: str, browser):
+    browser.get(scenes_address)
+    waited_for(browser, "the controls", lambda: "scene_controls" in page_text(browser))
+    first = field_of(browser, "Shown").get_attribute("value")
+    assert first.startswith("chair_0006, from ")
+    field = field_of(browser, "Source views")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("1 3", Keys.ENTER)
+    button = "//button[normalize-space()='Show']"
+    waited_for(browser, "the button", lambda: len(browser.find_elements("xpath", button)) == 1)
+    browser.execute_script("arguments[0].click()", browser.find_element("xpath", button))
+    state = lambda: field_of(browser, "Shown").get_attribute("value")  # noqa: E731
+    waited_for(browser, "other source views", lambda: state() == "chair_0006, from 1 3")
+    before = scene_picture(browser)
+    browser.execute_script("arguments[0].click()", field_of(browser, "Scene"))
+    option = "//*[@role='option'][contains(., 'table_0007')]"
+    waited_for(browser, "the list", lambda: len(browser.find_elements("xpath", option)) == 1)
+    browser.execute_script("arguments[0].click()", browser.find_element("xpath", option))
+    waited_for(browser, "another scene", lambda: state().startswith("table_0007, from "))
+    waited_for(browser, "another picture", lambda: change_of(browser, before) > 0.5)

@@ -113,7 +113,7 @@ def test_evaluation_over_scenes_is_taken_up_again(tiny_pixelnerf: Callable[..., 
     # Other weights: nothing of it counts.
     rendered.clear()
     with torch.no_grad():
-        next(pipeline.model.parameters()).add_(0.5)
+        next(pipeline.model.mlp_fine.parameters()).add_(0.5)
     pipeline.get_average_eval_image_metrics()
     assert len(rendered) == 8
 
