@@ -17,7 +17,6 @@ from fewshot_ns.bench.tables import as_latex, as_markdown, failures, image_table
 from fewshot_ns.evaluation.report_page import Picture, ReportPage, Section, render_page
 from fewshot_ns.utils.files import replacing
 
-
 PICTURES = "pictures"
 """Folder of the picture grids beside report.md."""
 _JPEG_QUALITY = 88

@@ -28,11 +28,12 @@ from fewshot_ns.utils.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
+from fewshot_ns.utils.configs import SavedConfig
 from fewshot_ns.utils.files import write_json
 
 
 @dataclass
-class FewShotTrainerConfig(TrainerConfig):
+class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """Configuration of a training run."""
 
     _target: Type = field(default_factory=lambda: FewShotTrainer)

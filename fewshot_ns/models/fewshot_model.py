@@ -24,13 +24,14 @@ from fewshot_ns.model_components.renderers import (
 )
 from fewshot_ns.model_components.schedules import anneal_near_far
 from fewshot_ns.utils.checkpoints import load_checkpoint, load_strictly
+from fewshot_ns.utils.configs import SavedConfig
 
 DISTANCE_MEAN = "distance_mean"
 """Training output: expected ray parameter (R, 1) of the final level, what the depth losses compare."""
 
 
 @dataclass
-class FewShotModelConfig(ModelConfig):
+class FewShotModelConfig(SavedConfig, ModelConfig):
     """Fields that every few-shot model shares."""
 
     _target: Type = field(default_factory=lambda: FewShotModel)

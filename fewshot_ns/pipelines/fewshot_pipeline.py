@@ -40,12 +40,13 @@ from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly
+from fewshot_ns.utils.configs import SavedConfig
 from fewshot_ns.viewer.sphere_controls import sphere_controls
 from fewshot_ns.viewer.unseen_controls import UnseenViewControls
 
 
 @dataclass
-class FewShotPipelineConfig(VanillaPipelineConfig):
+class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """One scene, a few views, and the priors that stand in for the missing ones."""
 
     _target: Type = field(default_factory=lambda: FewShotPipeline)

@@ -13,10 +13,11 @@ from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_
 from fewshot_ns.model_components.schedules import linear_ramp
 from fewshot_ns.priors.metric_depth import DepthLoss, MetricDepthConfig, metric_depth_terms
 from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
+from fewshot_ns.utils.configs import SavedConfig
 
 
 @dataclass
-class DepthPriorConfig(InstantiateConfig):
+class DepthPriorConfig(SavedConfig, InstantiateConfig):
     """Depth ranking and spatial continuity on quads of pixels."""
 
     _target: Type = field(default_factory=lambda: DepthPrior)

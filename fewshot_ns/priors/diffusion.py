@@ -20,12 +20,13 @@ from fewshot_ns.priors.score_distillation import (
     timestep_range,
 )
 from fewshot_ns.priors.semantic_views import UnseenViewsConfig
+from fewshot_ns.utils.configs import SavedConfig
 
 FLAG = "--pipeline.diffusion"
 
 
 @dataclass
-class DiffusionPriorConfig(InstantiateConfig):
+class DiffusionPriorConfig(SavedConfig, InstantiateConfig):
     """Score distillation from a frozen text-to-image diffusion model."""
 
     _target: Type = field(default_factory=lambda: DiffusionPrior)

@@ -15,13 +15,14 @@ from fewshot_ns.priors.semantic_images import cosine_similarity
 from fewshot_ns.priors.semantic_targets import target_embeddings
 from fewshot_ns.priors.semantic_views import UnseenViews, UnseenViewsConfig
 from fewshot_ns.utils.cache import cache_folder
+from fewshot_ns.utils.configs import SavedConfig
 
 RenderLevels = Callable[[RayBundle], Dict[str, Tensor]]
 """Colours (R, 3) of rays (R,): `rgb` of the final level and `rgb_coarse` of a coarse one, as far as there are such."""
 
 
 @dataclass
-class SemanticPriorConfig(InstantiateConfig):
+class SemanticPriorConfig(SavedConfig, InstantiateConfig):
     """Semantic consistency of unseen views with the photos."""
 
     _target: Type = field(default_factory=lambda: SemanticPrior)

@@ -24,6 +24,7 @@ from fewshot_ns.data.pixel_samplers import (
 )
 from fewshot_ns.data.scene_geometry import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.unseen_patches import UnseenPatchSampler, concatenate_rays, unseen_cameras
+from fewshot_ns.utils.configs import SavedConfig
 
 LOSS_WEIGHT_KEY = "loss_weight"
 """Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""
@@ -36,7 +37,7 @@ DEPTH_SLOPE_KEY = "depth_slope"
 
 
 @dataclass
-class FewShotDataManagerConfig(VanillaDataManagerConfig):
+class FewShotDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     """Keeps the few training images in memory and draws rays, in quads where a depth prior asks for them."""
 
     _target: Type = field(default_factory=lambda: FewShotDataManager)

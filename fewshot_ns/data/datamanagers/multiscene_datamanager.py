@@ -20,10 +20,11 @@ from fewshot_ns.data.scene_order import SceneOrder, shared_seed, step_generator
 from fewshot_ns.data.scene_outputs import outputs_of_views
 from fewshot_ns.data.scene_table import Conditioning, Scene, SceneEntry, SceneError
 from fewshot_ns.data.source_views import SourceViews, SourceViewsConfig, TargetViewsConfig, target_views
+from fewshot_ns.utils.configs import SavedConfig
 
 
 @dataclass
-class MultiSceneDataManagerConfig(VanillaDataManagerConfig):
+class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     """Scenes of a step, their source views and rays; and what of the data is evaluated and shown."""
 
     _target: Type = field(default_factory=lambda: MultiSceneDataManager)
