@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Sequence, Tuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fewshot_ns.demo.textures import Array, Texture
 
@@ -201,7 +202,7 @@ class World:
             direct *= ~self._in_shadow(points, normals, source, cosine > 0.0)
         return direct + light.ambient * (0.75 + 0.25 * normals[:, 1])
 
-    def _in_shadow(self, points: Array, normals: Array, source: Array, facing: Array) -> Array:
+    def _in_shadow(self, points: Array, normals: Array, source: Array, facing: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Whether surface points (N, 3) see nothing of a point of light (3,); those that face away do not."""
         blocked = np.ones(len(points), dtype=bool)
         # Leaving the surface along its normal keeps a shadow ray from hitting the very surface that it starts on.

@@ -144,9 +144,7 @@ def test_viewlist(tmp_path):
     flags = {"mode": "viewlist", "viewlist": path}
     assert select(scene_of(6, "02691156/a1", "02691156"), **flags) == (3,)
     assert select(scene_of(6, "b2"), **flags) == (0, 5)
-    with pytest.raises(
-        SceneError, match="expected one line .<category> c3 <views>. in 2 lines, found none"
-    ):
+    with pytest.raises(SceneError, match="expected one line .<category> c3 <views>. in 2 lines, found none"):
         select(scene_of(6, "c3"), **flags)
     with pytest.raises(SceneError, match=r"set/b2: expected views among 0..3 .* by .*views.txt line 3, got \[5\]"):
         select(scene_of(4, "b2"), **flags)

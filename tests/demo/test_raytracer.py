@@ -122,6 +122,8 @@ def test_without_shadows_only_the_angle_to_the_light_counts():
     ground, lid = Box((0.0, -2.0, -5.0), (9.0, 0.5, 9.0), GREY), Box((0.0, 0.0, -5.0), (1.0, 0.1, 1.0), GREY)
     light = AreaLight((0.0, 8.0, -5.0), half_size=0.0, strength=0.6, ambient=0.4)
     origins, directions = np.array([[0.0, -0.8, -5.0]]), np.array([[0.0, -1.0, 0.0]])
-    dark, lit = (World([ground, lid], light, shadows=shadows).shade(origins, directions, (0, 0)) for shadows in (1, 0))
+    dark, lit = (
+        World([ground, lid], light, shadows=shadows).shade(origins, directions, (0, 0)) for shadows in (True, False)
+    )
     np.testing.assert_allclose(dark, 0.5 * 0.4)
     np.testing.assert_allclose(lit, 0.5 * 1.0)

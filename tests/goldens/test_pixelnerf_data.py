@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Iterable, Sequence
 
 import cv2
 import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
@@ -54,7 +54,7 @@ def close(value: Any, expected: Any) -> None:
     np.testing.assert_allclose(value, expected, **CLOSE)
 
 
-def write_images(folder: Path, images: Sequence[np.ndarray], ending: str = ".png") -> None:
+def write_images(folder: Path, images: Iterable[np.ndarray], ending: str = ".png") -> None:
     """Writes (H, W), (H, W, 3) or (H, W, 4) images in RGB order as 000000.png, ..."""
     folder.mkdir(parents=True)
     for index, image in enumerate(images):
@@ -80,7 +80,7 @@ def focal_of(scene: Scene) -> np.ndarray:
 def poses_of(scene: Scene) -> np.ndarray:
     """(N, 4, 4) poses."""
     poses = scene.cameras.camera_to_worlds.numpy()
-    row = np.broadcast_to(np.float32([0, 0, 0, 1]), (len(poses), 1, 4))
+    row = np.broadcast_to(np.array([0, 0, 0, 1], dtype=np.float32), (len(poses), 1, 4))
     return np.concatenate([poses, row], axis=1)
 
 
@@ -144,9 +144,8 @@ def test_nmr(arrays, tmp_path: Path, case: str) -> None:
         np.savez(category / name / "cameras.npz", **matrices)
     (category / "softras_train.lst").write_text("\n".join(names), encoding="utf-8")
     size = int(golden["resized_side"])
-    opened = scenes(
-        nmr.NMRDataParserConfig(data=tmp_path, **({"image_size": (size, size)} if case == "resized" else {}))
-    )
+    wanted = (size, size) if case == "resized" else None
+    opened = scenes(nmr.NMRDataParserConfig(data=tmp_path, image_size=wanted))
     assert list(opened) == names
     for name, scene in opened.items():
         assert scene.entry.scene_id == f"{category.name}/{name}" and scene.entry.category == category.name

@@ -56,7 +56,7 @@ class DVRDTUDataParser(DVRDataParser):
             intrinsics = np.broadcast_to(intrinsics.mean(axis=0), intrinsics.shape)
         return SceneViews(
             images=images,
-            camera_to_worlds=_FLIP[:3, None] * poses * _FLIP,
+            camera_to_worlds=np.asarray(_FLIP[:3, None] * poses * _FLIP, dtype=np.float64),
             focal=np.abs(intrinsics[:, [0, 1], [0, 1]]),
             centre=intrinsics[:, :2, 2],
             near=NEAR,

@@ -46,7 +46,7 @@ class NMRDataParser(DVRDataParser):
         return SceneViews(
             images=images,
             camera_to_worlds=flip_camera_axes(poses),
-            focal=np.stack(focal) * np.array([width / 2, height / 2]),
+            focal=np.asarray(np.stack(focal) * np.array([width / 2, height / 2]), dtype=np.float64),
             near=NEAR,
             far=FAR,
             masks=listed_files(entry.folder / "mask", IMAGE_SUFFIXES) or None,
