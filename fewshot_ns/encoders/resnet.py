@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List, Literal, Optional
+from typing import Any, Callable, Dict, List, Literal, Optional
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class ResNetEncoder(nn.Module):
         keep_unused: hold the parameters of stages that are not joined, as the released checkpoints do.
     """
 
+    model: models.ResNet
+
     def __init__(
         self,
         backbone: Backbone = "resnet34",
@@ -60,7 +62,7 @@ class ResNetEncoder(nn.Module):
             raise ValueError(f"expected 1 to {len(_COLUMNS)} layers of the encoder, got {num_layers}")
         self.backbone, self.num_layers, self.first_pool = backbone, num_layers, first_pool
         self.norm, self.feature_scale, self.frozen = norm, feature_scale, frozen
-        model = models.get_model(backbone, weights=None, norm_layer=_NORMS[norm])
+        model: Any = models.get_model(backbone, weights=None, norm_layer=_NORMS[norm])
         model.fc = nn.Sequential()
         model.avgpool = nn.Sequential()
         for index in range(num_layers, len(_COLUMNS)):

@@ -141,7 +141,7 @@ def test_the_coarse_network_alone():
     model.condition(sources())
     before = model.get_outputs(rays([0]))["rgb"]
     assert model.mlp_fine is not None
-    model.mlp_fine.lin_out.bias += 1.0
+    model.mlp_fine.lin_out.bias.add_(1.0)
     model.condition(sources())
     assert torch.equal(model.get_outputs(rays([0]))["rgb"], before)
 
