@@ -88,7 +88,8 @@ class MatchingEncoder(nn.Module):
         first, second = (list(each) for each in zip(*pairs_of(views), strict=True))
         both = self.transformer(maps[:, first].flatten(0, 1), maps[:, second].flatten(0, 1), splits)
         parts = torch.cat([each.unflatten(0, (batch, -1)) for each in both], dim=1)
-        place = {pair: index for index, pair in enumerate([*zip(first, second), *zip(second, first)])}  # noqa: B905
+        ordered = [*zip(first, second, strict=True), *zip(second, first, strict=True)]
+        place = {pair: index for index, pair in enumerate(ordered)}
         order = [place[view, other] for view in range(views) for other in range(views) if other != view]
         return parts[:, order].unflatten(1, (views, views - 1))
 
