@@ -40,8 +40,8 @@ def main(rank: int, world_size: int, meeting: Path, data: Path, output: Path, st
     drawn: List[Any] = []
     original, trainers = SceneBatches.draw, []
 
-    def watched(batches: SceneBatches, step: int) -> Any:
-        rays, batch = original(batches, step)
+    def watched(self: SceneBatches, step: int) -> Any:
+        rays, batch = original(self, step)
         drawn.append({"scenes": batch["scenes"], "sources": batch["sources"], "pixels": batch["indices"].tolist()})
         return rays, batch
 
@@ -63,4 +63,5 @@ def main(rank: int, world_size: int, meeting: Path, data: Path, output: Path, st
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:6]), int(sys.argv[6]))
+    meeting, data, output = map(Path, sys.argv[3:6])
+    main(int(sys.argv[1]), int(sys.argv[2]), meeting, data, output, int(sys.argv[6]))

@@ -14,7 +14,7 @@ from fewshot_ns.data.scene_table import SceneError
 def trained_step(pipeline: Any, step: int = 0) -> float:
     pipeline.train()
     _, losses, metrics = pipeline.get_train_loss_dict(step)
-    total = sum(losses.values())
+    total = torch.stack(list(losses.values())).sum()
     total.backward()
     assert all(math.isfinite(float(value)) for value in (*losses.values(), *metrics.values()))
     return float(total)
@@ -206,3 +206,35 @@ def test_ndc_is_refused_with_the_way_out(tiny_pixelnerf: Callable[..., Any], tin
     config.datamanager.data, config.datamanager.dataparser = None, LLFFDataParserConfig(data=tiny_llff_scene)
     with pytest.raises(SceneError, match="--ray-space metric"):
         config.setup(device="cpu", test_mode="val")
+
+
+def test_semantic_term_on_one_scene(
+    tiny_pixelnerf: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """DietPixelNeRF: fine-tuning from generic weights, unseen views of the scene look like its photos."""
+    from torchvision import models
+
+    from fewshot_ns.priors.encoders import EncoderConfig
+
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
+    config = tiny_pixelnerf()
+    generic = config.setup(device="cpu", test_mode="test")
+    torch.save({"step": 3, "pipeline": generic.state_dict()}, tmp_path / "generic.ckpt")
+    weights = tmp_path / "squeezenet1_1.pth"
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), weights)
+    config.initial_weights = tmp_path / "generic.ckpt"
+    config.datamanager.scenes, config.datamanager.train_on_sources_only = ("chair_0006",), True
+    config.datamanager.sources.mode, config.datamanager.sources.views = "views", (0, 2, 3)
+    config.semantic.enabled, config.semantic.interval, config.semantic.views.grid_size = True, 2, 6
+    config.semantic.encoder = EncoderConfig("torchvision", "squeezenet1_1", weights=weights, output="projected")
+    pipeline = config.setup(device="cpu", test_mode="val")
+    for name, value in generic.model.mlp_fine.state_dict().items():
+        assert torch.equal(value, pipeline.model.mlp_fine.state_dict()[name]), name
+    pipeline.train()
+    _, without, _ = pipeline.get_train_loss_dict(0)
+    _, losses, _ = pipeline.get_train_loss_dict(1)
+    assert set(losses) - set(without) == {"semantic", "semantic_coarse"}
+    (losses["semantic"] + losses["semantic_coarse"]).backward()
+    gradients = [value.grad for value in pipeline.model.encoder.parameters() if value.grad is not None]
+    assert gradients and any(float(gradient.abs().max()) > 0 for gradient in gradients)
+    assert set(pipeline.datamanager.next_train(2)[1]["indices"][:, 0].tolist()) <= {0, 2, 3}
