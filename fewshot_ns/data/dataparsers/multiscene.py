@@ -73,6 +73,11 @@ class MultiSceneDataParser(DataParser):
         super().__init__(config)
         self._tables: Dict[str, Tuple[SceneEntry, ...]] = {}
 
+    @property
+    def scene_name(self) -> str:
+        """Name of the active scene."""
+        return self.active_entry("train").scene_id
+
     @abstractmethod
     def _list_scenes(self, split: str) -> Iterable[SceneEntry]:
         """Scenes of a split, by list files and names of folders alone."""

@@ -69,6 +69,7 @@ def test_categories(solids_once):
 
 
 def test_the_host_gets_the_active_scene(solids_once):
+    assert parser_of(solids_once).scene_name == "cabinet_0003"
     outputs = parser_of(solids_once).get_dataparser_outputs("train")
     assert len(outputs.image_filenames) == len(outputs.cameras) == 5
     assert outputs.image_filenames[0].parent.parent.name == "cabinet_0003"
