@@ -290,6 +290,8 @@ class GeneralizablePipeline(FewShotPipeline):
         if len(self.datamanager.eval_table()) == 1:
             return super().get_average_eval_image_metrics(step, output_path, get_std)
         evaluator = SceneEvaluator(self, self.suite, self.config.scene_evaluation, self._step_number(step))
-        folder = None if self.config.run_dir is None else self.config.run_dir / "eval"
+        # Every rank of a distributed run is asked; one writes.
+        run_dir = self.config.run_dir if self.datamanager.rank == 0 else None
+        folder = None if run_dir is None else run_dir / "eval"
         record = None if folder is None else folder / f"scenes-step-{self._step_number(step):09d}.json"
         return evaluator.evaluate(record, output_path, keep_missing=step is None, with_std=get_std)
