@@ -168,7 +168,11 @@ class IDNeRFModel(ConditionedModel):
             )
         given = conditioning.to(self.device)
         near, far = (bound[:, None].expand(-1, views) for bound in (given.near, given.far))
-        self._sources = MatchingSources(given, self.feat_enc(given.images), near, far, self.config.window)
+        features = self.feat_enc(given.images)
+        if self.config.compute_dtype == "bfloat16":
+            # Looking them up is half of the work of a point, and bound by memory.
+            features = [each.bfloat16() for each in features]
+        self._sources = MatchingSources(given, features, near, far, self.config.window)
         self._targets = None
         if given.target_to_worlds is not None and given.target_intrinsics is not None:
             self.look_from(given.target_to_worlds, given.target_intrinsics)

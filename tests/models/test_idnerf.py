@@ -112,6 +112,18 @@ def test_camera_and_training_give_the_same(model):
         torch.testing.assert_close(image[name].flatten(0, 1)[100:140], expected[name], rtol=1e-4, atol=1e-5)
 
 
+def test_half_precision_is_near_single(model):
+    half = build(compute_dtype="bfloat16").eval()
+    half.load_state_dict(model.state_dict())
+    found = []
+    for each in (model, half):
+        each.condition(shown())
+        with torch.no_grad():
+            found.append(each(rays()))
+    assert half.sources.rows[0].dtype == torch.bfloat16 and found[1]["rgb"].dtype == torch.float32
+    torch.testing.assert_close(found[1]["rgb"], found[0]["rgb"], rtol=0.0, atol=0.02)
+
+
 def test_latent_of_a_camera_of_another_size(model):
     """The target's ray image has the size of the sources, whatever is rendered."""
     model.condition(shown())
