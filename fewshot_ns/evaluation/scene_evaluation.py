@@ -16,8 +16,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
-from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager, ShownScene
+from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
+from fewshot_ns.data.shown_scene import ShownScene
 from fewshot_ns.evaluation import metrics
 from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
 from fewshot_ns.evaluation.category_table import read_category_names
@@ -130,7 +131,7 @@ class SceneEvaluator:
         rows: List[SceneRow] = []
         try:
             shown = self.manager.shown(entry)
-            for place in self._views(shown, self.manager.targets_of(shown)):
+            for place in self._views(shown, self.manager.chooser.targets_of(shown)):
                 number = _number(shown, place)
                 picture = None if renders is None else renders / entry.scene_id / f"{number:06d}.png"
                 row = known.get((entry.scene_id, number))
@@ -161,7 +162,7 @@ class SceneEvaluator:
         rgb = outputs["rgb"].float()
         usable = mask is not None and bool(mask.any())
         values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None)
-        sources = self.manager.sources_for(shown, scene.cameras.camera_to_worlds[place])
+        sources = self.manager.chooser.sources_for(shown, scene.cameras.camera_to_worlds[place])
         if self.with_baselines:
             values = {**values, **self._baselines(shown, sources, place, truth)}
         if picture is not None:

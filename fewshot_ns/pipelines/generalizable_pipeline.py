@@ -15,12 +15,9 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
-from fewshot_ns.data.datamanagers.multiscene_datamanager import (
-    MultiSceneDataManager,
-    MultiSceneDataManagerConfig,
-    ShownScene,
-)
+from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager, MultiSceneDataManagerConfig
 from fewshot_ns.data.scene_table import SceneError
+from fewshot_ns.data.shown_scene import ShownScene
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.panels import source_panel
 from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig, SceneEvaluator
@@ -181,7 +178,7 @@ class GeneralizablePipeline(FewShotPipeline):
     def _look(self, camera: Cameras) -> None:
         """Shows the model the source views of a camera, if it does not look at them already."""
         shown = self.shown
-        sources = self.datamanager.sources_for(shown, camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu())
+        sources = self.datamanager.chooser.sources_for(shown, camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu())
         key = (shown.scene.entry.scene_id, sources)
         if key == self._looked_at:
             return
@@ -190,7 +187,7 @@ class GeneralizablePipeline(FewShotPipeline):
         # Encoders have batch statistics of their own in training.
         self.model.eval()
         try:
-            self.model.condition(self.datamanager.conditioning(shown, sources))
+            self.model.condition(self.datamanager.chooser.conditioning(shown, sources))
         finally:
             self.model.train(training)
         self._looked_at = key
@@ -272,7 +269,7 @@ class GeneralizablePipeline(FewShotPipeline):
         camera, batch = manager.next_eval_image(step)
         shown: ShownScene = batch["shown"]
         outputs = self.render(shown, camera)
-        sources = manager.sources_for(shown, shown.scene.cameras.camera_to_worlds[batch["view"]])
+        sources = manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[batch["view"]])
         images = [manager.library.images.image(shown.scene, view) for view in sources]
         panel = source_panel(images, batch["image"], outputs, shown.scene.near, shown.scene.far)
         metrics = {name: value for name, value in self._measure(outputs, batch).items() if value is not None}

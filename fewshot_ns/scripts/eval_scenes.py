@@ -65,7 +65,6 @@ def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
         ValueError: flags that this run has no use for, or an unknown scene.
     """
     from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
-    from fewshot_ns.data.source_views import SourceViews
 
     manager = pipeline.datamanager
     if not isinstance(manager, MultiSceneDataManager):
@@ -74,8 +73,7 @@ def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
         return False
     if options.on_bad_scene not in (None, "stop", "skip"):
         raise ValueError(f"--on-bad-scene: expected stop or skip, got {options.on_bad_scene!r}")
-    manager.config.sources = options.sources(manager.config.sources)
-    manager.selector = SourceViews(manager.config.sources)
+    manager.choose_sources(options.sources(manager.config.sources))
     manager.bad_scenes.policy = options.on_bad_scene or manager.config.on_bad_scene  # type: ignore[assignment]
     if options.scenes:
         manager.library.chosen = options.scenes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 import tyro
 
 if TYPE_CHECKING:
-    from fewshot_ns.data.datamanagers.multiscene_datamanager import ShownScene
+    from fewshot_ns.data.shown_scene import ShownScene
 
 
 @dataclass
@@ -96,6 +96,7 @@ class RetargetCommand:
             if self.scene is not None:
                 raise ValueError(f"--scene {self.scene}: {manager.data} is one scene; leave --scene out")
             manager.scenes = None
+            self._make_views_train(manager.dataparser)
         elif self.scene is not None:
             manager.scenes = (self.scene,)
         self._choose_sources(manager.sources)
@@ -126,6 +127,15 @@ class RetargetCommand:
         parser.data = self.data.resolve()
         return parser
 
+    def _make_views_train(self, parser: Any) -> None:
+        """Lets the protocol of a single scene give the views that are looked at, where its flags do not say which."""
+        given = {argument.split("=")[0].replace("_", "-") for argument in self.dataparser_arguments}
+        if len(self.source_views) > 1 and "--train-indices" not in given:
+            parser.train_indices = self.source_views
+        elif not given & {"--train-indices", "--num-views"}:
+            # One view alone is too few for a parser's training views: the whole pool, of which one is looked at.
+            parser.num_views = 0
+
     def _choose_sources(self, sources: Any) -> None:
         if self.source_views and self.nearest is not None:
             raise ValueError("--source-views and --nearest: give one of them")
@@ -138,8 +148,10 @@ class RetargetCommand:
         """Opens the scene and reads its source views, before anything is written."""
         manager = config.pipeline.datamanager.setup(device="cpu", test_mode="inference")
         shown = manager.active
-        place = manager.targets_of(shown)[0]
-        manager.conditioning(shown, manager.sources_for(shown, shown.scene.cameras.camera_to_worlds[place]))
+        place = manager.chooser.targets_of(shown)[0]
+        manager.chooser.conditioning(
+            shown, manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place])
+        )
         entry = shown.scene.entry
         if not manager.library.single:
             config.pipeline.datamanager.scenes = (entry.scene_id,)

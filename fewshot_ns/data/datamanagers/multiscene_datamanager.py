@@ -14,12 +14,13 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
 from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.scene_batches import BatchOptions, SceneBatches, look_at
+from fewshot_ns.data.scene_batches import BatchOptions, SceneBatches
 from fewshot_ns.data.scene_library import BadScenePolicy, BadScenes, SceneLibrary
 from fewshot_ns.data.scene_order import SceneOrder, shared_seed, step_generator
 from fewshot_ns.data.scene_outputs import outputs_of_views
-from fewshot_ns.data.scene_table import Conditioning, Scene, SceneEntry, SceneError
-from fewshot_ns.data.source_views import SourceViews, SourceViewsConfig, TargetViewsConfig, target_views
+from fewshot_ns.data.scene_table import SceneEntry, SceneError
+from fewshot_ns.data.shown_scene import SceneViewChooser, ShownScene
+from fewshot_ns.data.source_views import SourceViewsConfig, TargetViewsConfig
 from fewshot_ns.utils.configs import SavedConfig
 
 
@@ -64,16 +65,6 @@ class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     """Unused: see rays_per_scene."""
 
 
-@dataclass(frozen=True)
-class ShownScene:
-    """A scene with the views that the model looks at."""
-
-    scene: Scene
-    """The scene, opened."""
-    sources: Optional[Tuple[int, ...]]
-    """Places of its source views; None: those nearest to each camera that is rendered."""
-
-
 class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     """Rays of several scenes with the source views of each; see `SceneBatches`.
 
@@ -111,7 +102,12 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.library = SceneLibrary(
             self.dataparser, config.scenes, config.image_cache_mb * 1024**2, config.max_open_scenes
         )
-        self.selector = SourceViews(config.sources)
+        self.choose_sources(config.sources)
+        if config.train_on_sources_only and self.chooser.selector.depends_on_target:
+            raise ValueError(
+                "--pipeline.datamanager.train-on-sources-only: expected the same source views for all targets, found "
+                f"--pipeline.datamanager.sources.mode {config.sources.mode}"
+            )
         self.bad_scenes = BadScenes(config.on_bad_scene)
         self.seed = shared_seed() if config.data_seed is None else config.data_seed
         self.exclude_batch_keys_from_device = list(FewShotDataset.exclude_batch_keys_from_device)
@@ -142,51 +138,27 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             entry = self.library.active_entry("train")
         return self.shown(entry)
 
+    def choose_sources(self, sources: SourceViewsConfig) -> None:
+        """From now on these views are looked at.
+
+        Raises:
+            FileNotFoundError: a list of source views is missing.
+            ValueError: what their mode needs is missing.
+        """
+        self.config.sources = sources
+        self.chooser = SceneViewChooser(self.library, sources, self.config.targets)
+
     def shown(self, entry: SceneEntry) -> ShownScene:
         """A scene with the configured source views.
 
         Raises:
             SceneError: it cannot be opened, or lacks these views.
         """
-        scene = self.library.open(entry)
-        return ShownScene(scene, None if self.selector.depends_on_target else self.selector.select(scene))
-
-    def sources_for(self, shown: ShownScene, camera_to_world: torch.Tensor) -> Tuple[int, ...]:
-        """Places of the source views of a camera (3, 4), which is itself never its own source.
-
-        Raises:
-            SceneError: the scene has too few views.
-        """
-        if shown.sources is not None:
-            return shown.sources
-        known = shown.scene.cameras.camera_to_worlds
-        same = (known - camera_to_world.to(known)).abs().amax(dim=(1, 2)) < 1e-6
-        return self.selector.select(shown.scene, camera_to_world, exclude=same.nonzero()[:, 0].tolist())
-
-    def targets_of(self, shown: ShownScene) -> Tuple[int, ...]:
-        """Places of the views of a scene that are evaluated: the configured ones beside the sources.
-
-        Raises:
-            SceneError: there are none.
-        """
-        scene, targets = shown.scene, self.config.targets
-        sources = set(shown.sources or ())
-        if scene.pool is not None and not targets.views:
-            # A protocol of its own: what may train is not tested.
-            sources |= set(() if targets.include_sources else scene.pool)
-        return target_views(scene, tuple(sorted(sources)), targets)
-
-    def conditioning(self, shown: ShownScene, sources: Tuple[int, ...]) -> Conditioning:
-        """Source views of one scene, on the device.
-
-        Raises:
-            SceneError: an image cannot be read.
-        """
-        return look_at(self.library.images, [(shown.scene, sources)]).to(self.device)
+        return self.chooser.shown(entry)
 
     def _show(self, shown: ShownScene) -> None:
         """Makes a scene the active one, which the host sees."""
-        targets = self.targets_of(shown)
+        targets = self.chooser.targets_of(shown)
         scene = shown.scene
         views = shown.sources if shown.sources is not None else scene.pool or tuple(range(len(scene.image_filenames)))
         self.active = shown
@@ -232,7 +204,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             no_box_step=config.no_box_step if training else 0,
             target_views=config.target_views,
             colour_jitter=config.colour_jitter if training else 0.0,
-            only=self.selector if config.train_on_sources_only else None,
+            only=self.chooser.selector if config.train_on_sources_only else None,
         )
         return SceneBatches(self.library, entries, order, options, self.bad_scenes)
 
@@ -270,7 +242,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             SceneError: the scene cannot be used.
         """
         shown = self.shown(self._entry_of(step))
-        targets = self.targets_of(shown)
+        targets = self.chooser.targets_of(shown)
         generator = step_generator(self.seed, step + 1, self.rank)
         return shown, targets[int(torch.randint(len(targets), (1,), generator=generator))]
 
