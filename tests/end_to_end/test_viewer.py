@@ -189,7 +189,9 @@ def test_an_unseen_view_is_shown(viewer_address: str, browser):
 
 def field_of(browser, label: str):
     """The input beside a label of the panel."""
-    (field,) = browser.find_elements("xpath", f"//label[normalize-space()='{label}']/../../..//input")
+    (field,) = browser.find_elements(
+        "xpath", f"//label[normalize-space()='{label}']/../../..//input[not(@type='hidden')]"
+    )
     return field
 
 
