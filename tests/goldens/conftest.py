@@ -15,6 +15,28 @@ from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 
 
+@pytest.fixture(scope="session")
+def _loaded() -> Dict[Path, GoldenFile]:
+    return {}
+
+
+@pytest.fixture
+def arrays(goldens_dir: Path, request: pytest.FixtureRequest, _loaded) -> Callable[[str], GoldenFile]:
+    """Function (name) -> arrays of that file of the method that the file of tests is named after.
+
+    One object per file and session, so that it knows which of its arrays were asked for.
+    """
+    folder = goldens_dir / request.path.stem.removeprefix("test_")
+
+    def load(name: str) -> GoldenFile:
+        path = folder / f"{name}.npz"
+        if path not in _loaded:
+            _loaded[path] = GoldenFile.load(path)
+        return _loaded[path]
+
+    return load
+
+
 def _noise(size) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
 

@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Dict, Tuple
 
 import cv2
 import numpy as np
@@ -60,21 +60,6 @@ from fewshot_ns.model_components.schedules import square_root_decay
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModel, DepthMipNeRFModelConfig
 
 pytestmark = pytest.mark.goldens
-
-_loaded: Dict[Path, GoldenFile] = {}
-
-
-@pytest.fixture
-def arrays(goldens_dir: Path) -> Callable[[str], GoldenFile]:
-    """Function (name) -> arrays of that file of the folder depth_mipnerf/, one object per file and session."""
-
-    def load(name: str) -> GoldenFile:
-        path = goldens_dir / "depth_mipnerf" / f"{name}.npz"
-        if path not in _loaded:
-            _loaded[path] = GoldenFile.load(path)
-        return _loaded[path]
-
-    return load
 
 
 def close(golden: GoldenFile, name: str, value: Tensor) -> None:

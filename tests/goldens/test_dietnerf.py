@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import cv2
 import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
@@ -44,25 +43,10 @@ from fewshot_ns.priors.semantic_images import CLIP_MEAN, CLIP_STD, Resize, cosin
 
 pytestmark = pytest.mark.goldens
 
-_loaded: Dict[Path, GoldenFile] = {}
-
 CLOSE: Dict[str, Any] = dict(rtol=1e-5, atol=1e-5)
 RENDER: Dict[str, Any] = dict(rtol=0, atol=5e-3)
 """Complete coarse-to-fine renderings, whose inverse of the density amplifies rounding."""
 AT_STORED_POINTS: Dict[str, Any] = dict(rtol=1e-4, atol=2e-5)
-
-
-@pytest.fixture
-def arrays(goldens_dir: Path) -> Callable[[str], GoldenFile]:
-    """Function (name) -> arrays of that file of the folder dietnerf/, one object per file and session."""
-
-    def load(name: str) -> GoldenFile:
-        path = goldens_dir / "dietnerf" / f"{name}.npz"
-        if path not in _loaded:
-            _loaded[path] = GoldenFile.load(path)
-        return _loaded[path]
-
-    return load
 
 
 def close(value: Any, expected: np.ndarray, **tolerance: Any) -> None:
