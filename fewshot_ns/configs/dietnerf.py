@@ -11,8 +11,8 @@ own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
+from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot_lite
 from fewshot_ns.configs.paper_results import row
-from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
@@ -56,14 +56,14 @@ dietnerf = FewShotTrainerConfig(
 )
 
 dietnerf_lite = derive(
-    sparsenerf_lite,
+    mipnerf_fewshot_lite,
     "dietnerf-lite",
     datamanager={"dataparser": FewShotBlenderDataParserConfig(downscale_factor=2)},
-    model={"anneal_steps": 0},
-    depth={"enabled": False},
     semantic={
         "enabled": True,
+        "fine_weight": 0.03,
         "start_step": 200,
+        "stop_step": 600,
         "views": UnseenViewsConfig(grid_size=64),
     },
 )
