@@ -170,9 +170,10 @@ def main(options: Options) -> int:
             numbers = (f"{row['listing']:.2f}", f"{row['listing_memory']:.0f}", f"{1000 * row['step']:.2f}")
             memory = (f"{row[name]:.0f}" for name in ("cache", "decoded", "memory", "late_memory"))
             table.add_row(f"{layout}-data", f"{row['objects']:.0f}", *numbers, *memory)
-    table.title = f"{options.steps} steps of {options.pixels} pixels; +MiB: growth of the peak of resident memory"
-    console.print(table)
-    console.print(f"cache within {options.cache_megabytes} MiB: {'yes' if met else 'NO'}")
+        # Shown before the tree is removed, which can take longer than the rest.
+        table.title = f"{options.steps} steps of {options.pixels} pixels; +MiB: growth of the peak of resident memory"
+        console.print(table)
+        console.print(f"cache within {options.cache_megabytes} MiB: {'yes' if met else 'NO'}")
     return 0 if met else 1
 
 
