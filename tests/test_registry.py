@@ -1,4 +1,4 @@
-"""The entry points: what they register, and that they cost nothing.
+"""The entry points: what they register, and that they load nothing (what that costs: benchmarks/registry_import.py).
 
 Everything runs in child processes, because what an interpreter has imported cannot be undone.
 """
@@ -50,15 +50,13 @@ def report() -> dict:
     """What loading all our entry points does to an interpreter that has loaded the host's methods."""
     code = f"""
 {HIDE_OURS}
-import contextlib, io, json, time
+import contextlib, io, json
 import nerfstudio.configs.method_configs
 
 before = set(sys.modules)
 printed = io.StringIO()
-start = time.process_time()
 with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
     exec({LOAD_ALL!r})
-seconds = time.process_time() - start
 added = sorted(set(sys.modules) - before)
 print("REPORT" + json.dumps(dict(
     hidden=not any(name.startswith("fewshot_ns") for name in before),
@@ -66,7 +64,6 @@ print("REPORT" + json.dumps(dict(
     loaded=sorted({{name.split(".")[0] for name in sys.modules}}),
     loaded_by_host=sorted({{name.split(".")[0] for name in before}}),
     printed=printed.getvalue(),
-    seconds=seconds,
 )))
 """
     return json.loads(run_python(code).split("REPORT")[1])
@@ -85,10 +82,6 @@ def test_loads_no_heavy_package(report):
 
 def test_prints_nothing(report):
     assert report["printed"] == ""
-
-
-def test_takes_little_cpu_time(report):
-    assert report["seconds"] < 0.3
 
 
 def test_host_discovers_every_entry():
