@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from fewshot_ns.bench.commands import evaluate_commands
 from fewshot_ns.bench.plan import Cell
 from fewshot_ns.bench.records import (
     EVAL,
@@ -18,10 +19,10 @@ from fewshot_ns.bench.records import (
     FINISHED,
     INTERRUPTED,
     STARTED,
-    VIEWS,
     CellBusyError,
     is_begun,
     is_finished,
+    is_measured_alike,
     is_same,
     is_trained,
     last_step,
@@ -31,6 +32,7 @@ from fewshot_ns.bench.records import (
     set_aside,
     write_record,
 )
+from fewshot_ns.evaluation.category_table import read_category_names
 from fewshot_ns.utils.errors import CommandError
 from fewshot_ns.utils.processes import CommandRunner, host_command
 
@@ -135,6 +137,8 @@ class _CellWork:
         elif not trained and not begun:
             # Half a training from which nothing can go on.
             shutil.rmtree(cell.run_dir, ignore_errors=True)
+        if cell.evaluations and earlier and not is_measured_alike(earlier, cell):
+            _drop_measurements(cell)
         self.attempts = int(earlier.get("attempts", 0)) + 1
         spent = float(earlier.get("seconds_training", 0.0))
         if not trained:
@@ -153,6 +157,7 @@ class _CellWork:
             results=self._results(),
             training=self._statistics(),
             versions=_versions(),
+            **({"categories": self._category_names()} if cell.evaluations else {}),
         )
         return FINISHED
 
@@ -197,31 +202,41 @@ class _CellWork:
         cell = self.cell
         self.progress("evaluate", cell.steps or 0)
         started = time.monotonic()
-        self.runner.run(self.evaluate_command(), next_log(cell.folder, "eval"), None, self._environment(), handles)
+        for command in evaluate_commands(cell):
+            self.runner.run(command, next_log(cell.folder, "eval"), None, self._environment(), handles)
         return time.monotonic() - started
-
-    def evaluate_command(self) -> Tuple[str, ...]:
-        """The `ns-fewshot eval` of this cell; it measures as ns-eval does, and can be taken up again."""
-        cell, options = self.cell, self.cell.evaluation
-        words = ["--load-config", str(cell.run_dir / "config.yml"), "--output-path", str(cell.folder / EVAL)]
-        for name, value in (("--max-views", options.max_views), ("--max-side", options.max_side)):
-            words += [] if value is None else [name, str(value)]
-        if options.metrics is not None:
-            words += ["--metrics", *options.metrics]
-        if options.pictures:
-            words += ["--render-dir", str(cell.folder / VIEWS), "--render-views", str(options.pictures)]
-        return (str(host_command("ns-fewshot")), "eval", *words)
 
     def _environment(self) -> Mapping[str, str]:
         return self.share.environment(self.cell.device)
 
-    def _results(self) -> Dict[str, Optional[float]]:
-        return json.loads((self.cell.folder / EVAL).read_text(encoding="utf8"))["results"]
+    def _results(self) -> Dict[str, Any]:
+        """The averages; of a training across scenes, by the protocol."""
+        cell = self.cell
+        if not cell.evaluations:
+            return _read_json(cell.folder / EVAL)["results"]
+        return {entry.protocol: _read_json(cell.folder / entry.file)["results"] for entry in cell.evaluations}
+
+    def _category_names(self) -> Dict[str, str]:
+        """Names of ShapeNet's categories by their numbers, where the set comes with the list."""
+        path = self.cell.data / "metadata.yaml"
+        return read_category_names(path) if path.is_file() else {}
 
     def _statistics(self) -> Optional[Dict[str, Any]]:
         """What the training cost; None where the method's trainer does not tell."""
         path = self.cell.run_dir / "train_stats.json"
-        return json.loads(path.read_text(encoding="utf8")) if path.is_file() else None
+        return _read_json(path) if path.is_file() else None
+
+
+def _read_json(path: Path) -> Dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def _drop_measurements(cell: Cell) -> None:
+    """Removes the evaluations of a training across scenes: their rows do not say which scenes and views were asked for,
+    so that more than are asked for now would stay in."""
+    for pattern in ("eval-*.json*", "eval-*.txt", "pictures-*.json*", "views-*"):
+        for path in cell.folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _versions() -> Dict[str, str]:

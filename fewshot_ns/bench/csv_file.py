@@ -29,6 +29,8 @@ COLUMNS = (
     *("peak_memory_bytes", "peak_gpu_memory_bytes", "source", "overrides", "scene_overrides", "error"),
 )
 """Columns before the metrics."""
+OF_SETS = ("objects", "test_objects")
+"""Further columns where a scene of the recipe is a set of many."""
 _COST = ("cpu_seconds", "wall_seconds", "rays", "peak_memory_bytes", "peak_gpu_memory_bytes")
 _DIGITS = 6
 """Digits behind the point of metrics, more than any table shows."""
@@ -39,10 +41,11 @@ def as_csv(results: BenchResults) -> str:
     names = sorted({name for cell in results.cells for name in cell.metrics})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*COLUMNS, *names])
+    columns = (*COLUMNS, *(OF_SETS if any(cell.test_objects is not None for cell in results.cells) else ()))
+    writer.writerow([*columns, *names])
     for cell in results.cells:
         values = _row(cell)
-        writer.writerow([*(values[name] for name in COLUMNS), *(_number(cell.metrics.get(name)) for name in names)])
+        writer.writerow([*(values[name] for name in columns), *(_number(cell.metrics.get(name)) for name in names)])
     return stream.getvalue()
 
 
@@ -79,7 +82,7 @@ def merge_into(path: Path, results: BenchResults) -> None:
 
 def _row(cell: CellResult) -> Dict[str, Any]:
     width, height = cell.size or ("", "")
-    known = {name: getattr(cell, name) for name in COLUMNS if hasattr(cell, name)}
+    known = {name: getattr(cell, name) for name in (*COLUMNS, *OF_SETS) if hasattr(cell, name)}
     cost = {name: cell.training.get(name) for name in _COST}
     cost = {name: _number(value, 1 if name.endswith("seconds") else 0) for name, value in cost.items()}
     return {
@@ -100,7 +103,7 @@ def _number(value: Any, digits: int = _DIGITS) -> str:
 
 def _cell(row: Dict[str, str]) -> CellResult:
     def optional(name: str, kind: Callable[[str], Any]) -> Any:
-        return kind(row[name]) if row[name] else None
+        return kind(row[name]) if row.get(name) else None
 
     size = (int(row["width"]), int(row["height"])) if row["width"] else None
     training = {name: optional(name, float) for name in _COST}
@@ -123,8 +126,10 @@ def _cell(row: Dict[str, str]) -> CellResult:
         steps=optional("steps", int),
         size=size,
         test_views=optional("test_views", int),
-        metrics={name: float(value) for name, value in row.items() if name not in COLUMNS and value},
+        metrics={name: float(value) for name, value in row.items() if name not in (*COLUMNS, *OF_SETS) and value},
         num_images=optional("evaluated_views", int) or 0,
+        objects=optional("objects", int),
+        test_objects=optional("test_objects", int),
         training={name: value for name, value in training.items() if value is not None},
     )
 

@@ -136,7 +136,7 @@ def _folders(results: BenchResults, protocol: str, scene: str) -> Dict[str, Path
     """Folders of the pictures by method: of the first seed that has any."""
     found: Dict[str, Path] = {}
     for cell in results.cells:
-        folder = results.pictures.get((cell.scene, cell.label, cell.seed))
+        folder = results.pictures.get((cell.protocol, cell.scene, cell.label, cell.seed))
         if cell.protocol == protocol and cell.scene == scene and folder is not None:
             found.setdefault(cell.label, folder)
     return found

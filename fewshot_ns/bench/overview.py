@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple, Union
 
 from rich.console import Console
 
@@ -67,7 +67,7 @@ def print_plan(plan: Plan, estimator: Estimator, workers: int, any_source: bool,
         counted = Counter(states[cell.name] for cell in cells)
         rows.append(
             [
-                *(label, scene, first.protocol, "x".join(map(str, first.size)), _measured_views(first)),
+                *(label, scene, _protocols(first), "x".join(map(str, first.size)), _measured_views(first)),
                 "by the method" if first.steps is None else first.steps,
                 "no limit" if first.cpu_seconds is None else f"{first.cpu_seconds:g}",
                 ", ".join(str(cell.seed) for cell in cells),
@@ -88,9 +88,20 @@ def print_plan(plan: Plan, estimator: Estimator, workers: int, any_source: bool,
     )
 
 
-def _measured_views(cell: Cell) -> int:
+def _protocols(cell: Cell) -> str:
+    return ", ".join(entry.protocol for entry in cell.evaluations) or cell.protocol
+
+
+def _measured_views(cell: Cell) -> Union[int, str]:
     limit = cell.evaluation.max_views
+    if cell.evaluations:
+        return f"{'all' if limit is None else limit} of {cell.test_scenes} scenes"
     return cell.test_views if limit is None else min(limit, cell.test_views)
+
+
+def _evaluated(cell: Cell) -> List[Tuple[str, str, str]]:
+    """Protocol, file of averages and folder of pictures of each evaluation; '' where they have their usual names."""
+    return [(entry.protocol, entry.file, entry.views) for entry in cell.evaluations] or [(cell.protocol, "", "")]
 
 
 def write_plan(plan: Plan) -> None:
@@ -98,16 +109,18 @@ def write_plan(plan: Plan) -> None:
     folder, recipe = plan.output_dir, plan.recipe
     cells = [
         {
+            **{name: value for name, value in (("eval", file), ("views", views)) if value},
             "folder": cell.folder.relative_to(folder.absolute()).as_posix(),
             "scene": cell.scene,
             "place": cell.place,
-            "protocol": cell.protocol,
+            "protocol": protocol,
             "method": cell.method,
             "label": cell.label,
             "seed": cell.seed,
             "as_published": cell.as_published,
         }
         for cell in plan.cells
+        for protocol, file, views in _evaluated(cell)
     ]
     write_json(folder / PLAN, {"name": recipe.name, "description": recipe.description, "cells": cells})
     with replacing(folder / "recipe.yaml") as partial:

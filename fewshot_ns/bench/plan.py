@@ -11,6 +11,28 @@ from fewshot_ns.utils.hashing import digest
 
 
 @dataclass(frozen=True)
+class SourceEvaluation:
+    """One evaluation of a training across scenes."""
+
+    protocol: str
+    """Name of the protocol."""
+    flags: Tuple[str, ...]
+    """Flags of `ns-fewshot eval` that say which views are looked at."""
+    key: str
+    """Hash of these views, not of where a list of them lies."""
+
+    @property
+    def file(self) -> str:
+        """Its averages, in the folder of the cell."""
+        return f"eval-{self.protocol}.json"
+
+    @property
+    def views(self) -> str:
+        """Folder of its pictures, in the folder of the cell."""
+        return f"views-{self.protocol}"
+
+
+@dataclass(frozen=True)
 class Cell:
     """One training with its evaluation; everything in it can be sent to another machine."""
 
@@ -57,9 +79,17 @@ class Cell:
     config: Dict[str, str]
     """The config's fields that decide the training, by their path; 'config' is their hash."""
     test_views: int
-    """Test views of the scene."""
+    """Test views of the scene; 0 of a set of many, whose views are not counted beforehand."""
     size: Tuple[int, int]
     """Width and height of the test views as trained, pixels."""
+    evaluations: Tuple[SourceEvaluation, ...] = ()
+    """Of a training across scenes: with which source views it is evaluated; () for one scene."""
+    test_scenes: int = 0
+    """Of a training across scenes: number of test scenes that the recipe asks for."""
+    all_test_scenes: int = 0
+    """Number of scenes of the whole test split."""
+    pictured_scene: str = ""
+    """Name of the test scene of which pictures are kept."""
 
     @property
     def name(self) -> str:
@@ -79,7 +109,9 @@ class Cell:
     @property
     def evaluation_key(self) -> str:
         """Hash of all that decides the figures."""
-        return digest(self.training_key, self.keys["metrics"], self.evaluation)
+        return digest(
+            self.training_key, self.keys["metrics"], self.evaluation, [entry.key for entry in self.evaluations]
+        )
 
 
 @dataclass(frozen=True)

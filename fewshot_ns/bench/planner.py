@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
-from fewshot_ns.bench.plan import Cell, Plan
+from fewshot_ns.bench.plan import Cell, Plan, SourceEvaluation
 from fewshot_ns.bench.recipe import Budget, MethodEntry, Recipe, SceneEntry
 from fewshot_ns.bench.resolve import (
     SceneIdentity,
@@ -18,6 +18,7 @@ from fewshot_ns.bench.resolve import (
     schedule_flags,
     source_key,
 )
+from fewshot_ns.bench.scene_sets import evaluation_problems, evaluations_of, identify_set
 from fewshot_ns.bench.schema import SchemaError
 from fewshot_ns.utils.hashing import digest
 
@@ -84,8 +85,17 @@ class _Planner:
         if config is None:
             return []
         data = self.data_root / scene.path
+        if scene.protocol.across and not _is_generalizable(config):
+            self.problems.append(
+                f"methods[{number}] ({method.label}): trains on one scene, but the protocol {scene.protocol.name} of "
+                f"scenes[{place}] ({scene.name}) is for training across scenes; leave the scene out (scenes)"
+            )
+            return []
         identity = self._identity(place, scene, config, data)
         if identity is None:
+            return []
+        evaluations = self._evaluations(place, scene, data)
+        if evaluations is None:
             return []
         if _needs_depth_maps(config) and not identity.has_depth:
             self.problems.append(
@@ -99,7 +109,10 @@ class _Planner:
                 f"{data} has no object masks; see dtu-data in docs/data_formats.md"
             )
             return []
-        return [self._cell(method, scene, seed, flags, parser, config, identity, data) for seed in self.recipe.seeds]
+        return [
+            self._cell(method, scene, seed, flags, parser, config, identity, data, evaluations)
+            for seed in self.recipe.seeds
+        ]
 
     def _flags(self, method: MethodEntry, scene: SceneEntry) -> Tuple[str, ...]:
         """Flags of ns-train, those of the recipe last, so that they win."""
@@ -112,7 +125,8 @@ class _Planner:
             words += ["--max-train-cpu-seconds", str(method.budget.cpu_seconds)]
         if self.recipe.evaluation.metrics is not None and hasattr(default.pipeline, "evaluation"):
             words += ["--pipeline.evaluation.metrics", *self.recipe.evaluation.metrics]
-        return (*words, "--machine.device-type", self.device, *method.overrides, *scene.overrides)
+        words += ["--machine.device-type", self.device]
+        return (*words, *scene.protocol.overrides, *method.overrides, *scene.overrides)
 
     def _config(
         self,
@@ -141,11 +155,21 @@ class _Planner:
         key = (str(data), repr(dataparser))
         if key not in self._scenes:
             try:
-                self._scenes[key] = identify_scene(dataparser)
+                self._scenes[key] = (identify_set if scene.protocol.across else identify_scene)(dataparser)
             except (FileNotFoundError, ValueError) as error:
                 self._scenes[key] = None
                 self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
         return self._scenes[key]
+
+    def _evaluations(self, place: int, scene: SceneEntry, data: Path) -> Optional[Tuple[SourceEvaluation, ...]]:
+        """With which source views a training is evaluated; None where something is wrong."""
+        if scene.protocol.across:
+            self.problems += evaluation_problems(self.recipe.evaluation)
+        try:
+            return evaluations_of(scene.evaluations, data)
+        except (FileNotFoundError, ValueError) as error:
+            self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
+            return None
 
     def _cell(
         self,
@@ -157,6 +181,7 @@ class _Planner:
         config: TrainerConfig,
         identity: SceneIdentity,
         data: Path,
+        evaluations: Tuple[SourceEvaluation, ...],
     ) -> Cell:
         from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
@@ -192,7 +217,18 @@ class _Planner:
             config=fields,
             test_views=identity.test_views,
             size=identity.size,
+            evaluations=evaluations,
+            test_scenes=min(identity.test_scenes, self.recipe.evaluation.max_scenes or identity.test_scenes),
+            all_test_scenes=identity.test_scenes,
+            pictured_scene=identity.first_test_scene,
         )
+
+
+def _is_generalizable(config: TrainerConfig) -> bool:
+    """Whether a method trains across scenes."""
+    from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManagerConfig
+
+    return isinstance(config.pipeline.datamanager, MultiSceneDataManagerConfig)
 
 
 def _needs_depth_maps(config: TrainerConfig) -> bool:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Mapping, Optional, Tuple
 
 OCCLUDED_VIEWS = (2, 5, 8, 9, 10, 16, 34, 35, 40, 52, 53, 54, 58, 60)
 """The 14 training views of Lego that see it from one side only (DietNeRF)."""
 INDICES = "indices"
 """The protocol of one's own views: the scene names its dataparser and --train-indices."""
-NAMES = "llff-N, dtu-N, blender-N, blender-first-N (N training views), blender-occluded-14 or indices"
+ACROSS = "srn-1, srn-2, sn64-1, sn64-unseen-1, pixelnerf-dtu-1, -3, -6, -9 or multi-object"
+NAMES = f"llff-N, dtu-N, blender-N, blender-first-N (N training views), blender-occluded-14, indices, {ACROSS}"
+VIEWLIST = "--viewlist"
+"""The flag of `ns-fewshot eval` whose file lies in the folder of the data set."""
+OWN_SOURCES = {
+    "views": "--source-views",
+    "random": "--random-sources",
+    "nearest": "--nearest-sources",
+    "viewlist": VIEWLIST,
+}
+"""Ways to choose source views, and the flag of `ns-fewshot eval` of each."""
+_EXPECTED = {
+    "views": "numbers of views",
+    "random": "one number of views, at least 1",
+    "nearest": "one number of views, at least 1",
+    "viewlist": "one file",
+}
 _NUMBERED = re.compile(r"(llff|dtu|blender|blender-first)-(\d+)")
 
 
@@ -30,6 +47,15 @@ class BenchProtocol:
     """Training views; None: what the scene's flags say."""
     masked: bool = False
     """Whether papers measure the object alone."""
+    sources: Tuple[str, ...] = ()
+    """Flags of `ns-fewshot eval` that say which views are looked at, where one training is for many scenes."""
+    overrides: Tuple[str, ...] = ()
+    """Flags of ns-train that belong to the protocol."""
+
+    @property
+    def across(self) -> bool:
+        """Whether one training is for many scenes, so that a scene of the recipe is a data set."""
+        return bool(self.sources)
 
     def metric(self, name: str) -> str:
         """The metric that the papers' column of this name holds."""
@@ -49,6 +75,8 @@ def find_protocol(name: str) -> BenchProtocol:
         flags = ("--train-indices", *views)
         return BenchProtocol(name, "blender-occluded", "fewshot-blender-data", flags, len(views))
     match = _NUMBERED.fullmatch(name)
+    if match is None and name in _published():
+        return _published()[name]
     if match is None or int(match.group(2)) < 2:
         raise ValueError(f"unknown protocol {name!r}; expected {NAMES}")
     family, views = match.group(1), int(match.group(2))
@@ -62,6 +90,56 @@ def find_protocol(name: str) -> BenchProtocol:
     # DietNeRF's eight views are a list of its own; all other published numbers of views are the first frames.
     dataset = "blender" if first != (views == 8) else None
     return BenchProtocol(name, dataset, "fewshot-blender-data", flags, views)
+
+
+def _views(preset: str) -> Tuple[str, ...]:
+    # Here, since this loads torch, and a recipe of single scenes is read without.
+    from fewshot_ns.data.source_views import PRESETS
+
+    return ("--source-views", *(str(view) for view in PRESETS[preset]))
+
+
+@functools.lru_cache(maxsize=1)
+def _published() -> Mapping[str, BenchProtocol]:
+    """pixelNeRF's protocols: many scenes, one training, views that are looked at."""
+    srn = [BenchProtocol(f"srn-{n}", "srn", "srn-data", (), n, sources=_views(f"srn-{n}")) for n in (1, 2)]
+    nmr = [
+        BenchProtocol(f"{name}-1", name, "nmr-data", ("--list-prefix", lists), 1, sources=(VIEWLIST, file))
+        for name, lists, file in (("sn64", "softras_", "src_dvr.txt"), ("sn64-unseen", "gen_", "src_gen.txt"))
+    ]
+    dropped = ("--pipeline.datamanager.targets.exclude-dtu-bad", "True")
+    dtu = [
+        BenchProtocol(
+            *(f"pixelnerf-dtu-{n}", "pixelnerf-dtu", "dvr-dtu-data", (), n),
+            sources=_views(f"dtu-{n}"),
+            overrides=dropped,
+        )
+        for n in (1, 3, 6, 9)
+    ]
+    chairs = BenchProtocol("multi-object", None, "multi-object-data", (), 2, sources=("--random-sources", "2"))
+    return {protocol.name: protocol for protocol in (*srn, *nmr, *dtu, chairs)}
+
+
+def own_sources(name: str, kind: str, value: Tuple[str, ...]) -> BenchProtocol:
+    """A protocol of one's own source views; the scene names its dataparser.
+
+    Args:
+        name: of the protocol, in tables.
+        kind: 'views', 'random', 'nearest' (a number of views) or 'viewlist' (a file in the folder of the data set).
+        value: words of the flag.
+
+    Raises:
+        ValueError: the name is that of a known protocol, or the value does not fit the kind.
+    """
+    if protocol_or_none(name) is not None:
+        raise ValueError(f"{name!r} is the name of a known protocol; give your own source views another")
+    numbers = kind != "viewlist"
+    if (numbers and not all(word.isdigit() for word in value)) or (kind != "views" and len(value) != 1):
+        raise ValueError(f"expected {_EXPECTED[kind]}, found {' '.join(value)}")
+    count = None if not numbers else len(value) if kind == "views" else int(value[0])
+    if count == 0:
+        raise ValueError(f"expected {_EXPECTED[kind]}, found {' '.join(value)}")
+    return BenchProtocol(name, None, None, num_views=count, sources=(OWN_SOURCES[kind], *value))
 
 
 def protocol_or_none(name: str) -> Optional[BenchProtocol]:

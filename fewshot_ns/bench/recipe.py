@@ -26,7 +26,9 @@ class EvaluationOptions:
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name; None: the method's own, as a rule all usual ones."""
     max_views: Optional[int] = None
-    """Most test views, taken at equal steps; None: all of the protocol."""
+    """Most test views, taken at equal steps; None: all of the protocol. In a set of many scenes: of each of them."""
+    max_scenes: Optional[int] = None
+    """Most test scenes of a set of many, taken at equal steps; None: all."""
     max_side: Optional[int] = None
     """Most pixels of the longer side, to which photos and renders are scaled down; None: as trained."""
     pictures: int = 2
@@ -58,7 +60,7 @@ class SceneEntry:
     """One scene with its views."""
 
     path: Path
-    """Folder, relative to the data root."""
+    """Folder, relative to the data root; of a set of many scenes, the whole set."""
     name: str
     """Name in folders and tables."""
     protocol: BenchProtocol
@@ -69,6 +71,9 @@ class SceneEntry:
     """Flags of the dataparser: the protocol's, then the recipe's, then the scene's."""
     overrides: Tuple[str, ...] = ()
     """Flags of ns-train that every method gets on this scene."""
+    evaluations: Tuple[BenchProtocol, ...] = ()
+    """Of a set of many scenes: the protocols by which each training is evaluated, `protocol` first. They differ in the
+    views that are looked at and in nothing else."""
 
 
 @dataclass(frozen=True)

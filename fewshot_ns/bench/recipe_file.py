@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, Set, Tuple
 
 import yaml
 
-from fewshot_ns.bench.protocols import INDICES, NAMES, find_protocol
+from fewshot_ns.bench.protocols import INDICES, NAMES
 from fewshot_ns.bench.recipe import Budget, EvaluationOptions, MethodEntry, Recipe, SceneEntry
+from fewshot_ns.bench.recipe_protocols import NAME, PROTOCOLS, read_protocols
 from fewshot_ns.bench.schema import (
     ENTRIES,
     FLAG,
     FLAGS,
     POSITIVE,
     TEXT,
-    Kind,
     SchemaError,
     Section,
     integer,
@@ -28,8 +27,6 @@ from fewshot_ns.bench.schema import (
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 """The recipes that come with the package; in its repository the folder configs/."""
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
-NAME = Kind("a name of letters, digits and . _ + = - that can be a folder", lambda value: _folder_name(value))
 
 
 def recipe_names() -> Tuple[str, ...]:
@@ -83,7 +80,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _scenes(top: Section, problems: List[str]) -> Tuple[SceneEntry, ...]:
-    common = top.take("protocol", TEXT, None)
+    common = top.take("protocol", PROTOCOLS, None)
     shared = top.take("dataparser", FLAGS, ())
     found: List[SceneEntry] = []
     for number, value in enumerate(top.take("scenes", ENTRIES) or ()):
@@ -95,33 +92,36 @@ def _scenes(top: Section, problems: List[str]) -> Tuple[SceneEntry, ...]:
     return tuple(found)
 
 
-def _scene(section: Section, common: Optional[str], shared: Tuple[str, ...]) -> Optional[SceneEntry]:
+def _scene(section: Section, common: Any, shared: Tuple[str, ...]) -> Optional[SceneEntry]:
     path = section.take("path", TEXT)
     label = section.take("name", NAME, Path(path).name if path else None)
-    protocol_name = section.take("protocol", TEXT, common)
+    given = section.take("protocol", PROTOCOLS, common)
     parser = section.take("parser", TEXT, None)
     flags = section.take("dataparser", FLAGS, ())
     overrides = section.take("overrides", FLAGS, ())
     section.finish()
-    if protocol_name is None:
+    if given is None:
         section.note("protocol", f"expected {NAMES} here or at the top of the file, found nothing")
         return None
-    try:
-        protocol = find_protocol(protocol_name)
-    except ValueError as error:
-        section.note("protocol", str(error))
+    protocols = read_protocols(section, given)
+    if not protocols:
         return None
+    # Own source views are of the same set as the named ones beside them.
+    protocol = next((one for one in protocols if one.parser is not None), protocols[0])
     if protocol.parser is None:
         if parser is None:
-            section.note("parser", f"expected the name of a dataparser for the protocol {INDICES!r}, found nothing")
-        if not any(word.replace("_", "-") == "--train-indices" for word in (*shared, *flags)):
+            section.note(
+                "parser", f"expected the name of a dataparser for the protocol {protocol.name!r}, found nothing"
+            )
+        if not protocol.across and not any(word.replace("_", "-") == "--train-indices" for word in (*shared, *flags)):
             section.note("dataparser", f"expected train-indices for the protocol {INDICES!r}, found none")
     elif parser is not None and parser != protocol.parser:
         section.note("parser", f"the protocol {protocol.name!r} reads scenes with {protocol.parser}, found {parser!r}")
     name = protocol.parser or parser
     if path is None or name is None or label is None:
         return None
-    return SceneEntry(Path(path), label, protocol, name, (*protocol.flags, *shared, *flags), overrides)
+    evaluations = protocols if protocol.across else ()
+    return SceneEntry(Path(path), label, protocol, name, (*protocol.flags, *shared, *flags), overrides, evaluations)
 
 
 def _methods(top: Section, scenes: Set[str], problems: List[str]) -> Tuple[MethodEntry, ...]:
@@ -162,6 +162,7 @@ def _evaluation(section: Optional[Section]) -> EvaluationOptions:
     options = EvaluationOptions(
         metrics=section.take("metrics", list_of(TEXT), None),
         max_views=section.take("max-views", integer(1), None),
+        max_scenes=section.take("max-scenes", integer(1), None),
         max_side=section.take("max-side", integer(16), None),
         pictures=section.take("pictures", integer(0), EvaluationOptions.pictures),
         curve_steps=section.take("curve-steps", integer(0), 0),
@@ -178,12 +179,6 @@ def _check_unique(where: str, key: str, names: Sequence[str], problems: List[str
 
 def _names(names: Set[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def _folder_name(value: Any) -> str:
-    if not isinstance(value, str) or not _FOLDER_NAME.fullmatch(value):
-        raise ValueError
-    return value
 
 
 class _StrictLoader(yaml.SafeLoader):

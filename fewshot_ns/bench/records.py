@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from fewshot_ns.bench.plan import Cell
+from fewshot_ns.bench.recipe import EvaluationOptions
 from fewshot_ns.utils.files import write_json
 
 PLAN = "bench.json"
@@ -62,9 +63,13 @@ def is_finished(cell: Cell, any_source: bool = False) -> bool:
         any_source: whether results count that another version of the code has made.
     """
     record = read_record(cell.folder)
-    if record is None or record.get("status") != FINISHED or not (cell.folder / EVAL).is_file():
+    files = [evaluation.file for evaluation in cell.evaluations] or [EVAL]
+    if record is None or record.get("status") != FINISHED:
         return False
-    return _same(record, cell, ("config", "scene", "metrics"), any_source) and _same_evaluation(record, cell)
+    if not all((cell.folder / file).is_file() for file in files):
+        return False
+    same = _same(record, cell, ("config", "scene", "metrics"), any_source) and is_measured_alike(record, cell)
+    return same and _sources_of(record) == [(entry.protocol, entry.key) for entry in cell.evaluations]
 
 
 def is_trained(cell: Cell, any_source: bool = False) -> bool:
@@ -101,8 +106,21 @@ def _same(record: Dict[str, Any], cell: Cell, names: Tuple[str, ...], any_source
     return same and all(keys.get(name) == cell.keys[name] for name in names if name != "config")
 
 
-def _same_evaluation(record: Dict[str, Any], cell: Cell) -> bool:
-    return (record.get("cell") or {}).get("evaluation") == json.loads(json.dumps(asdict(cell.evaluation)))
+def is_measured_alike(record: Dict[str, Any], cell: Cell) -> bool:
+    """Whether a record's recipe asked for the same evaluation; options that it does not know were not set."""
+    recorded = (record.get("cell") or {}).get("evaluation")
+    if not isinstance(recorded, dict):
+        return False
+    return _as_json({**asdict(EvaluationOptions()), **recorded}) == _as_json(asdict(cell.evaluation))
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _sources_of(record: Dict[str, Any]) -> List[Tuple[str, str]]:
+    """Protocols of a record of a training across scenes, with the hashes of their source views."""
+    return [(entry["protocol"], entry["key"]) for entry in record["cell"].get("evaluations") or ()]
 
 
 def set_aside(cell: Cell, output_dir: Path) -> Optional[Path]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple
 from fewshot_ns.utils.hashing import digest, file_key
 
 if TYPE_CHECKING:
-    from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+    from nerfstudio.cameras.cameras import Cameras
     from nerfstudio.engine.trainer import TrainerConfig
 
 _PLACES = ("output_dir", "experiment_name", "timestamp", "load_dir")
@@ -162,6 +162,10 @@ class SceneIdentity:
     """Whether there are depth maps of the training views."""
     has_masks: bool
     """Whether there are object masks of the test views."""
+    test_scenes: int = 0
+    """Of a set of many scenes: number of test scenes; 0 for one scene."""
+    first_test_scene: str = ""
+    """Its first test scene."""
 
 
 def identify_scene(dataparser: Any) -> SceneIdentity:
@@ -187,7 +191,7 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     records = [outputs.metadata.get(METADATA_KEY) for outputs in (train, test)]
     parts: List[Any] = []
     for outputs, record in zip((train, test), records, strict=True):
-        parts += _cameras(outputs)
+        parts += camera_values(outputs.cameras)
         parts += [_set_fields(getattr(record, name, None)) for name in ("geometry", "depth_encoding")]
         parts += [file_key(file) for file in outputs.image_filenames]
     depths = getattr(records[0], "depth_prior_filenames", None)
@@ -215,7 +219,7 @@ def _set_fields(record: Any) -> Any:
     ]
 
 
-def _cameras(outputs: DataparserOutputs) -> List[Any]:
-    cameras = outputs.cameras
+def camera_values(cameras: Cameras) -> List[bytes]:
+    """What the key of a scene takes of its cameras."""
     values = (cameras.camera_to_worlds, cameras.fx, cameras.fy, cameras.cx, cameras.cy, cameras.width, cameras.height)
     return [value.float().cpu().numpy().tobytes() for value in values]

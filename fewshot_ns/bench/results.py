@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from fewshot_ns.bench.records import EVAL, FINISHED, PLAN, VIEWS, read_record
 from fewshot_ns.evaluation.ledger import read_rows, summarize
+from fewshot_ns.evaluation.scene_ledger import SceneLedger, SceneRow, by_scene, summarize_scenes
 
 NOT_RUN = "not run"
 
@@ -58,13 +59,18 @@ class CellResult:
     size: Optional[Tuple[int, int]] = None
     """Width and height of the evaluated views, pixels."""
     test_views: Optional[int] = None
-    """Test views of the protocol."""
+    """Test views of the protocol; None: unknown, in a set of many scenes where not all of each were taken."""
     metrics: Dict[str, Optional[float]] = field(default_factory=dict)
     """Means over the evaluated views."""
     images: Tuple[Dict[str, Any], ...] = ()
     """Per evaluated view: 'file_name', 'view_index' and the metrics."""
     num_images: int = 0
     """Number of evaluated views."""
+    objects: Optional[int] = None
+    """Of a set of many scenes: how many of them were evaluated. `images` then has a row per scene, the mean of its
+    views, with its 'category', and `metrics` are means over scenes."""
+    test_objects: Optional[int] = None
+    """Of a set of many scenes: how many there are to evaluate."""
     curve: Tuple[CurvePoint, ...] = ()
     """Quality during training."""
     training: Dict[str, Any] = field(default_factory=dict)
@@ -94,8 +100,8 @@ class BenchResults:
     """What it is about."""
     cells: Tuple[CellResult, ...]
     """All cells of the recipe, finished or not, in its order."""
-    pictures: Dict[Tuple[str, str, int], Path] = field(default_factory=dict)
-    """Folder of the kept views by scene, label and seed; empty where the results come from a file."""
+    pictures: Dict[Tuple[str, str, str, int], Path] = field(default_factory=dict)
+    """Folder of the kept views by protocol, scene, label and seed; empty where the results come from a file."""
 
     def as_json(self) -> Dict[str, Any]:
         """Everything but the pictures, as JSON holds it."""
@@ -142,17 +148,18 @@ def _read_folder(folder: Path) -> BenchResults:
     plan = json.loads(path.read_text(encoding="utf8"))
     name = plan["name"]
     cells: List[CellResult] = []
-    pictures: Dict[Tuple[str, str, int], Path] = {}
+    pictures: Dict[Tuple[str, str, str, int], Path] = {}
     for planned in plan["cells"]:
         cell = _cell(folder / planned["folder"], {**planned, "recipe": name})
         cells.append(cell)
-        if cell.finished and (folder / planned["folder"] / VIEWS).is_dir():
-            pictures[(cell.scene, cell.label, cell.seed)] = folder / planned["folder"] / VIEWS
+        views = folder / planned["folder"] / planned.get("views", VIEWS)
+        if cell.finished and views.is_dir():
+            pictures[(cell.protocol, cell.scene, cell.label, cell.seed)] = views
     return BenchResults(name, plan["description"], tuple(cells), pictures)
 
 
 def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
-    known: Dict[str, Any] = {name: value for name, value in planned.items() if name != "folder"}
+    known: Dict[str, Any] = {name: value for name, value in planned.items() if name not in ("folder", "eval", "views")}
     record = read_record(folder)
     if record is None:
         return CellResult(**known, status=NOT_RUN)
@@ -164,27 +171,60 @@ def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
         error=record.get("error", ""),
         steps_asked=asked["steps"],
         own_length=asked["own_length"],
-        test_views=asked["test_views"],
+        test_views=asked["test_views"] or None,
         size=(asked["size"][0], asked["size"][1]),
+        test_objects=asked.get("all_test_scenes") or None,
         device=asked["device"],
         source=record["keys"]["source"],
     )
     if record["status"] != FINISHED:
         return CellResult(**known)
+    known.update(
+        steps=None if record.get("step") is None else record["step"] + 1,
+        training=record.get("training") or {},
+    )
+    if "eval" in planned:
+        return CellResult(**{**known, **measured_across(folder / planned["eval"], record)})
     evaluation = json.loads((folder / EVAL).read_text(encoding="utf8"))
     views = set(evaluation["views"])
     rows = [row for row in read_rows((folder / EVAL).with_suffix(".jsonl")) if row.view_index in views]
     measured = evaluation["evaluation"]["size"]
     known.update(
-        steps=None if record.get("step") is None else record["step"] + 1,
         size=(measured[0], measured[1]),
         metrics={name: value.mean for name, value in summarize(rows).items()},
         images=tuple({"file_name": row.file_name, "view_index": row.view_index, **row.metrics} for row in rows),
         num_images=len(rows),
-        training=record.get("training") or {},
         curve=read_curve(folder / planned["method"]),
     )
     return CellResult(**known)
+
+
+def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an evaluation over many scenes says of a cell: means over scenes, a row per scene.
+
+    Args:
+        path: JSON file of the averages.
+        record: of the cell.
+    """
+    # The only scene of a set is measured as one scene, whose rows do not name it.
+    rows = SceneLedger(path).read() or [
+        SceneRow(record["cell"]["pictured_scene"], "", (), row) for row in read_rows(path.with_suffix(".jsonl"))
+    ]
+    names = record.get("categories") or {}
+    categories = {row.scene: names.get(row.category, row.category) for row in rows}
+    scenes = by_scene(rows)
+    images = [
+        {"file_name": name, "view_index": place, "category": categories[name], **row.metrics}
+        for place, (name, row) in enumerate(scenes.items())
+    ]
+    asked = record["cell"]
+    return {
+        "metrics": {name: value.mean for name, value in summarize_scenes(rows).items()},
+        "images": tuple(images),
+        "num_images": len(rows),
+        "test_views": len(rows) if asked["evaluation"]["max_views"] is None else None,
+        "objects": len(scenes),
+    }
 
 
 def read_curve(run_dir: Path) -> Tuple[CurvePoint, ...]:

@@ -11,6 +11,7 @@ from fewshot_ns.bench.summary import Group
 from fewshot_ns.evaluation.baselines import baseline_names
 
 if TYPE_CHECKING:
+    from fewshot_ns.bench.results import CellResult
     from fewshot_ns.configs.paper_results import PaperResult
 
 REPRODUCED, WORKING, NOT_WORKING, NOT_RUN = "reproduced", "working", "not working", "not run"
@@ -30,9 +31,11 @@ class PaperConditions:
     """What a published mean over scenes was measured on."""
 
     scenes: Tuple[str, ...]
-    """Names of the scenes."""
+    """Names of the scenes; () where a data set of any name is meant."""
     size: Tuple[int, int]
     """Width and height of the test views, pixels."""
+    objects: Optional[int] = None
+    """Of a set of many scenes: how many test scenes it has."""
 
 
 CONDITIONS: Dict[str, PaperConditions] = {
@@ -49,8 +52,13 @@ CONDITIONS: Dict[str, PaperConditions] = {
         (400, 400),
     ),
     "blender-occluded": PaperConditions(("lego",), (400, 400)),
+    "srn/cars": PaperConditions(("cars",), (128, 128), 704),
+    "srn/chairs": PaperConditions(("chairs",), (128, 128), 1317),
+    "sn64": PaperConditions((), (64, 64), 8762),
+    "sn64-unseen": PaperConditions((), (64, 64), 25464),
+    "pixelnerf-dtu": PaperConditions((), (400, 300), 15),
 }
-"""Scenes and sizes of the published tables: RegNeRF's LLFF and DTU, DietNeRF's half-size Blender."""
+"""Scenes and sizes of the published tables: RegNeRF's LLFF and DTU, DietNeRF's half-size Blender, pixelNeRF's sets."""
 
 
 LOCATING_FLAGS = (
@@ -94,6 +102,24 @@ def published(group: Group, scene: Optional[str] = None) -> Dict[str, PaperResul
     return {}
 
 
+def category_paper(group: Group, category: str) -> Dict[str, PaperResult]:
+    """What papers print for a method on one category of a set of many scenes, by metric.
+
+    Args:
+        group: the row.
+        category: its name.
+    """
+    protocol = protocol_or_none(group.protocol)
+    method = group.cells[0].method.replace("-", "_")
+    if protocol is None or method not in registry.METHODS:
+        return {}
+    return {
+        result.metric: result
+        for result in registry.paper_results(method)
+        if result.num_views == protocol.num_views and result.dataset == f"{protocol.dataset}/{category}"
+    }
+
+
 def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     """What is not as in the paper, in words; nothing where all is.
 
@@ -105,14 +131,17 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
         return ["no published figure"]
     first = next(iter(paper.values()))
     dataset, _, scene = first.dataset.partition("/")
-    conditions = CONDITIONS[dataset]
+    conditions = CONDITIONS.get(first.dataset) or CONDITIONS[dataset]
     wanted = (scene,) if scene else conditions.scenes
     found: List[str] = []
     if not all(cell.as_published for cell in group.cells):
         found.append("a variant of the method")
-    if set(group.places) != set(wanted):
+    if wanted and set(group.places) != set(wanted):
         shared = len(set(group.places) & set(wanted))
         found.append(f"{shared} of {len(wanted)} scenes" if shared else "other scenes")
+    objects = sorted({cell.objects for cell in group.finished if cell.objects not in (None, conditions.objects)})
+    if objects:
+        found.append(f"{objects[0]} objects instead of {conditions.objects}")
     sizes = sorted({cell.size for cell in group.finished if cell.size is not None and cell.size != conditions.size})
     if sizes:
         found.append(f"{_size(sizes[0])} pixels instead of {_size(conditions.size)}")
@@ -123,9 +152,14 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     changed = list(dict.fromkeys(flag for flag in flags if flag not in LOCATING_FLAGS))
     if changed:
         found.append(f"scenes read with {', '.join(changed)}")
-    if any(cell.num_images < (cell.test_views or 0) for cell in group.finished):
+    if any(not _whole(cell) for cell in group.finished):
         found.append("not all test views")
     return found
+
+
+def _whole(cell: CellResult) -> bool:
+    """Whether all test views were measured."""
+    return cell.test_views is not None and cell.num_images >= cell.test_views
 
 
 def status_of(group: Group) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from fewshot_ns.bench.object_tables import category_table
 from fewshot_ns.bench.results import BenchResults, CellResult
 from fewshot_ns.bench.status import baseline, differences, published, status_of
 from fewshot_ns.bench.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
@@ -36,7 +37,8 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
     groups = groups_of(results, protocol)
     metrics = metrics_of(groups)
     papers = [published(group) for group in groups]
-    columns = [Column("method"), Column("scenes"), Column("seeds")]
+    sets = _of_sets(groups)
+    columns = [Column("method"), *([Column("objects")] if sets else []), Column("scenes"), Column("seeds")]
     columns += [Column(title_of(metric)) for metric in metrics]
     printed = [name for name in PAPER_METRICS if any(name in paper for paper in papers)]
     columns += [Column(f"paper's {title_of(name)}") for name in printed]
@@ -45,12 +47,24 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
     rows: List[List[Cell]] = []
     for group, paper in zip(groups, papers, strict=True):
         values = [group.over_scenes(metric).text(digits_of(metric)) for metric in metrics]
-        row: List[Cell] = [group.label, len(group.scenes), group.over_scenes(metrics[0]).count, *values]
+        row: List[Cell] = [
+            group.label,
+            *([_objects(group)] if sets else []),
+            len(group.scenes),
+            group.over_scenes(metrics[0]).count,
+            *values,
+        ]
         row += [f"{paper[name].value:g}" if name in paper else None for name in printed]
         if printed:
             row.append("; ".join(differences(group, paper)) if paper else NOT_AVAILABLE)
         rows.append([*row, status_of(group).word])
     return Table(columns, rows, "Mean over scenes ± deviation over seeds. Deviations are those of a sample.")
+
+
+def _objects(group: Group) -> Optional[int]:
+    """Evaluated objects of all sets of many scenes."""
+    counts = {cell.scene: cell.objects for cell in group.finished if cell.objects is not None}
+    return sum(counts.values()) if counts else None
 
 
 def scene_table(results: BenchResults, protocol: str, metric: str) -> Table:
@@ -72,8 +86,14 @@ def scene_table(results: BenchResults, protocol: str, metric: str) -> Table:
             ["(better of nearest photo and mean colour)", *(_fixed(best[scene], digits_of(metric)) for scene in scenes)]
         )
         rows += _paper_rows(groups, scenes)
-    caption = f"{title_of(metric)}, mean over the test views and the seeds ± deviation over seeds."
+    over = "objects (each the mean of its views)" if _of_sets(groups) else "test views"
+    caption = f"{title_of(metric)}, mean over the {over} and the seeds ± deviation over seeds."
     return Table([Column("method"), *(Column(scene) for scene in scenes)], rows, caption)
+
+
+def _of_sets(groups: Sequence[Group]) -> bool:
+    """Whether scenes are sets of many."""
+    return any(cell.test_objects is not None for group in groups for cell in group.cells)
 
 
 def _paper_rows(groups: Sequence[Group], scenes: Sequence[str]) -> List[List[Cell]]:
@@ -105,8 +125,10 @@ def image_table(results: BenchResults, protocol: str, scene: str) -> Table:
         means = [sum(values[label]) / len(values[label]) if label in values else None for label in labels]
         rows.append([f"{index}: {name}", *means])
     metric = groups[0].metric_name("psnr") if groups else "psnr"
-    columns = [Column("test view"), *(Column(label, 2, True) for label in labels)]
-    return Table(columns, rows, f"{scene}: {title_of(metric)} of each view, mean over the seeds.")
+    sets = _of_sets(groups)
+    columns = [Column("object" if sets else "test view"), *(Column(label, 2, True) for label in labels)]
+    what = "object, the mean of its views" if sets else "view"
+    return Table(columns, rows, f"{scene}: {title_of(metric)} of each {what}, mean over the seeds.")
 
 
 def cost_table(results: BenchResults, protocol: str) -> Table:
@@ -171,7 +193,10 @@ def protocol_tables(results: BenchResults) -> List[Tuple[str, List[Table]]]:
     found: List[Tuple[str, List[Table]]] = []
     for protocol in protocols_of(results):
         tables = [summary_table(results, protocol)]
-        tables += [scene_table(results, protocol, metric) for metric in metrics_of(groups_of(results, protocol))]
+        for metric in metrics_of(groups_of(results, protocol)):
+            tables.append(scene_table(results, protocol, metric))
+            categories = category_table(results, protocol, metric, title_of(metric), digits_of(metric))
+            tables += [categories] if categories else []
         tables.append(cost_table(results, protocol))
         sources = source_table(results, protocol)
         found.append((protocol, tables + ([sources] if sources else [])))

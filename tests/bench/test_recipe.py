@@ -96,6 +96,17 @@ def test_all_problems_are_told_at_once_with_their_place(write_recipe):
         ("methods: [m]\nscenes: [s]", "scenes\\[0\\].protocol: expected .* found nothing"),
         ("methods: [m]\nprotocol: indices\nscenes: [s]", "parser: expected the name of a dataparser"),
         ("methods: [m]\nprotocol: dtu-3\nscenes: [{path: s, parser: llff-data}]", "reads scenes with dtu-data"),
+        ("methods: [m]\nprotocol: [dtu-3, dtu-6]\nscenes: [s]", "training across scenes only, found 'dtu-3'"),
+        ("methods: [m]\nprotocol: [srn-1, sn64-1]\nscenes: [s]", "protocols of the same data"),
+        ("methods: [m]\nprotocol: [srn-1, srn-1]\nscenes: [s]", "expected different protocols"),
+        ("methods: [m]\nprotocol: [srn-1, srn-3]\nscenes: [s]", r"protocol\[1\]: unknown protocol 'srn-3'"),
+        ("methods: [m]\nprotocol: {name: a}\nscenes: [s]", "sources, a mapping with one of views, random, nearest"),
+        ("methods: [m]\nprotocol: {name: a, sources: {view: 3}}\nscenes: [s]", "expected sources with one of views"),
+        ("methods: [m]\nprotocol: {name: a, sources: {random: 0}}\nscenes: [s]", "expected one number of views"),
+        ("methods: [m]\nprotocol: {name: a, sources: {views: [b]}}\nscenes: [s]", "expected numbers of views, found b"),
+        ("methods: [m]\nprotocol: {name: srn-1, sources: {random: 1}}\nscenes: [s]", "name of a known protocol"),
+        ("methods: [m]\nprotocol: {name: a, sources: {random: 1}}\nscenes: [s]", "parser: expected the name"),
+        ("methods: [m]\nprotocol: []\nscenes: [s]", "expected the name of a protocol, a mapping with name and sources"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path, text, message):
@@ -130,10 +141,11 @@ def test_flags_of_every_recipe_are_known_to_the_host():
             kind = (method.method if method.overrides else "", scene.parser, flags)
             if kind not in seen:
                 seen.add(kind)
-                words = (*method.overrides, *scene.overrides, scene.parser, *scene.flags)
+                words = (*scene.protocol.overrides, *method.overrides, *scene.overrides, scene.parser, *scene.flags)
                 parser = getattr(resolve_config(method.method, words).pipeline.datamanager, "dataparser")  # noqa: B009
-                views = len(parser.train_indices or ()) or parser.num_views
-                assert views == scene.protocol.num_views
+                if not scene.evaluations:
+                    views = len(parser.train_indices or ()) or parser.num_views
+                    assert views == scene.protocol.num_views
 
 
 def test_the_packages_recipes_are_those_of_the_repository():
@@ -144,3 +156,21 @@ def test_the_packages_recipes_are_those_of_the_repository():
 def test_the_views_of_occluded_lego_are_all_different():
     protocol = find_protocol("blender-occluded-14")
     assert protocol.num_views == 14 and len(set(protocol.flags[1:])) == 14
+
+
+def test_one_training_may_have_several_evaluations(write_recipe):
+    own = {"name": "nearest-two", "sources": {"nearest": 2}}
+    recipe = load_recipe(write_recipe(methods=["pixelnerf"], protocol=[own, "srn-1", "srn-2"], scenes=["srn/cars"]))
+    (scene,) = recipe.scenes
+    assert [protocol.name for protocol in scene.evaluations] == ["nearest-two", "srn-1", "srn-2"]
+    assert [protocol.sources for protocol in scene.evaluations] == [
+        ("--nearest-sources", "2"),
+        ("--source-views", "64"),
+        ("--source-views", "64", "104"),
+    ]
+    # Own source views are of the data that the named protocols are of.
+    assert (scene.name, scene.parser, scene.flags) == ("cars", "srn-data", ()) and scene.protocol.across
+    scenes = [{"path": "solids", "parser": "srn-data", "protocol": {"name": "a", "sources": {"viewlist": "list.txt"}}}]
+    (alone,) = load_recipe(write_recipe(scenes=scenes)).scenes
+    assert alone.protocol.sources == ("--viewlist", "list.txt") and alone.protocol.num_views is None
+    assert not load_recipe(write_recipe()).scenes[0].evaluations

@@ -180,7 +180,8 @@ def views_of(folder, shade):
 def test_equal_results_give_equal_files(tmp_path):
     cells = (cell(), cell(20.0, seed=1), replace(cell(18.0), label="other"), replace(cell(seed=2), status="failed"))
     folders = {
-        ("fern", label, 0): views_of(tmp_path / label, shade) for label, shade in (("freenerf", 0.9), ("other", 0.5))
+        ("llff-3", "fern", label, 0): views_of(tmp_path / label, shade)
+        for label, shade in (("freenerf", 0.9), ("other", 0.5))
     }
     found = BenchResults("r", "A benchmark.", cells, folders)
     first = {name: path.read_bytes() for name, path in write_report(found, tmp_path / "a").items()}
