@@ -106,8 +106,12 @@ class DelayedLogLinearScheduler(Scheduler):
         config, max_steps = self.config, self.config.max_steps
         if max_steps is None:
             raise ValueError("the scheduler's max_steps is None, which only our trainer can resolve; give a number")
+        if config.lr_final <= 0 or lr_init < 0:
+            raise ValueError(f"expected learning rates above 0, got lr {lr_init:g} and lr_final {config.lr_final:g}")
 
         def factor(count: int) -> float:
+            if lr_init == 0:  # Parameters that are held still; there is no way down from 0.
+                return 1.0
             lr = delayed_log_linear(
                 count + 1, lr_init, config.lr_final, max_steps, config.delay_steps, config.delay_factor
             )
