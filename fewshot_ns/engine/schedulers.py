@@ -106,8 +106,8 @@ class DelayedLogLinearScheduler(Scheduler):
         config, max_steps = self.config, self.config.max_steps
         if max_steps is None:
             raise ValueError("the scheduler's max_steps is None, which only our trainer can resolve; give a number")
-        if config.lr_final <= 0 or lr_init < 0:
-            raise ValueError(f"expected learning rates above 0, got lr {lr_init:g} and lr_final {config.lr_final:g}")
+        if config.lr_final <= 0:
+            raise ValueError(f"expected a lr_final above 0, got {config.lr_final:g}")
 
         def factor(count: int) -> float:
             if lr_init == 0:  # Parameters that are held still; there is no way down from 0.
