@@ -139,9 +139,10 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     if wanted and set(group.places) != set(wanted):
         shared = len(set(group.places) & set(wanted))
         found.append(f"{shared} of {len(wanted)} scenes" if shared else "other scenes")
-    objects = sorted({cell.objects for cell in group.finished if cell.objects not in (None, conditions.objects)})
+    counts = [cell.objects for cell in group.finished if cell.objects is not None]
+    objects = [count for count in counts if count != conditions.objects]
     if objects:
-        found.append(f"{objects[0]} objects instead of {conditions.objects}")
+        found.append(f"{min(objects)} objects instead of {conditions.objects}")
     sizes = sorted({cell.size for cell in group.finished if cell.size is not None and cell.size != conditions.size})
     if sizes:
         found.append(f"{_size(sizes[0])} pixels instead of {_size(conditions.size)}")
