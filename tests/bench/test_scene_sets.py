@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any, Dict, Optional, Tuple
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_what_a_set_cannot_have_is_told_before_training(plan_of):
 def cell(protocol="srn-1", psnr=23.0, place="cars", **changes):
     """A finished cell of pixelnerf-srn, as published."""
     baselines = {"baseline_mean_colour_psnr": 12.0, "baseline_nearest_view_psnr": 13.0}
-    metrics = {"psnr": psnr, "ssim": 0.9, **baselines}
+    metrics: Dict[str, Optional[float]] = {"psnr": psnr, "ssim": 0.9, **baselines}
     objects = (("a", "airplane", psnr - 1.0), ("b", "airplane", psnr), ("c", "bench", psnr + 4.0))
     images = tuple(
         {"file_name": name, "view_index": number, "category": category, "psnr": value}
@@ -140,11 +141,12 @@ def test_published_figures_stand_beside_sets_of_the_same_name():
     assert published(group(cell(place="chairs")))["psnr"].value == 23.72
     assert status_of(group(cell())).word == "reproduced"
     assert not published(group(cell(place="solids"))) and not published(group(cell("dtu-3")))
-    for changes, reason in (
+    changed: Tuple[Tuple[Dict[str, Any], str], ...] = (
         ({"objects": 3}, "3 objects instead of 704"),
         ({"test_views": None}, "not all test views"),
         ({"size": (64, 64)}, "64x64 pixels instead of 128x128"),
-    ):
+    )
+    for changes, reason in changed:
         assert reason in status_of(group(cell(**changes))).reason
     for protocol, dataset, value in (("sn64-1", "sn64", 26.799), ("pixelnerf-dtu-3", "pixelnerf-dtu", 19.33)):
         conditions = CONDITIONS[dataset]
