@@ -7,7 +7,7 @@ upsampler.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import List, Literal, Tuple
+from typing import List, Literal
 
 import torch
 from torch import Tensor, nn
@@ -85,18 +85,13 @@ class MatchingEncoder(nn.Module):
         if splits == 0:
             return maps[:, :, None].expand(-1, -1, views - 1, -1, -1, -1)
         maps = add_positions(maps.flatten(0, 1), splits).unflatten(0, (batch, views))
-        first, second = (list(each) for each in zip(*pairs_of(views), strict=True))
+        first, second = (list(each) for each in zip(*combinations(range(views), 2), strict=True))
         both = self.transformer(maps[:, first].flatten(0, 1), maps[:, second].flatten(0, 1), splits)
         parts = torch.cat([each.unflatten(0, (batch, -1)) for each in both], dim=1)
         ordered = [*zip(first, second, strict=True), *zip(second, first, strict=True)]
         place = {pair: index for index, pair in enumerate(ordered)}
         order = [place[view, other] for view in range(views) for other in range(views) if other != view]
         return parts[:, order].unflatten(1, (views, views - 1))
-
-
-def pairs_of(views: int) -> List[Tuple[int, int]]:
-    """Unordered pairs of views, (0, 1), (0, 2), ..., (1, 2), ..."""
-    return list(combinations(range(views), 2))
 
 
 def normalized_input(images: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ view shows, and the mean over windows, are ID-NeRF's.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Literal, Tuple
 
 import torch
 from torch import Tensor
 
-from fewshot_ns.encoders.gmflow import pairs_of
 from fewshot_ns.model_components.source_views import SourceCameras, lookup_taps
 
 Window = Literal["off", "mean", "released"]
@@ -142,7 +142,7 @@ def group_similarity(features: Tensor, groups: int) -> Tensor:
     parts = features.unflatten(-1, (views - 1, groups, -1))
     lengths = torch.linalg.vecdot(parts, parts).clamp(min=_SMALLEST_SQUARE).sqrt()
     similarities = []
-    for first, second in pairs_of(views):
+    for first, second in combinations(range(views), 2):
         one, other = (first, ..., second - 1, slice(None)), (second, ..., first, slice(None))
         dots = torch.linalg.vecdot(parts[(*one, slice(None))], parts[(*other, slice(None))])
         similarities.append(dots / (lengths[one] * lengths[other]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot_ns.encoders.gmflow import MatchingEncoder, pairs_of
+from fewshot_ns.encoders.gmflow import MatchingEncoder
 from fewshot_ns.encoders.gmflow_transformer import MatchingTransformer, add_positions, sine_positions, window_attention
 
 
@@ -156,7 +156,3 @@ def test_finer_map_of_two_scales():
     assert fine.shape == raw.shape == (1, 3, 8, 16, 256)
     torch.testing.assert_close(raw[0], backbone[1].movedim(1, -1).repeat(1, 1, 1, 2))
     assert not torch.allclose(fine, raw, atol=1e-2)
-
-
-def test_pairs():
-    assert pairs_of(3) == [(0, 1), (0, 2), (1, 2)]

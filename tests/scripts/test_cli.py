@@ -45,7 +45,7 @@ def test_debug_shows_the_traceback():
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["video", "--no-such-flag"], ["video"], ["paint"]])
+@pytest.mark.parametrize("arguments", [["video", "--no-such-flag"], ["eval"], ["paint"]])
 def test_wrong_flags_have_status_two(arguments):
     assert run(*arguments).returncode == 2
 
