@@ -71,3 +71,15 @@ def expect(golden: GoldenFile, name: str, value: torch.Tensor) -> None:
     """Compares with the array evaluated in the precision of the value."""
     expected = stored(golden, name, value.dtype)
     np.testing.assert_allclose(value.detach().numpy(), expected, **TOLERANCE[value.dtype], err_msg=name)
+
+
+def network(error: Any) -> Dict[str, Any]:
+    """Tolerance of the reference vectors' README for whole networks, from float32's own error."""
+    return dict(rtol=1e-4, atol=max(1e-5, 10.0 * float(np.max(error))))
+
+
+def expect_close(value: Any, expected: Any, **tolerance: Any) -> None:
+    """Compares shapes and numbers of a tensor or an array with a reference."""
+    value = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    assert value.shape == np.shape(expected)
+    np.testing.assert_allclose(value, expected, **tolerance)

@@ -15,7 +15,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules impo
 import numpy as np
 import pytest
 import torch
-from golden_arrays import GoldenFile, expect_all_used
+from golden_arrays import GoldenFile, expect_all_used, expect_close, network
 from golden_recipe import recipe_parameters
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor, nn
@@ -58,15 +58,8 @@ FILES = (
 CLOSE: Dict[str, Any] = dict(rtol=1e-4, atol=1e-5)
 
 
-def within(error: np.ndarray) -> Dict[str, Any]:
-    """Tolerance of the reference vectors' README for whole networks, from float32's own error."""
-    return dict(rtol=1e-4, atol=max(1e-5, 10.0 * float(np.max(error))))
-
-
 def close(value: Any, expected: Any, **tolerance: Any) -> None:
-    value = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    assert value.shape == np.shape(expected)
-    np.testing.assert_allclose(value, expected, **(tolerance or CLOSE))
+    expect_close(value, expected, **(tolerance or CLOSE))
 
 
 def tensor(golden: GoldenFile, name: str) -> Tensor:
@@ -108,13 +101,13 @@ def test_matching_encoder(arrays):
     close(backbone, golden["backbone"])
     rows, columns = golden["position_encoding"].shape[2:]
     close(sine_positions(rows, columns, backbone.shape[1], backbone).movedim(-1, 0)[None], golden["position_encoding"])
-    close(at_8.movedim(-1, 2), golden["features_8"], **within(error_8))
-    close(of_two.movedim(-1, 2), golden["two_views_features_8"], **within(error_8))
+    close(at_8.movedim(-1, 2), golden["features_8"], **network(error_8))
+    close(of_two.movedim(-1, 2), golden["two_views_features_8"], **network(error_8))
     assert tuple(at_4.movedim(-1, 2).shape) == tuple(golden["features_4_shape"])
     view, row, column = golden["features_4_probe_pos"].T
-    close(at_4[0, view, row, column], golden["features_4_probe"], **within(error_4))
-    close(at_4[0].mean(dim=(1, 2)), golden["features_4_channel_mean"], **within(error_4))
-    close(at_4[0].std(dim=(1, 2), correction=0), golden["features_4_channel_std"], **within(error_4))
+    close(at_4[0, view, row, column], golden["features_4_probe"], **network(error_4))
+    close(at_4[0].mean(dim=(1, 2)), golden["features_4_channel_mean"], **network(error_4))
+    close(at_4[0].std(dim=(1, 2), correction=0), golden["features_4_channel_std"], **network(error_4))
     whole = at_4.double()
     close(whole.sum(), golden["features_4_sum"], rtol=1e-4)
     close(whole.abs().sum(), golden["features_4_abs_sum"], rtol=1e-4)
@@ -136,8 +129,8 @@ def test_point_conditioning(arrays):
     shown = looked_at.query(points, torch.zeros(len(points), dtype=torch.long))
     assert shown.view_features is not None
     close(shown.coordinates[:, None], golden["ndc"])
-    close(shown.matching[None], golden["matching_info"], **within(golden["matching_info_f32_error"]))
-    close(shown.view_features.movedim(-1, 1), golden["view_cond_feat"], **within(golden["matching_info_f32_error"]))
+    close(shown.matching[None], golden["matching_info"], **network(golden["matching_info_f32_error"]))
+    close(shown.view_features.movedim(-1, 1), golden["view_cond_feat"], **network(golden["matching_info_f32_error"]))
     np.testing.assert_array_equal(shown.in_image.float()[None], golden["mask_info"])
     assert 0 < golden["mask_info"].mean() < 1
 
@@ -227,7 +220,7 @@ def test_dtu_depth(arrays, tmp_path: Path):
 
 def close_within(value: Any, expected: np.ndarray, error: Any = 0.0) -> None:
     """Compares within the tolerance of the reference vectors' README, given float32's own error."""
-    close(value, expected, **within(error))
+    close(value, expected, **network(error))
 
 
 def as_tensor(array: np.ndarray) -> Tensor:

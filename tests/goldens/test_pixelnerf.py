@@ -12,7 +12,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules impo
 import numpy as np
 import pytest
 import torch
-from golden_arrays import GoldenFile, expect_all_used
+from golden_arrays import GoldenFile, expect_all_used, expect_close, network
 from golden_recipe import recipe_parameters
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
@@ -63,15 +63,8 @@ FILES = (
 CLOSE: Dict[str, Any] = dict(rtol=1e-5, atol=1e-6)
 
 
-def network(error: np.ndarray) -> Dict[str, Any]:
-    """Tolerance of the reference vectors' README for whole networks, from float32's own error."""
-    return dict(rtol=1e-4, atol=max(1e-5, 10.0 * float(np.max(error))))
-
-
 def close(value: Any, expected: Any, **tolerance: Any) -> None:
-    value = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    assert value.shape == np.shape(expected)
-    np.testing.assert_allclose(value, expected, **(tolerance or CLOSE))
+    expect_close(value, expected, **(tolerance or CLOSE))
 
 
 def tensor(array: np.ndarray) -> Tensor:
