@@ -93,6 +93,12 @@ METHODS: Dict[str, Entry] = {
         "configs.pixelnerf", "pixelnerf_multi_object", "pixelNeRF on scenes of several objects."
     ),
     "pixelnerf_lite": Entry("configs.pixelnerf", "pixelnerf_lite", "A small pixelNeRF; minutes on a CPU."),
+    "idnerf": Entry(
+        "configs.idnerf", "idnerf", "ID-NeRF: many scenes, matched source views, and a latent taught by diffusion."
+    ),
+    "idnerf_released": Entry("configs.idnerf", "idnerf_released", "ID-NeRF as its released code computes it."),
+    "matchnerf": Entry("configs.idnerf", "matchnerf", "MatchNeRF: many scenes, rendered from matched source views."),
+    "idnerf_lite": Entry("configs.idnerf", "idnerf_lite", "A small ID-NeRF without diffusion; minutes on a CPU."),
 }
 """Methods by attribute name, which is the method's name with underscores."""
 
@@ -149,8 +155,11 @@ def paper_results(name: str) -> Tuple[PaperResult, ...]:
         name: a key of `METHODS`.
     """
     entry = METHODS[name]
+    if entry.attribute.endswith("_lite"):
+        return ()
     module = import_module(f"fewshot_ns.{entry.module}")
-    return () if entry.attribute.endswith("_lite") else getattr(module, "paper_results", ())
+    # Modules with methods of several papers name the figures of each after the method.
+    return getattr(module, f"{entry.attribute}_paper_results", getattr(module, "paper_results", ()))
 
 
 def dataparser_specification(name: str) -> DataParserSpecification:

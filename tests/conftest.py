@@ -174,7 +174,7 @@ def write_nerfstudio_scene(folder: Path, count: int = 12, size: Tuple[int, int] 
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_llff_scene() -> SceneMaker:
     """`write_llff_scene` as a fixture, since test modules cannot import this file."""
     return write_llff_scene
@@ -220,6 +220,44 @@ def tiny_blender_scene(tmp_path: Path) -> Path:
 def tiny_nerfstudio_scene(tmp_path: Path) -> Path:
     """Folder of a 12-frame transforms.json capture of 32x24 photos with depth."""
     return write_nerfstudio_scene(tmp_path / "capture")
+
+
+def write_mvsnet_set(folder: Path, count: int = 6, size: Tuple[int, int] = (32, 40)) -> Path:
+    """MVSNet's DTU: two training scans under two lights, two others, pairs, true depth but for each left quarter."""
+    scale = 200.0
+    for view, pose in enumerate(_poses(count)):
+        c2w = np.concatenate([pose * [1.0, -1.0, -1.0, scale], [[0.0, 0.0, 0.0, 1.0]]])
+        matrix = "\n".join(" ".join(map(str, line)) for line in np.linalg.inv(c2w))
+        lens = f"{FOCAL * 160} 0 79.5\n0 {FOCAL * 160} 63.5\n0 0 1"
+        path = folder / "Cameras" / "train" / f"{view:08d}_cam.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"extrinsic\n{matrix}\n\nintrinsic\n{lens}\n\n{3.0 * scale} {2.5 * scale / 192}\n", "utf8")
+        image, _ = _view(pose, size)
+        _, depth = _view(pose, (2 * size[0], 2 * size[1]))
+        depth[:, : size[1] // 2] = 0.0
+        for number, scan in enumerate(("scan1", "scan2", "scan3", "scan4")):
+            for light in (2, 3):
+                name = f"rect_{view + 1:03d}_{light}_r5000.png"
+                _write_png(
+                    folder / "Rectified" / f"{scan}_train" / name, np.roll(image, number, axis=-1) // (light - 1)
+                )
+            path = folder / "Depths" / scan / f"depth_map_{view:04d}.pfm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), (depth * scale).astype(np.float32))
+    lines = [str(count)]
+    for view in range(count):
+        others = sorted((abs(other - view), other) for other in range(count) if other != view)
+        lines += [str(view), f"{len(others)} " + " ".join(f"{other} {9.0 - apart}" for apart, other in others)]
+    (folder / "view_pairs.txt").write_text("\n".join(lines), "utf8")
+    (folder / "dtu_train_all.txt").write_text("scan1\nscan2\n", "utf8")
+    (folder / "val_all.txt").write_text("scan3\nscan4\n", "utf8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_mvsnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Set in MVSNet's layout of 6 views of 40x32 each, `write_mvsnet_set`; not to be written to."""
+    return write_mvsnet_set(tmp_path_factory.mktemp("mvsnet") / "dtu")
 
 
 @pytest.fixture

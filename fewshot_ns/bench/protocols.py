@@ -7,11 +7,13 @@ import re
 from dataclasses import dataclass
 from typing import Mapping, Optional, Tuple
 
+from fewshot_ns.evaluation.regions import MASKED_PREFIX, REGION_PREFIXES, Region
+
 OCCLUDED_VIEWS = (2, 5, 8, 9, 10, 16, 34, 35, 40, 52, 53, 54, 58, 60)
 """The 14 training views of Lego that see it from one side only (DietNeRF)."""
 INDICES = "indices"
 """The protocol of one's own views: the scene names its dataparser and --train-indices."""
-ACROSS = "srn-1, srn-2, sn64-1, sn64-unseen-1, pixelnerf-dtu-1, -3, -6, -9 or multi-object"
+ACROSS = "srn-1, srn-2, sn64-1, sn64-unseen-1, pixelnerf-dtu-1, -3, -6, -9, matchnerf-dtu-3 or multi-object"
 NAMES = f"llff-N, dtu-N, blender-N, blender-first-N (N training views), blender-occluded-14, indices, {ACROSS}"
 VIEWLIST = "--viewlist"
 """The flag of `ns-fewshot eval` whose file lies in the folder of the data set."""
@@ -47,6 +49,8 @@ class BenchProtocol:
     """Training views; None: what the scene's flags say."""
     masked: bool = False
     """Whether papers measure the object alone."""
+    region: Region = "whole"
+    """Part of the image that papers measure where that is no object."""
     sources: Tuple[str, ...] = ()
     """Flags of `ns-fewshot eval` that say which views are looked at, where one training is for many scenes."""
     overrides: Tuple[str, ...] = ()
@@ -59,7 +63,8 @@ class BenchProtocol:
 
     def metric(self, name: str) -> str:
         """The metric that the papers' column of this name holds."""
-        return f"masked_{name}" if self.masked else name
+        prefix = MASKED_PREFIX if self.masked else REGION_PREFIXES.get(self.region, "")
+        return f"{prefix}{name}"
 
 
 def find_protocol(name: str) -> BenchProtocol:
@@ -101,7 +106,7 @@ def _views(preset: str) -> Tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _published() -> Mapping[str, BenchProtocol]:
-    """pixelNeRF's protocols: many scenes, one training, views that are looked at."""
+    """pixelNeRF's and MatchNeRF's protocols: many scenes, one training, views that are looked at."""
     srn = [BenchProtocol(f"srn-{n}", "srn", "srn-data", (), n, sources=_views(f"srn-{n}")) for n in (1, 2)]
     nmr = [
         BenchProtocol(f"{name}-1", name, "nmr-data", ("--list-prefix", lists), 1, sources=(VIEWLIST, file))
@@ -117,7 +122,16 @@ def _published() -> Mapping[str, BenchProtocol]:
         for n in (1, 3, 6, 9)
     ]
     chairs = BenchProtocol("multi-object", None, "multi-object-data", (), 2, sources=("--random-sources", "2"))
-    return {protocol.name: protocol for protocol in (*srn, *nmr, *dtu, chairs)}
+    nearest = BenchProtocol(
+        *("matchnerf-dtu-3", "matchnerf-dtu", "mvsnet-dtu-data", (), 3),
+        region="true-depth",
+        sources=("--nearest-sources", "3"),
+        overrides=(
+            *("--pipeline.evaluation.region", "true-depth"),
+            *("--pipeline.datamanager.sources.distance", "l1"),
+        ),
+    )
+    return {protocol.name: protocol for protocol in (*srn, *nmr, *dtu, nearest, chairs)}
 
 
 def own_sources(name: str, kind: str, value: Tuple[str, ...]) -> BenchProtocol:

@@ -57,8 +57,10 @@ CONDITIONS: Dict[str, PaperConditions] = {
     "sn64": PaperConditions((), (64, 64), 8762),
     "sn64-unseen": PaperConditions((), (64, 64), 25464),
     "pixelnerf-dtu": PaperConditions((), (400, 300), 15),
+    "matchnerf-dtu": PaperConditions((), (640, 512), 16),
 }
-"""Scenes and sizes of the published tables: RegNeRF's LLFF and DTU, DietNeRF's half-size Blender, pixelNeRF's sets."""
+"""Scenes and sizes of the published tables: RegNeRF's LLFF and DTU, DietNeRF's half-size Blender, pixelNeRF's sets,
+MatchNeRF's DTU."""
 
 
 LOCATING_FLAGS = (

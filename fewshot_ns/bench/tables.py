@@ -8,22 +8,24 @@ from fewshot_ns.bench.object_tables import category_table
 from fewshot_ns.bench.results import BenchResults, CellResult
 from fewshot_ns.bench.status import baseline, differences, published, status_of
 from fewshot_ns.bench.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
+from fewshot_ns.evaluation.regions import MASKED_PREFIX, REGION_PREFIXES, plain_name
 from fewshot_ns.evaluation.report_page import NOT_AVAILABLE, Cell, Column, Table
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "avg_error": "average error"}
-_OBJECT = "object "
-"""Put before a metric that is taken on the object alone."""
+_WHERE = {MASKED_PREFIX: "object ", REGION_PREFIXES["centre"]: "central ", REGION_PREFIXES["true-depth"]: "true-depth "}
+"""Put before a metric that is taken on a part of the image, by the prefix of its name."""
 
 
 def title_of(metric: str) -> str:
     """A metric as headings have it."""
-    name = metric.removeprefix("masked_")
-    return (_OBJECT if metric.startswith("masked_") else "") + _TITLES.get(name, name)
+    name = plain_name(metric)
+    where = next((title for prefix, title in _WHERE.items() if metric.startswith(prefix)), "")
+    return where + _TITLES.get(name, name)
 
 
 def digits_of(metric: str) -> int:
     """Digits behind the point of a metric."""
-    return DIGITS.get(metric.removeprefix("masked_"), 3)
+    return DIGITS.get(plain_name(metric), 3)
 
 
 def metrics_of(groups: Sequence[Group]) -> Tuple[str, ...]:
@@ -79,7 +81,7 @@ def scene_table(results: BenchResults, protocol: str, metric: str) -> Table:
             failed = any(cell.scene == scene and cell.status == "failed" for cell in group.cells)
             row.append(found.text(digits_of(metric)) if found.count else ("failed" if failed else None))
         rows.append(row)
-    if metric.removeprefix("masked_") == "psnr":
+    if plain_name(metric) == "psnr":
         values = {scene: [baseline(group, scene)[1] for group in groups] for scene in scenes}
         best = {scene: next((value for value in found if value is not None), None) for scene, found in values.items()}
         rows.append(

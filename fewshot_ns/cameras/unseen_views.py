@@ -19,7 +19,6 @@ from fewshot_ns.cameras.poses import (
     flip_camera_axes,
     focus_depth,
     focus_point,
-    homogeneous,
     look_at,
     pose_from_axes,
     position_extent,
@@ -122,9 +121,3 @@ def dtu_unseen_poses(
         pose_from_axes(target - position, down, position) for position, target in zip(positions, targets, strict=True)
     ]
     return flip_camera_axes(np.stack(unseen))
-
-
-def given_poses(poses: Poses, count: int, generator: Generator) -> Poses:
-    """Draws `count` cameras (with replacement) from given ones, for example from the scene's views without photos."""
-    choice = np.floor(_uniform(generator, count)[:, 0] * len(poses)).astype(int)
-    return homogeneous(poses)[np.minimum(choice, len(poses) - 1), :3]

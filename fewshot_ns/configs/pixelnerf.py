@@ -27,7 +27,7 @@ from fewshot_ns.models.pixelnerf import PixelNeRFModelConfig
 from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
 
 MAX_STEPS = 400000
-LITE_STEPS = 2000
+LITE_STEPS = 10000
 
 
 def _method(

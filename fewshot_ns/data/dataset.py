@@ -17,6 +17,7 @@ from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.images import image_size, read_image, read_object_mask, resize_float, same_aspect
 from fewshot_ns.data.metric_depth import MetricDepth, read_metric_depth
 from fewshot_ns.data.scene_geometry import METADATA_KEY, DepthEncoding, FewShotMetadata, get_fewshot_metadata
+from fewshot_ns.data.true_depth import KNOWN_DEPTH_KEY, read_known_depth
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. The host's key 'mask' would take pixels away from training instead."""
@@ -88,15 +89,20 @@ class FewShotDataset(InputDataset):
         return data
 
     def get_metadata(self, data: Dict) -> Dict:
-        """Returns {'object_mask': (H, W, 1) float32 in [0, 1]} where the scene has evaluation masks, else nothing.
+        """Returns {'object_mask': (H, W, 1) float32 in [0, 1]} where the scene has evaluation masks, and
+        {'known_depth': (H, W, 1) bool} where it knows the true depth.
 
         The mask is thresholded at full size and then resized bilinearly, so its border may be fractional.
         """
-        files = self.fewshot.object_mask_filenames
-        if files is None:
-            return {}
-        mask = resize_float(read_object_mask(files[data["image_idx"]]), self.size_of(data["image_idx"]), "bilinear")
-        return {OBJECT_MASK_KEY: torch.from_numpy(mask)[..., None]}
+        found: Dict[str, Tensor] = {}
+        index, masks, depths = data["image_idx"], self.fewshot.object_mask_filenames, self.fewshot.true_depth_filenames
+        if masks is not None:
+            mask = resize_float(read_object_mask(masks[index]), self.size_of(index), "bilinear")
+            found[OBJECT_MASK_KEY] = torch.from_numpy(mask)[..., None]
+        depth = None if depths is None else depths[index]
+        if depth is not None:
+            found[KNOWN_DEPTH_KEY] = read_known_depth(depth, self.image_filenames[index], self.size_of(index))
+        return found
 
     def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
         """Takes these maps, one per view, in place of those that the scene came with."""

@@ -90,10 +90,3 @@ def to_z_depth(
 ) -> npt.NDArray[np.float32]:
     """Planar depth of a map (H, W) that holds planar depth or ray distance; `norms` (H, W) as from `ray_norms`."""
     return values / norms if meaning == "ray_distance" else values
-
-
-def to_ray_distance(
-    values: npt.NDArray[np.float32], meaning: DepthMeaning, norms: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    """Ray distance of a map (H, W) that holds planar depth or ray distance; `norms` (H, W) as from `ray_norms`."""
-    return values * norms if meaning == "z_depth" else values

@@ -7,7 +7,7 @@ small boxes with enough valid pixels. Values of `datasets_depth_{kinect,zed,ipho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Literal, Sequence, Tuple
+from typing import Dict, Sequence, Tuple
 
 from fewshot_ns.data.depth_maps import DepthNames, usual_names
 from fewshot_ns.data.scene_geometry import DepthEncoding, PairBox
@@ -15,8 +15,6 @@ from fewshot_ns.data.view_selection import Protocol, pick_evenly
 
 TRAIN_SUFFIX = "_train"
 """Ending of the names of the training photos."""
-
-NvsDevice = Literal["nvs-kinect", "nvs-zed", "nvs-iphone"]
 
 
 def same_name(stem: str) -> Tuple[str, ...]:

@@ -34,6 +34,9 @@ class BatchOptions:
     """Amount of the change of colours, one draw for all images of a scene; 0: none."""
     only: Optional[SourceViews] = None
     """Views that are looked at and trained on; None: all that a scene allows."""
+    by_target: Optional[Dict[int, SourceViews]] = None
+    """For each number of source views, how they are chosen by the target; None: any of those that may train, the target
+    itself included."""
 
 
 class SceneBatches:
@@ -47,7 +50,7 @@ class SceneBatches:
         bad_scenes: takes note of scenes that cannot be used.
 
     Raises:
-        ValueError: numbers of sources or rays below 1.
+        ValueError: numbers of sources or rays below 1, or several targets where one has to choose the sources.
     """
 
     def __init__(
@@ -62,6 +65,11 @@ class SceneBatches:
             raise ValueError(
                 f"expected at least 1 source view and 1 ray per scene, got {options.num_sources} and "
                 f"{options.rays_per_scene} (--pipeline.datamanager.num-sources, --pipeline.datamanager.rays-per-scene)"
+            )
+        if options.by_target is not None and options.target_views != 1:
+            raise ValueError(
+                "--pipeline.datamanager.train-source-mode: source views are chosen by one target, expected "
+                f"--pipeline.datamanager.target-views 1, got {options.target_views}"
             )
         self.library, self.entries, self.order = library, entries, order
         self.options, self.bad_scenes = options, bad_scenes
@@ -117,6 +125,11 @@ class SceneBatches:
         targets = pool
         if self.options.target_views is not None:
             targets = pool[torch.randperm(len(pool), generator=generator)[: self.options.target_views]]
+        if self.options.by_target is not None:
+            view, poses = int(targets[0]), scene.cameras.camera_to_worlds
+            outside = set(range(len(poses))) - set(pool.tolist())
+            chooser = self.options.by_target[num_sources]
+            sources = chooser.select(scene, poses[view], exclude=(view, *outside), seed=step, target_view=view)
         indices = self._pixels(scene, targets, step, generator)
         source_images = images.images(scene, sources)
         if self.options.colour_jitter > 0:
@@ -134,7 +147,7 @@ class SceneBatches:
 
     def _pool(self, scene: Scene) -> Sequence[int]:
         if self.options.only is not None:
-            return self.options.only.select(scene)
+            return self.options.only.views_of(scene)
         return range(len(scene.image_filenames)) if scene.pool is None else scene.pool
 
     def _pixels(self, scene: Scene, targets: Tensor, step: int, generator: torch.Generator) -> Tensor:
@@ -198,7 +211,7 @@ def conditioning_of(
             f"{sorted(sizes)} and {sorted(backgrounds)}; give the dataparser's --image-size"
         )
     picked = [scene.cameras[torch.tensor(sources)] for scene, sources in scenes]
-    lenses = [_lenses(cameras) for cameras in picked]
+    lenses = [lenses_of(cameras) for cameras in picked]
     aims = [scene.cameras[torch.tensor([view])] for (scene, _), view in zip(scenes, targets, strict=False)]
     known = len(targets) == len(scenes)
     return Conditioning(
@@ -207,13 +220,14 @@ def conditioning_of(
         intrinsics=torch.stack(lenses),
         near=torch.tensor([scene.near for scene, _ in scenes]),
         far=torch.tensor([scene.far for scene, _ in scenes]),
+        planar_range=torch.tensor([scene.planar_range for scene, _ in scenes]),
         background=scenes[0][0].background,
         target_to_worlds=torch.cat([cameras.camera_to_worlds for cameras in aims]) if known else None,
-        target_intrinsics=torch.cat([_lenses(cameras) for cameras in aims]) if known else None,
+        target_intrinsics=torch.cat([lenses_of(cameras) for cameras in aims]) if known else None,
     )
 
 
-def _lenses(cameras: Cameras) -> Tensor:
+def lenses_of(cameras: Cameras) -> Tensor:
     """(N, 4) fx, fy, cx, cy."""
     return torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
 

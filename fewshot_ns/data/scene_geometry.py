@@ -119,6 +119,9 @@ class FewShotMetadata:
     """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None
     """One evaluation mask per image of this split (255 = object), or None."""
+    true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
+    """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
+    metrics of the region true-depth are of."""
     scene_bounds: Optional[Tensor] = None
     """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
 

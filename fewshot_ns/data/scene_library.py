@@ -98,7 +98,8 @@ class SceneLibrary:
         Raises:
             SceneError: a file is missing or damaged, or views differ in size.
         """
-        return self._opened.get((entry.folder, entry.split), partial(self._open, entry))
+        # One folder may hold several scenes, such as one scan under several lights.
+        return self._opened.get((entry.scene_id, entry.folder, entry.split), partial(self._open, entry))
 
     def _open(self, entry: SceneEntry) -> Scene:
         if isinstance(self.parser, MultiSceneDataParser):

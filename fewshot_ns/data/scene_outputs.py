@@ -34,7 +34,7 @@ def outputs_of_views(
         ValueError: it is no image.
     """
     metadata = FewShotMetadata(
-        geometry=SceneGeometry("metric", scene.near, scene.far, "cone", scene.background),
+        geometry=SceneGeometry("metric", *scene.planar_range, "cone", scene.background),
         protocol=PROTOCOL,
         split=split,
         image_indices=tuple(views),
@@ -43,6 +43,9 @@ def outputs_of_views(
         scene_camera_to_worlds=scene.cameras.camera_to_worlds,
         pool_indices=tuple(train),
         has_alpha=has_alpha(scene.image_filenames[views[0]]),
+        true_depth_filenames=None
+        if split == "train" or scene.depth_filenames is None
+        else tuple(scene.depth_filenames[view] for view in views),
     )
     return DataparserOutputs(
         image_filenames=[scene.image_filenames[index] for index in views],

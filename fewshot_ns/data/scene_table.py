@@ -50,6 +50,8 @@ class Scene:
     """First distance along the unit ray that is sampled, world units."""
     far: float
     """Last distance along the unit ray that is sampled, world units."""
+    planar_range: Tuple[float, float]
+    """The same as planar depths, along the viewing axis: the format's own, or those that reach as far."""
     background: Literal["black", "white"]
     """What a ray sees behind the scene, and what lies under transparent pixels."""
     mask_filenames: Optional[Tuple[Path, ...]] = None
@@ -61,6 +63,8 @@ class Scene:
     pool: Optional[Tuple[int, ...]] = None
     """Views that may train and be looked at, by their place in this scene; None: all. The test views of a single-scene
     parser's protocol lie outside of it."""
+    targets: Optional[Tuple[int, ...]] = None
+    """Views that the format's own protocol evaluates, by their place; None: all that are not looked at."""
     neighbours: Optional[Tuple[Tuple[int, ...], ...]] = None
     """For each view the places of the views that the format's own list calls its best sources, best first
     (MVSNet-DTU)."""
@@ -86,6 +90,8 @@ class Conditioning:
     """(B,) first distance along the unit ray that is sampled."""
     far: Tensor
     """(B,) last distance along the unit ray that is sampled."""
+    planar_range: Optional[Tensor] = None
+    """(B, 2) first and last planar depth, for models that sample by them; None: `near` and `far` are such."""
     background: Literal["black", "white"] = "black"
     """What a ray sees behind the scenes."""
     target_to_worlds: Optional[Tensor] = None
@@ -93,6 +99,13 @@ class Conditioning:
     the model is told of their camera in another way (`get_outputs_for_camera`)."""
     target_intrinsics: Optional[Tensor] = None
     """(B, 4) fx, fy, cx, cy of these views, as the ones of the source views."""
+
+    def with_planar_bounds(self) -> Conditioning:
+        """The same with planar depths as near and far."""
+        if self.planar_range is None:
+            return self
+        near, far = self.planar_range.unbind(-1)
+        return replace(self, near=near, far=far, planar_range=None)
 
     def to(self, device: Union[torch.device, str]) -> Conditioning:
         """The same on a device."""

@@ -74,9 +74,10 @@ class SceneViewChooser:
         """
         scene, targets = shown.scene, self.targets
         sources = set(shown.sources or ())
-        if scene.pool is not None and not targets.views:
-            # A protocol of its own: what may train is not tested.
-            sources |= set(() if targets.include_sources else scene.pool)
+        pool = self.selector.pool_of(scene)
+        if pool is not None and not targets.views and not targets.include_sources:
+            # What may be looked at, or train, is not tested.
+            sources |= set(pool)
         return target_views(scene, tuple(sorted(sources)), targets)
 
     def conditioning(self, shown: ShownScene, sources: Tuple[int, ...]) -> Conditioning:

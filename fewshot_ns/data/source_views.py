@@ -16,7 +16,7 @@ from fewshot_ns.data.view_selection import DTU_BAD_EXPOSURE, DTU_TRAIN_ORDER
 from fewshot_ns.data.viewlist import Viewlist, read_viewlist
 
 SourceMode = Literal[
-    "views", "dtu-1", "dtu-3", "dtu-6", "dtu-9", "srn-1", "srn-2", "viewlist", "nearest", "pairs", "random"
+    "views", "dtu-1", "dtu-3", "dtu-6", "dtu-9", "srn-1", "srn-2", "viewlist", "nearest", "nearby", "pairs", "random"
 ]
 Distance = Literal["l1", "l2", "rotation"]
 
@@ -34,23 +34,24 @@ class SourceViewsConfig:
 
     mode: SourceMode = "random"
     """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones; viewlist: those that a file lists for
-    each object; nearest: the --count views nearest to each target camera; pairs: --count views drawn among the
-    first --among that the set's own list gives for each target (MVSNet-DTU); random: --count views, drawn per scene."""
+    each object; nearest: the --count views nearest to each target camera; nearby: --count views drawn among the --among
+    nearest; pairs: --count views drawn among the first --among that the set's own list gives for each target
+    (MVSNet-DTU); random: --count views, drawn per scene."""
     views: Tuple[int, ...] = ()
     """Views of mode views."""
     viewlist: Optional[Path] = None
     """File of mode viewlist, lines '<category> <object> <view> ...'."""
     count: int = 1
-    """Number of views of the modes nearest, pairs and random."""
+    """Number of views of the modes nearest, nearby, pairs and random."""
     among: int = 5
-    """Of mode pairs: how many of a target's best views are drawn from."""
+    """Of the modes nearby and pairs: how many of a target's best views are drawn from."""
     distance: Distance = "l2"
-    """Of mode nearest: l1 or l2 distance of the camera centres; rotation: l2 distance times 1 plus the angle between
-    the viewing axes in rad, so that a near camera that looks elsewhere comes later."""
+    """Of the modes nearest and nearby: l1 or l2 distance of the camera centres; rotation: l2 distance times 1 plus the
+    angle between the viewing axes in rad, so that a near camera that looks elsewhere comes later."""
     pool: Tuple[int, ...] = ()
-    """Views that nearest and random choose from; empty: all that the scene allows."""
+    """Views that nearest, nearby and random choose from; empty: all that the scene allows."""
     seed: int = 0
-    """Of the modes pairs and random: the same seed and scene give the same views."""
+    """Of the modes nearby, pairs and random: the same seed and scene give the same views."""
 
 
 @dataclass
@@ -58,7 +59,7 @@ class TargetViewsConfig:
     """Which views of a scene are rendered and compared. Views are numbered as in the scene's own files, from 0."""
 
     views: Tuple[int, ...] = ()
-    """Only these views; empty: all."""
+    """Only these views; empty: those of the format's own protocol, else all."""
     exclude: Tuple[int, ...] = ()
     """Views to leave out."""
     exclude_dtu_bad: bool = False
@@ -87,13 +88,13 @@ class SourceViews:
             if config.viewlist is None:
                 raise ValueError("source views of mode 'viewlist' need --viewlist FILE, got none")
             self._viewlist = read_viewlist(config.viewlist)
-        if config.mode in ("nearest", "pairs", "random") and config.count < 1:
+        if config.mode in ("nearest", "nearby", "pairs", "random") and config.count < 1:
             raise ValueError(f"expected --count of source views to be at least 1, got {config.count}")
 
     @property
     def depends_on_target(self) -> bool:
         """Whether each target camera has source views of its own."""
-        return self.config.mode in ("nearest", "pairs")
+        return self.config.mode in ("nearest", "nearby", "pairs")
 
     def select(
         self,
@@ -107,11 +108,11 @@ class SourceViews:
 
         Args:
             scene: An opened scene.
-            target: (3, 4) camera-to-world pose that is asked for; the modes nearest and pairs need it.
-            exclude: Places in the scene that nearest, pairs and random leave out, such as the target's own.
+            target: (3, 4) camera-to-world pose that is asked for; the modes nearest, nearby and pairs need it.
+            exclude: Places in the scene that nearest, nearby, pairs and random leave out, such as the target's own.
             seed: Beside the config's, for draws that differ from step to step.
-            target_view: Place of the target in the scene, for mode pairs; for a camera that is none of the scene's this
-                mode takes the nearest views.
+            target_view: Place of the target in the scene, for the modes nearby and pairs; for a camera that is none of
+                the scene's these take the nearest views.
 
         Returns:
             Places in the scene (not the files' own numbers where the two differ); nearest first, random ones sorted,
@@ -119,7 +120,7 @@ class SourceViews:
 
         Raises:
             SceneError: the scene lacks a listed view, is not in the viewlist, has too few views or no list of pairs.
-            ValueError: mode nearest or pairs without a target.
+            ValueError: mode nearest, nearby or pairs without a target.
         """
         config = self.config
         if config.mode == "pairs" and target_view is not None:
@@ -130,8 +131,10 @@ class SourceViews:
                 raise ValueError(f"source views of mode {config.mode!r} need a target camera, got none")
             candidates = self._candidates(scene, exclude)
             apart = camera_distances(scene.cameras.camera_to_worlds[candidates], target, config.distance)
-            order = torch.argsort(apart, stable=True)[: config.count]
-            return tuple(candidates[int(position)] for position in order)
+            order = [candidates[int(position)] for position in torch.argsort(apart, stable=True)]
+            if config.mode == "nearby" and target_view is not None:
+                return self._drawn(scene, order[: max(config.among, config.count)], seed, target_view)
+            return tuple(order[: config.count])
         if config.mode == "random":
             return self._drawn(scene, self._candidates(scene, exclude), seed)
         if self._viewlist is not None:
@@ -140,6 +143,18 @@ class SourceViews:
         if config.mode == "views":
             return places_of(scene, config.views, "--views")
         return places_of(scene, PRESETS[config.mode], f"the published source views {config.mode}")
+
+    def views_of(self, scene: Scene) -> Tuple[int, ...]:
+        """Places of all views of a scene that may be looked at, whatever the target.
+
+        Raises:
+            SceneError: see `select`.
+        """
+        return tuple(self._allowed(scene)) if self.depends_on_target else self.select(scene)
+
+    def pool_of(self, scene: Scene) -> Optional[Sequence[int]]:
+        """Places that the config's pool, else the scene's, allows; None: all."""
+        return places_of(scene, self.config.pool, "--pool") if self.config.pool else scene.pool
 
     def _drawn(self, scene: Scene, candidates: Sequence[int], *seeds: int) -> Tuple[int, ...]:
         scene_number = zlib.crc32(scene.entry.scene_id.encode())
@@ -150,7 +165,10 @@ class SourceViews:
     def _paired(self, scene: Scene, target_view: int, exclude: Sequence[int]) -> List[int]:
         """The first views that the set's own list gives for a target."""
         if scene.neighbours is None:
-            raise SceneError(f"{scene.entry.folder}: expected the set's list of source views (--pair-file), found none")
+            raise SceneError(
+                f"{scene.entry.folder}: expected the set's list of source views (--pair-file), found none; the mode "
+                "nearby needs none (in training: --pipeline.datamanager.train-source-mode nearby)"
+            )
         allowed = set(self._allowed(scene)) - set(exclude)
         paired = [place for place in scene.neighbours[target_view] if place in allowed]
         if len(paired) < self.config.count:
@@ -161,10 +179,8 @@ class SourceViews:
         return paired[: max(self.config.among, self.config.count)]
 
     def _allowed(self, scene: Scene) -> Sequence[int]:
-        """Places that the config's pool, else the scene's, allows."""
-        if self.config.pool:
-            return places_of(scene, self.config.pool, "--pool")
-        return scene.pool if scene.pool is not None else range(len(scene.image_filenames))
+        pool = self.pool_of(scene)
+        return range(len(scene.image_filenames)) if pool is None else pool
 
     def _candidates(self, scene: Scene, exclude: Sequence[int]) -> List[int]:
         candidates = [place for place in self._allowed(scene) if place not in set(exclude)]
@@ -189,7 +205,9 @@ def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig
     Raises:
         SceneError: the scene lacks a view of `config.views`, or none is left.
     """
-    places = places_of(scene, config.views, "--views") if config.views else range(len(scene.image_filenames))
+    places = scene.targets or range(len(scene.image_filenames))
+    if config.views:
+        places = places_of(scene, config.views, "--views")
     bad = {*config.exclude, *(DTU_BAD_EXPOSURE if config.exclude_dtu_bad else ())}
     numbers = scene.view_indices or tuple(range(len(scene.image_filenames)))
     looked_at = set() if config.include_sources else set(sources)

@@ -64,14 +64,24 @@ class MatchingEncoder(nn.Module):
         batch, views = images.shape[:2]
         if views < 2:
             raise ValueError(f"matching features need at least 2 source views, got {views}")
-        maps = self.backbone(normalized_input(images.flatten(0, 1)))
-        coarse = self.match(maps[0].unflatten(0, (batch, views)), COARSE_SPLITS)
-        if self.featup_net is not None:
-            fine = self.featup_net(coarse.flatten(0, 2).movedim(-1, 1)).movedim(1, -1)
-            fine = fine.unflatten(0, (batch, views, views - 1))
-        else:
-            fine = self.match(maps[1].unflatten(0, (batch, views)), self.fine_splits)
-        return [each.movedim(2, 4).flatten(4) for each in (coarse, fine)]
+        maps = [each.unflatten(0, (batch, views)) for each in self.view_maps(images.flatten(0, 1))]
+        return [each.movedim(2, 4).flatten(4) for each in self.matched(maps)]
+
+    def view_maps(self, images: Tensor) -> List[Tensor]:
+        """Per scale of the backbone (N, C, h, w): what it makes of each of N images (N, H, W, 3) by itself."""
+        return self.backbone(normalized_input(images))
+
+    def matched(self, maps: List[Tensor]) -> List[Tensor]:
+        """(B, V, V - 1, h, w, C) at 1/8 and at 1/4: what each view has in common with each of the others.
+
+        Args:
+            maps: per scale of the backbone (B, V, C, h, w).
+        """
+        coarse = self.match(maps[0], COARSE_SPLITS)
+        if self.featup_net is None:
+            return [coarse, self.match(maps[1], self.fine_splits)]
+        fine = self.featup_net(coarse.flatten(0, 2).movedim(-1, 1)).movedim(1, -1)
+        return [coarse, fine.unflatten(0, coarse.shape[:3])]
 
     def match(self, maps: Tensor, splits: int) -> Tensor:
         """(B, V, V - 1, h, w, C): what each view has in common with each of the others, of maps (B, V, C, h, w).

@@ -7,7 +7,38 @@ the middle.
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Dict, Literal, Optional
+
+if TYPE_CHECKING:
+    # Flags and tables ask for the names alone, and are not to wait for torch.
+    from torch import Tensor
+
+Region = Literal["whole", "centre", "true-depth", "auto"]
+
+MASKED_PREFIX = "masked_"
+"""Put before a metric's name for its value on the object's pixels alone."""
+
+REGION_PREFIXES: Dict[str, str] = {"centre": "centre_", "true-depth": "true_depth_"}
+"""Put before a metric's name for its value in a region."""
+
+
+def plain_name(name: str) -> str:
+    """A metric's name without what says which pixels it is of."""
+    for prefix in (MASKED_PREFIX, *REGION_PREFIXES.values()):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def region_of(region: Region, known_depth: Optional[Tensor]) -> Optional[str]:
+    """The region of `REGION_PREFIXES` in which a view is measured beside the whole image; None: in none.
+
+    Args:
+        region: as configured; auto: the pixels of known depth where the view has some, else the middle.
+        known_depth: which pixels have a true depth, or None.
+    """
+    if region == "auto":
+        return "centre" if known_depth is None or not bool(known_depth.any()) else "true-depth"
+    return None if region == "whole" else region
 
 
 def central_crop(image: Tensor, margin: float = 0.1) -> Tensor:

@@ -17,13 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
+from fewshot_ns.data.scene_batches import lenses_of
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
 from fewshot_ns.data.shown_scene import ShownScene
-from fewshot_ns.evaluation import metrics
+from fewshot_ns.data.true_depth import known_depth
 from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
 from fewshot_ns.evaluation.category_table import read_category_names
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten
 from fewshot_ns.evaluation.pictures import save_png
+from fewshot_ns.evaluation.plane_sweep import plane_sweep
 from fewshot_ns.evaluation.scene_ledger import SceneLedger, SceneRow, summarize_scenes
 from fewshot_ns.evaluation.suite import MetricSuite
 from fewshot_ns.utils.hashing import digest
@@ -45,6 +47,9 @@ class SceneEvaluationConfig:
     """Seed of these draws."""
     masks: bool = False
     """Whether views with object masks are also measured on the object alone."""
+    test_while_training: bool = False
+    """Whether what --steps-per-eval-all-images evaluates while training is the test scenes, where the set has some;
+    else the validation scenes are."""
 
 
 @dataclass
@@ -66,7 +71,8 @@ class SceneEvaluator:
     on_row: Callable[[SceneRow], None] = field(default=lambda row: None)
     """Told of every new row."""
     with_baselines: bool = False
-    """Whether rows also hold what the mean colour of the source views and the nearest of them come to."""
+    """Whether rows also hold what needs no network: the mean colour of the source views, the nearest of them, and, of
+    two or more, a plane sweep."""
 
     def __post_init__(self) -> None:
         if self.suite.of_set.names:
@@ -100,7 +106,7 @@ class SceneEvaluator:
         key, about = self._key(), self._about()
         done = [] if ledger is None else ledger.resume(key, about)
         known = {(row.scene, row.row.view_index): row for row in done}
-        entries = at_equal_steps(self.manager.eval_table(), self.options.max_scenes)
+        entries = at_equal_steps(self._table(), self.options.max_scenes)
         rows: List[SceneRow] = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         try:
@@ -146,6 +152,9 @@ class SceneEvaluator:
             return []
         return rows
 
+    def _table(self) -> Tuple[SceneEntry, ...]:
+        return self.manager.eval_table(self.options.test_while_training)
+
     def _views(self, shown: ShownScene, targets: Sequence[int]) -> Sequence[int]:
         if not self.options.approximate:
             return at_equal_steps(targets, self.options.max_views)
@@ -161,10 +170,11 @@ class SceneEvaluator:
         seconds = perf_counter() - start
         rgb = outputs["rgb"].float()
         usable = mask is not None and bool(mask.any())
-        values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None)
+        known = known_depth(scene, place)
+        values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None, known)
         sources = self.manager.chooser.sources_for(shown, scene.cameras.camera_to_worlds[place])
         if self.with_baselines:
-            values = {**values, **self._baselines(shown, sources, place, truth)}
+            values = {**values, **self._baselines(shown, sources, place, truth, known)}
         if picture is not None:
             save_png(rgb.clamp(0.0, 1.0), picture)
             save_png(truth, picture.with_name(f"{picture.stem}-truth.png"))
@@ -180,16 +190,28 @@ class SceneEvaluator:
         return SceneRow(scene.entry.scene_id, scene.entry.category, numbers, row)
 
     def _baselines(
-        self, shown: ShownScene, sources: Sequence[int], place: int, truth: Tensor
+        self, shown: ShownScene, sources: Sequence[int], place: int, truth: Tensor, known: Optional[Tensor]
     ) -> Dict[str, Optional[float]]:
-        """PSNR of what needs no model."""
+        """PSNR of what needs no model, of the whole image and in the metrics' region."""
         poses = shown.scene.cameras.camera_to_worlds
         seen = [self.manager.library.images.image(shown.scene, source) for source in sources]
         trivial = TrivialBaselines(seen, poses[list(sources)])
-        predicted = trivial.predict(poses[place], truth.shape[0], truth.shape[1])
+        size = (truth.shape[0], truth.shape[1])
+        predicted = trivial.predict(poses[place], *size)
+        near, far = shown.scene.planar_range
+        if len(sources) > 1 and near > 0:
+            lenses = lenses_of(shown.scene.cameras)
+            predicted["plane_sweep"] = plane_sweep(
+                *(torch.stack(seen), poses[list(sources)], lenses[list(sources)], poses[place], lenses[place]),
+                *(size, near, far),
+            )
+        found = {
+            name: self.suite(image.to(truth), truth, None, known, only=("psnr",)) for name, image in predicted.items()
+        }
         return {
-            f"{BASELINE_PREFIX}{name}_psnr": float(metrics.psnr(image.to(truth), truth))
-            for name, image in predicted.items()
+            f"{BASELINE_PREFIX}{name}_{metric}": value
+            for name, values in found.items()
+            for metric, value in values.items()
         }
 
     def _results(self, rows: Sequence[SceneRow], keep_missing: bool, with_std: bool) -> Dict[str, Any]:
@@ -207,11 +229,12 @@ class SceneEvaluator:
         return {
             "step": self.step,
             "data": str(manager.get_datapath()),
-            "split": manager.test_split,
+            "split": "+".join(sorted({entry.split for entry in self._table()})),
             "metrics": list(self.suite.config.metrics),
             "sources": json.loads(json.dumps(asdict(manager.config.sources), default=str)),
             "masks": self.options.masks,
             "baselines": self.with_baselines,
+            **({} if self.suite.config.region == "whole" else {"region": self.suite.config.region}),
         }
 
     def _key(self) -> str:

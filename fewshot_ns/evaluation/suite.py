@@ -9,10 +9,16 @@ from torch import Tensor
 
 from fewshot_ns.evaluation import metrics
 from fewshot_ns.evaluation.lpips import Lpips
+from fewshot_ns.evaluation.regions import (
+    MASKED_PREFIX,
+    REGION_PREFIXES,
+    Region,
+    black_outside,
+    central_crop,
+    plain_name,
+    region_of,
+)
 from fewshot_ns.evaluation.set_metrics import SET_METRICS, SetMetrics
-
-MASKED_PREFIX = "masked_"
-"""Put before a metric's name for its value on the object's pixels alone."""
 
 KNOWN_METRICS: Dict[str, str] = {
     "psnr": "peak signal-to-noise ratio in dB",
@@ -38,6 +44,10 @@ class EvaluationConfig:
     """Metrics by name: psnr, ssim (7x7 window), ssim_gaussian (11x11), lpips (VGG), lpips_alex, lpips_unscaled (VGG fed
     with [0, 1]), avg_error, census_error. Where a view has an object mask, each also as masked_<name>. Of all views
     together: fid, kid."""
+    region: Region = "whole"
+    """Where each metric is taken a second time: centre: without a tenth on each side, as centre_<name>; true-depth:
+    where the scene knows the true depth (MVSNet-DTU), as true_depth_<name>; auto: true-depth where the scene knows it,
+    else centre, as MatchNeRF and ID-NeRF do; whole: nowhere."""
     lpips_weights: Optional[Path] = None
     """VGG16 weights for lpips: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
     lpips_alex_weights: Optional[Path] = None
@@ -79,16 +89,25 @@ class MetricSuite:
         self._lpips = Lpips("vgg", config.lpips_weights, device, config.download_weights)
         self._lpips_alex = Lpips("alex", config.lpips_alex_weights, device, config.download_weights)
 
-    def __call__(self, pred: Tensor, truth: Tensor, mask: Optional[Tensor] = None) -> Dict[str, Optional[float]]:
+    def __call__(
+        self,
+        pred: Tensor,
+        truth: Tensor,
+        mask: Optional[Tensor] = None,
+        known_depth: Optional[Tensor] = None,
+        only: Optional[Tuple[str, ...]] = None,
+    ) -> Dict[str, Optional[float]]:
         """All metrics of one image; None where a metric cannot be had (LPIPS without weights).
 
         Args:
             pred: predicted image (H, W, 3); clamped to [0, 1], as it is when it is saved as a picture.
             truth: true image (H, W, 3) in [0, 1], or uint8.
             mask: object mask (H, W, 1) or (H, W, 3) in [0, 1], None where the view has none.
+            known_depth: (H, W, 1) bool, which pixels have a true depth; None where the view has none.
+            only: names of metrics instead of the config's.
 
         Returns:
-            Values by name, `masked_<name>` included where there is a mask.
+            Values by name, `masked_<name>` included where there is a mask, and those of the config's region.
 
         Raises:
             ValueError: shapes do not fit, a value is not finite, or the mask holds no pixel of the object.
@@ -96,9 +115,10 @@ class MetricSuite:
         pred, truth = (_as_float(image).to(self.device) for image in (pred, truth))
         pred = pred.clamp(0.0, 1.0)
         values: Dict[str, Optional[float]] = {}
-        names = [name for name in self.config.metrics if name not in SET_METRICS]
+        names = [name for name in (self.config.metrics if only is None else only) if name not in SET_METRICS]
         whole = [name for name in names if not name.startswith(MASKED_PREFIX)]
         values.update(self._measure(whole, pred, truth, lambda: metrics.psnr(pred, truth)))
+        values.update(self._measure_region(whole, pred, truth, known_depth))
 
         masked = list(dict.fromkeys(name.removeprefix(MASKED_PREFIX) for name in names))
         if mask is not None:
@@ -113,6 +133,24 @@ class MetricSuite:
         # A masked metric that was asked for by its own name has a column also where a view lacks the mask.
         values.update({name: None for name in names if name not in values})
         return values
+
+    def _measure_region(
+        self, names: List[str], pred: Tensor, truth: Tensor, known_depth: Optional[Tensor]
+    ) -> Dict[str, Optional[float]]:
+        """The named metrics in the config's region, under the names that it gives them; None where a view lacks it."""
+        region = region_of(self.config.region, known_depth)
+        if region is None:
+            return {}
+        if region == "centre":
+            seen, true = central_crop(pred), central_crop(truth)
+            found = self._measure(names, seen, true, lambda: metrics.psnr(seen, true))
+        elif known_depth is None or not bool(known_depth.any()):
+            found = dict.fromkeys(names)
+        else:
+            known = known_depth.to(self.device, torch.float32)
+            black = (black_outside(pred, known), black_outside(truth, known))
+            found = self._measure(names, black[0], black[1], lambda: metrics.masked_psnr(pred, truth, known))
+        return {REGION_PREFIXES[region] + name: value for name, value in found.items()}
 
     @torch.no_grad()
     def _measure(
@@ -166,8 +204,8 @@ def check_metric_names(names: Tuple[str, ...], of_set: bool = False) -> None:
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether a larger value of the metric (masked or not) is the better one."""
-    return name.removeprefix(MASKED_PREFIX) in HIGHER_IS_BETTER
+    """Whether a larger value of the metric (masked, in a region, or of whole images) is the better one."""
+    return plain_name(name) in HIGHER_IS_BETTER
 
 
 def _as_float(image: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ import torch
 
 from fewshot_ns.data.dataset import OBJECT_MASK_KEY
 from fewshot_ns.data.scene_geometry import METADATA_KEY
-from fewshot_ns.evaluation import metrics
+from fewshot_ns.data.true_depth import KNOWN_DEPTH_KEY
 from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
 from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary, flatten, read_rows, summarize, write_rows
 from fewshot_ns.evaluation.pictures import save_png
 from fewshot_ns.evaluation.set_metrics import SetMetrics, ViewFeatures
-from fewshot_ns.evaluation.suite import MASKED_PREFIX, EvaluationConfig, MetricSuite
+from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
 from fewshot_ns.utils.files import replacing, write_json
 
 OF_SET = "of_all_views"
@@ -216,8 +216,9 @@ class ViewEvaluator:
         truth = (image / 255.0 if image.dtype == torch.uint8 else image).to(rgb)
         mask = data.get(OBJECT_MASK_KEY) if self.use_masks else None
         mask = None if mask is None else mask.to(truth)
-        values: Dict[str, Optional[float]] = dict(self.suite(rgb, truth, mask))
-        values.update(self._baseline_values(place, truth, mask))
+        known = data.get(KNOWN_DEPTH_KEY)
+        values: Dict[str, Optional[float]] = dict(self.suite(rgb, truth, mask, known))
+        values.update(self._baseline_values(place, truth, mask, known))
         row = LedgerRow(
             file_name=Path(self.dataset.image_filenames[place]).name,
             view_index=self.scene_indices[place],
@@ -231,18 +232,16 @@ class ViewEvaluator:
         return row, images  # type: ignore[return-value]
 
     def _baseline_values(
-        self, place: int, truth: torch.Tensor, mask: Optional[torch.Tensor]
+        self, place: int, truth: torch.Tensor, mask: Optional[torch.Tensor], known: Optional[torch.Tensor]
     ) -> Dict[str, Optional[float]]:
-        """PSNR of the baselines, also on the object alone where there is a mask."""
+        """PSNR of the baselines, also on the object alone where there is a mask, and in the metrics' region."""
         if self.baselines is None:
             return {}
         values: Dict[str, Optional[float]] = {}
         pose = self.dataset.cameras.camera_to_worlds[place].cpu()
         for name, image in self.baselines.predict(pose, truth.shape[0], truth.shape[1]).items():
-            image = image.to(truth)
-            values[f"{BASELINE_PREFIX}{name}_psnr"] = float(metrics.psnr(image, truth))
-            if mask is not None:
-                values[f"{BASELINE_PREFIX}{name}_{MASKED_PREFIX}psnr"] = float(metrics.masked_psnr(image, truth, mask))
+            found = self.suite(image.to(truth), truth, mask, known, only=("psnr",))
+            values.update({f"{BASELINE_PREFIX}{name}_{metric}": value for metric, value in found.items()})
         return values
 
 

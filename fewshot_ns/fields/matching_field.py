@@ -95,14 +95,22 @@ class MatchingField(nn.Module):
         """(B, 8) what the refinement sees of latents (B, 4, 64, 64)."""
         return self.latent_layer2(self.latent_layer1(latent).flatten(1))
 
+    @property
+    def view_matrix(self) -> Optional[Tensor]:
+        """(8, view_columns) matrix through which the refinement sees what each view shows; None without refinement.
+
+        What is looked up in maps may go through it before: see `MatchingSources.query`.
+        """
+        return None if self.refinement == "off" else self.cond_feat_fc[0].weight  # type: ignore[return-value]
+
     def tokens(self, view_features: Tensor, latent_vectors: Tensor) -> Tensor:
         """(R * S, V + 1, 8) what the refinement attends to.
 
         Args:
-            view_features: (V, R, S, view_columns) what each view shows.
+            view_features: (V, R, S, 8) what each view shows, through `view_matrix`.
             latent_vectors: (R, 8) see `latent_vector`.
         """
-        views = self.cond_feat_fc(view_features)
+        views = torch.relu(view_features + self.cond_feat_fc[0].bias)  # type: ignore[operator]
         latents = latent_vectors.to(views)[None, :, None].expand_as(views[:1])
         joined = torch.cat([views, latents]).movedim(0, 2).flatten(0, 1)
         if self.refinement == "per-view":
@@ -148,7 +156,7 @@ class MatchingField(nn.Module):
             matching: (R, S, matching_columns) similarities, colours and masks.
             in_image: (R, S, V) whether each view sees the sample. A sample that fewer than two see looks at all samples
                 of its ray alike.
-            view_features: (V, R, S, view_columns) what each view shows; with refinement.
+            view_features: (V, R, S, 8) what each view shows, through `view_matrix`; with refinement.
             latent_vectors: (R, 8) what the refinement sees of the latent of each ray's target view; with refinement.
 
         Returns:
@@ -170,7 +178,8 @@ class MatchingField(nn.Module):
         """(R, S, width) of encoded positions (R, S, P) and factors (R, S, width)."""
         hidden = encoded
         for index, layer in enumerate(self.pts_linears):
-            hidden = torch.relu(layer(hidden) * factor)
+            # In place, since a product's gradient does not need its value.
+            hidden = torch.relu_(layer(hidden) * factor)
             if index in self.skip_layers:
                 hidden = torch.cat([encoded.to(hidden), hidden], dim=-1)
         return hidden

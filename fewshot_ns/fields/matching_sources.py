@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from fewshot_ns.data.scene_table import Conditioning
 from fewshot_ns.model_components.matching_points import (
@@ -34,7 +35,7 @@ class PointConditioning(NamedTuple):
     matching: Tensor
     """(R, S, P + 4 V) similarities of P groups, colours in [0, 1] of all views, and whether they see the point."""
     view_features: Optional[Tensor]
-    """(V, R, S, C) features at all scales, colour, and whether the view sees the point."""
+    """(V, R, S, K) features at all scales, colour, and whether the view sees the point, through a matrix."""
 
 
 class MatchingSources:
@@ -42,7 +43,7 @@ class MatchingSources:
 
     Args:
         conditioning: the source views.
-        features: per scale (B, V, h, w, (V - 1) * C), see `MatchingEncoder`.
+        features: per scale (B, V, h, w, (V - 1) * C), see `MatchingEncoder`; none: colours are all there is.
         near: (B, V) planar depth that gets the coordinate 0.
         far: (B, V) planar depth that gets the coordinate 1.
         window: see `Window`.
@@ -67,30 +68,60 @@ class MatchingSources:
         maps = [window_means(each) for each in flat] if window == "mean" else flat
         self.rows = [each.flatten(1, 2) for each in maps]
         self.colours = conditioning.images.flatten(0, 1).flatten(1, 2)
+        self._projected: Optional[_Projected] = None
 
-    def query(self, points: Tensor, scenes: Tensor, with_view_features: bool = True) -> PointConditioning:
+    def query(self, points: Tensor, scenes: Tensor, matrix: Optional[Tensor] = None) -> PointConditioning:
         """What the source views show of points.
 
         Args:
             points: (R, S, 3) world points of R rays.
             scenes: (R,) which of the B scenes each ray is of.
-            with_view_features: whether `view_features` are wanted.
+            matrix: (K, C), through which `view_features` are seen, of C columns: features of each scale, colour, and
+                whether the view sees the point; None: they are not wanted.
         """
         height, width = self.given.images.shape[2:4]
         places, seen = view_coordinates(self.cameras, points, scenes, (width, height), self.near, self.far)
-        features = [
-            self._look_up(rows, self._taps(places[..., :2], size), scenes)
-            for rows, size in zip(self.rows, self.sizes, strict=True)
-        ]
+        taps = [self._taps(places[..., :2], size) for size in self.sizes]
+        features = [self._look_up(rows, each, scenes) for rows, each in zip(self.rows, taps, strict=True)]
         colours = self._look_up(self.colours, bilinear_taps(places[..., :2], (width, height)), scenes)
         agreement = [group_similarity(each, groups) for each, groups in zip(features, self.groups, strict=True)]
         in_image = seen.movedim(0, -1)
         matching = torch.cat([*agreement, colours.movedim(0, 2).flatten(2), in_image.to(colours)], dim=-1)
         shown = None
-        if with_view_features:
-            kind = features[0].dtype
-            shown = torch.cat([*features, colours.to(kind), seen[..., None].to(kind)], dim=-1)
+        if matrix is not None:
+            rest = torch.cat([colours, seen[..., None].to(colours)], dim=-1)
+            shown = linear(rest, matrix[:, -rest.shape[-1] :].to(rest))
+            if self._points_are_few(seen):
+                for each, part in zip(features, self._parts(matrix), strict=True):
+                    shown = shown + linear(each.to(part.dtype), part)
+            else:
+                for rows, each in zip(self._projections(matrix), taps, strict=True):
+                    shown = shown + self._look_up(rows, each, scenes)
         return PointConditioning(places, in_image, matching, shown)
+
+    def _parts(self, matrix: Tensor) -> Tuple[Tensor, ...]:
+        """Columns of a matrix that belong to the features of each scale."""
+        widths = [rows.shape[-1] for rows in self.rows]
+        return matrix[:, : sum(widths)].split(widths, dim=1)
+
+    def _points_are_few(self, seen: Tensor) -> bool:
+        """Whether it costs less to see the features of these points through a matrix than those of all pixels."""
+        return torch.is_grad_enabled() and seen.numel() < sum(rows.shape[0] * rows.shape[1] for rows in self.rows)
+
+    def _projections(self, matrix: Tensor) -> List[Tensor]:
+        """Per scale (B * V, pixels, K) features through a matrix.
+
+        A look-up is linear too, so the pixels can go through the matrix once, and not every point of every ray. Without
+        a graph they do so once for all calls with the same matrix.
+        """
+        known = self._projected
+        if known is not None and not torch.is_grad_enabled() and known.is_of(matrix):
+            return known.rows
+        # Eight columns cost little, so they are kept in full precision.
+        found = [linear(rows.to(part.dtype), part) for rows, part in zip(self.rows, self._parts(matrix), strict=True)]
+        if not torch.is_grad_enabled():
+            self._projected = _Projected(matrix, matrix._version, found)
+        return found
 
     def _taps(self, places: Tensor, size: MapSize) -> Tuple[Tensor, Tensor]:
         if self.window == "mean":
@@ -103,3 +134,18 @@ class MatchingSources:
         views = torch.arange(len(pixels), device=pixels.device)[:, None]
         start = (scenes * len(pixels) + views) * rows.shape[1]
         return look_up(rows.flatten(0, 1), pixels + start[..., None, None], weights)
+
+
+class _Projected(NamedTuple):
+    """Features through a matrix."""
+
+    matrix: Tensor
+    """The matrix."""
+    version: int
+    """Counts what was written to it."""
+    rows: List[Tensor]
+    """Per scale (B * V, pixels, K)."""
+
+    def is_of(self, matrix: Tensor) -> bool:
+        """Whether nothing was written to the matrix since."""
+        return self.matrix is matrix and self.version == matrix._version

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Literal, Optional
+
 import torch
 from torch import Tensor
 
+from fewshot_ns.model_components.point_samples import stratified_points
 from fewshot_ns.model_components.renderers import opacity_and_transmittance
+
+TrainingDepths = Literal["within", "overshooting"]
+"""Random depths. within: of strata between near and far. overshooting: see `overshooting_depths`."""
+
+
+def planar_depths(near: Tensor, far: Tensor, num_samples: int, jittered: Optional[TrainingDepths] = None) -> Tensor:
+    """(R, N) planar depths between near and far (R, 1), at equal steps, or random ones of the kind that is given."""
+    if jittered is None:
+        return stratified_points(near, far, num_samples)
+    jitter = torch.rand(len(near), num_samples, dtype=near.dtype, device=near.device)
+    draw = stratified_points if jittered == "within" else overshooting_depths
+    return draw(near, far, num_samples, jitter)
 
 
 def overshooting_depths(near: Tensor, far: Tensor, num_samples: int, jitter: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Literal, NamedTuple, Optional, Tuple, Type
+from typing import Dict, List, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -10,20 +10,21 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.cameras.ray_images import RayMatrices, ray_images
+from fewshot_ns.cameras.ray_images import RayMatrices
 from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.encoders.gmflow_backbone import FEATURES
 from fewshot_ns.encoders.gmflow_checkpoints import MatchingEncoderConfig
+from fewshot_ns.encoders.matching_cache import MatchingCache
 from fewshot_ns.fields.latent_inference import LatentInference
 from fewshot_ns.fields.matching_field import MatchingField, Refinement
 from fewshot_ns.fields.matching_sources import GROUPS, MatchingSources
 from fewshot_ns.model_components.matching_points import Window
-from fewshot_ns.model_components.planar_samples import overshooting_depths, sample_weights
-from fewshot_ns.model_components.point_samples import stratified_points
+from fewshot_ns.model_components.planar_samples import TrainingDepths, planar_depths, sample_weights
 from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
 from fewshot_ns.models.idnerf_checkpoints import released_state
+from fewshot_ns.models.idnerf_targets import TargetViews, imagine, lens_at_size, prompt_views
 from fewshot_ns.priors.diffusion import PromptViews
 from fewshot_ns.utils.checkpoints import load_strictly
 
@@ -40,6 +41,11 @@ class IDNeRFModelConfig(FewShotModelConfig):
     """Unused: near and far are those of the scene from the first step on."""
     encoder: MatchingEncoderConfig = field(default_factory=MatchingEncoderConfig)
     """Matching encoder."""
+    encoder_cache_mb: int = 1024
+    """Matching features that are kept where the encoder does not learn (evaluation, or a frozen encoder), MB."""
+    matching_features: bool = True
+    """Whether source views are compared by features of the matching encoder; False: colours alone, without an encoder,
+    which shows what the features are worth."""
     num_views: int = 3
     """Source views that the networks are made for."""
     window: Window = "mean"
@@ -56,7 +62,7 @@ class IDNeRFModelConfig(FewShotModelConfig):
     """Whether the latent network learns; in ID-NeRF's code no optimizer knows of it."""
     num_samples: int = 128
     """Samples per ray, at equal steps of planar depth."""
-    training_depths: Literal["within", "overshooting"] = "within"
+    training_depths: TrainingDepths = "within"
     """Random depths of training. within: of strata between near and far; overshooting: MatchNeRF's and ID-NeRF's code,
     whose strata begin at the samples of evaluation, so that the last one lies behind far."""
     position_octaves: int = 10
@@ -71,13 +77,8 @@ class IDNeRFModelConfig(FewShotModelConfig):
     """Layers after which the encoded position is joined again."""
 
 
-class TargetViews(NamedTuple):
-    """Latents of the views that are rendered, one per scene shown."""
-
-    latents: Tensor
-    """(B, 4, 64, 64)."""
-    vectors: Tensor
-    """(B, 8) what the refinement sees of them."""
+_POINTS_AT_ONCE = 4096
+"""Points of rays that are evaluated at once without a graph on a CPU: what is known of them stays in its cache."""
 
 
 class IDNeRFModel(ConditionedModel):
@@ -86,7 +87,7 @@ class IDNeRFModel(ConditionedModel):
     `condition` has to be called before rays are asked for; with a latent, also the camera that they belong to has to be
     known: by the conditioning in training, by `get_outputs_for_camera`, or by `look_from`.
 
-    The bounds of a scene are taken as planar depths. Samples absorb light whatever their distance, see
+    Rays are sampled between the planar bounds of a scene. Samples absorb light whatever their distance, see
     `planar_samples`. Parameters have the names of the released checkpoints.
     """
 
@@ -96,10 +97,12 @@ class IDNeRFModel(ConditionedModel):
         """Builds encoder, latent network and decoder; the encoder's weights come by `load_encoder_weights`."""
         super().populate_modules()
         config, views = self.config, self.config.num_views
-        self.feat_enc = config.encoder.setup()
+        self.feat_enc = config.encoder.setup() if config.matching_features else None
+        self._known_pairs = None if self.feat_enc is None else MatchingCache(self.feat_enc, config.encoder_cache_mb)
+        groups = GROUPS if config.matching_features else ()
         self.nerf_dec = MatchingField(
-            matching_columns=sum(GROUPS) + 4 * views,
-            view_columns=len(GROUPS) * FEATURES * (views - 1) + 4,
+            matching_columns=sum(groups) + 4 * views,
+            view_columns=len(groups) * FEATURES * (views - 1) + 4,
             num_views=views,
             refinement=config.refinement,
             attention_passes=config.attention_passes,
@@ -122,7 +125,8 @@ class IDNeRFModel(ConditionedModel):
         Raises:
             WeightsNotFoundError: they are nowhere to be had.
         """
-        self.config.encoder.load(self.feat_enc, "--pipeline.model.encoder.weights")
+        if self.feat_enc is not None:
+            self.config.encoder.load(self.feat_enc, "--pipeline.model.encoder.weights")
 
     def start_from(self, path: Path) -> None:
         """Takes the weights of a training checkpoint, or of a released one of MatchNeRF or ID-NeRF.
@@ -166,16 +170,26 @@ class IDNeRFModel(ConditionedModel):
                 f"expected {self.config.num_views} source views (--pipeline.model.num-views), got {views}; give as "
                 "many by --pipeline.datamanager.num-sources and --pipeline.datamanager.sources"
             )
-        given = conditioning.to(self.device)
+        given = conditioning.to(self.device).with_planar_bounds()
         near, far = (bound[:, None].expand(-1, views) for bound in (given.near, given.far))
-        features = self.feat_enc(given.images)
-        if self.config.compute_dtype == "bfloat16":
-            # Looking them up is half of the work of a point, and bound by memory.
-            features = [each.bfloat16() for each in features]
-        self._sources = MatchingSources(given, features, near, far, self.config.window)
+        features = self._encode(given.images)
+        groups = GROUPS if features else ()
+        self._sources = MatchingSources(given, features, near, far, self.config.window, groups)
         self._targets = None
         if given.target_to_worlds is not None and given.target_intrinsics is not None:
             self.look_from(given.target_to_worlds, given.target_intrinsics)
+
+    def _encode(self, images: Tensor) -> List[Tensor]:
+        """Matching features per scale, see `MatchingEncoder`; none without an encoder."""
+        if self.feat_enc is None or self._known_pairs is None:
+            return []
+        # In half precision also what is kept: looking it up is half of the work of a point, and bound by memory.
+        reduced = self.config.compute_dtype == "bfloat16"
+        dtype = torch.bfloat16 if reduced else images.dtype
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
+            if torch.is_grad_enabled() and any(weight.requires_grad for weight in self.feat_enc.parameters()):
+                return [each.to(dtype) for each in self.feat_enc(images)]
+            return self._known_pairs(images, dtype)
 
     def look_from(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
         """Tells the model which view of each scene the rays belong to that come next.
@@ -186,12 +200,8 @@ class IDNeRFModel(ConditionedModel):
         """
         if self.latent_inference is None:
             return
-        given, matrices = self.sources.given, self.config.ray_matrices
-        size = (given.images.shape[2], given.images.shape[3])
-        known = ray_images(given.camera_to_worlds, given.intrinsics, size, matrices)
-        wanted = ray_images(camera_to_worlds, intrinsics, size, matrices)
-        latents = self.latent_inference(given.images.movedim(-1, 2), known, wanted)
-        self._targets = TargetViews(latents, self.nerf_dec.latent_vector(latents))
+        matrices, latents = self.config.ray_matrices, self.latent_inference
+        self._targets = imagine(latents, self.nerf_dec, self.sources.given, camera_to_worlds, intrinsics, matrices)
 
     @property
     def sources(self) -> MatchingSources:
@@ -225,19 +235,15 @@ class IDNeRFModel(ConditionedModel):
 
     def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
         """(B, 4, 64, 64) latents of the views that are rendered, and the source views of the B scenes."""
-        given = self.sources.given
-        size = (given.images.shape[2], given.images.shape[3])
-        rays = ray_images(given.camera_to_worlds, given.intrinsics, size, self.config.ray_matrices)
-        return self.targets.latents, [PromptViews(*views) for views in zip(given.images, rays, strict=True)]
+        return self.targets.latents, prompt_views(self.sources.given, self.config.ray_matrices)
 
     def look_at(self, camera: Cameras) -> None:
         """Shows the model the source views of a camera, and computes its latent."""
         super().look_at(camera)
         height, width = self.sources.given.images.shape[2:4]
-        # The lens in pixels of the source views.
-        across, down = width / camera.width, height / camera.height
-        lens = torch.cat([camera.fx * across, camera.fy * down, camera.cx * across, camera.cy * down], dim=-1)
-        self.look_from(camera.camera_to_worlds.reshape(1, 3, 4).to(self.device), lens.reshape(1, 4).to(self.device))
+        pose, lens = camera.camera_to_worlds.reshape(1, 3, 4), lens_at_size(camera, (height, width))
+        # The poses of the host's camera paths are float64.
+        self.look_from(pose.to(self.device, torch.float32), lens.to(self.device, torch.float32))
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
         """Outputs of world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
@@ -260,7 +266,8 @@ class IDNeRFModel(ConditionedModel):
             # Set by a crop box (viewer, ns-render, ns-export).
             first, last = (torch.clamp(bound / norm, near, far) for bound in (ray_bundle.nears, ray_bundle.fars))
             near, far = first, torch.maximum(last, first)
-        z = self._depths(near, far, self.samples_at_random(stratified))
+        jittered = self.config.training_depths if self.samples_at_random(stratified) else None
+        z = planar_depths(near, far, self.config.num_samples, jittered)
         density, colours = self.query(origins, ray_bundle.directions, z * norm, scenes)
         weights = sample_weights(density)
         accumulation = weights.sum(-1, keepdim=True)
@@ -276,15 +283,6 @@ class IDNeRFModel(ConditionedModel):
             **{"weights": weights, "t": ends, DISTANCE_MEAN: depth},
         }
 
-    def _depths(self, near: Tensor, far: Tensor, random: bool) -> Tensor:
-        """(R, S) planar depths between near and far (R, 1)."""
-        count = self.config.num_samples
-        if not random:
-            return stratified_points(near, far, count)
-        jitter = torch.rand(len(near), count, dtype=near.dtype, device=near.device)
-        within = self.config.training_depths == "within"
-        return (stratified_points if within else overshooting_depths)(near, far, count, jitter)
-
     def query(self, origins: Tensor, directions: Tensor, distances: Tensor, scenes: Tensor) -> Tuple[Tensor, Tensor]:
         """(R, S) densities and (R, S, 3) colours at points of world rays.
 
@@ -294,14 +292,23 @@ class IDNeRFModel(ConditionedModel):
             distances: (R, S) along them.
             scenes: (R,) which of the scenes shown.
         """
+        given = (origins, directions, distances, scenes)
+        count = max(_POINTS_AT_ONCE // distances.shape[1], 1)
+        if torch.is_grad_enabled() or origins.device.type != "cpu" or len(origins) <= count:
+            return self._query(*given)
+        parts = zip(*(tensor.split(count) for tensor in given), strict=True)
+        density, colours = zip(*(self._query(*part) for part in parts), strict=True)
+        return torch.cat(density), torch.cat(colours)
+
+    def _query(self, origins: Tensor, directions: Tensor, distances: Tensor, scenes: Tensor) -> Tuple[Tensor, Tensor]:
         points = origins[:, None] + distances[..., None] * directions[:, None]
-        refined = self.config.refinement != "off"
-        seen = self.sources.query(points, scenes, with_view_features=refined)
+        matrix = self.nerf_dec.view_matrix
+        seen = self.sources.query(points, scenes, matrix)
         # The original's cameras have OpenCV's axes.
         first = self.sources.cameras.rotated(directions, scenes)[0] * directions.new_tensor([1.0, -1.0, -1.0])
         return self.nerf_dec(
             *(seen.coordinates[0], first[:, None].expand_as(points), seen.matching, seen.in_image, seen.view_features),
-            latent_vectors=self.targets.vectors[scenes] if refined else None,
+            latent_vectors=None if matrix is None else self.targets.vectors[scenes],
         )
 
     def get_loss_dict(

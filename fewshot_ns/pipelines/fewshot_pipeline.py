@@ -27,6 +27,7 @@ from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
 from fewshot_ns.data.scene_geometry import get_fewshot_metadata
 from fewshot_ns.data.stored_scene import present_or_stored, store_scene
+from fewshot_ns.data.true_depth import KNOWN_DEPTH_KEY
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
 from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
@@ -277,7 +278,7 @@ class FewShotPipeline(VanillaPipeline):
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
         truth = self._truth(outputs, batch)
         mask = batch.get("object_mask")
-        return self.suite(outputs["rgb"], truth, None if mask is None else mask.to(truth))
+        return self.suite(outputs["rgb"], truth, None if mask is None else mask.to(truth), batch.get(KNOWN_DEPTH_KEY))
 
     @staticmethod
     def _truth(outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Tensor:

@@ -284,7 +284,8 @@ class GeneralizablePipeline(FewShotPipeline):
         Returns:
             mean per metric over scenes (and `<metric>_std`), of each scene the mean over its views.
         """
-        if len(self.datamanager.eval_table()) == 1:
+        table = self.datamanager.eval_table(self.config.scene_evaluation.test_while_training)
+        if len(table) == 1 and table[0].scene_id == self.datamanager.active.scene.entry.scene_id:
             return super().get_average_eval_image_metrics(step, output_path, get_std)
         evaluator = SceneEvaluator(self, self.suite, self.config.scene_evaluation, self._step_number(step))
         # Every rank of a distributed run is asked; one writes.

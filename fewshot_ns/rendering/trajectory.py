@@ -83,6 +83,23 @@ def rgb_beside_depth(path: RenderedPath, near: float, far: float, min_height: in
     return frames
 
 
+def with_strip(frame: Frame, pictures: Sequence[Frame], gap: int = 4) -> Frame:
+    """A frame (H, W, 3) with a column of pictures on its left, scaled so that together they are as high.
+
+    Returns:
+        (H, W + w, 3), white between the pictures; w is even.
+    """
+    height, count = frame.shape[0], len(pictures)
+    each = max(1, (height - gap * (count - 1)) // count)
+    width = max(max(1, round(each * picture.shape[1] / picture.shape[0])) for picture in pictures)
+    strip = np.full((height, width + gap + (width + gap) % 2, 3), 255, dtype=np.uint8)
+    for index, picture in enumerate(pictures):
+        size = max(1, round(each * picture.shape[1] / picture.shape[0])), each
+        top = index * (each + gap)
+        strip[top : top + each, : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.concatenate([strip, frame], axis=1)
+
+
 def colour_depth(depth: FloatImage, accumulation: FloatImage, near: float, far: float) -> Frame:
     """Distance (H, W) in colour (H, W, 3): `near` blue, `far` red as the host shows it, white where rays hit nothing.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Literal, Optional
+from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
     from fewshot_ns.data.scene_geometry import FewShotMetadata
 
-Kind = Literal["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit"]
+Kind = Literal["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit", "interpolate", "spiral"]
 SPIN_FRAMES, SPIN_ELEVATION = 40, 30.0
 """DietNeRF's video: poses and height above the horizon in degrees."""
+SOURCE_FRAMES = 60
+"""Frames of MatchNeRF's and ID-NeRF's videos."""
 
 
 @dataclass
@@ -25,9 +27,10 @@ class PathOptions:
     """llff-spiral: around the average camera, focused by the scene's bounds; dtu-spiral: the same around the cameras'
     common focus; spheric: circle of the synthetic scenes (z up); spin: DietNeRF's such circle, 30 degrees high; orbit:
     around the common focus at the cameras' height; auto: llff-spiral for a forward-facing scene, dtu-spiral for DTU,
-    orbit for all others."""
+    orbit for all others. interpolate: through the training views, or source views, in their order and back to the
+    first; spiral: around their average camera, looking at a depth between near and far (MatchNeRF, ID-NeRF)."""
     frames: Optional[int] = None
-    """Frames of the path; None: 120, of spin DietNeRF's 40 (its JAX version: 30)."""
+    """Frames of the path; None: 120, of spin DietNeRF's 40 (its JAX version: 30), of interpolate and spiral 60."""
     fps: float = 30.0
     """Frames per second of the video."""
     width: Optional[int] = None
@@ -39,7 +42,7 @@ class PathOptions:
     z_rate: float = 0.5
     """Swings of a spiral along the viewing direction, per turn."""
     percentile: float = 60.0
-    """dtu-spiral: which percentile of the camera coordinates gives its radii (llff-spiral: always 90)."""
+    """dtu-spiral: which percentile of the camera coordinates gives its radii (llff-spiral: always 90, spiral: 70)."""
     radius: float = 4.0
     """spheric, spin: distance from the origin in world units."""
     elevation: Optional[float] = None
@@ -81,18 +84,26 @@ class CameraPathCommand(PathOptions):
         )
 
 
-def build_camera_path(options: PathOptions, cameras: Cameras, record: FewShotMetadata) -> Dict[str, Any]:
+def build_camera_path(
+    options: PathOptions,
+    cameras: Cameras,
+    record: FewShotMetadata,
+    planar_range: Optional[Tuple[float, float]] = None,
+) -> Dict[str, Any]:
     """The path as the dictionary that `ns-render camera-path` reads.
 
     Args:
         options: What path.
-        cameras: Training cameras of the scene, for image size and focal length.
+        cameras: Training cameras of the scene, or source cameras: for image size and focal length, and for the path
+            through them.
         record: The scene.
+        planar_range: First and last planar depth of the scene; None: those of its rays.
 
     Raises:
         ValueError: the flags or the scene do not allow such a path.
     """
     from fewshot_ns.cameras.paths import camera_path_dict
+    from fewshot_ns.cameras.source_paths import depth_spiral, through_views
 
     if options.frames is not None and options.frames < 1:
         raise ValueError(f"--frames: expected at least 1, got {options.frames}")
@@ -108,7 +119,28 @@ def build_camera_path(options: PathOptions, cameras: Cameras, record: FewShotMet
         raise ValueError(f"--width, --height: expected positive sizes, got {width}x{height}")
     focal = float(cameras.fy[0].item()) * height / train_height
     closed = options.kind != "orbit" or options.arc >= 360.0
-    return camera_path_dict(_poses(options, record), focal, height, width, fps=options.fps, is_cycle=closed)
+    views = cameras.camera_to_worlds.double().cpu().numpy()
+    if options.kind == "interpolate":
+        poses = through_views(views, options.frames or SOURCE_FRAMES)
+    elif options.kind == "spiral":
+        bounds = planar_range or _planar_range(record)
+        poses = depth_spiral(
+            views, *bounds, options.frames or SOURCE_FRAMES, rotations=options.rotations, z_rate=options.z_rate
+        )
+    else:
+        poses = _poses(options, record)
+    return camera_path_dict(poses, focal, height, width, fps=options.fps, is_cycle=closed)
+
+
+def _planar_range(record: FewShotMetadata) -> Tuple[float, float]:
+    """Planar depths that the rays of a scene are sampled between."""
+    geometry = record.geometry
+    if geometry.ray_space != "metric" or geometry.origin_plane_z is not None:
+        raise ValueError(
+            "--kind spiral needs near and far as depths from the cameras, and this scene's rays have none; use --kind "
+            "interpolate, llff-spiral or dtu-spiral"
+        )
+    return geometry.near, geometry.far
 
 
 def _poses(options: PathOptions, record: FewShotMetadata) -> np.ndarray:

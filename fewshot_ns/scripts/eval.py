@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
+from fewshot_ns.evaluation.regions import Region
 from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, source_dataset
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class EvalCommand:
     """At most so many of them, at equal steps."""
     max_side: Optional[int] = None
     """Most pixels of the longer side: photos and cameras are scaled down to it. None: as trained."""
+    region: Optional[Region] = None
+    """Where each metric is taken a second time: centre, true-depth, auto, or whole for nowhere, see
+    docs/evaluation.md; None: as configured."""
     masks: Literal["auto", "none"] = "auto"
     """auto: masked metrics where views have object masks; none: without them."""
     mask_dir: Optional[Path] = None
@@ -106,7 +110,7 @@ class EvalCommand:
         )
 
         changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
-        changes["kid_subset_size"] = self.kid_subset_size
+        changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
         pipeline, options, checkpoint, about = _load(config_path, changes)
         suite = MetricSuite(options, pipeline.device)
         if choose_scenes(pipeline, self.generalizable):
@@ -127,6 +131,8 @@ class EvalCommand:
         rendered = [places[number] for number in rendered]
         size = [int(side) for side in (dataset.cameras.width[0].item(), dataset.cameras.height[0].item())]
         about["evaluation"] = {"metrics": list(options.metrics), "size": size, "masks": self.masks}
+        if options.region != "whole":
+            about["evaluation"]["region"] = options.region
         if hasattr(pipeline.datamanager, "active"):
             about["evaluation"]["sources"] = str(pipeline.datamanager.active.sources)
         if suite.of_set.names:

@@ -92,6 +92,9 @@ class RetargetCommand:
         manager.data = manager.dataparser.data
         manager.train_on_sources_only = False
         manager.targets.views = ()
+        if self.data is not None:
+            # Views of one data set's protocol are none of another's.
+            manager.sources.pool = ()
         if isinstance(manager.dataparser, FewShotDataParserConfig):
             if self.scene is not None:
                 raise ValueError(f"--scene {self.scene}: {manager.data} is one scene; leave --scene out")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
+import tyro
+
 from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
+from fewshot_ns.scripts.scene_video import SceneVideoOptions
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
@@ -36,8 +39,12 @@ class VideoCommand(PathOptions):
     """Whether the film plays the path to its end and back again, as depth-mipnerf's videos do."""
     gif: bool = True
     """Whether to write the GIF, too."""
+    save_frames: bool = False
+    """Whether each frame is also written as a PNG, in a folder named like the video."""
     min_height: int = 240
     """Smaller frames are enlarged by a whole factor, to at least this many rows."""
+    generalizable: tyro.conf.OmitArgPrefixes[SceneVideoOptions] = field(default_factory=SceneVideoOptions)
+    """Of generalizable methods alone."""
 
     def main(self) -> None:
         """Renders and writes the video.
@@ -49,8 +56,10 @@ class VideoCommand(PathOptions):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from fewshot_ns.rendering.trajectory import depth_range, render_path, rgb_beside_depth, write_video
+        from fewshot_ns.evaluation.pictures import save_png
+        from fewshot_ns.rendering.trajectory import depth_range, render_path, rgb_beside_depth, with_strip, write_video
         from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
+        from fewshot_ns.scripts.scene_video import path_of_scene, show_scene, source_strips
 
         if (self.load_config is None) == (self.weights is None):
             raise ValueError("expected either a run (--load-config) or a checkpoint (--weights)")
@@ -63,7 +72,14 @@ class VideoCommand(PathOptions):
         if target.suffix != ".mp4":
             raise ValueError(f"--output {target}: expected a file name ending in .mp4")
         path = None if self.camera_path is None else read_camera_path(self.camera_path)
-        if config_path is not None:
+        shown = None
+        if config_path is not None and is_generalizable(config_path):
+            pipeline = load_run(config_path, test_mode="inference")
+            shown = show_scene(pipeline, self.generalizable, self.kind)
+            path = path or path_of_scene(self, pipeline.datamanager, shown)
+        elif self.generalizable.any():
+            raise ValueError("--scene, --source-views, --target-view and --no-strip are for generalizable methods")
+        elif config_path is not None:
             path = path or self._path_of_run(config_path)
             pipeline = load_run(config_path, test_mode="inference")
         else:
@@ -77,18 +93,38 @@ class VideoCommand(PathOptions):
             task = progress.add_task("", total=len(cameras))
             rendered = render_path(pipeline, cameras, lambda: progress.advance(task))
         frames = rgb_beside_depth(rendered, *depth_range([rendered]), self.min_height)
+        if shown is not None and self.generalizable.strip:
+            strips = source_strips(pipeline, shown, cameras.camera_to_worlds)
+            frames = [with_strip(frame, strip) for frame, strip in zip(frames, strips, strict=True)]
         if self.forth_and_back:
             frames = [*frames, *frames[-2:0:-1]]
         files = [target, target.with_suffix(".gif")] if self.gif else [target]
         for file in files:
             write_video(file, frames, fps)
             Console().print(f"{file}: {len(frames)} frames", highlight=False, soft_wrap=True)
+        if self.save_frames:
+            for index, frame in enumerate(frames):
+                save_png(frame, target.with_suffix("") / f"{index:05d}.png")
 
     def _path_of_run(self, config_path: Path) -> Dict[str, Any]:
         from fewshot_ns.scripts.runs import load_run_config, scene_of_run
 
         outputs, record = scene_of_run(load_run_config(config_path))
         return build_camera_path(self, outputs.cameras, record)
+
+
+def is_generalizable(config_path: Path) -> bool:
+    """Whether a run is of a method that looks at source views.
+
+    Raises:
+        ValueError: the file is no config of a run.
+    """
+    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+
+    from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
+    from fewshot_ns.scripts.runs import load_run_config
+
+    return isinstance(load_run_config(config_path).pipeline, GeneralizablePipelineConfig)
 
 
 def read_camera_path(path: Path) -> Dict[str, Any]:

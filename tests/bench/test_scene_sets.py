@@ -18,7 +18,7 @@ from fewshot_ns.bench.results import BenchResults, CellResult, read_results
 from fewshot_ns.bench.schema import SchemaError
 from fewshot_ns.bench.status import CONDITIONS, differences, published, status_of
 from fewshot_ns.bench.summary import groups_of
-from fewshot_ns.bench.tables import as_markdown, image_table, scene_table, summary_table
+from fewshot_ns.bench.tables import as_markdown, image_table, scene_table, summary_table, title_of
 from fewshot_ns.scripts.cli import main
 
 SMALL = {
@@ -152,6 +152,10 @@ def test_published_figures_stand_beside_sets_of_the_same_name():
         conditions = CONDITIONS[dataset]
         found = group(cell(protocol, place="any", size=conditions.size, objects=conditions.objects))
         assert published(found)["psnr"].value == value and not differences(found, published(found))
+    values = {"true_depth_psnr": 26.9, "true_depth_ssim": 0.93, "psnr": 20.0}
+    values |= {f"baseline_{name}_true_depth_psnr": 15.0 for name in ("mean_colour", "nearest_view")}
+    found = group(cell("matchnerf-dtu-3", method="matchnerf", size=(640, 512), objects=16, metrics=values))
+    assert status_of(found).word == "reproduced" and title_of(found.metric_name("psnr")) == "true-depth PSNR"
 
 
 def test_tables_are_over_objects():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fewshot_ns.cameras.poses import average_pose, focus_depth, focus_point, look_at, position_extent, recenter
-from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, given_poses, llff_unseen_poses
+from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, llff_unseen_poses
 
 UP = np.array([0.0, 1.0, 0.0])
 BOUNDS = np.array([[2.0, 9.0]] * 8)
@@ -74,11 +74,3 @@ def test_draws_are_checked(name):
         sampler(name)(3, None, uniform=np.zeros((2, 3)))
     with pytest.raises(ValueError, match="expected a generator, or uniform of shape"):
         sampler(name)(3, None)
-
-
-def test_given_cameras_are_all_used():
-    poses = rig()
-    drawn = given_poses(poses, 200, torch.Generator().manual_seed(0))
-    assert drawn.shape == (200, 3, 4)
-    matches = (drawn[:, None] == poses[None]).all((2, 3))
-    assert matches.any(1).all() and matches.any(0).all()

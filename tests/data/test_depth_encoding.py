@@ -10,7 +10,7 @@ import pytest
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.depth_encoding import NOTE_NAME, ray_norms, read_note, to_ray_distance, to_z_depth, write_note
+from fewshot_ns.data.depth_encoding import NOTE_NAME, ray_norms, read_note, to_z_depth, write_note
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.metric_depth import read_metric_depth
 from fewshot_ns.data.scene_geometry import DepthEncoding
@@ -39,11 +39,11 @@ def test_planes_at_any_tilt(normal):
     column, row = np.meshgrid(np.arange(SIZE[1]) + 0.5, np.arange(SIZE[0]) + 0.5)
     x, y = z * (column - CAMERA["cx"]) / CAMERA["fx"], z * (row - CAMERA["cy"]) / CAMERA["fy"]
     np.testing.assert_allclose(normal[0] * x + normal[1] * y + normal[2] * z, 3.0, rtol=1e-5)
-    np.testing.assert_allclose(to_ray_distance(z, "z_depth", norms), distances, rtol=1e-5)
+    np.testing.assert_allclose(z * norms, distances, rtol=1e-5)
     if normal[:2] == (0.0, 0.0):
         np.testing.assert_allclose(z, 3.0, rtol=1e-6)
         assert distances.max() > 1.2 * distances.min()
-    assert to_z_depth(z, "z_depth", norms) is z and to_ray_distance(z, "ray_distance", norms) is z
+    assert to_z_depth(z, "z_depth", norms) is z
 
 
 @pytest.mark.parametrize("meaning", ["z_depth", "ray_distance"])

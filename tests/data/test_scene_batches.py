@@ -160,3 +160,28 @@ def test_not_one_usable_scene(make_batches: Callable[..., SceneBatches], solids:
         damage(folder / "pose" / "000001.txt")
     with pytest.raises(SceneError, match=r"found none of \d+; the first: .*000001\.txt"):
         make_batches(solids, BadScenes("skip")).draw(0)
+
+
+def test_sources_by_the_target(make_batches: Callable[..., SceneBatches], solids_once: Path):
+    """Drawn among the views nearest to the one target, never the target itself, another draw with each step."""
+    chosen = SourceViews(SourceViewsConfig("nearby", count=2, among=3))
+    batches = make_batches(solids_once, target_views=1, by_target={2: chosen})
+    seen = set()
+    for step in range(12):
+        _, batch = batches.draw(step)
+        for row, name in enumerate(batch["scenes"]):
+            scene = batches.library.open(batches.library.find(name, "train"))
+            target = int(batch["indices"][row * RAYS, 0])
+            poses = scene.cameras.camera_to_worlds
+            apart = (poses[:, :, 3] - poses[target, :, 3]).norm(dim=-1)
+            nearest = set(apart.argsort()[1:4].tolist())
+            assert set(batch["sources"][row]) < nearest and len(batch["sources"][row]) == 2
+            seen.add((name, target, batch["sources"][row]))
+            torch.testing.assert_close(batch["conditioning"].target_to_worlds[row], poses[target])
+    assert len({key[:2] for key in seen}) < len(seen)
+
+
+def test_sources_by_the_target_need_one_target(make_batches: Callable[..., SceneBatches], solids_once: Path):
+    chosen = {2: SourceViews(SourceViewsConfig("nearby", count=2))}
+    with pytest.raises(ValueError, match="target-views 1, got None"):
+        make_batches(solids_once, by_target=chosen)

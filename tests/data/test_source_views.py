@@ -39,6 +39,7 @@ def scene_of(
         image_filenames=tuple(Path(f"{view}.png") for view in range(count)),
         near=1.0,
         far=2.0,
+        planar_range=(1.0, 2.0),
         background="white",
         pool=pool,
         view_indices=numbers,
@@ -96,6 +97,18 @@ def test_nearest():
         select(scene, mode="nearest")
     assert SourceViews(SourceViewsConfig(mode="nearest")).depends_on_target
     assert not SourceViews(SourceViewsConfig(mode="random")).depends_on_target
+
+
+def test_nearby_views_are_drawn_among_the_nearest():
+    scene = scene_of(8)
+    target = scene.cameras.camera_to_worlds[3]
+    nearby = SourceViews(SourceViewsConfig(mode="nearby", count=2, among=4))
+    nearest = set(select(scene, target, exclude=(3,), mode="nearest", count=4))
+    draws = {nearby.select(scene, target, exclude=(3,), seed=seed, target_view=3) for seed in range(40)}
+    assert len(draws) == 6 and all(set(views) < nearest and views == tuple(sorted(views)) for views in draws)
+    # A camera that is none of the scene's has no draw of its own.
+    assert nearby.select(scene, target) == select(scene, target, mode="nearest", count=2)
+    assert nearby.depends_on_target
 
 
 def test_distances_of_cameras():

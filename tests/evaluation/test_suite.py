@@ -13,6 +13,7 @@ import torch
 import tyro
 
 from fewshot_ns.evaluation import metrics
+from fewshot_ns.evaluation.regions import black_outside, central_crop
 from fewshot_ns.evaluation.suite import (
     KNOWN_METRICS,
     EvaluationConfig,
@@ -168,3 +169,42 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_middle_is_measured_beside_the_whole() -> None:
+    pred, truth, _ = views()
+    values = MetricSuite(EvaluationConfig(metrics=("psnr", "ssim"), region="centre"))(pred, truth)
+    inside = central_crop(pred), central_crop(truth)
+    assert values == {
+        **{"psnr": float(metrics.psnr(pred, truth)), "ssim": float(metrics.ssim(pred, truth))},
+        **{"centre_psnr": float(metrics.psnr(*inside)), "centre_ssim": float(metrics.ssim(*inside))},
+    }
+    assert values["psnr"] != values["centre_psnr"]
+
+
+@pytest.mark.parametrize("region", ["true-depth", "auto"])
+def test_pixels_with_a_true_depth(region: str) -> None:
+    """PSNR over these pixels, SSIM of images that are black elsewhere."""
+    pred, truth, mask = views()
+    known = mask == 1.0
+    suite = MetricSuite(EvaluationConfig(metrics=("psnr", "ssim"), region=region))  # type: ignore[arg-type]
+    values = suite(pred, truth, None, known)
+    error = ((pred - truth) ** 2)[known[..., 0]].mean()
+    assert values["true_depth_psnr"] == pytest.approx(float(-10 * torch.log10(error)), abs=1e-4)
+    black = black_outside(pred, known), black_outside(truth, known)
+    assert values["true_depth_ssim"] == float(metrics.ssim(*black)) != values["ssim"]
+    assert not any(name.startswith("centre") for name in values)
+
+
+def test_views_without_a_true_depth() -> None:
+    pred, truth, mask = views()
+    for known in (None, torch.zeros_like(mask) > 0):
+        suite = MetricSuite(EvaluationConfig(metrics=("psnr",), region="true-depth"))
+        assert suite(pred, truth, None, known)["true_depth_psnr"] is None
+        values = MetricSuite(EvaluationConfig(metrics=("psnr",), region="auto"))(pred, truth, None, known)
+        assert values["centre_psnr"] == float(metrics.psnr(central_crop(pred), central_crop(truth)))
+
+
+def test_which_is_better_whatever_the_region() -> None:
+    assert all(higher_is_better(f"{prefix}psnr") for prefix in ("", "masked_", "centre_", "true_depth_"))
+    assert not any(higher_is_better(f"{prefix}lpips") for prefix in ("", "masked_", "centre_", "true_depth_"))

@@ -13,7 +13,7 @@ from fewshot_ns.fields.matching_field import MatchingField
 RAYS, SAMPLES = 2, 5
 
 
-def inputs(views: int, field: MatchingField, columns: int = 20) -> Dict[str, Any]:
+def inputs(views: int, field: MatchingField) -> Dict[str, Any]:
     generator = torch.Generator().manual_seed(views)
     latent = torch.rand(1, 4, 64, 64, generator=generator)
     return {
@@ -21,7 +21,7 @@ def inputs(views: int, field: MatchingField, columns: int = 20) -> Dict[str, Any
         "directions": torch.nn.functional.normalize(torch.randn(RAYS, SAMPLES, 3, generator=generator), dim=-1),
         "matching": torch.rand(RAYS, SAMPLES, 10 + 4 * views, generator=generator),
         "in_image": torch.rand(RAYS, SAMPLES, views, generator=generator) > 0.3,
-        "view_features": torch.randn(views, RAYS, SAMPLES, columns, generator=generator),
+        "view_features": torch.randn(views, RAYS, SAMPLES, 8, generator=generator),
         "latent_vectors": field.latent_vector(latent).expand(RAYS, -1) if field.refinement != "off" else None,
     }
 
@@ -43,9 +43,11 @@ def test_any_number_of_views(views, refinement):
 def test_one_token_per_view_and_one_of_the_latent():
     field = build(3)
     given = inputs(3, field)
-    tokens = field.tokens(given["view_features"], given["latent_vectors"]).unflatten(0, (RAYS, SAMPLES))
+    raw = torch.randn(3, RAYS, SAMPLES, 20)
+    assert field.view_matrix is not None
+    tokens = field.tokens(raw @ field.view_matrix.T, given["latent_vectors"]).unflatten(0, (RAYS, SAMPLES))
     for view in range(3):
-        torch.testing.assert_close(tokens[:, :, view], field.cond_feat_fc(given["view_features"][view]))
+        torch.testing.assert_close(tokens[:, :, view], field.cond_feat_fc(raw[view]))
     torch.testing.assert_close(tokens[:, :, 3], given["latent_vectors"][:, None].expand(-1, SAMPLES, -1))
 
 

@@ -35,6 +35,11 @@ def asked(given: Conditioning, features: List[Tensor], window: Window = "mean") 
     return MatchingSources(given, features, *bounds, window=window, groups=(2, 4))
 
 
+def everything(views: int) -> Tensor:
+    """Matrix through which all columns of a view are seen as they are."""
+    return torch.eye(2 * (views - 1) * CHANNELS + 4)
+
+
 def some_points(rays: int = 6) -> Tensor:
     generator = torch.Generator().manual_seed(7)
     return torch.randn(rays, 5, 3, generator=generator) * 0.7 + torch.tensor([0.0, 0.0, -2.5])
@@ -44,7 +49,7 @@ def some_points(rays: int = 6) -> Tensor:
 @pytest.mark.parametrize("views", [2, 3, 4])
 def test_columns_for_any_number_of_views(views: int, window: Window):
     given, features = scenes_of(1, views)
-    shown = asked(given, features, window).query(some_points(), torch.zeros(6, dtype=torch.long))
+    shown = asked(given, features, window).query(some_points(), torch.zeros(6, dtype=torch.long), everything(views))
     assert shown.matching.shape == (6, 5, 2 + 4 + 4 * views)
     assert shown.coordinates.shape == (views, 6, 5, 3) and shown.in_image.shape == (6, 5, views)
     assert shown.view_features is not None
@@ -61,12 +66,12 @@ def test_columns_for_any_number_of_views(views: int, window: Window):
 def test_rays_see_their_own_scene(window: Window):
     given, features = scenes_of(2, 3)
     scenes = torch.tensor([0, 1, 1, 0, 1, 0])
-    mixed = asked(given, features, window).query(some_points(), scenes)
+    mixed = asked(given, features, window).query(some_points(), scenes, everything(3))
     for scene in (0, 1):
         tensors = {name: value[scene : scene + 1] for name, value in vars(given).items() if isinstance(value, Tensor)}
         alone = asked(replace(given, **tensors), [each[scene : scene + 1] for each in features], window)
         of_scene = scenes == scene
-        shown = alone.query(some_points()[of_scene], torch.zeros(3, dtype=torch.long))
+        shown = alone.query(some_points()[of_scene], torch.zeros(3, dtype=torch.long), everything(3))
         assert mixed.view_features is not None and shown.view_features is not None
         torch.testing.assert_close(mixed.matching[of_scene], shown.matching)
         torch.testing.assert_close(mixed.coordinates[:, of_scene], shown.coordinates)
@@ -86,7 +91,8 @@ def test_colours_are_those_of_the_pixel():
 def test_what_views_show_can_be_left_out():
     given, features = scenes_of(1, 3)
     sources = asked(given, features)
-    whole, part = (sources.query(some_points(), torch.zeros(6, dtype=torch.long), each) for each in (True, False))
+    scenes = torch.zeros(6, dtype=torch.long)
+    whole, part = (sources.query(some_points(), scenes, each) for each in (everything(3), None))
     assert part.view_features is None
     torch.testing.assert_close(whole.matching, part.matching)
 
@@ -104,8 +110,50 @@ def test_gradient_reaches_the_features(window: Window):
 def test_reduced_precision_is_near():
     given, features = scenes_of(1, 3)
     scenes = torch.zeros(6, dtype=torch.long)
-    whole = asked(given, features).query(some_points(), scenes)
-    reduced = asked(given, [each.bfloat16() for each in features]).query(some_points(), scenes)
-    assert reduced.view_features is not None and reduced.view_features.dtype == torch.bfloat16
+    whole = asked(given, features).query(some_points(), scenes, everything(3))
+    reduced = asked(given, [each.bfloat16() for each in features]).query(some_points(), scenes, everything(3))
+    assert whole.view_features is not None and reduced.view_features is not None
+    torch.testing.assert_close(reduced.view_features, whole.view_features, atol=0.03, rtol=0)
     torch.testing.assert_close(reduced.matching.float(), whole.matching, atol=0.03, rtol=0)
     torch.testing.assert_close(reduced.coordinates, whole.coordinates)
+
+
+@pytest.mark.parametrize("rays", [1, 60])
+@pytest.mark.parametrize("window", ["off", "mean", "released"])
+def test_a_matrix_before_and_after_the_look_up(window: Window, rays: int):
+    """Of few points, and of more than there are pixels, in value and in gradient."""
+    given, features = scenes_of(1, 3)
+    features = [each.double().requires_grad_() for each in features]
+    given = replace(given, **{n: v.double() for n, v in vars(given).items() if isinstance(v, Tensor)})
+    points, scenes = some_points(60)[:rays].double(), torch.zeros(rays, dtype=torch.long)
+    matrix = torch.randn(8, everything(3).shape[0], dtype=torch.float64, requires_grad=True)
+    sources = asked(given, features, window)
+    raw = sources.query(points, scenes, everything(3).double()).view_features
+    found = sources.query(points, scenes, matrix).view_features
+    assert raw is not None and found is not None
+    torch.testing.assert_close(found, raw @ matrix.T)
+    leaves = [matrix, *features]
+    expected = torch.autograd.grad((raw @ matrix.T).square().sum(), leaves, retain_graph=True)
+    for one, other in zip(torch.autograd.grad(found.square().sum(), leaves), expected, strict=True):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        torch.testing.assert_close(sources.query(points, scenes, matrix).view_features, found.detach())
+
+
+def test_a_matrix_that_changed_is_applied_anew():
+    given, features = scenes_of(1, 2)
+    sources, scenes = asked(given, features), torch.zeros(6, dtype=torch.long)
+    matrix = torch.nn.Parameter(everything(2))
+
+    def shown(of: Tensor) -> Tensor:
+        with torch.no_grad():
+            found = sources.query(some_points(), scenes, of).view_features
+        assert found is not None
+        return found
+
+    before = shown(matrix)
+    assert shown(matrix).equal(before)
+    with torch.no_grad():
+        matrix.mul_(2.0)
+    torch.testing.assert_close(shown(matrix), 2.0 * before)
+    torch.testing.assert_close(shown(torch.nn.Parameter(3.0 * everything(2))), 3.0 * before)

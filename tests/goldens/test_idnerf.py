@@ -45,7 +45,8 @@ from fewshot_ns.model_components.planar_samples import overshooting_depths, samp
 from fewshot_ns.model_components.point_samples import point_weights, stratified_points
 from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.model_components.source_views import look_up
-from fewshot_ns.models.idnerf import IDNeRFModel, TargetViews
+from fewshot_ns.models.idnerf import IDNeRFModel
+from fewshot_ns.models.idnerf_targets import TargetViews
 from fewshot_ns.priors.diffusion import DiffusionPrior, DiffusionPriorConfig
 from fewshot_ns.priors.score_distillation import diffusion_latents, distillation_loss, lengthen_tokens, timestep_range
 
@@ -126,7 +127,8 @@ def test_point_conditioning(arrays):
     near, far = tensor(golden, "near_fars")[:, :views].unbind(-1)
     looked_at = MatchingSources(sources, features, near, far, window="released")
     (points,) = tensor(golden, "points")
-    shown = looked_at.query(points, torch.zeros(len(points), dtype=torch.long))
+    columns = golden["view_cond_feat"].shape[1]
+    shown = looked_at.query(points, torch.zeros(len(points), dtype=torch.long), torch.eye(columns))
     assert shown.view_features is not None
     close(shown.coordinates[:, None], golden["ndc"])
     close(shown.matching[None], golden["matching_info"], **network(golden["matching_info_f32_error"]))
@@ -333,7 +335,8 @@ def test_refinement_and_decoder(arrays):
     assert sum(value.numel() for value in field.parameters()) == sum(
         value.numel() for name, value in parameters.items() if "running" not in name
     )
-    features, matching = view_features(golden), as_tensor(golden["matching_info"])[0]
+    assert field.view_matrix is not None
+    features, matching = view_features(golden) @ field.view_matrix.T, as_tensor(golden["matching_info"])[0]
     vector = field.latent_vector(as_tensor(golden["latent"]))
     close_within(vector[0], golden["latent_vector"])
     vectors = vector.expand(len(matching), -1)
@@ -468,6 +471,7 @@ def shown_model(golden: GoldenFile, known: Dict[str, IDNeRFModel]) -> IDNeRFMode
         model.condition(given)
         # In the file every source view has bounds of its own.
         near, far = bounds[:, :views].unbind(-1)
+        assert model.feat_enc is not None
         features = model.feat_enc(given.images)
     model._sources = MatchingSources(given, features, near, far, model.config.window)
     known["model"] = model

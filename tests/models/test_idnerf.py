@@ -18,6 +18,7 @@ from fewshot_ns.cameras.ray_images import ray_images
 from fewshot_ns.configs.idnerf import idnerf, idnerf_lite, idnerf_released, matchnerf
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
 from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.models import idnerf as idnerf_module
 from fewshot_ns.models.idnerf import IDNeRFModel
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
@@ -162,6 +163,21 @@ def test_depths_are_planar(model):
     torch.testing.assert_close(-asked[0][..., 2], torch.linspace(1.0, 3.0, 6).expand(10, -1), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_blocks_of_rays_change_nothing(preset, monkeypatch):
+    model = build(preset, compute_dtype="float32").eval()
+    model.condition(shown(scenes=2))
+    with torch.no_grad():
+        expected = model(rays(scenes=2))
+        monkeypatch.setattr(idnerf_module, "_POINTS_AT_ONCE", 6 * 4)
+        asked, kept = [], model.sources.query
+        model.sources.query = lambda points, *rest: asked.append(len(points)) or kept(points, *rest)  # type: ignore[method-assign]
+        found = model(rays(scenes=2))
+    assert asked == [4, 4, 2]
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
 def test_crop_box_bounds_the_samples(model):
     model.condition(shown())
     bundle = rays()
@@ -249,3 +265,16 @@ def test_files_that_do_not_fit(tmp_path):
     encoder = released_file(tmp_path / "encoder.pth", model, drop="nerf_dec.")
     with pytest.raises(ValueError, match="--pipeline.model.encoder.weights"):
         model.start_from(encoder)
+
+
+@pytest.mark.parametrize("preset", ["idnerf-lite", "matchnerf"])
+def test_colours_alone_need_no_encoder(preset):
+    model = build(preset, matching_features=False)
+    model.load_encoder_weights()
+    assert "encoder" not in model.get_param_groups() and not any(n.startswith("feat_enc") for n in model.state_dict())
+    model.condition(shown())
+    assert model.sources.rows == []
+    found = model.eval()(rays())["rgb"]
+    other = shown()
+    model.condition(replace(other, images=1.0 - other.images))
+    assert not torch.allclose(found, model(rays())["rgb"])

@@ -36,6 +36,7 @@ def tiny(folder: Path, method: Any = idnerf) -> Any:
     manager, model, prior = config.datamanager, config.model, config.diffusion
     manager.dataparser, manager.data = SRNDataParserConfig(data=folder / "set"), folder / "set"
     manager.num_sources, manager.sources.count, manager.rays_per_scene, manager.data_seed = (2,), 2, 8, 0
+    manager.train_source_mode = "nearby"
     model.num_views, model.num_samples, model.width, model.encoder.pretrained = 2, 6, 16, False
     prior.weights, prior.image_encoder_weights = folder / "sd", folder / "clip"
     config.evaluation.metrics = ("psnr",)
@@ -71,7 +72,7 @@ def test_several_scenes_in_a_step(folder):
 
 def test_rays_of_many_views_have_no_latent(folder):
     config = tiny(folder)
-    config.datamanager.target_views = None
+    config.datamanager.target_views, config.datamanager.train_source_mode = None, "random"
     pipeline = config.setup(device="cpu", test_mode="val")
     with pytest.raises(RuntimeError, match="--pipeline.datamanager.target-views 1"):
         pipeline.get_train_loss_dict(0)
@@ -93,3 +94,56 @@ def test_a_method_without_latent_says_so(folder):
     config.diffusion.enabled = True
     with pytest.raises(ValueError, match="--pipeline.diffusion.enabled: this method has no latent network"):
         config.setup(device="cpu", test_mode="val")
+
+
+def test_switched_off_distillation_changes_nothing_else(folder, tmp_path):
+    """The same step with and without: colours, colour loss and all gradients but the latent network's are the same."""
+
+    def step(enabled: bool) -> Any:
+        config = tiny(folder)
+        config.diffusion.enabled = enabled
+        if not enabled:
+            config.diffusion.weights = config.diffusion.image_encoder_weights = tmp_path / "nowhere"
+        torch.manual_seed(0)
+        pipeline = config.setup(device="cpu", test_mode="val")
+        torch.manual_seed(1)
+        outputs, losses, _ = pipeline.get_train_loss_dict(0)
+        torch.stack(list(losses.values())).sum().backward()
+        gradients = {name: value.grad for name, value in pipeline.model.named_parameters()}
+        return outputs["rgb"].detach(), losses, gradients, set(pipeline.state_dict())
+
+    rgb, losses, gradients, names = step(True)
+    plain_rgb, plain_losses, plain_gradients, plain_names = step(False)
+    assert losses.keys() - plain_losses.keys() == {"diffusion"} and names == plain_names
+    assert rgb.equal(plain_rgb) and losses["rgb_loss"].equal(plain_losses["rgb_loss"])
+    differ = {
+        name.split(".")[0]
+        for name, value in plain_gradients.items()
+        if (value is None) != (gradients[name] is None) or (value is not None and not value.equal(gradients[name]))
+    }
+    assert differ == {"latent_inference"}
+
+
+def test_a_camera_path_encodes_every_pair_of_views_once(folder):
+    """Forth and back between cameras that have source views of their own."""
+    pipeline = tiny(folder).setup(device="cpu", test_mode="inference")
+    pipeline.eval()
+    cameras, encoder = pipeline.datamanager.train_dataset.cameras, pipeline.model.feat_enc
+    chooser = pipeline.datamanager.chooser
+    pairs = {frozenset(chooser.sources_for(pipeline.shown, pose)) for pose in cameras.camera_to_worlds}
+    met, matched = [], encoder.matched
+    encoder.matched = lambda maps: met.append(len(maps[0])) or matched(maps)
+
+    def path(order: Any) -> Any:
+        return [pipeline.model.get_outputs_for_camera(cameras[i : i + 1])["rgb"] for i in order]
+
+    forth = path(range(len(cameras)))
+    # The pipeline has shown the model the first camera's sources when it was set up.
+    assert len(met) == len(pairs) - 1 > 0
+    back = path(reversed(range(len(cameras))))
+    assert len(met) == len(pairs) - 1
+    for one, other in zip(forth, reversed(back), strict=True):
+        assert one.equal(other)
+    with torch.no_grad():
+        encoder.backbone.conv1.weight.mul_(1.5)
+    assert not path([len(cameras) - 1])[0].equal(forth[-1]) and len(met) == len(pairs)

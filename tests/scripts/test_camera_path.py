@@ -41,7 +41,7 @@ def config_file(scene, tmp_path_factory):
     return config.get_base_dir() / "config.yml"
 
 
-@pytest.mark.parametrize("kind", ["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit"])
+@pytest.mark.parametrize("kind", ["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit", "interpolate"])
 def test_the_host_reads_every_kind(scene, kind):
     _, cameras, record = scene
     path = json.loads(json.dumps(build_camera_path(PathOptions(kind=kind, frames=12, fps=24.0), cameras, record)))
@@ -63,6 +63,22 @@ def test_the_spiral_stays_among_the_cameras_and_looks_at_the_table(scene):
     assert (position.abs() <= limit + 1e-5).all()
     assert (position[:, 0].max() - position[:, 0].min()) > limit[0]
     assert (read.camera_to_worlds[:, 2, 2] > 0.8).all()  # Looking along -z of the recentred world.
+
+
+def test_paths_from_the_views(scene):
+    """Through all of them, and around their average camera; the latter needs depths from the cameras."""
+    _, cameras, record = scene
+    each = get_path_from_json(build_camera_path(PathOptions(kind="interpolate", frames=6), cameras, record))
+    torch.testing.assert_close(each.camera_to_worlds[::2].float(), cameras.camera_to_worlds, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="--kind spiral needs near and far as depths"):
+        build_camera_path(PathOptions(kind="spiral"), cameras, record)
+    near = build_camera_path(PathOptions(kind="spiral"), cameras, record, (1.0, 3.0))
+    far = build_camera_path(PathOptions(kind="spiral"), cameras, record, (10.0, 30.0))
+    paths = [get_path_from_json(path).camera_to_worlds for path in (near, far)]
+    assert all(len(path) == 60 for path in paths)
+    torch.testing.assert_close(paths[0][..., 3], paths[1][..., 3])
+    # What lies nearer is looked at from more directions.
+    assert paths[0][:, :, 2].std(0).sum() > paths[1][:, :, 2].std(0).sum()
 
 
 @pytest.mark.parametrize(

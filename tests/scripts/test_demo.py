@@ -74,7 +74,9 @@ def test_a_failed_training_is_reported_and_removed(tmp_path):
 @pytest.mark.end_to_end
 def test_ctrl_c_leaves_nothing_half_written(tmp_path):
     command = DemoCommand(output_dir=tmp_path / "demo", device="cpu", width=32, steps=5000)
-    code = "from fewshot_ns.scripts.cli import entrypoint; entrypoint()"
+    # Whoever runs the tests in the background lets its children ignore this signal.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = heed + "from fewshot_ns.scripts.cli import entrypoint; entrypoint()"
     flags = ["demo", "--output-dir", str(command.output_dir), "--device", "cpu", "--width", "32", "--steps", "5000"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

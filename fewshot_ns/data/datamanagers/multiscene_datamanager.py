@@ -1,6 +1,6 @@
 """The datamanager of generalizable methods: batches of many scenes, and one scene of them that the host sees."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
@@ -20,7 +20,8 @@ from fewshot_ns.data.scene_order import SceneOrder, shared_seed, step_generator
 from fewshot_ns.data.scene_outputs import outputs_of_views
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
 from fewshot_ns.data.shown_scene import SceneViewChooser, ShownScene
-from fewshot_ns.data.source_views import SourceViewsConfig, TargetViewsConfig
+from fewshot_ns.data.source_views import SourceViews, SourceViewsConfig, TargetViewsConfig
+from fewshot_ns.data.true_depth import KNOWN_DEPTH_KEY, known_depth
 from fewshot_ns.utils.configs import SavedConfig
 
 
@@ -36,12 +37,19 @@ class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     """Scenes of a training step (of each process)."""
     num_sources: Tuple[int, ...] = (1,)
     """Source views that training draws for each scene; of several numbers one is drawn for each step."""
+    train_source_mode: Literal["random", "nearby", "pairs"] = "random"
+    """What training draws them from. random: all views that may train, the target itself included; nearby: the views
+    nearest to the target; pairs: the first of the set's own list for the target (MVSNet-DTU). The last two need
+    target_views 1."""
+    train_source_among: int = 5
+    """Of nearby and pairs: how many views are drawn from."""
     rays_per_scene: int = 128
     """Rays of each scene of a training step, from any of its views, the source views included."""
     target_views: Optional[int] = None
     """Views that a scene's rays of a step come from; None: all that may train. Fewer are fewer images to decode."""
     train_on_sources_only: bool = False
-    """Whether training sees but the views of --pipeline.datamanager.sources: fine-tuning on few views of a scene."""
+    """Whether training sees but the views of --pipeline.datamanager.sources, or those of its pool: fine-tuning on few
+    views of a scene."""
     no_box_step: int = 100000
     """Step until which rays come from the boxes around objects, in formats that have some; 0: from whole images at
     once."""
@@ -103,10 +111,11 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             self.dataparser, config.scenes, config.image_cache_mb * 1024**2, config.max_open_scenes
         )
         self.choose_sources(config.sources)
-        if config.train_on_sources_only and self.chooser.selector.depends_on_target:
+        if config.train_on_sources_only and self.chooser.selector.depends_on_target and not config.sources.pool:
             raise ValueError(
-                "--pipeline.datamanager.train-on-sources-only: expected the same source views for all targets, found "
-                f"--pipeline.datamanager.sources.mode {config.sources.mode}"
+                "--pipeline.datamanager.train-on-sources-only: expected the same source views for all targets, or "
+                "views that they are chosen from (--pipeline.datamanager.sources.pool), found "
+                f"--pipeline.datamanager.sources.mode {config.sources.mode} without"
             )
         self.bad_scenes = BadScenes(config.on_bad_scene)
         self.seed = shared_seed() if config.data_seed is None else config.data_seed
@@ -114,15 +123,21 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self._show(self.shown_by_default())
         super(VanillaDataManager, self).__init__()
 
-    def eval_table(self) -> Tuple[SceneEntry, ...]:
+    def eval_table(self, test_while_training: bool = False) -> Tuple[SceneEntry, ...]:
         """Scenes that are evaluated: of the test split, while training of the validation split or, where the set has
-        none, of the training split."""
+        none, of the training split.
+
+        Args:
+            test_while_training: whether it is the test split while training, too, where the set has one.
+        """
         if self.test_split == "test":
             return self.library.table("test")
-        try:
-            return self.library.table("val")
-        except (FileNotFoundError, ValueError):
-            return self.library.table("train")
+        for split in ("test", "val") if test_while_training else ("val",):
+            try:
+                return self.library.table(split)
+            except (FileNotFoundError, ValueError):
+                continue
+        return self.library.table("train")
 
     def shown_by_default(self) -> ShownScene:
         """The active scene with the configured source views.
@@ -160,7 +175,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         """Makes a scene the active one, which the host sees."""
         targets = self.chooser.targets_of(shown)
         scene = shown.scene
-        views = shown.sources if shown.sources is not None else scene.pool or tuple(range(len(scene.image_filenames)))
+        views = self.chooser.selector.views_of(scene) if shown.sources is None else shown.sources
         self.active = shown
         self.train_dataparser_outputs = outputs_of_views(scene, views, "train", views, targets)
         self.eval_dataparser_outputs = outputs_of_views(scene, targets, self.test_split, views, targets)
@@ -198,8 +213,14 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     def _batches(self, entries: Tuple[SceneEntry, ...], training: bool) -> SceneBatches:
         config = self.config
         order = SceneOrder(len(entries), config.scenes_per_batch, self.seed, self.rank, self.world_size)
+        by_target = None
+        if config.train_source_mode != "random":
+            choice = SourceViewsConfig(config.train_source_mode, among=config.train_source_among, seed=self.seed)
+            choice.distance = config.sources.distance
+            by_target = {count: SourceViews(replace(choice, count=count)) for count in config.num_sources}
         options = BatchOptions(
             num_sources=config.num_sources,
+            by_target=by_target,
             rays_per_scene=config.rays_per_scene,
             no_box_step=config.no_box_step if training else 0,
             target_views=config.target_views,
@@ -259,10 +280,12 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         return table[int(torch.randint(len(table), (1,), generator=step_generator(self.seed, step, self.rank)))]
 
     def next_eval_image(self, step: int) -> Tuple[Cameras, Dict]:
-        """A view of a scene that is evaluated: its camera, and `image` (H, W, 3), `shown` and `view`."""
+        """A view of a scene that is evaluated: its camera, and `image` (H, W, 3), `shown` and `view`, and
+        `known_depth` (H, W, 1) or None."""
         shown, view = self.draw_eval_view(step)
         image = self.library.images.image(shown.scene, view).to(self.device)
-        return shown.scene.cameras[view : view + 1].to(self.device), {"image": image, "shown": shown, "view": view}
+        batch = {"image": image, "shown": shown, "view": view, KNOWN_DEPTH_KEY: known_depth(shown.scene, view)}
+        return shown.scene.cameras[view : view + 1].to(self.device), batch
 
     def get_train_rays_per_batch(self) -> int:
         """Rays of a step of this process."""

@@ -3,24 +3,23 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, List, Tuple, Type
+from typing import TYPE_CHECKING, Iterator, Tuple, Type
 
 import torch
 import tyro
 from nerfstudio.cameras.cameras import Cameras
 
-from fewshot_ns.cameras.ray_space import to_model_rays, world_distance
 from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.dvr import read_list
 from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.data.dataparsers.multiscene import MultiSceneDataParser, MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.multiscene import SPLITS, MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
 from fewshot_ns.data.dataparsers.scene_views import SceneViews
-from fewshot_ns.data.scene_geometry import SceneGeometry
+from fewshot_ns.data.scene_range import planar_of_distances, world_ranges
 from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
 
 if TYPE_CHECKING:
@@ -70,6 +69,8 @@ class SceneFolderDataParser(MultiSceneDataParser):
         folder = data / split if (data / split).is_dir() else data
         if folder == data and listed.is_file():
             names = read_list(listed)
+        elif folder == data and any((data / other).is_dir() for other in SPLITS):
+            raise FileNotFoundError(f"{data / split}: expected the scenes of this split, found no such folder")
         else:
             with os.scandir(folder) as found:
                 names = sorted(item.name for item in found if item.is_dir() and not item.name.startswith("."))
@@ -84,7 +85,9 @@ class SceneFolderDataParser(MultiSceneDataParser):
         near, far = self._near_far(scene.near, scene.far)
         size = self.config.image_size
         cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
-        return replace(scene, cameras=cameras, near=near, far=far)
+        given = self.config.near is not None or self.config.far is not None
+        planar = planar_of_distances(near, far, cameras) if given else scene.planar_range
+        return replace(scene, cameras=cameras, near=near, far=far, planar_range=planar)
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
@@ -115,37 +118,18 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
             f"{entry.folder}: expected a scene in world space, found NDC rays; give the parser --ray-space metric"
         )
     train = set(files.selection.train)
-    near, far = world_range(cameras, files.geometry)
+    (near, far), planar = world_ranges(cameras, files.geometry)
     return Scene(
         entry=entry,
         cameras=cameras,
         image_filenames=tuple(files.images[place] for place in places),
         near=near,
         far=far,
+        planar_range=planar,
         background=files.geometry.background,
         pool=tuple(position for position, place in enumerate(places) if place in train),
         view_indices=places,
     )
-
-
-def world_range(cameras: Cameras, geometry: SceneGeometry) -> Tuple[float, float]:
-    """Nearest and farthest distance from a camera that a scene's own near and far come to, over all cameras.
-
-    Args:
-        cameras: (N,) cameras.
-        geometry: Of the scene; its near and far are parameters of rays whose directions have length 1 along the
-            viewing axis, and may start at a plane of the world.
-    """
-    nearest: List[float] = []
-    farthest: List[float] = []
-    for index in range(len(cameras)):
-        height, width = float(cameras.height[index].item()), float(cameras.width[index].item())
-        corners = [[0.0, 0.0], [0.0, width], [height, 0.0], [height, width], [height / 2, width / 2]]
-        rays = cameras.generate_rays(camera_indices=index, coords=torch.tensor(corners))
-        model_rays = to_model_rays(rays, geometry)
-        nearest.append(float(world_distance(model_rays.near, model_rays, geometry).min()))
-        farthest.append(float(world_distance(model_rays.far, model_rays, geometry).max()))
-    return min(nearest), max(farthest)
 
 
 def resized_cameras(cameras: Cameras, size: Tuple[int, int], image: Path) -> Cameras:

@@ -16,6 +16,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 
 from fewshot_ns.data.dataparsers.scene_views import SceneViews, check_views, pack_cameras
 from fewshot_ns.data.scene_outputs import outputs_of_views
+from fewshot_ns.data.scene_range import distances_of_planar, planar_of_distances
 from fewshot_ns.data.scene_table import Scene, SceneEntry, SceneError
 
 SPLITS = ("train", "val", "test")
@@ -39,9 +40,11 @@ class MultiSceneDataParserConfig(DataParserConfig):
     downscale_factor: int = 1
     """By how much to divide both sides of that size (rounded down)."""
     near: Optional[float] = None
-    """First distance along a ray that is sampled, world units; None takes the format's."""
+    """First distance along a ray that is sampled (mvsnet-dtu-data: planar depth), world units; None takes the
+    format's."""
     far: Optional[float] = None
-    """Last distance along a ray that is sampled, world units; None takes the format's."""
+    """Last distance along a ray that is sampled (mvsnet-dtu-data: planar depth), world units; None takes the
+    format's."""
     background: Literal["black", "white"] = "white"
     """What lies behind the scenes, and under transparent pixels."""
     integer_pixels: bool = True
@@ -165,18 +168,22 @@ class MultiSceneDataParser(DataParser):
     def _open(self, entry: SceneEntry) -> Scene:
         views, config = self._read_views(entry), self.config
         check_views(views, entry.folder)
-        near, far = self._near_far(views.near, views.far)
+        bounds = self._near_far(views.near, views.far)
+        cameras = pack_cameras(views, config.image_size, config.downscale_factor, config.integer_pixels)
+        near, far = distances_of_planar(*bounds, cameras) if views.planar else bounds
         return Scene(
             entry=entry,
-            cameras=pack_cameras(views, config.image_size, config.downscale_factor, config.integer_pixels),
+            cameras=cameras,
             image_filenames=views.images,
             near=near,
             far=far,
+            planar_range=bounds if views.planar else planar_of_distances(near, far, cameras),
             background=config.background,
             mask_filenames=views.masks,
             mask_from_background=views.mask_from_background,
             depth_filenames=views.depths,
             pool=views.pool,
+            targets=views.targets,
             neighbours=views.neighbours,
             view_indices=views.view_indices,
         )
@@ -215,4 +222,4 @@ class MultiSceneDataParser(DataParser):
         everything = tuple(range(count))
         train = config.train_indices or scene.pool or everything
         rest = tuple(index for index in everything if index not in set(train))
-        return train, config.test_indices or rest or everything
+        return train, config.test_indices or scene.targets or rest or everything

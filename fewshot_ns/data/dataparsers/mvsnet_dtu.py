@@ -22,6 +22,12 @@ PAIR_FILES = ("view_pairs.txt", "pair.txt", "Cameras/pair.txt")
 """Where the list of source views per target is looked for, below the data."""
 LIST_FILES = ("{split}.lst", "{split}.txt", "{split}_all.txt", "dtu_{split}_all.txt")
 """Names of the list of a split's scans, below the data."""
+TEST_TARGETS = (32, 24, 23, 44)
+"""Views of each test scan that MVSNeRF, MatchNeRF and ID-NeRF evaluate."""
+TEST_SOURCES = (25, 21, 33, 22, 14, 15, 26, 30, 31, 35, 34, 43, 46, 29, 16, 36)
+"""Views of each test scan that may be looked at: as remembered of MVSNeRF's file of pairs, not checked against it."""
+VALIDATION_TARGETS = (24,)
+"""View of each training scan that validates."""
 _LIGHT = re.compile(r"/light(\d+)$")
 
 
@@ -48,7 +54,13 @@ class MVSNetDTUDataParserConfig(MultiSceneDataParserConfig):
     pair_file: Optional[Path] = None
     """List of the best source views of each view; None looks for view_pairs.txt, pair.txt and Cameras/pair.txt."""
     scan_list: Optional[Path] = None
-    """List of scans, one per line, for every split; None looks for train.lst, train_all.txt, dtu_train_all.txt, ..."""
+    """List of scans, one per line, for every split; None looks for train.lst, train_all.txt, dtu_train_all.txt, ...
+    Where there is no list of tests, that of validation is taken, and the training scans validate."""
+    test_targets: Tuple[int, ...] = TEST_TARGETS
+    """Views of the test scans that are evaluated, where the scans have them; empty: all that are not looked at."""
+    test_sources: Tuple[int, ...] = TEST_SOURCES
+    """Views of the test scans that may be looked at, where the scans have them; empty: all. The default is MVSNeRF's as
+    remembered, not checked."""
 
 
 class MVSNetDTUDataParser(MultiSceneDataParser):
@@ -70,14 +82,15 @@ class MVSNetDTUDataParser(MultiSceneDataParser):
             if not self.config.scan_list.is_file():
                 raise FileNotFoundError(f"{self.config.scan_list}: expected a list of scans, found no such file")
             return self.config.scan_list
-        # The published lists hold one of validation only, which is also the one of tests.
-        for name in (split, "val") if split == "test" else (split,):
-            for pattern in LIST_FILES:
-                path = data / pattern.format(split=name)
-                if path.is_file():
-                    return path
-        names = ", ".join(pattern.format(split=split) for pattern in LIST_FILES)
-        raise FileNotFoundError(f"{data}: expected a list of scans ({names}) or --scan-list, found none")
+        lists = {name: _first_file(data, name) for name in ("train", "val", "test")}
+        if lists["test"] is None:
+            # The published lists hold one called validation, which the tests are made on.
+            lists["test"], lists["val"] = lists["val"], lists["train"]
+        found = lists[split]
+        if found is None:
+            names = ", ".join(pattern.format(split=split) for pattern in LIST_FILES)
+            raise FileNotFoundError(f"{data}: expected a list of scans ({names}) or --scan-list, found none")
+        return found
 
     def _read_views(self, entry: SceneEntry) -> SceneViews:
         config = self.config
@@ -104,9 +117,16 @@ class MVSNetDTUDataParser(MultiSceneDataParser):
             size=config.calibration_size,
             near=nearest * config.scale,
             far=farthest * config.scale,
+            planar=True,
             depths=tuple(path if path.is_file() else None for path in depths),
             neighbours=self._neighbours(data),
+            pool=self._known(config.test_sources) if entry.split == "test" else None,
+            targets=self._known({"test": config.test_targets, "val": VALIDATION_TARGETS}.get(entry.split, ())),
         )
+
+    def _known(self, views: Tuple[int, ...]) -> Optional[Tuple[int, ...]]:
+        """Views of a protocol; None where there are none, or the scans lack one of them."""
+        return views if views and max(views) < self.config.num_views else None
 
     def _neighbours(self, data: Path) -> Optional[Tuple[Tuple[int, ...], ...]]:
         """For each view its best sources; None where there is no pair file."""
@@ -118,6 +138,12 @@ class MVSNetDTUDataParser(MultiSceneDataParser):
                 raise FileNotFoundError(f"{given}: expected a list of source views (--pair-file), found no such file")
             return None
         return read_pairs(path, self.config.num_views)
+
+
+def _first_file(data: Path, split: str) -> Optional[Path]:
+    """List of the scans of a split."""
+    paths = (data / pattern.format(split=split) for pattern in LIST_FILES)
+    return next((path for path in paths if path.is_file()), None)
 
 
 class MVSNetCamera(NamedTuple):

@@ -17,7 +17,7 @@ from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.data.dataparsers.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files, check_same_aspect
-from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
+from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms, stated_bounds
 from fewshot_ns.data.scene_geometry import DepthEncoding, SceneGeometry
 from fewshot_ns.data.view_selection import every_eighth_protocol, select_views
 
@@ -33,10 +33,10 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     _target: Type = field(default_factory=lambda: FewShotNerfstudioDataParser)
     """Parser class to instantiate."""
     near: Optional[float] = None
-    """First ray parameter sampled, in units of the scaled scene; None estimates it from the sparse points of the file,
-    else from the point that the cameras look at."""
+    """First ray parameter sampled, in units of the scaled scene; None takes the file's `near`, else estimates it from
+    the sparse points of the file, else from the point that the cameras look at."""
     far: Optional[float] = None
-    """Last ray parameter sampled, in units of the scaled scene; None estimates it like near."""
+    """Last ray parameter sampled, in units of the scaled scene; None takes the file's `far`, else estimates it."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
     """How the host turns the scene upright."""
     auto_scale_poses: bool = True
@@ -84,7 +84,12 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
         ).numpy()
         poses = cameras.camera_to_worlds.double().numpy()
-        near, far = self._near_far(*self._estimate(poses, intrinsics, frames.points, path))
+        bounds = stated_bounds(meta, path)
+        if bounds is None:
+            bounds = self._estimate(poses, intrinsics, frames.points, path)
+        else:
+            bounds = (bounds[0] * frames.scale, bounds[1] * frames.scale)
+        near, far = self._near_far(*bounds)
         depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
             encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)

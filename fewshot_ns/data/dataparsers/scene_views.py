@@ -31,6 +31,8 @@ class SceneViews:
     """The format's first distance sampled."""
     far: float
     """The format's last distance sampled."""
+    planar: bool = False
+    """Whether near and far are planar depths, not distances along unit rays."""
     centre: Optional[npt.NDArray[np.floating]] = None
     """(N, 2) principal point in pixels of a calibration image; None: half its sides."""
     size: Optional[Tuple[int, int]] = None
@@ -42,6 +44,8 @@ class SceneViews:
     depths: Optional[Tuple[Optional[Path], ...]] = None
     """(N) depth maps."""
     pool: Optional[Tuple[int, ...]] = None
+    """See `Scene`."""
+    targets: Optional[Tuple[int, ...]] = None
     """See `Scene`."""
     neighbours: Optional[Tuple[Tuple[int, ...], ...]] = None
     """See `Scene`."""

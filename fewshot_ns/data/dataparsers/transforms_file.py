@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -51,3 +51,17 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
     stacked = np.stack(poses)
     check_finite_poses(stacked, str(path))
     return stacked
+
+
+def stated_bounds(meta: Dict[str, Any], path: Path) -> Optional[Tuple[float, float]]:
+    """Near and far that a transforms file gives for its scene, in its own units; None where it has neither.
+
+    Raises:
+        ValueError: one without the other, or not 0 <= near < far.
+    """
+    near, far = meta.get("near"), meta.get("far")
+    if near is None and far is None:
+        return None
+    if isinstance(near, (int, float)) and isinstance(far, (int, float)) and 0 <= near < far < float("inf"):
+        return float(near), float(far)
+    raise ValueError(f"{path}: expected numbers 0 <= near < far, found near {near!r} and far {far!r}")

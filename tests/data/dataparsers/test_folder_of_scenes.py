@@ -46,6 +46,10 @@ def test_splits_by_folder_list_or_none(llff_folder):
     (llff_folder / "train").mkdir()
     shutil.move(llff_folder / "a", llff_folder / "train" / "a")
     assert names_of(llff_folder, "train") == ["a"]
+    # With folders of splits their names are no scenes.
+    with pytest.raises(FileNotFoundError, match="val: expected the scenes of this split, found no such folder"):
+        names_of(llff_folder, "val")
+    assert names_of(llff_folder, "test") == ["b"]
     with pytest.raises(FileNotFoundError, match="expected a folder of scenes"):
         names_of(llff_folder / "none", "train")
 

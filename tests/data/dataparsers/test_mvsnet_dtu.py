@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig, read_mvsnet_depth, read_pairs
+from fewshot_ns.data.scene_library import SceneLibrary
 from fewshot_ns.data.scene_table import SceneError
 from fewshot_ns.data.source_views import SourceViews, SourceViewsConfig
 
@@ -49,11 +50,37 @@ def test_scans_under_each_light(data):
     parser = parser_of(data)
     train = [entry.scene_id for entry in parser.scene_table("train")]
     assert train == ["scan1/light0", "scan1/light3", "scan4/light0", "scan4/light3"]
-    for split in ("val", "test"):
-        assert [entry.scene_id for entry in parser.scene_table(split)] == ["scan4"]
+    assert [entry.scene_id for entry in parser.scene_table("test")] == ["scan4"]
+    # Without a list of tests, that of validation is the tests', and training scans validate.
+    assert [entry.scene_id for entry in parser.scene_table("val")] == ["scan1", "scan4"]
     for split, place, light in (("train", 0, 0), ("train", 1, 3), ("test", 0, 3)):
         scene = parser.open_scene(parser.scene_table(split)[place])
         assert scene.image_filenames[1].name == f"rect_002_{light}_r5000.png"
+
+
+def test_three_lists(data):
+    (data / "test.lst").write_text("scan1\n", encoding="utf-8")
+    tables = {split: [entry.scene_id for entry in parser_of(data).scene_table(split)] for split in ("val", "test")}
+    assert tables == {"val": ["scan4"], "test": ["scan1"]}
+
+
+def test_lights_of_a_scan_are_scenes_of_their_own(data):
+    library = SceneLibrary(parser_of(data))
+    seen = [library.open(entry).image_filenames[0].name for entry in library.table("train")]
+    assert seen == ["rect_001_0_r5000.png", "rect_001_3_r5000.png"] * 2
+
+
+def test_protocol_of_the_tests(data):
+    parser = parser_of(data, test_sources=(0, 2, 3), test_targets=(1,))
+    scene = parser.open_scene(parser.scene_table("test")[0])
+    assert (scene.pool, scene.targets) == ((0, 2, 3), (1,))
+    for split in ("train", "val"):
+        scene = parser.open_scene(parser.scene_table(split)[0])
+        # View 24, which validates, is none of these scans'.
+        assert (scene.pool, scene.targets) == (None, None)
+    # Nor do they have the views of the published protocol.
+    scene = parser_of(data).open_scene(parser.scene_table("test")[0])
+    assert (scene.pool, scene.targets) == (None, None)
 
 
 def test_cameras_and_range(data):
@@ -66,7 +93,12 @@ def test_cameras_and_range(data):
     np.testing.assert_allclose([cameras.cx[0].item(), cameras.cy[0].item()], [40.5, 32.5])
     np.testing.assert_allclose(cameras.camera_to_worlds[2, :, 3], [1.0, 0.0, -3.0], atol=1e-6)
     np.testing.assert_allclose(cameras.camera_to_worlds[2, :, :3], np.diag([1.0, -1.0, -1.0]), atol=1e-6)
-    assert scene.near == pytest.approx(425 / 200) and scene.far == pytest.approx((425 + 192 * 2.8) / 200)
+    # The files hold planar depths; the ray to a corner is longer.
+    assert scene.planar_range == pytest.approx((425 / 200, (425 + 192 * 2.8) / 200))
+    longest = (1 + (40.5 / 180) ** 2 + (32.5 / 180.5) ** 2) ** 0.5
+    assert (scene.near, scene.far) == pytest.approx((425 / 200, longest * (425 + 192 * 2.8) / 200))
+    given = parser_of(data, near=2.0, far=4.0)
+    assert given.open_scene(given.scene_table("test")[0]).planar_range == (2.0, 4.0)
     assert scene.depth_filenames == (None,) * VIEWS
 
 

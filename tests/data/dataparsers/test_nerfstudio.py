@@ -87,6 +87,21 @@ def test_near_and_far_from_sparse_points(tiny_nerfstudio_scene):
     assert 0.8 * 2.5 < near < 0.8 * 3.5 and 1.25 * 4.5 < far < 1.25 * 5.5
 
 
+def test_near_and_far_of_the_file(tiny_nerfstudio_scene):
+    change(tiny_nerfstudio_scene, near=2.0, far=7)
+    outputs = parse(tiny_nerfstudio_scene)
+    geometry = get_fewshot_metadata(outputs.metadata).geometry
+    assert outputs.dataparser_scale != 1.0
+    assert (geometry.near, geometry.far) == pytest.approx(
+        (2.0 * outputs.dataparser_scale, 7.0 * outputs.dataparser_scale)
+    )
+    assert get_fewshot_metadata(parse(tiny_nerfstudio_scene, near=0.5).metadata).geometry.near == 0.5
+    for bounds in ({"near": 7.0}, {"near": 2.0, "far": None}, {"near": "2", "far": 7.0}):
+        change(tiny_nerfstudio_scene, **{"near": 2.0, "far": 7.0, **bounds})
+        with pytest.raises(ValueError, match=r"transforms\.json: expected numbers 0 <= near < far, found near"):
+            parse(tiny_nerfstudio_scene)
+
+
 def test_cameras_without_a_common_focus_ask_for_the_flags(tiny_nerfstudio_scene):
     path = tiny_nerfstudio_scene / "transforms.json"
     meta = json.loads(path.read_text())

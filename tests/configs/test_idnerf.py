@@ -1,0 +1,82 @@
+"""ID-NeRF's presets: numbers of the originals, and steps of each on a tiny set in MVSNet's layout."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import pytest
+import torch
+
+from fewshot_ns import registry
+from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig
+
+METHODS = ("idnerf", "idnerf_released", "matchnerf", "idnerf_lite")
+
+
+def config_of(name: str) -> Any:
+    return deepcopy(registry.method_specification(name).config)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_numbers_of_the_originals(name: str) -> None:
+    config = config_of(name)
+    manager, lite, plain = config.pipeline.datamanager, name.endswith("lite"), name == "matchnerf"
+    assert config.method_name == name.replace("_", "-")
+    assert (manager.scenes_per_batch, manager.target_views, manager.num_sources) == (1, 1, (3,))
+    assert (manager.sources.mode, manager.sources.count, manager.sources.distance) == ("nearest", 3, "l1")
+    assert config.pipeline.diffusion.enabled == (name == "idnerf")
+    if lite:
+        return
+    assert isinstance(manager.dataparser, MVSNetDTUDataParserConfig)
+    assert (manager.rays_per_scene, manager.train_source_mode, manager.train_source_among) == (1024, "pairs", 5)
+    steps = (12 if plain else 25) * 30184
+    assert config.max_num_iterations == steps and config.steps_per_eval_all_images == 30184
+    rates = {group: options["optimizer"].lr for group, options in config.optimizers.items()}
+    assert rates == {
+        **{"encoder": 5e-5, "field": 5e-4 if plain else 5e-5},
+        **({"latent": 1e-3} if name == "idnerf" else {}),
+    }
+    assert config.optimizers["encoder"]["optimizer"].max_norm == 1.0
+    for group in config.optimizers.values():
+        assert group["optimizer"].weight_decay == 1e-4 and group["scheduler"].max_steps == steps
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_steps_on_a_tiny_set(name: str, tiny_mvsnet: Path) -> None:
+    config = config_of(name)
+    manager, model = config.pipeline.datamanager, config.pipeline.model
+    manager.dataparser = MVSNetDTUDataParserConfig(data=tiny_mvsnet, num_views=6, train_lights=(2, 3))
+    manager.rays_per_scene, manager.sources.pool, manager.targets.views = 16, (), (0, 3)
+    model.num_samples, model.width = 6, 16
+    config.pipeline.diffusion.enabled = False
+    config.pipeline.evaluation.metrics = ("psnr",)
+    torch.manual_seed(0)
+    pipeline = config.pipeline.setup(device="cpu", test_mode="val")
+    groups = pipeline.get_param_groups()
+    assert set(groups) == set(config.optimizers)
+    optimizers = [config.optimizers[group]["optimizer"].setup(values) for group, values in groups.items()]
+    before = {group: [value.detach().clone() for value in values] for group, values in groups.items()}
+    for step in range(2):
+        _, losses, metrics = pipeline.get_train_loss_dict(step)
+        assert set(losses) == {"rgb_loss"} and metrics["psnr"].isfinite()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        losses["rgb_loss"].backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    for group, values in groups.items():
+        assert any(not torch.equal(old, new) for old, new in zip(before[group], values, strict=True)), group
+        assert all(value.isfinite().all() for value in values)
+
+
+def test_published_figures() -> None:
+    results = registry.paper_results("matchnerf")
+    assert {(r.dataset, r.num_views) for r in results} == {
+        (f"matchnerf-{data}", 3) for data in ("dtu", "llff", "blender", "tanks")
+    }
+    assert [r.value for r in results if r.dataset == "matchnerf-dtu"] == [26.91, 0.934, 0.159]
+    # None of ID-NeRF's own were at hand.
+    assert not any(registry.paper_results(name) for name in METHODS if name != "matchnerf")
