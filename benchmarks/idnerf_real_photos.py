@@ -1,9 +1,9 @@
-"""Does a decoder on matching features carry over to a scene it has never seen? Real photos, idnerf-lite.
+"""Does a decoder on matching features carry over to a scene it has never seen? Real photos.
 
     FEWSHOT_DATA=... FEWSHOT_WEIGHTS=... python benchmarks/idnerf_real_photos.py --output-dir outputs/idnerf_real_photos
 
-Trains on views of scan24 and Lego, with the features of the real two-scale GMFlow and with colours alone, both with and
-without ID-NeRF's latent and refinement, and tests on fern from the three views nearest to each target, and on views of
+Trains idnerf-lite and matchnerf-lite on views of scan24 and Lego, each with the features of the real two-scale GMFlow
+and with colours alone, and tests on fern from the three views nearest to each target, and on views of
 scan24 and Lego that training has not seen. Every eighth view of a scene is kept for testing. Prints and writes the PSNR
 of all, of the nearest source view, and of the three views warped and blended: onto one plane, and by a plane sweep; and
 pictures. What is there already is kept.
@@ -23,21 +23,20 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from fewshot_ns.evaluation.baselines import TrivialBaselines
 from fewshot_ns.evaluation.plane_sweep import plane_sweep
+from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
 
 COLOURS = ("--pipeline.model.matching-features", "False")
-UNREFINED = ("--pipeline.model.refinement", "off")
 VARIANTS: Dict[str, Tuple[str, ...]] = {
-    "features": (),
-    "colours": COLOURS,
-    # As MatchNeRF: features are compared, and the decoder is told how alike they are, not what they are.
-    "similarities": UNREFINED,
-    "unrefined-colours": (*UNREFINED, *COLOURS),
+    "features": ("idnerf-lite",),
+    "colours": ("idnerf-lite", *COLOURS),
+    # Features are compared, and the decoder is told how alike they are, not what they are.
+    "similarities": ("matchnerf-lite",),
+    "unrefined-colours": ("matchnerf-lite", *COLOURS),
 }
+"""Methods and their flags."""
 LENS = ("fl_x", "fl_y", "cx", "cy")
 
 
@@ -55,8 +54,6 @@ class Arguments:
     """Training steps."""
     variants: Tuple[str, ...] = tuple(VARIANTS)
     """What source views are compared by."""
-    method: str = "idnerf-lite"
-    """Method that is trained."""
     device: str = "cpu"
     """Where to train."""
 
@@ -121,17 +118,18 @@ def run(command: Sequence[str]) -> None:
 
 def train(arguments: Arguments, variant: str, scenes: Path) -> Path:
     """Trains where that has not been done; the run's config."""
-    folder = arguments.output_dir / "photos" / arguments.method / variant
+    method, *flags = VARIANTS[variant]
+    folder = arguments.output_dir / "photos" / method / variant
     if not (folder / "train_stats.json").is_file():
         length = str(arguments.steps)
         run(
             [
-                *("ns-train", arguments.method, "--data", str(scenes), "--max-num-iterations", length),
+                *("ns-train", method, "--data", str(scenes), "--max-num-iterations", length),
                 *("--output-dir", str(arguments.output_dir), "--experiment-name", "photos", "--timestamp", variant),
                 *("--vis", "tensorboard", "--machine.device-type", arguments.device, "--machine.seed", "0"),
                 *("--steps-per-eval-image", "0", "--optimizers.field.scheduler.max-steps", length),
-                *("--optimizers.latent.scheduler.max-steps", length),
-                *(*VARIANTS[variant], *parser_flags()),
+                *(("--optimizers.latent.scheduler.max-steps", length) if method == "idnerf-lite" else ()),
+                *(*flags, *parser_flags()),
             ]
         )
     return folder / "config.yml"
@@ -238,14 +236,11 @@ def main(arguments: Arguments) -> None:
     }
     values, shown = compare(arguments, scenes, rows)
     ways = list(next(iter(values.values())))
-    table = Table("scene", "views", *ways, title="PSNR from the three nearest views")
-    lines = ["| scene | views | " + " | ".join(ways) + " |", "|---|---:" + "|---:" * len(ways) + "|"]
-    for name, found in values.items():
-        cells = [name, str(len(found[ways[0]])), *(f"{np.mean(found[way]):.2f}" for way in ways)]
-        table.add_row(*cells)
-        lines.append("| " + " | ".join(cells) + " |")
-    Console().print(table)
-    (arguments.output_dir / "table.md").write_text("\n".join(lines) + "\n")
+    columns = [Column(title) for title in ("scene", "views", *ways)]
+    means = [[name, len(of[ways[0]]), *(float(np.mean(of[way])) for way in ways)] for name, of in values.items()]
+    table = Table(columns, means)
+    print_table(table, "PSNR from the three nearest views")
+    (arguments.output_dir / "table.md").write_text(as_markdown(table))
     draw(shown, arguments.output_dir / "views.png")
 
 

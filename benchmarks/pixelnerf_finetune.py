@@ -18,8 +18,8 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
+
+from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
 
 SEMANTIC = (
     *("--pipeline.semantic.enabled", "True", "--pipeline.semantic.encoder.library", "torchvision"),
@@ -100,20 +100,15 @@ def psnr(arguments: Arguments, config: Path, name: str, label: str) -> float:
 def main(arguments: Arguments) -> None:
     """Runs what is missing, prints the table, writes `table.md`."""
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
-    columns = ("as it is", *WAYS)
     rows: Dict[str, List[float]] = {}
     for name in arguments.objects:
         rows[name] = [psnr(arguments, arguments.load_config, name, "as it is")]
         rows[name] += [psnr(arguments, fine_tune(arguments, name, way), name, way) for way in WAYS]
     rows["mean"] = [float(value) for value in np.mean(list(rows.values()), axis=0)]
-    table = Table("object", *columns, title=f"PSNR of unseen views, {arguments.steps} steps")
-    lines = ["| object | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
-    for name, values in rows.items():
-        cells = [name, *(f"{value:.2f}" for value in values)]
-        table.add_row(*cells)
-        lines.append("| " + " | ".join(cells) + " |")
-    Console().print(table)
-    (arguments.output_dir / "table.md").write_text("\n".join(lines) + "\n")
+    columns = [Column(title) for title in ("object", "as it is", *WAYS)]
+    table = Table(columns, [[name, *values] for name, values in rows.items()])
+    print_table(table, f"PSNR of unseen views, {arguments.steps} steps")
+    (arguments.output_dir / "table.md").write_text(as_markdown(table))
 
 
 if __name__ == "__main__":

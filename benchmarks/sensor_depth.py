@@ -18,8 +18,8 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
+
+from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
 
 INTRINSICS = {"w": 640, "h": 480, "fl_x": 525.0, "fl_y": 525.0, "cx": 319.5, "cy": 239.5}
 """The PrimeSense camera's, as the data set gives them."""
@@ -118,17 +118,14 @@ def main(arguments: Arguments) -> None:
     """Trains what is missing, prints the table, writes `table.md` and `depth.png`."""
     scene = arguments.output_dir / "scene"
     write_scene(arguments.data / "rgbd_redwood", scene)
-    table = Table("loss", "views", *COLUMNS, title="Rendered depth against the sensor's")
-    lines = ["| loss | views | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-    pictures = {}
+    rows, pictures = [], {}
     for loss in LOSSES:
         errors, pictures[loss] = compare(train(loss, scene, arguments))
         for views, (median, close, rank) in errors.items():
-            row = [loss, views, f"{median:.1%}", f"{close:.0%}", f"{rank:.3f}"]
-            table.add_row(*row)
-            lines.append("| " + " | ".join(row) + " |")
-    Console().print(table)
-    (arguments.output_dir / "table.md").write_text("\n".join(lines) + "\n")
+            rows.append([loss, views, f"{median:.1%}", f"{close:.0%}", f"{rank:.3f}"])
+    table = Table([Column(title) for title in ("loss", "views", *COLUMNS)], rows)
+    print_table(table, "Rendered depth against the sensor's")
+    (arguments.output_dir / "table.md").write_text(as_markdown(table))
     draw(pictures, arguments.output_dir / "depth.png")
 
 

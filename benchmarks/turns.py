@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from rich.console import Console
-from rich.table import Table
+from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
 
 Step = Callable[[], float]
 """Takes one training step and returns its loss."""
@@ -56,22 +55,16 @@ def compare(arguments: TurnArguments, variants: Sequence[str], make_step: Callab
     seconds = {variant: statistics.median(r["seconds"] for r in rows) for variant, rows in results.items()}
     memory = {variant: max(r["memory"] for r in rows) for variant, rows in results.items()}
     title = f"{arguments.rays} rays, {title}, {arguments.threads} OpenMP thread(s), CPU"
-    columns = ("variant", "rays per CPU s", "spread", "ratio to the twin", "peak memory, GB")
-    table, lines = Table(*columns, title=title), ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for variant, rows in results.items():
-        rates = sorted(arguments.rays / r["seconds"] for r in rows)
-        row = [
-            variant,
-            f"{arguments.rays / seconds[variant]:.0f}",
-            f"{rates[0]:.0f} to {rates[-1]:.0f}",
-            f"{seconds[variants[0]] / seconds[variant]:.2f}",
-            f"{memory[variant] / 1e9:.2f}",
-        ]
-        table.add_row(*row)
-        lines.append("| " + " | ".join(row) + " |")
-    Console(width=120).print(table)
+    rows = []
+    for variant, steps in results.items():
+        rates = sorted(arguments.rays / step["seconds"] for step in steps)
+        speed = [f"{arguments.rays / seconds[variant]:.0f}", f"{rates[0]:.0f} to {rates[-1]:.0f}"]
+        rows.append([variant, *speed, seconds[variants[0]] / seconds[variant], memory[variant] / 1e9])
+    titles = ("variant", "rays per CPU s", "spread", "ratio to the twin", "peak memory, GB")
+    table = Table([Column(each) for each in titles], rows)
+    print_table(table, title)
     if arguments.output is not None:
-        arguments.output.write_text(f"{title}\n\n" + "\n".join(lines) + "\n")
+        arguments.output.write_text(f"{title}\n\n{as_markdown(table)}")
 
 
 def synthetic_rays(count: int, near: float, far: float) -> Dict[str, Any]:

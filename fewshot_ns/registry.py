@@ -99,6 +99,7 @@ METHODS: Dict[str, Entry] = {
     "idnerf_released": Entry("configs.idnerf", "idnerf_released", "ID-NeRF as its released code computes it."),
     "matchnerf": Entry("configs.idnerf", "matchnerf", "MatchNeRF: many scenes, rendered from matched source views."),
     "idnerf_lite": Entry("configs.idnerf", "idnerf_lite", "A small ID-NeRF without diffusion; minutes on a CPU."),
+    "matchnerf_lite": Entry("configs.idnerf", "matchnerf_lite", "A small MatchNeRF; minutes on a CPU, own scenes."),
 }
 """Methods by attribute name, which is the method's name with underscores."""
 

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from fewshot_ns.bench.results import BenchResults
 from fewshot_ns.bench.status import category_paper
 from fewshot_ns.bench.summary import Group, groups_of
-from fewshot_ns.evaluation.report_page import Cell, Column, Table
+from fewshot_ns.evaluation.tables import Cell, Column, Table
 
 
 def category_table(results: BenchResults, protocol: str, metric: str, title: str, digits: int) -> Optional[Table]:

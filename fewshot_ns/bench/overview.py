@@ -12,8 +12,8 @@ from rich.console import Console
 from fewshot_ns.bench.estimate import Estimator, duration
 from fewshot_ns.bench.plan import Cell, Plan
 from fewshot_ns.bench.records import FAILED, PLAN, is_begun, is_finished, is_same, is_trained, last_step, read_record
-from fewshot_ns.evaluation.report_page import Cell as TableCell
-from fewshot_ns.evaluation.report_page import Column, Table, print_table
+from fewshot_ns.evaluation.tables import Cell as TableCell
+from fewshot_ns.evaluation.tables import Column, Table, print_table
 from fewshot_ns.utils.files import replacing, write_json
 
 

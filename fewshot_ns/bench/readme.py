@@ -11,8 +11,7 @@ from fewshot_ns.bench.csv_file import groups_by_recipe, read_csv
 from fewshot_ns.bench.results import BenchResults
 from fewshot_ns.bench.status import NOT_RUN, RULES, baseline, published, status_of
 from fewshot_ns.bench.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
-from fewshot_ns.bench.tables import as_markdown
-from fewshot_ns.evaluation.report_page import Cell, Column, Table
+from fewshot_ns.evaluation.tables import Cell, Column, Table, as_markdown
 from fewshot_ns.utils.files import replacing
 
 BEGIN = "<!-- results: made by `ns-fewshot report --results FILE --readme README.md`, not by hand -->"

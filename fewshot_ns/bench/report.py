@@ -13,8 +13,9 @@ from fewshot_ns.bench.figures import curve_plot, scene_sheet
 from fewshot_ns.bench.results import BenchResults, CellResult
 from fewshot_ns.bench.status import RULES
 from fewshot_ns.bench.summary import groups_of, protocols_of
-from fewshot_ns.bench.tables import as_latex, as_markdown, failures, image_table, protocol_tables
+from fewshot_ns.bench.tables import as_latex, failures, image_table, protocol_tables
 from fewshot_ns.evaluation.report_page import Picture, ReportPage, Section, render_page
+from fewshot_ns.evaluation.tables import as_markdown
 from fewshot_ns.utils.files import replacing
 
 PICTURES = "pictures"

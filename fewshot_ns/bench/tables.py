@@ -9,7 +9,7 @@ from fewshot_ns.bench.results import BenchResults, CellResult
 from fewshot_ns.bench.status import baseline, differences, published, status_of
 from fewshot_ns.bench.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
 from fewshot_ns.evaluation.regions import MASKED_PREFIX, REGION_PREFIXES, plain_name
-from fewshot_ns.evaluation.report_page import NOT_AVAILABLE, Cell, Column, Table
+from fewshot_ns.evaluation.tables import NOT_AVAILABLE, Cell, Column, Table
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "avg_error": "average error"}
 _WHERE = {MASKED_PREFIX: "object ", REGION_PREFIXES["centre"]: "central ", REGION_PREFIXES["true-depth"]: "true-depth "}
@@ -203,18 +203,6 @@ def protocol_tables(results: BenchResults) -> List[Tuple[str, List[Table]]]:
         sources = source_table(results, protocol)
         found.append((protocol, tables + ([sources] if sources else [])))
     return found
-
-
-def as_markdown(table: Table) -> str:
-    """A table in Markdown, its caption below."""
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    lines = [line([column.title for column in table.columns])]
-    lines.append(line(["---", *["---:"] * (len(table.columns) - 1)]))
-    lines += [line([table.text(row, column) for column in range(len(table.columns))]) for row in range(len(table.rows))]
-    return "\n".join(lines) + "\n" + (f"\n{table.caption}\n" if table.caption else "")
 
 
 def as_latex(table: Table) -> str:

@@ -1,10 +1,10 @@
-"""idnerf, idnerf-released, matchnerf, idnerf-lite: a decoder for all scenes on features that source views agree on.
+"""idnerf, idnerf-released, matchnerf and lite presets: a decoder for all scenes on features that source views agree on.
 
 Source: Iron-LYK/idnerf and donydchen/matchnerf, configurations for DTU: one target view and 1024 of its rays per step,
 three source views, 25 epochs (MatchNeRF 12) of 30184 steps, AdamW with weight decay 1e-4 and one cycle, 5e-5 for
 encoder and decoder (MatchNeRF's decoder 5e-4), gradients of the encoder clipped to norm 1. ID-NeRF's own configuration
 names 1e-3 for the latent network, which its code then leaves out. docs/idnerf.md has the table of what else differs.
-Numbers of the lite preset are our own choice.
+Numbers of the lite presets are our own choice.
 """
 
 from copy import deepcopy
@@ -125,6 +125,12 @@ idnerf_lite = replace(
         steps_per_eval_all_images=0,
     ),
     optimizers={"field": _group(1e-3, LITE_STEPS), "latent": _group(1e-3, LITE_STEPS)},
+)
+
+# Told how alike the views are, not what they show: of few scenes the other one learns which scene it looks at.
+matchnerf_lite = replace(
+    derive(idnerf_lite, "matchnerf-lite", model={"refinement": "off"}),
+    optimizers={"field": _group(1e-3, LITE_STEPS)},
 )
 
 MATCHNERF = "MatchNeRF: Chen, Xu, Wu, Zheng, Cham, Cai, 2023"

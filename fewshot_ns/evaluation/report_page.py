@@ -1,4 +1,4 @@
-"""One self-contained HTML page of text, tables, pictures and videos, and the same tables on the screen.
+"""One self-contained HTML page of text, tables, pictures and videos.
 
 Everything is embedded: the page opens from a disk, a mail or a web server, and asks for nothing from elsewhere.
 """
@@ -10,67 +10,16 @@ import io
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import List, Optional, Sequence, Union
+from typing import List, Sequence, Union
 
 from PIL import Image
 
 from fewshot_ns.evaluation.pictures import ImageLike, to_uint8
+from fewshot_ns.evaluation.tables import Table
 from fewshot_ns.utils.files import replacing
-
-Cell = Union[str, int, float, None]
-
-NOT_AVAILABLE = "n/a"
-"""What a table shows for None."""
 
 VIDEO_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
 PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table."""
-
-    title: str
-    """Heading."""
-    digits: int = 2
-    """Digits behind the point of floating point numbers."""
-    higher_is_better: Optional[bool] = None
-    """Which number of the column is set in bold: the largest, the smallest, or (None) none."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells under headings; None stands for what could not be had."""
-
-    columns: Sequence[Column]
-    """The headings, the first of them that of the rows' names."""
-    rows: Sequence[Sequence[Cell]]
-    """One cell per column."""
-    caption: str = ""
-    """What the table shows."""
-
-    def __post_init__(self) -> None:
-        for number, row in enumerate(self.rows):
-            if len(row) != len(self.columns):
-                raise ValueError(f"table row {number}: expected {len(self.columns)} cells, got {len(row)}")
-
-    def text(self, row: int, column: int) -> str:
-        """The cell as people read it."""
-        value = self.rows[row][column]
-        if value is None:
-            return NOT_AVAILABLE
-        return f"{value:.{self.columns[column].digits}f}" if isinstance(value, float) else str(value)
-
-    def is_best(self, row: int, column: int) -> bool:
-        """Whether the cell holds the best number of a column that has one and more than one number."""
-        higher = self.columns[column].higher_is_better
-        numbers = [cells[column] for cells in self.rows if isinstance(cells[column], (int, float))]
-        if higher is None or len(numbers) < 2 or self.rows[row][column] is None:
-            return False
-        # Compared as printed, so that two equal figures are never set differently.
-        best = (max if higher else min)(numbers)  # type: ignore[type-var]
-        digits = self.columns[column].digits
-        return self.text(row, column) == (f"{best:.{digits}f}" if isinstance(best, float) else str(best))
 
 
 @dataclass(frozen=True)
@@ -178,38 +127,6 @@ def render_page(page: ReportPage) -> str:
 """
 
 
-def print_table(table: Table, title: str = "") -> None:
-    """Prints the table on the screen, best numbers in bold.
-
-    Args:
-        table: what is printed.
-        title: line above the table; empty: none.
-    """
-    import rich
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    printed = RichTable(title=title or None, caption=table.caption or None, caption_justify="left")
-    for index, column in enumerate(table.columns):
-        printed.add_column(Text(_heading(column)), justify="left" if index == 0 else "right", no_wrap=index > 0)
-    for row in range(len(table.rows)):
-        printed.add_row(
-            *(
-                Text(table.text(row, column), style="bold" if table.is_best(row, column) else "")
-                for column in range(len(table.columns))
-            )
-        )
-    console = rich.get_console()
-    # At its full width also where the screen is narrower: a wrapped line can be read, a figure cut short cannot.
-    width = console.measure(printed, options=console.options.update(width=10_000)).maximum
-    Console(file=console.file, width=max(width, console.width)).print(printed)
-
-
-def _heading(column: Column) -> str:
-    return column.title + {None: "", True: " ↑", False: " ↓"}[column.higher_is_better]
-
-
 def _section(section: Section) -> str:
     parts: List[str] = [f"<h2>{escape(section.heading)}</h2>"] if section.heading else []
     parts += [f"<p>{escape(paragraph)}</p>" for paragraph in section.paragraphs]
@@ -221,7 +138,7 @@ def _section(section: Section) -> str:
 
 
 def _table(table: Table) -> str:
-    heads = "".join(f'<th scope="col">{escape(_heading(column))}</th>' for column in table.columns)
+    heads = "".join(f'<th scope="col">{escape(column.heading)}</th>' for column in table.columns)
     lines = []
     for row in range(len(table.rows)):
         cells = [escape(table.text(row, column)) for column in range(len(table.columns))]

@@ -15,7 +15,8 @@ from fewshot_ns.data.depth_formats import read_depth_file
 from fewshot_ns.data.depth_maps import read_depth_prior
 from fewshot_ns.data.scene_geometry import FewShotMetadata
 from fewshot_ns.evaluation.pictures import colorize_depth, side_by_side
-from fewshot_ns.evaluation.report_page import Cell, Column, Picture, Section, Table
+from fewshot_ns.evaluation.report_page import Picture, Section
+from fewshot_ns.evaluation.tables import Cell, Column, Table
 
 COLOURS = {"train": "#1f77b4", "test": "#d62728", "val": "#9467bd", "path": "#2ca02c"}
 """Colour of the frusta of each split and of the video's path."""

@@ -12,16 +12,8 @@ import numpy as np
 
 from fewshot_ns.evaluation.ledger import LedgerRow
 from fewshot_ns.evaluation.pictures import LabelledImage, colorize_depth, colorize_error, contact_sheet, save_png
-from fewshot_ns.evaluation.report_page import (
-    Column,
-    Picture,
-    ReportPage,
-    Section,
-    Table,
-    Video,
-    print_table,
-    write_page,
-)
+from fewshot_ns.evaluation.report_page import Picture, ReportPage, Section, Video, write_page
+from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
 from fewshot_ns.rendering.trajectory import colour_depth, depth_range, enlarge, write_video
 from fewshot_ns.scripts.demo_renders import DemoRenders
 from fewshot_ns.utils.files import replacing, write_json
@@ -72,7 +64,7 @@ def write_report(command: DemoCommand, results: Sequence[VariantResult]) -> Path
     table = result_table(results)
     write_json(folder / "results.json", results_as_json(command, results))
     with replacing(folder / "table.md") as partial:
-        partial.write_text(as_markdown(table), encoding="utf8")
+        partial.write_text(as_markdown(table, mark_best=True), encoding="utf8")
     near, far = depth_range([result.renders.held_out for result in results])
     save_png(held_out_sheet(results, near, far), folder / "contact_sheet.png")
     save_png(training_sheet(command, results[0].renders.train_files), folder / "training_views.png")
@@ -126,17 +118,6 @@ def results_as_json(command: DemoCommand, results: Sequence[VariantResult]) -> D
         "variants": variants,
         "gain_of_the_prior": gain,
     }
-
-
-def as_markdown(table: Table) -> str:
-    """The table in Markdown, best numbers in bold."""
-    arrows = {None: "", True: " ↑", False: " ↓"}
-    lines = [" | ".join(column.title + arrows[column.higher_is_better] for column in table.columns)]
-    lines.append(" | ".join(["---", *["---:"] * (len(table.columns) - 1)]))
-    for row in range(len(table.rows)):
-        cells = [table.text(row, column) for column in range(len(table.columns))]
-        lines.append(" | ".join(f"**{c}**" if table.is_best(row, i) else c for i, c in enumerate(cells)))
-    return "\n".join(f"| {line} |" for line in lines) + f"\n\n{table.caption}\n"
 
 
 def held_out_sheet(results: Sequence[VariantResult], near: float, far: float) -> np.ndarray:

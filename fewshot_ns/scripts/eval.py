@@ -67,7 +67,7 @@ class EvalCommand:
             FileNotFoundError: no run, no checkpoint, no masks, or nothing to summarise.
             ValueError: a metric or view is unknown, or a size makes no sense.
         """
-        from fewshot_ns.evaluation.report_page import print_table
+        from fewshot_ns.evaluation.tables import print_table
         from fewshot_ns.scripts.runs import find_config
 
         self._check()
@@ -222,7 +222,7 @@ def _line(row: LedgerRow) -> str:
 
 
 def _table(summary: Dict[str, MetricSummary]) -> Any:
-    from fewshot_ns.evaluation.report_page import Column, Table
+    from fewshot_ns.evaluation.tables import Column, Table
 
     columns = (Column("metric"), Column("mean", 4), Column("deviation", 4), Column("count"))
     return Table(columns, [[name, value.mean, value.std, value.count] for name, value in summary.items()])

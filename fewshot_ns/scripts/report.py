@@ -73,7 +73,7 @@ class ReportCommand:
         from fewshot_ns.bench.results import BenchResults
         from fewshot_ns.bench.summary import protocols_of
         from fewshot_ns.bench.tables import summary_table
-        from fewshot_ns.evaluation.report_page import print_table
+        from fewshot_ns.evaluation.tables import print_table
 
         assert isinstance(results, BenchResults)
         for protocol in protocols_of(results):

@@ -62,7 +62,10 @@ class SceneControls(nn.Module):
             self._say(str(error))
             return
         self._shown = shown
-        self.sources.value = _listed(shown)
+        listed = _listed(shown)
+        if self.sources.value != listed:
+            # Only then: what is being typed in the page and has not arrived here yet would be overwritten.
+            self.sources.value = listed
         self._say(self._state())
         self._draw_cameras()
 

@@ -19,8 +19,8 @@ from fewshot_ns.bench.report import write_report
 from fewshot_ns.bench.results import BenchResults, CellResult, CurvePoint, read_results
 from fewshot_ns.bench.status import CONDITIONS, TOLERANCE, differences, published, status_of
 from fewshot_ns.bench.summary import groups_of, spread
-from fewshot_ns.bench.tables import as_latex, as_markdown, image_table, scene_table, summary_table
-from fewshot_ns.evaluation.report_page import Column, Table
+from fewshot_ns.bench.tables import as_latex, image_table, scene_table, summary_table
+from fewshot_ns.evaluation.tables import Column, Table, as_markdown
 from fewshot_ns.evaluation.view_evaluation import save_view
 from fewshot_ns.scripts.cli import main
 

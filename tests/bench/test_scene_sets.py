@@ -18,7 +18,8 @@ from fewshot_ns.bench.results import BenchResults, CellResult, read_results
 from fewshot_ns.bench.schema import SchemaError
 from fewshot_ns.bench.status import CONDITIONS, differences, published, status_of
 from fewshot_ns.bench.summary import groups_of
-from fewshot_ns.bench.tables import as_markdown, image_table, scene_table, summary_table, title_of
+from fewshot_ns.bench.tables import image_table, scene_table, summary_table, title_of
+from fewshot_ns.evaluation.tables import as_markdown
 from fewshot_ns.scripts.cli import main
 
 SMALL = {

@@ -13,7 +13,7 @@ import torch
 from fewshot_ns import registry
 from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig
 
-METHODS = ("idnerf", "idnerf_released", "matchnerf", "idnerf_lite")
+METHODS = ("idnerf", "idnerf_released", "matchnerf", "idnerf_lite", "matchnerf_lite")
 
 
 def config_of(name: str) -> Any:
@@ -29,6 +29,8 @@ def test_numbers_of_the_originals(name: str) -> None:
     assert (manager.sources.mode, manager.sources.count, manager.sources.distance) == ("nearest", 3, "l1")
     assert config.pipeline.diffusion.enabled == (name == "idnerf")
     if lite:
+        assert (config.pipeline.model.refinement == "off") == (name == "matchnerf_lite")
+        assert all(group["scheduler"].max_steps == config.max_num_iterations for group in config.optimizers.values())
         return
     assert isinstance(manager.dataparser, MVSNetDTUDataParserConfig)
     assert (manager.rays_per_scene, manager.train_source_mode, manager.train_source_among) == (1024, "pairs", 5)

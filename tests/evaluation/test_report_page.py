@@ -1,4 +1,4 @@
-"""The HTML page: everything embedded, everything escaped; and the table on the screen."""
+"""The HTML page: everything embedded, everything escaped."""
 
 from __future__ import annotations
 
@@ -12,17 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot_ns.evaluation.report_page import (
-    Column,
-    Picture,
-    ReportPage,
-    Section,
-    Table,
-    Video,
-    print_table,
-    render_page,
-    write_page,
-)
+from fewshot_ns.evaluation.report_page import Picture, ReportPage, Section, Video, render_page, write_page
+from fewshot_ns.evaluation.tables import Column, Table
 
 TABLE = Table(
     columns=[Column("run"), Column("PSNR", 2, True), Column("LPIPS", 3, False), Column("steps")],
@@ -119,32 +110,7 @@ def test_table_prints_numbers_by_column_and_marks_the_best() -> None:
     assert "PSNR ↑" in reader.text and "LPIPS ↓" in reader.text and "steps" in reader.text
 
 
-def test_a_single_number_is_not_the_best_of_anything() -> None:
-    columns = [Column("run"), Column("LPIPS", 3, False)]
-    table = Table(columns, [["a", 0.5], ["b", None]])
-    assert not any(table.is_best(row, 1) for row in range(2))
-    assert [table.text(row, 1) for row in range(2)] == ["0.500", "n/a"]
-
-
-def test_table_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table(TABLE.columns, [["a [red] run", 18.456, None, 7], *TABLE.rows[1:]], TABLE.caption)
-    print_table(table, "Held-out views")
-    shown = capsys.readouterr().out
-    for text in ("Held-out views", "a [red] run", "18.46", "n/a", "PSNR ↑", "Means over 3 views & more"):
-        assert text in shown
-
-
-def test_wide_table_keeps_its_figures_on_a_narrow_screen(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    values = [12.25 + index for index in range(14)]
-    print_table(Table([Column("run"), *(Column(f"masked_{n}") for n in range(14))], [["a", *values]]))
-    shown = capsys.readouterr().out
-    assert all(f"{value:.2f}" in shown for value in values) and "masked_13" in shown
-
-
 def test_bad_descriptions_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="table row 1: expected 2 cells, got 1"):
-        Table([Column("a"), Column("b")], [[1, 2], [1]])
     with pytest.raises(FileNotFoundError, match="absent.mp4: expected a video, found no file"):
         render_page(ReportPage("t", [Section(videos=[Video(tmp_path / "absent.mp4")])]))
     with pytest.raises(ValueError, match=r"film.avi: expected a video of type .mp4, .webm, .gif, found .avi"):

@@ -15,14 +15,14 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_images import ray_images
-from fewshot_ns.configs.idnerf import idnerf, idnerf_lite, idnerf_released, matchnerf
+from fewshot_ns.configs.idnerf import idnerf, idnerf_lite, idnerf_released, matchnerf, matchnerf_lite
 from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
 from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.models import idnerf as idnerf_module
 from fewshot_ns.models.idnerf import IDNeRFModel
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
-PRESETS = {config.method_name: config for config in (idnerf, idnerf_released, matchnerf, idnerf_lite)}
+PRESETS = {config.method_name: config for config in (idnerf, idnerf_released, matchnerf, idnerf_lite, matchnerf_lite)}
 VIEWS, SIZE = 2, (32, 64)
 
 

@@ -62,6 +62,24 @@ def test_other_source_views(pipeline: Any, viewer: Any):
     assert pipeline.model.sources.given.images.shape[1] == 3
 
 
+def test_what_is_being_typed_is_not_overwritten(pipeline: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch):
+    """Text reaches the server a little after it is typed; a press of the button in between must not reset the field."""
+    controls, sent = pipeline.scene_controls, []
+    kind = type(controls.sources)
+    read, write = kind.value.fget, kind.value.fset
+
+    def record(field: Any, text: Any) -> None:
+        sent.append(text)
+        write(field, text)
+
+    monkeypatch.setattr(kind, "value", property(read, record))
+    controls.choose_sources()
+    assert sent == [controls.state.value]
+    controls.sources.gui_handle._impl.value = "1,3"
+    controls.choose_sources()
+    assert sent[1:] == ["1 3", controls.state.value]
+
+
 @pytest.mark.parametrize(
     "text, message", [("1 x", "expected numbers"), ("77", "expected views among"), ("1 1", "once")]
 )
