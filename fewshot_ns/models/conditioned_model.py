@@ -8,9 +8,34 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.models.fewshot_model import FewShotModel
 from fewshot_ns.priors.diffusion import PromptViews
+
+
+def rays_between(
+    ray_bundle: RayBundle, known: Conditioning, length: Optional[Tensor] = None
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Which scenes rays belong to, and where they begin and end.
+
+    Args:
+        ray_bundle: (R,) rays, with nears and fars as distances where a crop box has set them (viewer, ns-render,
+            ns-export).
+        known: the scenes that are shown; rays are of scene 0 where `SCENE_INDEX_KEY` does not name another.
+        length: (R, 1) distance along a ray per unit of the scenes' near and far; None: 1.
+
+    Returns:
+        (R,) places of the scenes, (R, 1) near and (R, 1) far.
+    """
+    origins, index = ray_bundle.origins, ray_bundle.metadata.get(SCENE_INDEX_KEY)
+    scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
+    scenes = scenes if index is None else index[:, 0].to(scenes)
+    near, far = (bound.to(origins)[scenes, None] for bound in (known.near, known.far))
+    if ray_bundle.nears is not None and ray_bundle.fars is not None:
+        cropped = (bound if length is None else bound / length for bound in (ray_bundle.nears, ray_bundle.fars))
+        first, last = (torch.clamp(bound, near, far) for bound in cropped)
+        near, far = first, torch.maximum(last, first)
+    return scenes, near, far
 
 
 class ConditionedModel(FewShotModel):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_images import RayMatrices
-from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.data.scene_table import Conditioning
 from fewshot_ns.encoders.gmflow_backbone import FEATURES
 from fewshot_ns.encoders.gmflow_checkpoints import MatchingEncoderConfig
 from fewshot_ns.encoders.matching_cache import MatchingCache
@@ -21,7 +21,7 @@ from fewshot_ns.fields.matching_sources import GROUPS, MatchingSources
 from fewshot_ns.model_components.matching_points import Window
 from fewshot_ns.model_components.planar_samples import TrainingDepths, planar_depths, sample_weights
 from fewshot_ns.model_components.renderers import composite_rgb
-from fewshot_ns.models.conditioned_model import ConditionedModel
+from fewshot_ns.models.conditioned_model import ConditionedModel, rays_between
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
 from fewshot_ns.models.idnerf_checkpoints import released_state
 from fewshot_ns.models.idnerf_targets import TargetViews, imagine, lens_at_size, prompt_views
@@ -256,19 +256,12 @@ class IDNeRFModel(ConditionedModel):
         return {"rgb": self._outputs(ray_bundle, stratified)["rgb"]}
 
     def _outputs(self, ray_bundle: RayBundle, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
-        known, origins = self.sources.given, ray_bundle.origins
-        index = ray_bundle.metadata.get(SCENE_INDEX_KEY)
-        scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
-        scenes = scenes if index is None else index[:, 0].to(scenes)
-        near, far = (bound.to(origins)[scenes, None] for bound in (known.near, known.far))
-        norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(near))
-        if ray_bundle.nears is not None and ray_bundle.fars is not None:
-            # Set by a crop box (viewer, ns-render, ns-export).
-            first, last = (torch.clamp(bound / norm, near, far) for bound in (ray_bundle.nears, ray_bundle.fars))
-            near, far = first, torch.maximum(last, first)
+        known = self.sources.given
+        norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(ray_bundle.origins[:, :1]))
+        scenes, near, far = rays_between(ray_bundle, known, norm)
         jittered = self.config.training_depths if self.samples_at_random(stratified) else None
         z = planar_depths(near, far, self.config.num_samples, jittered)
-        density, colours = self.query(origins, ray_bundle.directions, z * norm, scenes)
+        density, colours = self.query(ray_bundle.origins, ray_bundle.directions, z * norm, scenes)
         weights = sample_weights(density)
         accumulation = weights.sum(-1, keepdim=True)
         rgb = composite_rgb(colours, weights, known.background)

@@ -1,6 +1,6 @@
 """pixelNeRF: one network for all scenes, which looks at a few source views of the scene that it renders."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Tuple, Type
 
@@ -9,7 +9,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.data.scene_table import Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.fields.pixelnerf_field import PixelNeRFField
 from fewshot_ns.fields.source_features import SourceFeatures
@@ -22,7 +22,7 @@ from fewshot_ns.model_components.point_samples import (
     stratum_fractions,
 )
 from fewshot_ns.model_components.renderers import composite_rgb
-from fewshot_ns.models.conditioned_model import ConditionedModel
+from fewshot_ns.models.conditioned_model import ConditionedModel, rays_between
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
 from fewshot_ns.models.pixelnerf_checkpoints import released_state
 from fewshot_ns.utils.checkpoints import load_strictly
@@ -154,9 +154,7 @@ class PixelNeRFModel(ConditionedModel):
         Args:
             conditioning: B scenes of V views each.
         """
-        tensors = {name: value for name, value in vars(conditioning).items() if isinstance(value, Tensor)}
-        given = replace(conditioning, **{name: value.to(self.device) for name, value in tensors.items()})
-        config = self.config
+        given, config = conditioning.to(self.device), self.config
         self._sources = SourceFeatures(
             given,
             self.encoder(given.images.flatten(0, 1)),
@@ -194,18 +192,10 @@ class PixelNeRFModel(ConditionedModel):
         self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
     ) -> Dict[str, Tensor]:
         known = self.sources.given
-        index = ray_bundle.metadata.get(SCENE_INDEX_KEY)
-        origins = ray_bundle.origins
-        scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
-        scenes = scenes if index is None else index[:, 0].to(scenes)
-        near, far = (bound.to(origins)[scenes, None] for bound in (known.near, known.far))
-        if ray_bundle.nears is not None and ray_bundle.fars is not None:
-            # Set by a crop box (viewer, ns-render, ns-export).
-            first, last = (torch.clamp(bound, near, far) for bound in (ray_bundle.nears, ray_bundle.fars))
-            near, far = first, torch.maximum(last, first)
+        scenes, near, far = rays_between(ray_bundle, known)
         counts = self._counts()
         draws = (Draws.random if self.samples_at_random(stratified) else Draws.even)(near, counts)
-        levels = self.levels_of(origins, ray_bundle.directions, near, far, scenes, draws, coarse_only)
+        levels = self.levels_of(ray_bundle.origins, ray_bundle.directions, near, far, scenes, draws, coarse_only)
         outputs: Dict[str, Tensor] = {}
         for suffix, level in levels.items():
             weights, z = level["weights"], level["z"]
