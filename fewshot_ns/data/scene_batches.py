@@ -100,8 +100,7 @@ class SceneBatches:
             if len(parts) == self.order.per_step:
                 break
         if not parts:
-            reasons = list(self.bad_scenes.reasons.values())
-            raise SceneError(f"expected a usable scene, found none of {len(self.entries)}; the first: {reasons[0]}")
+            raise self.bad_scenes.none_usable(len(self.entries))
         rays = join_rays([part.rays for part in parts])
         batch = {
             "image": torch.cat([part.colours for part in parts]),

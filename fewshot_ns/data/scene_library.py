@@ -92,6 +92,17 @@ class SceneLibrary:
             return self.parser.active_entry(split)
         return self.table(split)[0]
 
+    def active_candidates(self, split: str) -> Tuple[SceneEntry, ...]:
+        """The active scene, and what may take its place where it cannot be used: nothing, if it was named.
+
+        Raises:
+            FileNotFoundError: the data set is missing.
+            ValueError: no scene, or an unknown name.
+        """
+        if isinstance(self.parser, MultiSceneDataParser) and self.parser.config.scene is not None:
+            return (self.active_entry(split),)
+        return self.table(split)
+
     def open(self, entry: SceneEntry) -> Scene:
         """An opened scene.
 
@@ -142,8 +153,21 @@ class BadScenes:
                 f"[bold yellow]Scene {entry.scene_id} is left out[/bold yellow] ({len(self.reasons)} so far): {error}",
                 soft_wrap=True,
             )
-            if self.record is not None:
-                write_json(self.record, {"count": len(self.reasons), "reasons": self.reasons})
+            self._write()
+
+    def record_in(self, path: Path) -> None:
+        """From now on the scenes are listed in a file, those that are known already at once."""
+        self.record = path
+        self._write()
+
+    def _write(self) -> None:
+        if self.record is not None and self.reasons:
+            write_json(self.record, {"count": len(self.reasons), "reasons": self.reasons})
+
+    def none_usable(self, count: int) -> SceneError:
+        """What is raised where each of `count` scenes has been noted."""
+        reasons = list(self.reasons.values())
+        return SceneError(f"expected a usable scene, found none of {count}; the first: {reasons[0]}")
 
     def report(self) -> None:
         """Says at the end of a run which scenes were left out."""

@@ -66,6 +66,15 @@ class SceneViewChooser:
         view = itself[0] if itself else None
         return self.selector.select(shown.scene, camera_to_world, exclude=itself, target_view=view)
 
+    def check(self, shown: ShownScene) -> None:
+        """Reads what a model is to look at: the source views, or those of the first camera.
+
+        Raises:
+            SceneError: the scene has too few views to look at, none to evaluate, or an image cannot be read.
+        """
+        self.targets_of(shown)
+        self.conditioning(shown, self.sources_for(shown, shown.scene.cameras.camera_to_worlds[0]))
+
     def targets_of(self, shown: ShownScene) -> Tuple[int, ...]:
         """Places of the views of a scene that are evaluated: the configured ones beside the sources.
 

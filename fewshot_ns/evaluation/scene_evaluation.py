@@ -119,8 +119,7 @@ class SceneEvaluator:
         finally:
             self.pipeline.train(was_training)
         if not rows:
-            reasons = list(self.manager.bad_scenes.reasons.values())
-            raise SceneError(f"expected a usable scene, found none of {len(entries)}; the first: {reasons[0]}")
+            raise self.manager.bad_scenes.none_usable(len(entries))
         self.manager.bad_scenes.report()
         if ledger is not None:
             ledger.finish(key, about, self._results(rows, keep_missing=True, with_std=True))

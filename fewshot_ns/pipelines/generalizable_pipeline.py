@@ -101,7 +101,7 @@ class GeneralizablePipeline(FewShotPipeline):
             keep_freed_memory()
         if config.run_dir is not None:
             rank = f"-rank{manager.rank}" if manager.rank else ""
-            manager.bad_scenes.record = config.run_dir / f"bad_scenes{rank}.json"
+            manager.bad_scenes.record_in(config.run_dir / f"bad_scenes{rank}.json")
         if config.initial_weights is not None:
             self.model.start_from(config.initial_weights)
         if config.semantic.enabled:

@@ -111,7 +111,7 @@ class EvalCommand:
 
         changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
         changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
-        pipeline, options, checkpoint, about = _load(config_path, changes)
+        pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
         suite = MetricSuite(options, pipeline.device)
         if choose_scenes(pipeline, self.generalizable):
             return evaluate_scenes(pipeline, suite, self, output, about["step"])
@@ -191,7 +191,7 @@ class EvalCommand:
         return digest(file_key(checkpoint), measured, *(file_key(file) for file in masks))
 
 
-def _load(config_path: Path, changes: Dict[str, Any]) -> Tuple[Any, Any, Path, Dict[str, Any]]:
+def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> Tuple[Any, Any, Path, Dict[str, Any]]:
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 
@@ -203,7 +203,7 @@ def _load(config_path: Path, changes: Dict[str, Any]) -> Tuple[Any, Any, Path, D
     given = {name: value for name, value in changes.items() if value is not None}
     check_metric_names(tuple(given.get("metrics", ())), of_set=True)
     options = replace(options, **given)
-    pipeline = load_run(config_path, test_mode="test")
+    pipeline = load_run(config_path, "test", scenes.change)
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
         "experiment_name": config.experiment_name,

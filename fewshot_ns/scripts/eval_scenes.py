@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 if TYPE_CHECKING:
     from fewshot_ns.data.source_views import SourceViewsConfig
@@ -30,12 +30,17 @@ class SceneOptions:
     """At most so many scenes, at equal steps."""
     approximate: bool = False
     """One random view of each scene."""
-    on_bad_scene: Optional[str] = None
-    """stop or skip; None: as the run was configured."""
+    on_bad_scene: Optional[Literal["stop", "skip"]] = None
+    """What an unusable scene does: ends the evaluation, or is left out; None: as the run was configured."""
 
     def any(self) -> bool:
         """Whether a flag is given."""
         return self != SceneOptions()
+
+    def change(self, config: Any) -> None:
+        """Puts what decides how scenes are opened into the config of a run."""
+        if self.on_bad_scene is not None and hasattr(config.pipeline.datamanager, "on_bad_scene"):
+            config.pipeline.datamanager.on_bad_scene = self.on_bad_scene
 
     def sources(self, configured: SourceViewsConfig) -> SourceViewsConfig:
         """The source views that are asked for.
@@ -71,10 +76,7 @@ def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
         if options.any():
             raise ValueError("flags of source views and scenes are for runs of generalizable methods; leave them out")
         return False
-    if options.on_bad_scene not in (None, "stop", "skip"):
-        raise ValueError(f"--on-bad-scene: expected stop or skip, got {options.on_bad_scene!r}")
     manager.choose_sources(options.sources(manager.config.sources))
-    manager.bad_scenes.policy = options.on_bad_scene or manager.config.on_bad_scene  # type: ignore[assignment]
     if options.scenes:
         manager.library.chosen = options.scenes
     table = manager.eval_table()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Literal, Tuple
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -91,12 +91,17 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
     return outputs, get_fewshot_metadata(outputs.metadata)
 
 
-def load_run(path: Path, test_mode: Literal["test", "val", "inference"] = "test") -> Pipeline:
+def load_run(
+    path: Path,
+    test_mode: Literal["test", "val", "inference"] = "test",
+    change: Callable[[Any], None] = lambda config: None,
+) -> Pipeline:
     """Loads the last checkpoint of a run, ready to render.
 
     Args:
         path: Its config.yml.
         test_mode: As the host's: 'inference' builds no dataset, 'test' the one of the test views.
+        change: Changes the run's config before anything is built from it.
 
     Raises:
         FileNotFoundError: the run has no checkpoint.
@@ -108,7 +113,12 @@ def load_run(path: Path, test_mode: Literal["test", "val", "inference"] = "test"
     # The host would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
-    return eval_setup(path, test_mode=test_mode, update_config_callback=lambda config: in_its_folder(config, path))[1]
+
+    def update(config: Any) -> Any:
+        change(config)
+        return in_its_folder(config, path)
+
+    return eval_setup(path, test_mode=test_mode, update_config_callback=update)[1]
 
 
 def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
@@ -124,7 +134,6 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
         CheckpointMismatchError: a checkpoint of another method or size.
     """
     from copy import deepcopy
-    from typing import Any
 
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
     import torch

@@ -141,6 +141,31 @@ def test_a_bad_scene_in_an_evaluation(tiny_pixelnerf: Callable[..., Any], tiny_s
     assert results["num_scenes"] == 1 and list(pipeline.datamanager.bad_scenes.reasons) == [folder.name]
 
 
+@pytest.mark.parametrize("damaged", ["pose/000002.txt", "rgb/000000.png"])
+def test_a_bad_active_scene(damaged: str, tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
+    """Where bad scenes are skipped, the next one takes its place, but never that of a scene that was named."""
+    config = tiny_pixelnerf(copy_to=tmp_path / "set")
+    config.datamanager.sources.mode, config.datamanager.sources.views = "views", (0,)
+    first, second = sorted(path.name for path in (tmp_path / "set" / "solids_test").glob("*_*/"))
+    (tmp_path / "set" / "solids_test" / first / damaged).write_bytes(b"no")
+    with pytest.raises(SceneError, match=rf"scene {first}: .*{Path(damaged).name}.*on-bad-scene skip"):
+        config.setup(device="cpu", test_mode="test")
+    config.datamanager.on_bad_scene = "skip"
+    pipeline = config.setup(device="cpu", test_mode="test")
+    assert pipeline.datamanager.active.scene.entry.scene_id == second
+    bad = pipeline.datamanager.bad_scenes
+    assert list(bad.reasons) == [first]
+    bad.record_in(tmp_path / "bad_scenes.json")
+    assert json.loads((tmp_path / "bad_scenes.json").read_text()) == {"count": 1, "reasons": bad.reasons}
+    config.datamanager.dataparser.scene = first
+    with pytest.raises(SceneError, match=Path(damaged).name):
+        config.setup(device="cpu", test_mode="test")
+    config.datamanager.dataparser.scene = None
+    (tmp_path / "set" / "solids_test" / second / damaged).write_bytes(b"no")
+    with pytest.raises(SceneError, match=r"expected a usable scene, found none of 2; the first: "):
+        config.setup(device="cpu", test_mode="test")
+
+
 def test_panel_of_an_evaluated_view(tiny_pixelnerf: Callable[..., Any]):
     config = tiny_pixelnerf()
     config.datamanager.sources.count = 2

@@ -140,18 +140,28 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         return self.library.table("train")
 
     def shown_by_default(self) -> ShownScene:
-        """The active scene with the configured source views.
+        """The active scene with the configured source views; where it was not named and bad scenes are skipped, the
+        first one that can be used.
 
         Raises:
-            SceneError: it cannot be opened, or lacks these views.
+            SceneError: it cannot be opened, lacks these views, or one of them cannot be read.
         """
         try:
-            entry = self.library.active_entry(self.test_split)
+            entries = self.library.active_candidates(self.test_split)
         except (FileNotFoundError, ValueError):
             if self.test_split == "test":
                 raise
-            entry = self.library.active_entry("train")
-        return self.shown(entry)
+            entries = self.library.active_candidates("train")
+        for entry in entries:
+            try:
+                shown = self.shown(entry)
+                self.chooser.check(shown)
+                return shown
+            except SceneError as error:
+                if len(entries) == 1:
+                    raise
+                self.bad_scenes.note(entry, error)
+        raise self.bad_scenes.none_usable(len(entries))
 
     def choose_sources(self, sources: SourceViewsConfig) -> None:
         """From now on these views are looked at.
