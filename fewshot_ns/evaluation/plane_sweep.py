@@ -53,11 +53,12 @@ def plane_sweep(
     if not 0 < near < far or window % 2 == 0:
         raise ValueError(f"expected 0 < near < far and an odd window, got {near}, {far} and {window}")
     height, width = size
-    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    rows, columns = (torch.arange(count, device=pose.device) + 0.5 for count in size)
+    rows, columns = torch.meshgrid(rows, columns, indexing="ij")
     axes = torch.stack([(columns - lens[2]) / lens[0], -(rows - lens[3]) / lens[1], -torch.ones_like(rows)], dim=-1)
-    directions = axes.to(pose) @ pose[:, :3].T
+    directions = axes @ pose[:, :3].T
     photos = images.movedim(-1, 1)
-    best_cost = torch.full((height, width), float("inf"))
+    best_cost = images.new_full((height, width), float("inf"))
     best = images.flatten(0, 2).mean(0).expand(height, width, 3)
     for inverse in torch.linspace(1.0 / near, 1.0 / far, planes):
         points = pose[:, 3] + directions / inverse
