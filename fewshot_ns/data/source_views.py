@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,9 +14,22 @@ from torch import Tensor
 from fewshot_ns.data.scene_table import Scene, SceneError
 from fewshot_ns.data.view_selection import DTU_BAD_EXPOSURE, DTU_TRAIN_ORDER
 from fewshot_ns.data.viewlist import Viewlist, read_viewlist
+from fewshot_ns.utils.hashing import digest
 
 SourceMode = Literal[
-    "views", "dtu-1", "dtu-3", "dtu-6", "dtu-9", "srn-1", "srn-2", "viewlist", "nearest", "nearby", "pairs", "random"
+    "views",
+    "dtu-1",
+    "dtu-3",
+    "dtu-6",
+    "dtu-9",
+    "srn-1",
+    "srn-2",
+    "viewlist",
+    "nearest",
+    "nearby",
+    "pairs",
+    "pool",
+    "random",
 ]
 Distance = Literal["l1", "l2", "rotation"]
 
@@ -36,7 +49,8 @@ class SourceViewsConfig:
     """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones; viewlist: those that a file lists for
     each object; nearest: the --count views nearest to each target camera; nearby: --count views drawn among the --among
     nearest; pairs: --count views drawn among the first --among that the set's own list gives for each target
-    (MVSNet-DTU); random: --count views, drawn per scene."""
+    (MVSNet-DTU); pool: all of --pool, else all that the scene's protocol trains on; random: --count views, drawn per
+    scene."""
     views: Tuple[int, ...] = ()
     """Views of mode views."""
     viewlist: Optional[Path] = None
@@ -49,9 +63,20 @@ class SourceViewsConfig:
     """Of the modes nearest and nearby: l1 or l2 distance of the camera centres; rotation: l2 distance times 1 plus the
     angle between the viewing axes in rad, so that a near camera that looks elsewhere comes later."""
     pool: Tuple[int, ...] = ()
-    """Views that nearest, nearby and random choose from; empty: all that the scene allows."""
+    """Views that nearest, nearby, pool and random choose from; empty: all that the scene allows."""
     seed: int = 0
     """Of the modes nearby, pairs and random: the same seed and scene give the same views."""
+
+    def record(self) -> Dict[str, Any]:
+        """What a record of an evaluation says of it: the fields, and the content of the list, which may be edited.
+
+        Raises:
+            FileNotFoundError: the viewlist is missing.
+        """
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        if self.viewlist is None:
+            return fields
+        return {**fields, "viewlist": str(self.viewlist), "viewlist_content": digest(self.viewlist.read_bytes())}
 
 
 @dataclass
@@ -140,6 +165,8 @@ class SourceViews:
         if self._viewlist is not None:
             views, where = self._viewlist.views_of(scene.entry.category, scene.entry.scene_id)
             return places_of(scene, views, where)
+        if config.mode == "pool":
+            return tuple(self._allowed(scene))
         if config.mode == "views":
             return places_of(scene, config.views, "--views")
         return places_of(scene, PRESETS[config.mode], f"the published source views {config.mode}")

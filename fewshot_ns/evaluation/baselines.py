@@ -5,9 +5,10 @@ A method that does no better than these has learnt nothing that helps.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Protocol, Tuple
 
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -20,6 +21,14 @@ BASELINE_PREFIX = "baseline_"
 def baseline_names(metric: str) -> Tuple[str, ...]:
     """Names in a row of the baselines' values of 'psnr' or 'masked_psnr'."""
     return tuple(f"{BASELINE_PREFIX}{name}_{metric}" for name in BASELINES)
+
+
+class Baselines(Protocol):
+    """What predicts a view without a radiance field."""
+
+    def of_camera(self, camera: Cameras, size: Tuple[int, int]) -> Dict[str, Tensor]:
+        """Images (H, W, 3) by the baseline's name of a camera (1,) whose image is `size` (height, width)."""
+        ...
 
 
 class TrivialBaselines:
@@ -47,6 +56,10 @@ class TrivialBaselines:
             "mean_colour": self.mean.expand(height, width, 3),
             "nearest_view": self._resized(self.images[self.nearest(pose)], height, width),
         }
+
+    def of_camera(self, camera: Cameras, size: Tuple[int, int]) -> Dict[str, Tensor]:
+        """The same for a camera (1,) whose image is `size` (height, width)."""
+        return self.predict(camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu(), *size)
 
     def nearest(self, pose: Tensor) -> int:
         """The training view whose camera is nearest, in units of the cameras' spread, and looks most alike.

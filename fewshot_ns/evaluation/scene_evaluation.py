@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
@@ -17,16 +17,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
-from fewshot_ns.data.scene_batches import lenses_of
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
 from fewshot_ns.data.shown_scene import ShownScene
 from fewshot_ns.data.true_depth import known_depth
-from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
+from fewshot_ns.evaluation.baselines import BASELINE_PREFIX
 from fewshot_ns.evaluation.category_table import read_category_names
 from fewshot_ns.evaluation.ledger import LedgerRow, flatten
 from fewshot_ns.evaluation.pictures import save_png
-from fewshot_ns.evaluation.plane_sweep import plane_sweep
 from fewshot_ns.evaluation.scene_ledger import SceneLedger, SceneRow, summarize_scenes
+from fewshot_ns.evaluation.source_baselines import SourceBaselines
 from fewshot_ns.evaluation.suite import MetricSuite
 from fewshot_ns.utils.hashing import digest
 
@@ -173,7 +172,7 @@ class SceneEvaluator:
         values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None, known)
         sources = self.manager.chooser.sources_for(shown, scene.cameras.camera_to_worlds[place])
         if self.with_baselines:
-            values = {**values, **self._baselines(shown, sources, place, truth, known)}
+            values = {**values, **self._baselines(shown, place, truth, known)}
         if picture is not None:
             save_png(rgb.clamp(0.0, 1.0), picture)
             save_png(truth, picture.with_name(f"{picture.stem}-truth.png"))
@@ -189,21 +188,11 @@ class SceneEvaluator:
         return SceneRow(scene.entry.scene_id, scene.entry.category, numbers, row)
 
     def _baselines(
-        self, shown: ShownScene, sources: Sequence[int], place: int, truth: Tensor, known: Optional[Tensor]
+        self, shown: ShownScene, place: int, truth: Tensor, known: Optional[Tensor]
     ) -> Dict[str, Optional[float]]:
         """PSNR of what needs no model, of the whole image and in the metrics' region."""
-        poses = shown.scene.cameras.camera_to_worlds
-        seen = [self.manager.library.images.image(shown.scene, source) for source in sources]
-        trivial = TrivialBaselines(seen, poses[list(sources)])
-        size = (truth.shape[0], truth.shape[1])
-        predicted = trivial.predict(poses[place], *size)
-        near, far = shown.scene.planar_range
-        if len(sources) > 1 and near > 0:
-            lenses = lenses_of(shown.scene.cameras)
-            predicted["plane_sweep"] = plane_sweep(
-                *(torch.stack(seen), poses[list(sources)], lenses[list(sources)], poses[place], lenses[place]),
-                *(size, near, far),
-            )
+        camera = shown.scene.cameras[place : place + 1]
+        predicted = SourceBaselines(self.manager.chooser, shown).of_camera(camera, (truth.shape[0], truth.shape[1]))
         found = {
             name: self.suite(image.to(truth), truth, None, known, only=("psnr",)) for name, image in predicted.items()
         }
@@ -230,7 +219,7 @@ class SceneEvaluator:
             "data": str(manager.get_datapath()),
             "split": "+".join(sorted({entry.split for entry in self._table()})),
             "metrics": list(self.suite.config.metrics),
-            "sources": json.loads(json.dumps(asdict(manager.config.sources), default=str)),
+            "sources": manager.config.sources.record(),
             "masks": self.options.masks,
             "baselines": self.with_baselines,
             **({} if self.suite.config.region == "whole" else {"region": self.suite.config.region}),

@@ -14,7 +14,7 @@ import torch
 from fewshot_ns.data.dataset import OBJECT_MASK_KEY
 from fewshot_ns.data.scene_geometry import METADATA_KEY
 from fewshot_ns.data.true_depth import KNOWN_DEPTH_KEY
-from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, TrivialBaselines
+from fewshot_ns.evaluation.baselines import BASELINE_PREFIX, Baselines
 from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary, flatten, read_rows, summarize, write_rows
 from fewshot_ns.evaluation.pictures import save_png
 from fewshot_ns.evaluation.set_metrics import SetMetrics, ViewFeatures
@@ -138,7 +138,7 @@ class ViewEvaluator:
     pipeline: Any
     dataset: Any
     suite: MetricSuite
-    baselines: Optional[TrivialBaselines] = None
+    baselines: Optional[Baselines] = None
     step: int = 0
     use_masks: bool = True
     cached: Optional[Sequence[Dict[str, Any]]] = None
@@ -238,8 +238,8 @@ class ViewEvaluator:
         if self.baselines is None:
             return {}
         values: Dict[str, Optional[float]] = {}
-        pose = self.dataset.cameras.camera_to_worlds[place].cpu()
-        for name, image in self.baselines.predict(pose, truth.shape[0], truth.shape[1]).items():
+        camera = self.dataset.cameras[place : place + 1]
+        for name, image in self.baselines.of_camera(camera, (truth.shape[0], truth.shape[1])).items():
             found = self.suite(image.to(truth), truth, mask, known, only=("psnr",))
             values.update({f"{BASELINE_PREFIX}{name}_{metric}": value for metric, value in found.items()})
         return values

@@ -83,6 +83,7 @@ class GeneralizablePipeline(FewShotPipeline):
         self.shown = self.datamanager.active
         self._looked_at: Optional[Tuple[str, Tuple[int, ...]]] = None
         self.model.before_camera = self._look
+        self.datamanager.before_rays = self.model.look_at
         self.show(self.shown)
         self.scene_controls = SceneControls(self.datamanager, self.switch)
         if world_size > 1:
@@ -110,6 +111,11 @@ class GeneralizablePipeline(FewShotPipeline):
                 raise ValueError(
                     f"--pipeline.semantic.enabled: expected one scene to train on, found {count}; name it by "
                     "--pipeline.datamanager.scenes"
+                )
+            if self.model.has_latent:
+                raise ValueError(
+                    "--pipeline.semantic.enabled: this method predicts a latent of the view that is trained on, and "
+                    "has none of unseen views; of idnerf give --pipeline.model.refinement off with it"
                 )
             self.semantic_prior.prepare(manager.train_dataset, self.device)
         if config.diffusion.enabled and not self.model.has_latent:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 import tyro
 
 from fewshot_ns.evaluation.regions import Region
-from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, source_dataset
+from fewshot_ns.scripts.eval_scenes import SceneOptions, baselines_of_run, choose_scenes, evaluate_scenes
 
 if TYPE_CHECKING:
     from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary
@@ -99,7 +99,6 @@ class EvalCommand:
         import rich
         from rich.progress import Progress
 
-        from fewshot_ns.evaluation.baselines import baselines_of
         from fewshot_ns.evaluation.suite import MetricSuite
         from fewshot_ns.evaluation.view_evaluation import (
             OF_SET,
@@ -113,14 +112,14 @@ class EvalCommand:
         changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
         pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
         suite = MetricSuite(options, pipeline.device)
-        if choose_scenes(pipeline, self.generalizable):
+        if choose_scenes(pipeline, self.generalizable, output):
             return evaluate_scenes(pipeline, suite, self, output, about["step"])
         dataset = self._dataset(pipeline)
         evaluator = ViewEvaluator(
             pipeline,
             dataset,
             suite,
-            baselines_of(source_dataset(pipeline)),
+            baselines_of_run(pipeline),
             step=about["step"],
             use_masks=self.masks == "auto",
             # Taken before the cameras are: the host undistorts both at once.
@@ -134,7 +133,7 @@ class EvalCommand:
         if options.region != "whole":
             about["evaluation"]["region"] = options.region
         if hasattr(pipeline.datamanager, "active"):
-            about["evaluation"]["sources"] = str(pipeline.datamanager.active.sources)
+            about["evaluation"]["sources"] = pipeline.datamanager.config.sources.record()
         if suite.of_set.names:
             about["evaluation"][OF_SET] = suite.of_set.settings()
         about["views"] = [evaluator.scene_indices[place] for place in places]

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 if TYPE_CHECKING:
     from fewshot_ns.data.source_views import SourceViewsConfig
+    from fewshot_ns.evaluation.baselines import Baselines
     from fewshot_ns.evaluation.ledger import MetricSummary
     from fewshot_ns.evaluation.suite import MetricSuite
+
+
+OUTPUT_SUFFIXES = (".json", ".jsonl", ".txt")
+"""What an evaluation over scenes writes."""
 
 
 @dataclass
@@ -60,14 +65,19 @@ class SceneOptions:
         return replace(configured, **asked[given[0]]) if given else configured
 
 
-def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
+def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
     """Puts scenes and source views of a loaded run as they are asked for.
+
+    Args:
+        pipeline: the loaded run.
+        options: flags.
+        output: JSON file of the averages, beside which rows and table go.
 
     Returns:
         Whether there are several scenes to evaluate.
 
     Raises:
-        ValueError: flags that this run has no use for, or an unknown scene.
+        ValueError: flags that this run has no use for, an unknown scene, or an output in place of the viewlist.
     """
     from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
 
@@ -77,6 +87,9 @@ def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
             raise ValueError("flags of source views and scenes are for runs of generalizable methods; leave them out")
         return False
     manager.choose_sources(options.sources(manager.config.sources))
+    viewlist = manager.config.sources.viewlist
+    if viewlist is not None and viewlist.resolve() in [output.with_suffix(end).resolve() for end in OUTPUT_SUFFIXES]:
+        raise ValueError(f"--output-path {output}: expected a name that spares {viewlist}, the list of source views")
     if options.scenes:
         manager.library.chosen = options.scenes
     table = manager.eval_table()
@@ -85,11 +98,15 @@ def choose_scenes(pipeline: Any, options: SceneOptions) -> bool:
     return len(table) > 1
 
 
-def source_dataset(pipeline: Any) -> Any:
-    """The views that trivial predictions are made of: those that train, or that the model looks at; None where these
-    differ from target to target."""
-    active = getattr(pipeline.datamanager, "active", None)
-    return None if active is not None and active.sources is None else pipeline.datamanager.train_dataset
+def baselines_of_run(pipeline: Any) -> Optional[Baselines]:
+    """Trivial predictions to compare a loaded run with: from the views that train, or that the model looks at; None
+    where there are none."""
+    from fewshot_ns.evaluation.baselines import baselines_of
+    from fewshot_ns.evaluation.source_baselines import SourceBaselines
+
+    manager = pipeline.datamanager
+    active = getattr(manager, "active", None)
+    return baselines_of(manager.train_dataset) if active is None else SourceBaselines(manager.chooser, active)
 
 
 def evaluate_scenes(

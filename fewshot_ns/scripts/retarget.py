@@ -88,6 +88,7 @@ class RetargetCommand:
             )
         config = deepcopy(trained)
         manager: Any = config.pipeline.datamanager
+        format_before = type(manager.dataparser)
         manager.dataparser = self._dataparser(manager)
         manager.data = manager.dataparser.data
         manager.train_on_sources_only = False
@@ -95,6 +96,9 @@ class RetargetCommand:
         if self.data is not None:
             # Views of one data set's protocol are none of another's.
             manager.sources.pool = ()
+        if not isinstance(manager.dataparser, format_before):
+            # Nor are the views of bad exposure of one format bad in another.
+            manager.targets.exclude, manager.targets.exclude_dtu_bad = (), False
         if isinstance(manager.dataparser, FewShotDataParserConfig):
             if self.scene is not None:
                 raise ValueError(f"--scene {self.scene}: {manager.data} is one scene; leave --scene out")
@@ -103,6 +107,8 @@ class RetargetCommand:
         elif self.scene is not None:
             manager.scenes = (self.scene,)
         self._choose_sources(manager.sources)
+        if manager.sources.viewlist is not None:
+            manager.sources.viewlist = manager.sources.viewlist.resolve()
         folder = self.output.resolve()
         config.relative_model_dir = folder / trained.relative_model_dir.name
         config.pipeline.run_dir = folder
@@ -152,9 +158,14 @@ class RetargetCommand:
         manager = config.pipeline.datamanager.setup(device="cpu", test_mode="inference")
         shown = manager.active
         place = manager.chooser.targets_of(shown)[0]
-        manager.chooser.conditioning(
-            shown, manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place])
-        )
+        sources = manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place])
+        wanted = getattr(config.pipeline.model, "num_views", None)
+        if wanted not in (None, len(sources)):
+            raise ValueError(
+                f"{self.load_config}: expected {wanted} source views, which its networks are made for, got "
+                f"{len(sources)}; give as many by --source-views or --nearest"
+            )
+        manager.chooser.conditioning(shown, sources)
         entry = shown.scene.entry
         if not manager.library.single:
             config.pipeline.datamanager.scenes = (entry.scene_id,)

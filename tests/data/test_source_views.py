@@ -165,6 +165,20 @@ def test_viewlist(tmp_path):
         SourceViews(SourceViewsConfig(mode="viewlist"))
 
 
+def test_the_record_knows_what_a_list_says(tmp_path):
+    config = SourceViewsConfig(mode="viewlist", viewlist=write(tmp_path / "views.txt", "a b 4\n"))
+    before = config.record()
+    assert before["mode"] == "viewlist" and before == config.record()
+    write(tmp_path / "views.txt", "a b 5\n")
+    assert config.record() != before
+
+
+def test_the_whole_pool():
+    assert select(scene_of(6, pool=(1, 3, 4)), mode="pool") == (1, 3, 4)
+    assert select(scene_of(6, pool=(1, 3, 4)), mode="pool", pool=(5, 0)) == (5, 0)
+    assert select(scene_of(3), mode="pool") == (0, 1, 2)
+
+
 def test_one_name_in_two_categories(tmp_path):
     path = write(tmp_path / "views.txt", "chairs a 1\ntables a 2\n")
     assert select(scene_of(6, "tables/a", "tables"), mode="viewlist", viewlist=path) == (2,)

@@ -76,6 +76,31 @@ def test_other_data_with_the_nearest_views(fern: Path, run_command: Callable[...
     run_command(*command, "--output-path", tmp_path / "eval.json")
     results = json.loads((tmp_path / "eval.json").read_text())["results"]
     assert np.isfinite(results["centre_psnr"]) and "true_depth_psnr" not in results
+    (row,) = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(row[f"baseline_{name}_psnr"]) for name in ("mean_colour", "nearest_view", "plane_sweep"))
+
+
+def test_too_few_source_views_are_refused_before_anything_is_written(
+    fern: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    from fewshot_ns.scripts.cli import main
+
+    command = ["retarget", "--load-config", str(fern), "--data", str(fern.parent / "scene"), "--nearest", "2"]
+    assert main([*command, "--output", str(tmp_path / "run")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "expected 3 source views" in said and "got 2; give as many by --source-views or --nearest" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_point_cloud(fern: Path, run_command: Callable[..., str], tmp_path: Path):
+    """Of a method whose latent belongs to one view: rays of one view at a time."""
+    open3d = pytest.importorskip("open3d", exc_type=ImportError)
+    run_command(
+        *("ns-export", "pointcloud", "--load-config", fern / "config.yml", "--output-dir", tmp_path),
+        *("--normal-method", "open3d", "--num-points", 300, "--num-rays-per-batch", 128, "--remove-outliers", False),
+    )
+    points = np.asarray(open3d.io.read_point_cloud(tmp_path / "point_cloud.ply").points)
+    assert len(np.unique(points.round(4), axis=0)) > 250 and np.isfinite(points).all()
 
 
 def test_the_host_renders_a_path_through_the_views(fern: Path, run_command: Callable[..., str], tmp_path: Path):

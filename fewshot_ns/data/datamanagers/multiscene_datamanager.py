@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
 import torch.distributed as dist
@@ -13,11 +13,11 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIn
 from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
+from fewshot_ns.data.active_scene import RayCount, first_usable, outputs_of_shown
 from fewshot_ns.data.dataset import FewShotDataset
 from fewshot_ns.data.scene_batches import BatchOptions, SceneBatches
 from fewshot_ns.data.scene_library import BadScenePolicy, BadScenes, SceneLibrary
 from fewshot_ns.data.scene_order import SceneOrder, shared_seed, step_generator
-from fewshot_ns.data.scene_outputs import outputs_of_views
 from fewshot_ns.data.scene_table import SceneEntry, SceneError
 from fewshot_ns.data.shown_scene import SceneViewChooser, ShownScene
 from fewshot_ns.data.source_views import SourceViews, SourceViewsConfig, TargetViewsConfig
@@ -83,6 +83,9 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     config: MultiSceneDataManagerConfig
     batches: Optional[SceneBatches] = None
     eval_batches: Optional[SceneBatches] = None
+    before_rays: Callable[[Cameras], None] = staticmethod(lambda camera: None)
+    """Outside of training called with the camera of the rays that come next: the pipeline shows the model its source
+    views."""
 
     def __init__(
         self,
@@ -120,7 +123,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.bad_scenes = BadScenes(config.on_bad_scene)
         self.seed = shared_seed() if config.data_seed is None else config.data_seed
         self.exclude_batch_keys_from_device = list(FewShotDataset.exclude_batch_keys_from_device)
-        self._show(self.shown_by_default())
+        self._show(first_usable(self.chooser, self.test_split, self.bad_scenes))
         super(VanillaDataManager, self).__init__()
 
     def eval_table(self, test_while_training: bool = False) -> Tuple[SceneEntry, ...]:
@@ -138,30 +141,6 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             except (FileNotFoundError, ValueError):
                 continue
         return self.library.table("train")
-
-    def shown_by_default(self) -> ShownScene:
-        """The active scene with the configured source views; where it was not named and bad scenes are skipped, the
-        first one that can be used.
-
-        Raises:
-            SceneError: it cannot be opened, lacks these views, or one of them cannot be read.
-        """
-        try:
-            entries = self.library.active_candidates(self.test_split)
-        except (FileNotFoundError, ValueError):
-            if self.test_split == "test":
-                raise
-            entries = self.library.active_candidates("train")
-        for entry in entries:
-            try:
-                shown = self.shown(entry)
-                self.chooser.check(shown)
-                return shown
-            except SceneError as error:
-                if len(entries) == 1:
-                    raise
-                self.bad_scenes.note(entry, error)
-        raise self.bad_scenes.none_usable(len(entries))
 
     def choose_sources(self, sources: SourceViewsConfig) -> None:
         """From now on these views are looked at.
@@ -183,17 +162,10 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
 
     def _show(self, shown: ShownScene) -> None:
         """Makes a scene the active one, which the host sees."""
-        targets = self.chooser.targets_of(shown)
-        scene = shown.scene
-        views = self.chooser.selector.views_of(scene) if shown.sources is None else shown.sources
         self.active = shown
-        self.train_dataparser_outputs = outputs_of_views(scene, views, "train", views, targets)
-        self.eval_dataparser_outputs = outputs_of_views(scene, targets, self.test_split, views, targets)
-        if self.library.single:
-            # The parser knows more of the views: object masks, bounds, scale.
-            self.eval_dataparser_outputs = self.dataparser.get_dataparser_outputs(split=self.test_split)
-            if not self.config.train_on_sources_only:
-                self.train_dataparser_outputs = self.dataparser.get_dataparser_outputs(split="train")
+        whole = self.test_mode == "val" and not self.config.train_on_sources_only
+        outputs = outputs_of_shown(shown, self.chooser, self.test_split, whole)
+        self.train_dataparser_outputs, self.eval_dataparser_outputs = outputs
         self.train_dataset, self.eval_dataset = self.create_train_dataset(), self.create_eval_dataset()
 
     def show(self, shown: ShownScene) -> None:
@@ -215,25 +187,44 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     def setup_train(self) -> None:
         """Lists the training scenes. Outside of training batches come from the active scene alone."""
         training = self.test_mode == "val"
+        if training and self.config.train_on_sources_only:
+            self._check_only_sources()
         entries = self.library.table("train") if training else (self.active.scene.entry,)
         self.batches = self._batches(entries, training)
+        self.train_pixel_sampler = RayCount(self.batches)  # type: ignore[assignment]
         if training:
             CONSOLE.print(f"{len(entries)} scenes train, {self.batches.order.per_step} in each step")
+
+    def _check_only_sources(self) -> None:
+        """Raises a ValueError where the source views are fewer than a step draws."""
+        config = self.config
+        found = len(self.chooser.selector.views_of(self.active.scene))
+        # A target is never among its own source views.
+        needed = max(config.num_sources) + (config.train_source_mode != "random")
+        if found < needed:
+            raise ValueError(
+                f"--pipeline.datamanager.train-on-sources-only: expected at least {needed} views to train on, as "
+                f"--pipeline.datamanager.num-sources {' '.join(map(str, config.num_sources))} asks for, found {found} "
+                "by --pipeline.datamanager.sources"
+            )
 
     def _batches(self, entries: Tuple[SceneEntry, ...], training: bool) -> SceneBatches:
         config = self.config
         order = SceneOrder(len(entries), config.scenes_per_batch, self.seed, self.rank, self.world_size)
         by_target = None
-        if config.train_source_mode != "random":
+        if config.train_source_mode != "random" and self.test_mode == "val":
             choice = SourceViewsConfig(config.train_source_mode, among=config.train_source_among, seed=self.seed)
             choice.distance = config.sources.distance
+            # Where only views of it train, targets come from it, and so have their source views.
+            choice.pool = config.sources.pool if config.train_on_sources_only else ()
             by_target = {count: SourceViews(replace(choice, count=count)) for count in config.num_sources}
         options = BatchOptions(
-            num_sources=config.num_sources,
+            # What is exported is seen from the run's own source views, whatever a batch would draw.
+            num_sources=config.num_sources if self.test_mode == "val" else (1,),
             by_target=by_target,
             rays_per_scene=config.rays_per_scene,
             no_box_step=config.no_box_step if training else 0,
-            target_views=config.target_views,
+            target_views=config.target_views if self.test_mode == "val" else 1,
             colour_jitter=config.colour_jitter if training else 0.0,
             only=self.chooser.selector if config.train_on_sources_only else None,
         )
@@ -253,7 +244,13 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         """
         self.train_count += 1
         assert self.batches is not None
-        return self._on_device(*self.batches.draw(step))
+        if self.test_mode == "val":
+            return self._on_device(*self.batches.draw(step))
+        # ns-export asks for step 0 each time, for rays alone, and wants others.
+        rays, batch = self.batches.draw(self.train_count)
+        view = int(batch["indices"][0, 0])
+        self.before_rays(self.active.scene.cameras[view : view + 1])
+        return self._on_device(rays, batch)
 
     def next_eval(self, step: int) -> Tuple[RayBundle, Dict]:
         """The same of the evaluated scenes."""
@@ -299,8 +296,9 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
 
     def get_train_rays_per_batch(self) -> int:
         """Rays of a step of this process."""
-        scenes = self.config.scenes_per_batch if self.batches is None else self.batches.order.per_step
-        return scenes * self.config.rays_per_scene
+        if self.batches is None:
+            return self.config.scenes_per_batch * self.config.rays_per_scene
+        return RayCount(self.batches).num_rays_per_batch
 
     def get_eval_rays_per_batch(self) -> int:
         """Rays of an evaluated batch."""

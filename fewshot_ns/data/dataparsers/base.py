@@ -94,15 +94,31 @@ class FewShotDataParser(DataParser):
     def _read_scene(self) -> SceneFiles:
         """Reads the layout: poses, intrinsics, file lists and the chosen views. Decodes no image."""
 
-    def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+    def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
+        """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
+
+        Args:
+            views: places in the scene's list of images.
+            split: 'train', 'val' or 'test', for the record.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the protocol does not fit the scene.
+        """
+        return self.get_dataparser_outputs(split, views=tuple(views))
+
+    def _generate_dataparser_outputs(
+        self, split: str = "train", views: Optional[Tuple[int, ...]] = None, **kwargs
+    ) -> DataparserOutputs:
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
         scene = self._read_scene()
-        chosen = self._views_of(scene, split)
+        chosen = self._views_of(scene, split) if views is None else views
         sizes = self._image_sizes(scene, chosen)
-        if split == "train":
+        if split == "train" and views is None:
             self._echo(scene, sizes)
-        depths, encoding = self._depths_of(scene, chosen, split)
+        # Priors are for training views; others need not have one.
+        depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             protocol=scene.selection.protocol,
