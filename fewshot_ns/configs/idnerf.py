@@ -7,9 +7,8 @@ names 1e-3 for the latent network, which its code then leaves out. docs/idnerf.m
 Numbers of the lite presets are our own choice.
 """
 
-from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from nerfstudio.configs.base_config import ViewerConfig
@@ -35,10 +34,19 @@ EPOCHS = 25
 MATCHNERF_EPOCHS = 12
 
 
-def _group(lr: float, steps: int, clip: bool = False) -> Dict[str, Any]:
-    """Optimizer and scheduler of a group of parameters."""
-    optimizer = AdamOptimizerConfig(_target=torch.optim.AdamW, lr=lr, weight_decay=1e-4, max_norm=1.0 if clip else None)
-    return {"optimizer": optimizer, "scheduler": OneCycleSchedulerConfig(max_steps=steps)}
+def _groups(steps: int, field: float) -> Dict[str, Any]:
+    """Optimizers and schedulers of all groups that an option of the model can bring; those that it lacks do nothing.
+
+    Args:
+        steps: length of the training.
+        field: highest rate of the decoder.
+    """
+
+    def group(lr: float, clip: Optional[float] = None) -> Dict[str, Any]:
+        optimizer = AdamOptimizerConfig(_target=torch.optim.AdamW, lr=lr, weight_decay=1e-4, max_norm=clip)
+        return {"optimizer": optimizer, "scheduler": OneCycleSchedulerConfig(max_steps=steps)}
+
+    return {"encoder": group(5e-5, clip=1.0), "field": group(field), "latent": group(1e-3)}
 
 
 idnerf = FewShotTrainerConfig(
@@ -64,11 +72,7 @@ idnerf = FewShotTrainerConfig(
         evaluation=EvaluationConfig(region="auto"),
         scene_evaluation=SceneEvaluationConfig(test_while_training=True),
     ),
-    optimizers={
-        "encoder": _group(5e-5, EPOCHS * STEPS_PER_EPOCH, clip=True),
-        "field": _group(5e-5, EPOCHS * STEPS_PER_EPOCH),
-        "latent": _group(1e-3, EPOCHS * STEPS_PER_EPOCH),
-    },
+    optimizers=_groups(EPOCHS * STEPS_PER_EPOCH, field=5e-5),
     viewer=ViewerConfig(num_rays_per_chunk=1024),
     vis="viewer",
 )
@@ -84,10 +88,7 @@ RELEASED = {
 """Fields of the model that make it that of ID-NeRF's released code, equal to it in value."""
 
 # There score distillation ends at a network that no optimizer knows of, so it is left out, with its large models.
-idnerf_released = replace(
-    derive(idnerf, "idnerf-released", model=RELEASED, diffusion={"enabled": False}),
-    optimizers={name: group for name, group in deepcopy(idnerf.optimizers).items() if name != "latent"},
-)
+idnerf_released = derive(idnerf, "idnerf-released", model=RELEASED, diffusion={"enabled": False})
 
 matchnerf = replace(
     derive(
@@ -97,10 +98,7 @@ matchnerf = replace(
         diffusion={"enabled": False},
         max_num_iterations=MATCHNERF_EPOCHS * STEPS_PER_EPOCH,
     ),
-    optimizers={
-        "encoder": _group(5e-5, MATCHNERF_EPOCHS * STEPS_PER_EPOCH, clip=True),
-        "field": _group(5e-4, MATCHNERF_EPOCHS * STEPS_PER_EPOCH),
-    },
+    optimizers=_groups(MATCHNERF_EPOCHS * STEPS_PER_EPOCH, field=5e-4),
 )
 
 LITE_STEPS = 4000
@@ -124,14 +122,11 @@ idnerf_lite = replace(
         steps_per_eval_image=1000,
         steps_per_eval_all_images=0,
     ),
-    optimizers={"field": _group(1e-3, LITE_STEPS), "latent": _group(1e-3, LITE_STEPS)},
+    optimizers=_groups(LITE_STEPS, field=1e-3),
 )
 
 # Told how alike the views are, not what they show: of few scenes the other one learns which scene it looks at.
-matchnerf_lite = replace(
-    derive(idnerf_lite, "matchnerf-lite", model={"refinement": "off"}),
-    optimizers={"field": _group(1e-3, LITE_STEPS)},
-)
+matchnerf_lite = derive(idnerf_lite, "matchnerf-lite", model={"refinement": "off"})
 
 MATCHNERF = "MatchNeRF: Chen, Xu, Wu, Zheng, Cham, Cai, 2023"
 README = "table of the code's README, trained on DTU"

@@ -77,7 +77,10 @@ def load_encoder(encoder: MatchingEncoder, path: Path) -> bool:
         raise ValueError(f"{path}: expected weights of a matching encoder ({_ENCODER}*), found a decoder alone")
     scales = 2 if _SECOND_SCALE in state else 1
     if scales != encoder.num_scales:
-        raise ValueError(f"{path}: expected an encoder of {encoder.num_scales} scale(s) (--num-scales), found {scales}")
+        raise ValueError(
+            f"{path}: expected an encoder of {encoder.num_scales} scale(s) (--pipeline.model.encoder.num-scales), "
+            f"found {scales}"
+        )
     upsampler = {name: value for name, value in encoder.state_dict().items() if name.startswith(_UPSAMPLER)}
     complete = not upsampler or any(name.startswith(_UPSAMPLER) for name in state)
     load_strictly(encoder, state if complete else {**upsampler, **state}, path)
@@ -102,7 +105,9 @@ def find_gmflow(num_scales: int, weights: Optional[Path], download: bool, flag: 
         spec = WeightsSpec("GMFlow, one scale", names, flag, names[:1], hub="donydchen/matchnerf", hub_filenames=names)
     else:
         names = ("gmflow_with_refine_scale2.pth", "gmflow_with_refine_sintel-3ed1cf48.pth")
-        spec = WeightsSpec("GMFlow, two scales (with refinement)", names, flag, names)
+        # No address of this file alone is known to us.
+        source = "GMFlow's pretrained models, linked from the README of https://github.com/haofeixu/gmflow"
+        spec = WeightsSpec("GMFlow, two scales (with refinement)", names, flag, names, source=source)
     return resolve_weights(spec, weights, download)
 
 
@@ -120,9 +125,9 @@ class MatchingEncoderConfig:
     """Whether training starts from GMFlow's weights; without them, random initialisation has to be asked for."""
     weights: Optional[Path] = None
     """File of GMFlow, MatchNeRF or ID-NeRF, or a folder that holds GMFlow's; None: FEWSHOT_WEIGHTS, torch's cache,
-    a download."""
+    and, of one scale, a download."""
     download: bool = True
-    """Whether weights that are nowhere on this disk may be downloaded."""
+    """Whether weights that are nowhere on this disk may be downloaded; those of two scales never are."""
 
     def setup(self) -> MatchingEncoder:
         """Builds the encoder, with random weights."""

@@ -40,7 +40,7 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """target class to instantiate"""
     max_num_iterations: Optional[int] = 5000  # type: ignore[assignment]
     """Steps of the whole run; after a resume only what is missing to this number is trained. None: the method's own
-    length for the scene's ray space, one of the next two."""
+    length for the scene's ray space, one of the next two. 0: the weights are saved as they are."""
     ndc_iterations: int = 5000
     """Length in scenes in NDC, where `max_num_iterations` or a scheduler's `max_steps` is None."""
     metric_iterations: int = 5000
@@ -132,12 +132,15 @@ class FewShotTrainer(Trainer):
         )
 
     def train(self) -> None:
-        """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up."""
+        """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up; of 0 steps the weights are
+        saved as they are."""
         self._write_views()
         total = self.config.max_num_iterations or 0
         self._last_step = self.step = self._start_step - 1
         if self._start_step >= total:
             CONSOLE.print(f"Nothing left to train: {self._start_step} of {total} steps are done.")
+            # The host's log divides by these two, and a step alone would set the first.
+            writer.GLOBAL_BUFFER.update(step=max(self.step, 0), max_iter=max(total, 1))
         # The host takes its field for the number of steps after the resume.
         self.config.max_num_iterations = max(total - self._start_step, 0)
         try:
@@ -177,12 +180,13 @@ class FewShotTrainer(Trainer):
         last of them becomes the backup.
 
         Args:
-            step: the step that has just been trained.
+            step: the step that has just been trained; before the first one nothing is saved, unless none is wanted.
         """
         step = min(step, self._last_step)  # a stopped loop reports the step that it did not take any more
-        if step < 0:
+        if step < 0 and self.config.max_num_iterations != 0:
             CONSOLE.print("No step has been trained: no checkpoint saved.")
             return
+        step = max(step, 0)
         pipeline = self._whole_pipeline()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
         state = {

@@ -94,9 +94,15 @@ class IDNeRFModel(ConditionedModel):
     config: IDNeRFModelConfig
 
     def populate_modules(self) -> None:
-        """Builds encoder, latent network and decoder; the encoder's weights come by `load_encoder_weights`."""
+        """Builds encoder, latent network and decoder; the encoder's weights come by `load_encoder_weights`.
+
+        Raises:
+            ValueError: fewer than two source views, of which nothing agrees.
+        """
         super().populate_modules()
         config, views = self.config, self.config.num_views
+        if views < 2:
+            raise ValueError(f"expected at least 2 source views (--pipeline.model.num-views), got {views}")
         self.feat_enc = config.encoder.setup() if config.matching_features else None
         self._known_pairs = None if self.feat_enc is None else MatchingCache(self.feat_enc, config.encoder_cache_mb)
         groups = GROUPS if config.matching_features else ()
@@ -136,7 +142,7 @@ class IDNeRFModel(ConditionedModel):
             ValueError: the file is none of them, or damaged.
             CheckpointMismatchError: networks of another kind or size.
         """
-        state = released_state(path)
+        state = released_state(path, self.config.refinement)
         if state is None:
             super().start_from(path)
             return
@@ -146,11 +152,8 @@ class IDNeRFModel(ConditionedModel):
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """Groups 'encoder', 'field' and 'latent', without what does not learn."""
         parts = {"encoder": self.feat_enc, "field": self.nerf_dec, "latent": self.latent_inference}
-        groups = {
-            name: [value for value in part.parameters() if value.requires_grad]
-            for name, part in parts.items()
-            if part is not None
-        }
+        there = {name: list(part.parameters()) for name, part in parts.items() if part is not None}
+        groups = {name: [value for value in values if value.requires_grad] for name, values in there.items()}
         return {name: values for name, values in groups.items() if values}
 
     def condition(self, conditioning: Conditioning) -> None:

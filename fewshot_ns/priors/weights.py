@@ -50,6 +50,8 @@ class WeightsSpec:
     """Repository on the Hugging Face hub; comes before the address."""
     hub_filenames: Tuple[str, ...] = ()
     """Names of the file in that repository, most wanted first."""
+    source: str = ""
+    """Where a person finds the file that has no address of its own, in words ("its authors' page, https://...")."""
 
 
 def resolve_weights(
@@ -212,9 +214,10 @@ def _absence(place: Path) -> str:
 
 
 def _message(spec: WeightsSpec, tried: List[str]) -> str:
-    lines = [f"weights not found: {spec.name}, file {' or '.join(spec.filenames + spec.cache_filenames)}"]
+    names = dict.fromkeys(spec.filenames + spec.cache_filenames)
+    lines = [f"weights not found: {spec.name}, file {' or '.join(names)}"]
     lines += [f"  {place}" for place in tried]
-    address = f"https://huggingface.co/{spec.hub}" if spec.hub else spec.url
+    address = f"https://huggingface.co/{spec.hub}" if spec.hub else spec.url or spec.source
     source = f"get it from {address}, then" if address else "to use your own file,"
     lines.append(f"  {source} pass it with {spec.flag} PATH, or put it in a folder and set {WEIGHTS_ENV}=FOLDER")
     return "\n".join(lines)

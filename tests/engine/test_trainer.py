@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from nerfstudio.utils import writer
 
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.engine.checks import NonFiniteGradientError, NonFiniteLossError
@@ -104,8 +105,26 @@ def test_resume_loads_one_checkpoint_of_several(make_config):
     assert differences(checkpoint(first, 2)["pipeline"], checkpoint(resumed, 2)["pipeline"]) == []
 
 
-def test_max_num_iterations_is_the_total(make_config, capsys):
+@pytest.fixture
+def fresh_log(monkeypatch):
+    """The host's log as a process begins with it: earlier tests have left steps there."""
+    monkeypatch.setattr(writer, "GLOBAL_BUFFER", {})
+    monkeypatch.setattr(writer, "EVENT_WRITERS", [])
+    monkeypatch.setattr(writer, "EVENT_STORAGE", [])
+
+
+def test_no_steps_save_the_weights_as_they_are(make_config, fresh_log):
+    kept = train(make_config("kept", 0))
+    assert [path.name for path in kept.checkpoint_dir.iterdir()] == ["step-000000000.ckpt"]
+    state = checkpoint(kept, 0)
+    assert state["step"] == 0 and state["training_clock"]["steps"] == 0 and kept.config.max_num_iterations == 0
+    assert differences(state["pipeline"], dict(kept.pipeline.state_dict())) == []
+    assert json.loads((kept.base_dir / "train_stats.json").read_text())["steps"] == 0
+
+
+def test_max_num_iterations_is_the_total(make_config, fresh_log, capsys):
     first = train(make_config("first", 2))
+    writer.GLOBAL_BUFFER.clear()  # the next one is another process
     again = train(make_config("again", 2, load_dir=first.checkpoint_dir))
     assert "Nothing left to train" in capsys.readouterr().out
     assert [path.name for path in again.checkpoint_dir.iterdir()] == ["step-000000001.ckpt"]

@@ -61,6 +61,14 @@ def test_a_step_with_distillation(folder):
     assert not any("unet" in name for name in pipeline.state_dict())
 
 
+def test_semantic_prior_knows_no_latent_of_unseen_views(folder):
+    config = tiny(folder)
+    config.datamanager.scenes = (config.setup(device="cpu", test_mode="test").datamanager.active.scene.entry.scene_id,)
+    config.semantic.enabled = True
+    with pytest.raises(ValueError, match=r"--pipeline.semantic.enabled: .*--pipeline.model.refinement off"):
+        config.setup(device="cpu", test_mode="val")
+
+
 def test_several_scenes_in_a_step(folder):
     config = tiny(folder)
     config.datamanager.scenes_per_batch = 2
