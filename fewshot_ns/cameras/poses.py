@@ -7,7 +7,7 @@ alike unless they say otherwise. The formulas are those of RegNeRF's and SparseN
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Tuple
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
 
 Poses = npt.NDArray[np.floating]
+
+_ROTATION_TOLERANCE = 1e-2
+"""Largest entry of R^T R - I that counts as the rounding of a file with few digits."""
 
 
 def normalize(vector: Poses) -> Poses:
@@ -122,3 +125,24 @@ def check_finite_poses(poses: Poses, where: str) -> None:
         raise ValueError(
             f"{where}: expected finite camera poses, found NaN or infinite values for views {bad.tolist()}"
         )
+
+
+def check_rotations(poses: Poses, names: Sequence[str], where: str, mirrored: bool = False) -> None:
+    """Checks that the axes of cameras are those of a rotation: of unit length, at right angles and right-handed.
+
+    Args:
+        poses: (N, 3 or 4, 4).
+        names: What each pose is called in the message, such as the view's image.
+        where: File or folder named in the message.
+        mirrored: Whether left-handed axes pass as well.
+
+    Raises:
+        ValueError: the 3x3 part of a pose is no rotation.
+    """
+    axes = poses[:, :3, :3]
+    off = np.abs(np.swapaxes(axes, 1, 2) @ axes - np.eye(3)).max(axis=(1, 2))
+    left_handed = (np.linalg.det(axes) <= 0) & (not mirrored)
+    bad = [name for name, wrong in zip(names, (off > _ROTATION_TOLERANCE) | left_handed, strict=True) if wrong]
+    if bad:
+        named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        raise ValueError(f"{where}: expected a rotation in the 3x3 part of each camera pose, found none for {named}")

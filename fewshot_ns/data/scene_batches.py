@@ -50,7 +50,7 @@ class SceneBatches:
         bad_scenes: takes note of scenes that cannot be used.
 
     Raises:
-        ValueError: numbers of sources or rays below 1, or several targets where one has to choose the sources.
+        ValueError: numbers of sources, rays or targets below 1, or several targets where one has to choose the sources.
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class SceneBatches:
                 f"expected at least 1 source view and 1 ray per scene, got {options.num_sources} and "
                 f"{options.rays_per_scene} (--pipeline.datamanager.num-sources, --pipeline.datamanager.rays-per-scene)"
             )
+        if options.target_views is not None and options.target_views < 1:
+            raise ValueError(f"--pipeline.datamanager.target-views: expected at least 1, got {options.target_views}")
         if options.by_target is not None and options.target_views != 1:
             raise ValueError(
                 "--pipeline.datamanager.train-source-mode: source views are chosen by one target, expected "
@@ -73,6 +75,7 @@ class SceneBatches:
             )
         self.library, self.entries, self.order = library, entries, order
         self.options, self.bad_scenes = options, bad_scenes
+        self._first: Optional[Scene] = None
 
     def draw(self, step: int) -> Tuple[RayBundle, Dict[str, Any]]:
         """Rays (B * R,) with `SCENE_INDEX_KEY`, scene after scene, and their batch.
@@ -82,8 +85,8 @@ class SceneBatches:
             `scenes` (names) and `sources` (places of the source views of each), all on the CPU.
 
         Raises:
-            SceneError: an unusable scene where those end the run, or not one is usable.
-            ValueError: images of the scenes of a step differ in size.
+            SceneError: an unusable scene where those end the run, or not one is usable. Where a step takes several
+                scenes, one whose images differ in size or background from those of the first is not usable.
         """
         generator = step_generator(self.order.seed, step, self.order.rank)
         sources = self.options.num_sources
@@ -117,6 +120,7 @@ class SceneBatches:
 
     def _part(self, entry: SceneEntry, num_sources: int, step: int, generator: torch.Generator) -> _ScenePart:
         scene, images = self.library.open(entry), self.library.images
+        self._check_alike(scene)
         pool = torch.tensor(self._pool(scene))
         if len(pool) < num_sources:
             raise SceneError(f"{entry.folder}: expected {num_sources} views to look at, found {len(pool)}")
@@ -144,6 +148,31 @@ class SceneBatches:
         target = int(targets[0]) if len(targets) == 1 else None
         return _ScenePart(scene, tuple(sources), source_images, rays, colours, indices, target)
 
+    def _check_alike(self, scene: Scene) -> None:
+        """Where a step takes several scenes, their images are stacked.
+
+        All are compared with the first scene of the table that opens, so that resumed runs leave out the same ones.
+        """
+        if self.order.per_step == 1:
+            return
+        if self._first is None:
+            self._first = self._first_that_opens()
+        if _looks(scene) != _looks(self._first):
+            raise SceneError(
+                f"{scene.entry.folder}: expected images like those of scene {self._first.entry.scene_id}, "
+                f"{_described(self._first)}, as several scenes make a step; found {_described(scene)}; give the "
+                "dataparser's --image-size, or --pipeline.datamanager.scenes-per-batch 1"
+            )
+
+    def _first_that_opens(self) -> Scene:
+        for entry in self.entries:
+            try:
+                return self.library.open(entry)
+            except SceneError:
+                # Noted when its turn comes.
+                continue
+        raise SceneError(f"expected a scene that can be opened, found none of {len(self.entries)}")
+
     def _pool(self, scene: Scene) -> Sequence[int]:
         if self.options.only is not None:
             return self.options.only.views_of(scene)
@@ -162,6 +191,16 @@ class SceneBatches:
             boxes = torch.tensor([[0.0, 0.0, size[1] - 1.0, size[0] - 1.0]]).expand(count, 4)
         rows, columns = pixels_in_boxes(boxes, draws, size)
         return torch.stack([views, rows, columns], dim=-1)
+
+
+def _looks(scene: Scene) -> Tuple[int, int, str]:
+    """Height, width and background of a scene's images."""
+    return int(scene.cameras.height[0].item()), int(scene.cameras.width[0].item()), scene.background
+
+
+def _described(scene: Scene) -> str:
+    height, width, background = _looks(scene)
+    return f"{height}x{width} (height x width) on {background}"
 
 
 @dataclass(frozen=True)
@@ -202,12 +241,10 @@ def conditioning_of(
     Raises:
         ValueError: they differ in size or background.
     """
-    sizes = {tuple(image.shape[1:3]) for image in images}
-    backgrounds = {scene.background for scene, _ in scenes}
-    if len(sizes) > 1 or len(backgrounds) > 1:
+    if len({_looks(scene) for scene, _ in scenes}) > 1:
+        found = "; ".join(f"scene {scene.entry.scene_id}: {_described(scene)}" for scene, _ in scenes)
         raise ValueError(
-            "expected scenes with images of one size and one background in a step, found (height, width) "
-            f"{sorted(sizes)} and {sorted(backgrounds)}; give the dataparser's --image-size"
+            f"expected images of one size and one background, found {found}; give the dataparser's --image-size"
         )
     picked = [scene.cameras[torch.tensor(sources)] for scene, sources in scenes]
     lenses = [lenses_of(cameras) for cameras in picked]

@@ -21,9 +21,14 @@ class SceneOrder:
         seed: the same on all ranks.
         rank: this process.
         world_size: number of processes.
+
+    Raises:
+        ValueError: no scenes in a step.
     """
 
     def __init__(self, num_scenes: int, per_step: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        if per_step < 1:
+            raise ValueError(f"--pipeline.datamanager.scenes-per-batch: expected at least 1, got {per_step}")
         self.num_scenes, self.per_step = num_scenes, min(per_step, num_scenes)
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.steps_per_pass = max(num_scenes // (self.per_step * world_size), 1)

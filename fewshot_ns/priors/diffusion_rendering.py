@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_images import ray_images
 from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.priors.diffusion import DiffusionPrior, PromptViews
+from fewshot_ns.priors.diffusion import FLAG, DiffusionPrior, PromptViews
 from fewshot_ns.priors.diffusion_models import Autoencoder
 from fewshot_ns.priors.semantic import RenderLevels
 from fewshot_ns.priors.semantic_views import UnseenViews
@@ -42,7 +42,7 @@ class RenderedDiffusion:
         prior = self.prior
         if not prior.config.enabled:
             return
-        self.views = UnseenViews(prior.config.views, dataset, device)
+        self.views = UnseenViews(prior.config.views, dataset, device, f"{FLAG}.views")
         prior.prepare(device)
         self.autoencoder = Autoencoder(prior.folder(decodes=True), device, prior.dtype(device))
         self._tokens = prior.prompt(_photos(dataset, device) if prior.config.prompt == "images" else None)

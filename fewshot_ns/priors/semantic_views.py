@@ -1,4 +1,4 @@
-"""The unseen views of the semantic prior: where they stand, and which of their pixels are rendered."""
+"""The unseen views of a prior: where they stand, and which of their pixels are rendered."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +9,11 @@ import numpy.typing as npt
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.cameras.poses import Poses, check_finite_poses, focus_point, homogeneous
-from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, stride_of, strided_grid
+from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, strided_grid
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
 from fewshot_ns.data.dataparsers.transforms_file import frame_poses, read_transforms
 from fewshot_ns.data.dataset import FewShotDataset
@@ -21,11 +22,11 @@ from fewshot_ns.data.unseen_patches import unseen_cameras
 
 @dataclass
 class UnseenViewsConfig:
-    """Places and pixels of the views that the semantic prior renders."""
+    """Places and pixels of the views that a prior renders."""
 
     poses: Optional[Literal["hemisphere", "interpolate", "training", "given", "box"]] = None
     """hemisphere: uniform in azimuth, elevation and radius; interpolate: between three cameras of the pool; training:
-    one of the pool; given: one of --pipeline.semantic.views.poses-file; box: RegNeRF's, in the box of the scene's
+    one of the pool; given: one of poses_file; box: RegNeRF's, in the box of the scene's
     cameras. None: hemisphere where the training cameras look at its centre from about its distance, else box."""
     azimuth: Tuple[float, float] = (-180.0, 180.0)
     """Hemisphere: range of the angle about the z axis, degrees."""
@@ -54,7 +55,7 @@ class UnseenViewsConfig:
     """strided: whole strides from a random start (DietNeRF); full: from the first to the last pixel; crop: a grid over
     a random square (JAX version)."""
     grid_size: int = 168
-    """Rays per side of the rendered image."""
+    """Rays per side of the rendered image; strided: at most the smaller side of the photos."""
     crop_fraction: float = 0.375
     """Crop: its side, as a fraction of the image's smaller side (JAX version: 300 of 800)."""
     crop_centre: Tuple[float, float] = (0.4, 0.6)
@@ -68,23 +69,26 @@ class UnseenViews:
         config: see `UnseenViewsConfig`.
         dataset: training split; unseen cameras have the size and the lens of its first.
         device: of the rays.
+        flag: how the config is called on the command line.
 
     Raises:
-        ValueError: a grid larger than the images, poses that are missing or unusable.
+        ValueError: a grid without rays, poses that are missing or unusable.
         FileNotFoundError: no such file of poses.
     """
 
-    def __init__(self, config: UnseenViewsConfig, dataset: FewShotDataset, device: torch.device) -> None:
-        self.config, self.dataset, self.device = config, dataset, device
+    def __init__(
+        self,
+        config: UnseenViewsConfig,
+        dataset: FewShotDataset,
+        device: torch.device,
+        flag: str = "--pipeline.semantic.views",
+    ) -> None:
+        self.config, self.dataset, self.device, self.flag = config, dataset, device, flag
         self.size = dataset.size_of(0)
         self.kind = (
             ("hemisphere" if on_hemisphere(config, dataset) else "box") if config.poses is None else config.poses
         )
-        if config.grid == "strided":
-            try:
-                stride_of(self.size, (config.grid_size, config.grid_size))
-            except ValueError as error:
-                raise ValueError(f"--pipeline.semantic.views.grid-size {config.grid_size}: {error}") from error
+        self.grid_size = self._grid_size()
         self.pool = self._pool()
 
     def resolved(self) -> Dict[str, object]:
@@ -100,7 +104,7 @@ class UnseenViews:
 
     def draw_grid(self) -> Tensor:
         """(rows, columns, 2) pixels (row, column), counted from the middle of the first."""
-        config, count = self.config, (self.config.grid_size, self.config.grid_size)
+        config, count = self.config, (self.grid_size, self.grid_size)
         if config.grid == "full":
             return full_grid(self.size, count)
         if config.grid == "strided":
@@ -119,6 +123,20 @@ class UnseenViews:
         bundle = camera.to(self.device).generate_rays(camera_indices=none, coords=coords)
         bundle.camera_indices = none - 1
         return bundle
+
+    def _grid_size(self) -> int:
+        asked, smaller = self.config.grid_size, min(self.size)
+        if asked < 1:
+            raise ValueError(f"{self.flag}.grid-size: expected at least 1 ray per side, got {asked}")
+        # The other grids lie between pixels and may be as fine as one likes; strides are whole pixels.
+        if self.config.grid != "strided" or asked <= smaller:
+            return asked
+        CONSOLE.print(
+            f"{self.flag}.grid-size {asked}: the images have {self.size[1]}x{self.size[0]} pixels, so unseen views are "
+            f"rendered with {smaller}x{smaller} rays",
+            soft_wrap=True,
+        )
+        return smaller
 
     def _uniform(self, count: int) -> npt.NDArray[np.float64]:
         return torch.rand(count, dtype=torch.float64).numpy()
@@ -162,7 +180,7 @@ class UnseenViews:
     def _given_poses(self) -> Poses:
         path = self.config.poses_file
         if path is None:
-            raise ValueError("--pipeline.semantic.views.poses given needs --pipeline.semantic.views.poses-file PATH")
+            raise ValueError(f"{self.flag}.poses given needs {self.flag}.poses-file PATH")
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected a file of camera poses (.npy or .json), found none")
         if path.suffix == ".json":

@@ -67,18 +67,23 @@ class CameraPathCommand(PathOptions):
             FileNotFoundError: the run or its scene is not there.
             ValueError: the flags or the scene do not allow such a path.
         """
+        import shlex
+
         from rich.console import Console
 
-        from fewshot_ns.scripts.runs import load_run_config, scene_of_run
+        from fewshot_ns.scripts.runs import find_config, load_run_config, scene_of_run
         from fewshot_ns.utils.files import write_json
 
-        outputs, record = scene_of_run(load_run_config(self.load_config))
+        run = find_config(self.load_config)
+        outputs, record = scene_of_run(load_run_config(run))
         path = build_camera_path(self, outputs.cameras, record)
         write_json(self.output, path)
         size, frames = f"{path['render_width']}x{path['render_height']}", len(path["camera_path"])
+        # ns-render takes no folder of a run.
+        words = ["ns-render", "camera-path", "--load-config", run, "--camera-path-filename", self.output]
+        command = shlex.join(map(str, [*words, "--output-path", self.output.with_suffix(".mp4")]))
         Console().print(
-            f"{self.output}: {frames} frames, {path['seconds']:.1f} s, {size} pixels. Render it with\n"
-            f"  ns-render camera-path --load-config {self.load_config} --camera-path-filename {self.output}",
+            f"{self.output}: {frames} frames, {path['seconds']:.1f} s, {size} pixels. Render it with\n  {command}",
             highlight=False,
             soft_wrap=True,
         )

@@ -8,6 +8,7 @@ import pytest
 from fewshot_ns.cameras.poses import (
     average_pose,
     check_finite_poses,
+    check_rotations,
     flip_camera_axes,
     focus_depth,
     focus_point,
@@ -109,3 +110,23 @@ def test_non_finite_poses_are_named():
     poses[[2, 5], 0, 0] = [np.nan, np.inf]
     with pytest.raises(ValueError, match=r"file: .* views \[2, 5\]"):
         check_finite_poses(poses, "file")
+
+
+def test_poses_that_are_no_rotations_are_named():
+    poses = rig()
+    names = [f"{index}.png" for index in range(len(poses))]
+    check_rotations(np.round(poses, 3), names, "folder")
+    mirrored = poses * np.array([-1.0, 1.0, 1.0, 1.0])
+    check_rotations(mirrored, names, "folder", mirrored=True)
+    scaled, flat = poses.copy(), poses.copy()
+    scaled[1, :, :3] *= 1.5
+    flat[[0, 2]] = 0.0
+    for wrong, found in (
+        (scaled, "1.png$"),
+        (flat, "0.png, 2.png$"),
+        (mirrored, "0.png, 1.png, 2.png and 4 more$"),
+    ):
+        with pytest.raises(ValueError, match=f"folder: expected a rotation in the 3x3 part .* none for {found}"):
+            check_rotations(wrong, names, "folder")
+    with pytest.raises(ValueError, match="none for 0.png, 2.png"):
+        check_rotations(flat, names, "folder", mirrored=True)

@@ -5,9 +5,10 @@ from typing import Any, Callable, Optional
 
 import pytest
 import torch
+from PIL import Image
 
 from fewshot_ns.data.dataparsers.srn import SRNDataParserConfig
-from fewshot_ns.data.scene_batches import BatchOptions, SceneBatches
+from fewshot_ns.data.scene_batches import BatchOptions, SceneBatches, look_at
 from fewshot_ns.data.scene_images import SceneImages
 from fewshot_ns.data.scene_library import BadScenes, SceneLibrary
 from fewshot_ns.data.scene_order import SceneOrder
@@ -160,6 +161,71 @@ def test_not_one_usable_scene(make_batches: Callable[..., SceneBatches], solids:
         damage(folder / "pose" / "000001.txt")
     with pytest.raises(SceneError, match=r"found none of \d+; the first: .*000001\.txt"):
         make_batches(solids, BadScenes("skip")).draw(0)
+
+
+@pytest.fixture
+def odd_solids(solids: Path) -> Path:
+    """The generated set, whose third training scene has images of another size."""
+    folder = sorted((solids / "solids_train").glob("*_*/"))[2]
+    for path in (folder / "rgb").iterdir():
+        with Image.open(path) as image:
+            image.resize((8, 8)).save(path)
+    return solids
+
+
+def test_a_scene_of_another_size_ends_the_run_with_its_name(
+    make_batches: Callable[..., SceneBatches], odd_solids: Path
+):
+    first, _, odd, *_ = (path.name for path in sorted((odd_solids / "solids_train").glob("*_*/")))
+    batches = make_batches(odd_solids)
+    message = (
+        rf"scene {odd}: .*like those of scene {first}, 16x16 .*found 8x8 .* on white.*--image-size.*bad-scene skip"
+    )
+    with pytest.raises(SceneError, match=message):
+        for step in range(10):
+            batches.draw(step)
+
+
+def test_a_scene_of_another_size_is_left_out(make_batches: Callable[..., SceneBatches], odd_solids: Path):
+    names = [path.name for path in sorted((odd_solids / "solids_train").glob("*_*/"))]
+    bad = BadScenes("skip")
+    batches = make_batches(odd_solids, bad)
+    drawn = [batches.draw(step)[1] for step in range(8)]
+    assert {name for batch in drawn for name in batch["scenes"]} == {*names} - {names[2]}
+    assert all(len(batch["scenes"]) == 2 for batch in drawn) and set(bad.reasons) == {names[2]}
+    # The same for a run that goes on in the middle, whatever scene it meets first.
+    for step in range(8):
+        again = make_batches(odd_solids, BadScenes("skip")).draw(step)[1]
+        assert again["scenes"] == drawn[step]["scenes"] and torch.equal(again["indices"], drawn[step]["indices"])
+
+
+def test_one_scene_in_a_step_may_have_any_size(make_batches: Callable[..., SceneBatches], odd_solids: Path):
+    both = make_batches(odd_solids)
+    batches = SceneBatches(both.library, both.entries, SceneOrder(5, 1, seed=5), both.options, BadScenes())
+    shapes = {tuple(batches.draw(step)[1]["conditioning"].images.shape[2:4]) for step in range(5)}
+    assert shapes == {(16, 16), (8, 8)}
+
+
+def test_scenes_that_are_looked_at_together_are_alike(make_batches: Callable[..., SceneBatches], odd_solids: Path):
+    library = make_batches(odd_solids).library
+    scenes = [library.open(entry) for entry in library.table("train")]
+    with pytest.raises(ValueError, match=rf"scene {scenes[2].entry.scene_id}: 8x8 \(height x width\) on white"):
+        look_at(library.images, [(scenes[0], (0,)), (scenes[2], (0,))])
+
+
+@pytest.mark.parametrize(
+    "options, flag",
+    [
+        ({"target_views": 0}, "target-views"),
+        ({"rays_per_scene": 0}, "rays-per-scene"),
+        ({"num_sources": (0,)}, "num-sources"),
+    ],
+)
+def test_numbers_below_one_name_their_flag(
+    make_batches: Callable[..., SceneBatches], solids_once: Path, options: Any, flag: str
+):
+    with pytest.raises(ValueError, match=f"--pipeline.datamanager.{flag}"):
+        make_batches(solids_once, **options)
 
 
 def test_sources_by_the_target(make_batches: Callable[..., SceneBatches], solids_once: Path):

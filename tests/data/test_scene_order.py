@@ -49,6 +49,11 @@ def test_others_follow_to_take_the_places_of_unusable_ones():
     assert sorted(SceneOrder(6, 2, seed=1).scenes(4)) == list(range(6))
 
 
+def test_a_step_needs_a_scene():
+    with pytest.raises(ValueError, match="--pipeline.datamanager.scenes-per-batch: expected at least 1, got 0"):
+        SceneOrder(3, 0, seed=1)
+
+
 def test_random_numbers_of_a_step_and_rank():
     def draw(*key: int) -> list:
         return torch.rand(4, generator=step_generator(*key)).tolist()

@@ -47,6 +47,12 @@ def test_the_term_reaches_the_model_and_no_frozen_network(config, prompt):
     assert all(value.grad is None for value in frozen)
 
 
+def test_flags_of_its_views_are_named(config):
+    config.diffusion.views.grid_size = 0
+    with pytest.raises(ValueError, match="--pipeline.diffusion.views.grid-size"):
+        config.setup(device="cpu", test_mode="val")
+
+
 def test_checkpoints_and_parameters_do_not_hold_the_networks(config):
     with_prior = config.setup(device="cpu", test_mode="val")
     config.diffusion.enabled = False

@@ -306,8 +306,23 @@ def test_crops_and_grids_that_do_not_fit(tiny_blender_scene):
     views = views_of(dataset, grid="crop", crop_fraction=0.4)
     grids = torch.stack([views.draw_grid() for _ in range(50)])
     assert (grids[:, -1, -1] - grids[:, 0, 0] == 6).all() and len(grids[:, 0, 0, 0].unique()) > 2
-    with pytest.raises(ValueError, match=r"--pipeline.semantic.views.grid-size 21: expected a grid of 1x1 to 20x20"):
-        views_of(dataset, grid_size=21)
+    with pytest.raises(ValueError, match="--pipeline.semantic.views.grid-size: expected at least 1 .* got 0"):
+        views_of(dataset, grid_size=0)
+    with pytest.raises(ValueError, match="--of-mine.poses given needs --of-mine.poses-file"):
+        given = UnseenViewsConfig(poses="given")
+        UnseenViews(given, dataset, torch.device("cpu"), "--of-mine")
+
+
+def test_a_strided_grid_is_at_most_the_image(tiny_blender_scene, capsys):
+    dataset = dataset_of(FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3))
+    config = UnseenViewsConfig()
+    views = UnseenViews(config, dataset, torch.device("cpu"), "--of-mine")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--of-mine.grid-size 168: the images have 20x20 pixels, so unseen views are rendered with 20x20 rays" in said
+    assert views.draw_grid().shape == (20, 20, 2) and config.grid_size == 168
+    for fits in ({"grid_size": 20}, {"grid": "full", "grid_size": 30}, {"grid": "crop", "grid_size": 30}):
+        assert views_of(dataset, **fits).draw_grid().shape == (fits["grid_size"], fits["grid_size"], 2)
+    assert "grid-size" not in capsys.readouterr().out
 
 
 def test_embeddings_are_computed_once(tmp_path):

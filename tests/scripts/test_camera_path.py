@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -134,8 +135,11 @@ def test_llff_spiral_needs_bounds(scene):
 
 def test_the_command_reads_a_run_without_its_images(scene, config_file, tmp_path, capsys):
     output = tmp_path / "new" / "path.json"
-    CameraPathCommand(load_config=config_file, frames=5, output=output).main()
-    assert output.name in capsys.readouterr().out
+    CameraPathCommand(load_config=config_file.parent.parent, frames=5, output=output).main()
+    # The host's command takes no folder.
+    words = ["ns-render", "camera-path", "--load-config", config_file, "--camera-path-filename", output]
+    command = shlex.join(map(str, [*words, "--output-path", output.with_suffix(".mp4")]))
+    assert f"\n  {command}\n" in capsys.readouterr().out
     content = read_camera_path(output)
     direct = build_camera_path(PathOptions(frames=5), scene[1], scene[2])
     assert content == json.loads(json.dumps(direct))

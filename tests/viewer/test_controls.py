@@ -129,10 +129,10 @@ def test_what_is_missing_is_shown(make_pipeline, tiny_llff_scene, tmp_path, monk
     report = pipeline.unseen_views.report.content
     assert "data:image/png" in report and "box, from (" in report
     assert "weights not found" in report and "--pipeline.semantic.encoder.weights" in report
-    pipeline.config.semantic.views.grid_size = 500
+    pipeline.config.semantic.views.grid_size = 0
     pipeline.unseen_views.show()
-    assert "--pipeline.semantic.views.grid-size 500" not in pipeline.unseen_views.report.content  # the views are kept
+    assert "--pipeline.semantic.views.grid-size" not in pipeline.unseen_views.report.content  # the views are kept
     other = make_pipeline(LLFFDataParserConfig(data=tiny_llff_scene), encoder)
-    other.config.semantic.views.grid_size = 500
+    other.config.semantic.views.grid_size = 0
     other.unseen_views.show()
-    assert "--pipeline.semantic.views.grid-size 500: expected a grid" in other.unseen_views.report.content
+    assert "--pipeline.semantic.views.grid-size: expected at least 1" in other.unseen_views.report.content

@@ -50,6 +50,8 @@ class NMRDataParser(DVRDataParser):
             near=NEAR,
             far=FAR,
             masks=listed_files(entry.folder / "mask", IMAGE_SUFFIXES) or None,
+            # The set was made with a renderer whose axes are left-handed, and no copy was at hand to see its matrices.
+            may_be_mirrored=True,
         )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from nerfstudio.cameras.cameras import Cameras
 
-from fewshot_ns.cameras.poses import check_finite_poses
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations
 from fewshot_ns.data.dataparsers.scene_folder import check_same_aspect
 from fewshot_ns.data.images import downscaled_size, image_size
 from fewshot_ns.data.scene_table import SceneError
@@ -51,14 +51,16 @@ class SceneViews:
     """See `Scene`."""
     view_indices: Optional[Tuple[int, ...]] = None
     """See `Scene`."""
+    may_be_mirrored: bool = False
+    """Whether the axes of the cameras may be left-handed, as in a mirrored world."""
 
 
 def check_views(views: SceneViews, folder: Path) -> None:
     """Checks what a format says of a scene.
 
     Raises:
-        SceneError: no images, not one camera and mask per image, or cameras that are not finite.
-        ValueError: poses that are not finite.
+        SceneError: no images, not one camera and mask per image, or focal lengths that are not positive.
+        ValueError: poses that are not finite, or turn the camera by something else than a rotation.
     """
     count = len(views.images)
     if count == 0:
@@ -70,6 +72,9 @@ def check_views(views: SceneViews, folder: Path) -> None:
         if found != count:
             raise SceneError(f"{folder}: expected one {what} per image, found {found} for {count} images")
     check_finite_poses(views.camera_to_worlds, str(folder))
+    check_rotations(
+        views.camera_to_worlds, [image.name for image in views.images], str(folder), mirrored=views.may_be_mirrored
+    )
     if not (np.isfinite(views.focal) & (views.focal > 0)).all():
         raise SceneError(f"{folder}: expected positive focal lengths, found {views.focal.min()}")
 

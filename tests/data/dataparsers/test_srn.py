@@ -144,6 +144,11 @@ def broken(folder: Path, what: str) -> None:
         pose.write_bytes(bytes(range(128, 256)))
     elif what == "nan pose":
         pose.write_text(" ".join(["nan"] * 16), encoding="utf-8")
+    elif what == "zero pose":
+        pose.write_text(" ".join(["0"] * 16), encoding="utf-8")
+    elif what == "mirrored pose":
+        matrix = np.array(pose.read_text(encoding="utf-8").split(), dtype=float).reshape(4, 4)
+        pose.write_text(" ".join(map(str, (matrix @ np.diag([-1, 1, 1, 1])).ravel())), encoding="utf-8")
     elif what == "no pose":
         pose.unlink()
     elif what == "no images":
@@ -166,6 +171,8 @@ def broken(folder: Path, what: str) -> None:
         ("short pose", "pose/000002.txt: expected a 4x4 camera-to-world matrix, 16 finite numbers, found 1 0 0"),
         ("binary pose", "pose/000002.txt: expected text, found"),
         ("nan pose", "pose/000002.txt: expected a 4x4 camera-to-world matrix, 16 finite numbers, found nan"),
+        ("zero pose", "cabinet_0003: expected a rotation in the 3x3 part .* found none for 000002.png"),
+        ("mirrored pose", "cabinet_0003: expected a rotation .* found none for 000002.png"),
         ("no pose", "pose: expected a file NAME.txt per image of rgb, found 4 files for 5 .*partner: 000002"),
         ("no images", "rgb: expected a folder of images"),
         ("one view", "cabinet_0003: expected at least 2 views, found 1"),
