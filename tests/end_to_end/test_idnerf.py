@@ -132,6 +132,34 @@ def test_videos(kind: str, trained: Path, fern: Path, run_command: Callable[...,
         assert len(pictures) == 3 and cv2.imread(str(pictures[0])).shape == (32, 10 + 4 + 84, 3)
 
 
+def test_a_file_as_it_is_is_evaluated_and_shown_other_data(
+    trained: Path,
+    run_command: Callable[..., str],
+    make_llff_scene: Callable[..., Path],
+    tmp_path: Path,
+):
+    """A run of no steps on a scene holds the weights of the file, and the host's commands and retarget take it."""
+    weights = trained / "nerfstudio_models" / "step-000000002.ckpt"
+    state = torch.load(weights, weights_only=True)["pipeline"]
+    parts = ("_model.feat_enc.", "_model.nerf_dec.", "_model.latent_inference.")
+    released = {name.removeprefix("_model."): value for name, value in state.items() if name.startswith(parts)}
+    torch.save({"model": released}, tmp_path / "last.pth")
+    scene = make_llff_scene(tmp_path / "scene")
+    flags = ("--pipeline.initial-weights", tmp_path / "last.pth", "--max-num-iterations", 0, *SMALL[:-2])
+    command = ("ns-train", "idnerf-lite", "--output-dir", tmp_path / "runs", "--timestamp", "kept", *flags)
+    run_command(*command, "llff-data", "--data", scene, "--ray-space", "metric")
+    run = tmp_path / "runs" / "scene" / "idnerf-lite" / "kept"
+    (checkpoint,) = (run / "nerfstudio_models").iterdir()
+    assert checkpoint.name == "step-000000000.ckpt"
+    kept = torch.load(checkpoint, weights_only=True)["pipeline"]
+    assert released and all(torch.equal(kept[f"_model.{name}"], value) for name, value in released.items())
+    run_command("ns-eval", "--load-config", run / "config.yml", "--output-path", tmp_path / "eval.json")
+    assert np.isfinite(json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"])
+    retarget = ("ns-fewshot", "retarget", "--load-config", run, "--data", scene, "--nearest", 3)
+    run_command(*retarget, "--output", tmp_path / "other", "llff-data", "--num-views", 0)
+    assert (tmp_path / "other" / "nerfstudio_models" / "step-000000000.ckpt").is_symlink()
+
+
 def test_fine_tuning_on_some_views_of_a_scene(
     train: Callable[..., Path], trained: Path, tiny_mvsnet: Path, run_command: Callable[..., str], tmp_path: Path
 ):
