@@ -128,7 +128,7 @@ def train(arguments: Arguments, variant: str, scenes: Path) -> Path:
                 *("--output-dir", str(arguments.output_dir), "--experiment-name", "photos", "--timestamp", variant),
                 *("--vis", "tensorboard", "--machine.device-type", arguments.device, "--machine.seed", "0"),
                 *("--steps-per-eval-image", "0", "--optimizers.field.scheduler.max-steps", length),
-                *(("--optimizers.latent.scheduler.max-steps", length) if method == "idnerf-lite" else ()),
+                *("--optimizers.latent.scheduler.max-steps", length),
                 *(*flags, *parser_flags()),
             ]
         )
