@@ -141,8 +141,9 @@ def check_rotations(poses: Poses, names: Sequence[str], where: str, mirrored: bo
     """
     axes = poses[:, :3, :3]
     off = np.abs(np.swapaxes(axes, 1, 2) @ axes - np.eye(3)).max(axis=(1, 2))
-    left_handed = (np.linalg.det(axes) <= 0) & (not mirrored)
-    bad = [name for name, wrong in zip(names, (off > _ROTATION_TOLERANCE) | left_handed, strict=True) if wrong]
+    # Said so that NaN fails.
+    good = (off <= _ROTATION_TOLERANCE) & (mirrored | (np.linalg.det(axes) > 0))
+    bad = [name for name, right in zip(names, good, strict=True) if not right]
     if bad:
         named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
         raise ValueError(f"{where}: expected a rotation in the 3x3 part of each camera pose, found none for {named}")

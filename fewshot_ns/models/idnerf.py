@@ -171,7 +171,7 @@ class IDNeRFModel(ConditionedModel):
         if views != self.config.num_views:
             raise ValueError(
                 f"expected {self.config.num_views} source views (--pipeline.model.num-views), got {views}; give as "
-                "many by --pipeline.datamanager.num-sources and --pipeline.datamanager.sources"
+                "many: ns-train by --pipeline.datamanager.num-sources and .sources, others by --source-views or nearest"
             )
         given = conditioning.to(self.device).with_planar_bounds()
         near, far = (bound[:, None].expand(-1, views) for bound in (given.near, given.far))

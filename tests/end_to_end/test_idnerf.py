@@ -92,17 +92,6 @@ def test_too_few_source_views_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_point_cloud(fern: Path, run_command: Callable[..., str], tmp_path: Path):
-    """Of a method whose latent belongs to one view: rays of one view at a time."""
-    open3d = pytest.importorskip("open3d", exc_type=ImportError)
-    run_command(
-        *("ns-export", "pointcloud", "--load-config", fern / "config.yml", "--output-dir", tmp_path),
-        *("--normal-method", "open3d", "--num-points", 300, "--num-rays-per-batch", 128, "--remove-outliers", False),
-    )
-    points = np.asarray(open3d.io.read_point_cloud(tmp_path / "point_cloud.ply").points)
-    assert len(np.unique(points.round(4), axis=0)) > 250 and np.isfinite(points).all()
-
-
 def test_the_host_renders_a_path_through_the_views(fern: Path, run_command: Callable[..., str], tmp_path: Path):
     path, video = tmp_path / "path.json", tmp_path / "video.mp4"
     flags = ("--kind", "interpolate", "--frames", 12, "--fps", 12, "--output", path)

@@ -46,6 +46,24 @@ def dtu(data: Path) -> MVSNetDTUDataParserConfig:
     )
 
 
+def test_rays_of_an_export_are_seen_from_their_own_source_views(build: Callable[..., Any], tiny_mvsnet: Path):
+    """As ns-export asks for them: the batch, then the model alone, which has a latent of that view."""
+    pipeline = build(dtu(tiny_mvsnet))
+    manager = pipeline.datamanager
+    manager.train_pixel_sampler.num_rays_per_batch = 12
+    latents = []
+    for _ in range(3):
+        rays, batch = manager.next_train(0)
+        view = int(batch["indices"][0, 0])
+        outputs = pipeline.model(rays)
+        assert outputs["rgb"].shape == (12, 3) and outputs["rgb"].isfinite().all()
+        assert pipeline._looked_at[1] == manager.chooser.sources_for(
+            manager.active, manager.active.scene.cameras.camera_to_worlds[view]
+        )
+        latents.append((view, pipeline.model.targets.latents))
+    assert all(torch.equal(a, b) == (i == j) for i, a in latents for j, b in latents)
+
+
 def test_many_scans(build: Callable[..., Any], tiny_mvsnet: Path, tmp_path: Path):
     pipeline = build(dtu(tiny_mvsnet))
     evaluator = SceneEvaluator(pipeline, pipeline.suite, SceneEvaluationConfig(), 0, with_baselines=True)

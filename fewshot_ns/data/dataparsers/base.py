@@ -21,6 +21,7 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.data.dataparsers.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.scene_folder import Files, chosen_files, existing_files
 from fewshot_ns.data.depth_encoding import overlaid, read_note
@@ -94,6 +95,16 @@ class FewShotDataParser(DataParser):
     def _read_scene(self) -> SceneFiles:
         """Reads the layout: poses, intrinsics, file lists and the chosen views. Decodes no image."""
 
+    def _read_checked(self) -> SceneFiles:
+        """The layout, whose cameras have been checked.
+
+        Raises:
+            ValueError: a pose that turns its camera by something else than a rotation.
+        """
+        scene = self._read_scene()
+        check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
+        return scene
+
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
 
@@ -112,7 +123,7 @@ class FewShotDataParser(DataParser):
     ) -> DataparserOutputs:
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
-        scene = self._read_scene()
+        scene = self._read_checked()
         chosen = self._views_of(scene, split) if views is None else views
         sizes = self._image_sizes(scene, chosen)
         if split == "train" and views is None:
@@ -167,7 +178,7 @@ class FewShotDataParser(DataParser):
         """
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
-        scene = self._read_scene()
+        scene = self._read_checked()
         chosen = tuple(sorted({*scene.selection.train, *scene.selection.test}))
         return scene, chosen, self._cameras(scene, chosen, self._image_sizes(scene, chosen))
 

@@ -63,6 +63,21 @@ def test_intrinsics_follow_files_that_are_smaller_than_stated(tiny_nerfstudio_sc
     assert FewShotDataset(outputs)[0]["image"].shape == (12, 16, 3)
 
 
+@pytest.mark.parametrize("axes", [np.zeros((3, 3)), 2.0 * np.eye(3), np.diag([1.0, 1.0, -1.0])])
+def test_poses_that_are_no_rotations_are_named(axes, tiny_nerfstudio_scene):
+    meta = json.loads((tiny_nerfstudio_scene / "transforms.json").read_text())
+    pose = np.array(meta["frames"][1]["transform_matrix"])
+    pose[:3, :3] = axes
+    meta["frames"][1]["transform_matrix"] = pose.tolist()
+    name = Path(meta["frames"][1]["file_path"]).name
+    (tiny_nerfstudio_scene / "transforms.json").write_text(json.dumps(meta))
+    flags = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
+    with pytest.raises(
+        ValueError, match=rf"expected a rotation in the 3x3 part of each camera pose, found none for {name}"
+    ):
+        parse(tiny_nerfstudio_scene, **flags)
+
+
 def test_near_and_far_from_the_common_focus(tiny_nerfstudio_scene):
     outputs = parse(tiny_nerfstudio_scene)
     record = get_fewshot_metadata(outputs.metadata)
