@@ -116,7 +116,7 @@ class FewShotDataParser(DataParser):
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, or the protocol does not fit the scene.
         """
-        return self.get_dataparser_outputs(split, views=tuple(views))
+        return self._generate_dataparser_outputs(split, tuple(views))
 
     def _generate_dataparser_outputs(
         self, split: str = "train", views: Optional[Tuple[int, ...]] = None, **kwargs

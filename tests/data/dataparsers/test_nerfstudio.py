@@ -75,7 +75,7 @@ def test_poses_that_are_no_rotations_are_named(axes, tiny_nerfstudio_scene):
     with pytest.raises(
         ValueError, match=rf"expected a rotation in the 3x3 part of each camera pose, found none for {name}"
     ):
-        parse(tiny_nerfstudio_scene, **flags)
+        parse(tiny_nerfstudio_scene, near=1.0, far=9.0, **flags)
 
 
 def test_near_and_far_from_the_common_focus(tiny_nerfstudio_scene):
