@@ -86,21 +86,16 @@ class SceneLibrary:
             raise ValueError(f"{entry.folder}: expected its only scene {entry.scene_id!r}, got {scene_id!r}")
         return entry
 
-    def active_entry(self, split: str) -> SceneEntry:
-        """The scene that the host sees: the first that was chosen, the parser's, or the first of the split."""
-        if isinstance(self.parser, MultiSceneDataParser) and self.chosen is None:
-            return self.parser.active_entry(split)
-        return self.table(split)[0]
-
     def active_candidates(self, split: str) -> Tuple[SceneEntry, ...]:
-        """The active scene, and what may take its place where it cannot be used: nothing, if it was named.
+        """The scene that the host sees, and what may take its place where it cannot be used: nothing, if it was named.
 
         Raises:
             FileNotFoundError: the data set is missing.
             ValueError: no scene, or an unknown name.
         """
-        if isinstance(self.parser, MultiSceneDataParser) and self.parser.config.scene is not None:
-            return (self.active_entry(split),)
+        parser = self.parser
+        if isinstance(parser, MultiSceneDataParser) and parser.config.scene is not None and self.chosen is None:
+            return (parser.active_entry(split),)
         return self.table(split)
 
     def open(self, entry: SceneEntry) -> Scene:
