@@ -70,8 +70,8 @@ def write_depths(config: Path, folder: Path, min_accumulation: float) -> None:
     import torch
     from nerfstudio.utils.eval_utils import eval_setup
 
-    from fewshot_ns.data.depth_encoding import write_note
-    from fewshot_ns.data.scene_geometry import DepthEncoding
+    from fewshot_ns.data.depth.encoding import write_note
+    from fewshot_ns.data.records.metadata import DepthEncoding
 
     pipeline: Any = eval_setup(config, test_mode="test")[1]
     dataset = pipeline.datamanager.train_dataset

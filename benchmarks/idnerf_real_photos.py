@@ -24,9 +24,9 @@ import numpy as np
 import torch
 import tyro
 
-from fewshot_ns.evaluation.baselines import TrivialBaselines
-from fewshot_ns.evaluation.plane_sweep import plane_sweep
-from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
+from fewshot_ns.evaluation.baselines.plane_sweep import plane_sweep
+from fewshot_ns.evaluation.baselines.trivial import TrivialBaselines
+from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
 
 COLOURS = ("--pipeline.model.matching-features", "False")
 VARIANTS: Dict[str, Tuple[str, ...]] = {
@@ -62,7 +62,7 @@ def write_scene(parser: Any, folder: Path, width: int, leave_out: Sequence[int] 
     """A scene of any of the package's formats, over black and in smaller, as a nerfstudio scene with near and far."""
     import cv2
 
-    from fewshot_ns.data.images import read_image
+    from fewshot_ns.data.files.images import read_image
 
     files, places, cameras = parser.read_views()
     frames: List[Dict[str, Any]] = []
@@ -87,10 +87,10 @@ def write_scene(parser: Any, folder: Path, width: int, leave_out: Sequence[int] 
 
 def write_scenes(data: Path, folder: Path, width: int) -> None:
     """The three scenes: scan24 and Lego train and test, fern tests."""
-    from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-    from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-    from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-    from fewshot_ns.data.view_selection import DTU_BAD_EXPOSURE
+    from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+    from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+    from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+    from fewshot_ns.data.views.selection import DTU_BAD_EXPOSURE
 
     lego = FewShotBlenderDataParserConfig(data=data / "nerf_synthetic_half" / "lego", num_views=100)
     scan = DTUDataParserConfig(data=data / "dtu" / "Rectified" / "scan24", view_protocol="all", num_views=49)
@@ -155,7 +155,7 @@ class WrittenScene:
 
     def image(self, view: int) -> torch.Tensor:
         """(H, W, 3) photo."""
-        from fewshot_ns.data.images import read_image
+        from fewshot_ns.data.files.images import read_image
 
         return torch.from_numpy(read_image(self.folder / self.frames[view]["file_path"])).float() / 255.0
 
@@ -184,8 +184,8 @@ def compare(
     arguments: Arguments, scenes: Path, rows: Dict[str, List[Dict[str, Any]]]
 ) -> Tuple[Dict[str, Dict[str, List[float]]], Dict[str, Dict[str, torch.Tensor]]]:
     """PSNR per scene and way, a value per view, and the images of one view per scene."""
-    from fewshot_ns.data.images import read_image
-    from fewshot_ns.evaluation.metrics import psnr
+    from fewshot_ns.data.files.images import read_image
+    from fewshot_ns.evaluation.metrics.image import psnr
 
     values: Dict[str, Dict[str, List[float]]] = {}
     shown: Dict[str, Dict[str, torch.Tensor]] = {}

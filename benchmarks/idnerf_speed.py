@@ -54,9 +54,10 @@ def product(case: Case, compute_dtype: str, size: Tuple[int, int] = SIZE) -> Tup
     import torch
     from nerfstudio.data.scene_box import SceneBox
 
+    from fewshot_ns.cameras.scene_geometry import SceneGeometry
     from fewshot_ns.configs import idnerf as presets
-    from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-    from fewshot_ns.data.scene_table import Conditioning
+    from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+    from fewshot_ns.data.records.scene import Conditioning
 
     preset = {"matchnerf": presets.matchnerf, "idnerf-lite": presets.idnerf_lite}.get(case, presets.idnerf)
     config: Any = deepcopy(preset.pipeline.model)

@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 import tyro
 
-from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
+from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
 
 SEMANTIC = (
     *("--pipeline.semantic.enabled", "True", "--pipeline.semantic.encoder.library", "torchvision"),

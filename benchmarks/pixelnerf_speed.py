@@ -108,8 +108,9 @@ def product_step(case: str, mode: str, compute_dtype: str, arguments: Arguments)
     from nerfstudio.cameras.rays import RayBundle
     from nerfstudio.data.scene_box import SceneBox
 
-    from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-    from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+    from fewshot_ns.cameras.scene_geometry import SceneGeometry
+    from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+    from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
     from fewshot_ns.encoders.resnet import ResNetEncoderConfig
     from fewshot_ns.models.pixelnerf import PixelNeRFModelConfig
     from fewshot_ns.utils.allocator import keep_freed_memory

@@ -62,7 +62,7 @@ def write_tree(folder: Path, options: Options) -> float:
     import cv2
     import numpy as np
 
-    from fewshot_ns.demo.solids_set import SolidsConfig, write_solids
+    from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
 
     start = time.perf_counter()
     write_solids(folder / "few", SolidsConfig(objects=8, views=options.views, supersample=1))
@@ -105,9 +105,9 @@ def measure(options: Options) -> Dict[str, float]:
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
     import torch
 
-    from fewshot_ns.data.dataparsers.nmr import NMRDataParserConfig
-    from fewshot_ns.data.dataparsers.srn import SRNDataParserConfig
-    from fewshot_ns.data.scene_images import SceneImages, pixels_in_boxes
+    from fewshot_ns.data.dataparsers.multi.nmr import NMRDataParserConfig
+    from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
+    from fewshot_ns.data.multiscene.images import SceneImages, pixels_in_boxes
 
     assert options.tree is not None
     torch.set_num_threads(1)

@@ -53,7 +53,7 @@ def measure(arguments: Arguments) -> str:
 
     from fewshot_ns.configs.dietnerf import dietnerf
     from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
-    from fewshot_ns.priors.semantic_images import CLIP_MEAN, CLIP_STD, encoder_input
+    from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
 
     pipeline: Any = dietnerf.pipeline
     # Before the model, which tells the allocator to keep what is freed, such as CLIP's text tower.

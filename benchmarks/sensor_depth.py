@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 import tyro
 
-from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
+from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
 
 INTRINSICS = {"w": 640, "h": 480, "fl_x": 525.0, "fl_y": 525.0, "cx": 319.5, "cy": 239.5}
 """The PrimeSense camera's, as the data set gives them."""

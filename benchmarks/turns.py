@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
+from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
 
 Step = Callable[[], float]
 """Takes one training step and returns its loss."""
@@ -94,7 +94,8 @@ def product_model(config: Any, rays: Dict[str, Any], background: str) -> tuple[A
     from nerfstudio.data.scene_box import SceneBox
 
     from fewshot_ns.cameras.ray_space import ModelRays
-    from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
+    from fewshot_ns.cameras.scene_geometry import SceneGeometry
+    from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
     from fewshot_ns.utils.allocator import keep_freed_memory
 
     keep_freed_memory()  # as the pipeline does when it trains on a CPU

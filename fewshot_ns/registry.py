@@ -105,30 +105,36 @@ METHODS: Dict[str, Entry] = {
 
 DATAPARSERS: Dict[str, Entry] = {
     "llff_data": Entry(
-        "data.dataparsers.llff", "LLFFDataParserConfig", "Forward-facing scenes with poses_bounds.npy (LLFF)."
+        "data.dataparsers.single.llff", "LLFFDataParserConfig", "Forward-facing scenes with poses_bounds.npy (LLFF)."
     ),
-    "dtu_data": Entry("data.dataparsers.dtu", "DTUDataParserConfig", "Rectified DTU scans."),
+    "dtu_data": Entry("data.dataparsers.single.dtu", "DTUDataParserConfig", "Rectified DTU scans."),
     "fewshot_blender_data": Entry(
-        "data.dataparsers.blender", "FewShotBlenderDataParserConfig", "Synthetic Blender scenes (NeRF)."
+        "data.dataparsers.single.blender", "FewShotBlenderDataParserConfig", "Synthetic Blender scenes (NeRF)."
     ),
     "multiscale_blender_data": Entry(
-        "data.dataparsers.multiscale_blender",
+        "data.dataparsers.single.multiscale_blender",
         "MultiscaleBlenderDataParserConfig",
         "Synthetic scenes at several sizes (mip-NeRF).",
     ),
-    "rgbd_data": Entry("data.dataparsers.rgbd", "RGBDDataParserConfig", "Captures with sensor depth (RGB-D)."),
+    "rgbd_data": Entry("data.dataparsers.single.rgbd", "RGBDDataParserConfig", "Captures with sensor depth (RGB-D)."),
     "fewshot_nerfstudio_data": Entry(
-        "data.dataparsers.nerfstudio", "FewShotNerfstudioDataParserConfig", "Any capture with a transforms.json."
+        "data.dataparsers.single.nerfstudio", "FewShotNerfstudioDataParserConfig", "Any capture with a transforms.json."
     ),
-    "srn_data": Entry("data.dataparsers.srn", "SRNDataParserConfig", "Many objects: ShapeNet in the layout of SRN."),
-    "nmr_data": Entry("data.dataparsers.nmr", "NMRDataParserConfig", "Many objects: NMR's ShapeNet in DVR format."),
-    "dvr_dtu_data": Entry("data.dataparsers.dvr_dtu", "DVRDTUDataParserConfig", "Many scans: DTU in DVR format."),
+    "srn_data": Entry(
+        "data.dataparsers.multi.srn", "SRNDataParserConfig", "Many objects: ShapeNet in the layout of SRN."
+    ),
+    "nmr_data": Entry(
+        "data.dataparsers.multi.nmr", "NMRDataParserConfig", "Many objects: NMR's ShapeNet in DVR format."
+    ),
+    "dvr_dtu_data": Entry("data.dataparsers.multi.dvr_dtu", "DVRDTUDataParserConfig", "Many scans: DTU in DVR format."),
     "multi_object_data": Entry(
-        "data.dataparsers.multi_object", "MultiObjectDataParserConfig", "Many scenes with a transforms.json each."
+        "data.dataparsers.multi.multi_object", "MultiObjectDataParserConfig", "Many scenes with a transforms.json each."
     ),
-    "mvsnet_dtu_data": Entry("data.dataparsers.mvsnet_dtu", "MVSNetDTUDataParserConfig", "Many scans: DTU of MVSNet."),
+    "mvsnet_dtu_data": Entry(
+        "data.dataparsers.multi.mvsnet_dtu", "MVSNetDTUDataParserConfig", "Many scans: DTU of MVSNet."
+    ),
     "scene_folder_data": Entry(
-        "data.dataparsers.folder_of_scenes", "SceneFolderDataParserConfig", "Many scenes of one single-scene format."
+        "data.dataparsers.multi.scene_folders", "SceneFolderDataParserConfig", "Many scenes of one single-scene format."
     ),
 }
 """Dataparsers by attribute name, which is the dataparser's name with underscores."""

@@ -294,7 +294,7 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
 @pytest.fixture(scope="session")
 def tiny_solids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated set of 5 training, 1 validation and 2 test objects of 5 views each, 16x16; not to be written to."""
-    from fewshot_ns.demo.solids_set import SolidsConfig, write_solids
+    from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
 
     folder = tmp_path_factory.mktemp("sets") / "solids"
     write_solids(folder, SolidsConfig(objects=8, views=5, size=16, supersample=1, val_share=0.125, test_share=0.25))

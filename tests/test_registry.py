@@ -103,10 +103,10 @@ print("REPORT" + json.dumps([{name: all_descriptions.get(name) for name in all_m
     [
         "fewshot_ns.registry",
         "fewshot_ns.configs.sparsenerf_lite",
-        "fewshot_ns.data.dataparsers.llff",
-        "fewshot_ns.data.datamanagers.fewshot_datamanager",
+        "fewshot_ns.data.dataparsers.single.llff",
+        "fewshot_ns.data.datamanagers.fewshot",
         "fewshot_ns.engine.trainer",
-        "fewshot_ns.models.sparsenerf_lite",
+        "fewshot_ns.models.compact",
     ],
 )
 def test_modules_can_be_imported_first(first_import):

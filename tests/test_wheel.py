@@ -38,7 +38,7 @@ def test_the_recipes_are_in_the_wheel(tmp_path):
     assert expected and expected <= set(names)
     # The package finds them where it is unpacked.
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
-    code = "import fewshot_ns.bench.recipe_file as r; print(r.__file__); print(*r.recipe_names())"
+    code = "import fewshot_ns.bench.recipes.yaml_file as r; print(r.__file__); print(*r.recipe_names())"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True

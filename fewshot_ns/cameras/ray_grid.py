@@ -7,7 +7,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.images import Size
+from fewshot_ns.cameras.scene_geometry import Size
 
 
 def stride_of(size: Size, grid: Size) -> Tuple[int, int]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ndc import ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
 from fewshot_ns.cameras.poses import focus_point
-from fewshot_ns.data.scene_geometry import SceneGeometry
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 
 RADII_KEY = "radii"
 """Key of the exact footprint radii in `RayBundle.metadata`."""

@@ -17,15 +17,15 @@ from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
-from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
-from fewshot_ns.priors.depth import DepthPriorConfig
-from fewshot_ns.priors.metric_depth import MetricDepthConfig
+from fewshot_ns.priors.depth.metric import MetricDepthConfig
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
 
 MAX_STEPS = 50000
 

@@ -14,16 +14,16 @@ from nerfstudio.configs.base_config import ViewerConfig
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot_lite
 from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.variants import derive
-from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
-from fewshot_ns.models.dietnerf import DietNeRFModelConfig
+from fewshot_ns.models.nerf import NeRFModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
-from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
-from fewshot_ns.priors.semantic_views import UnseenViewsConfig
+from fewshot_ns.priors.unseen_views import UnseenViewsConfig
 
 MAX_STEPS = 200000
 
@@ -41,7 +41,7 @@ dietnerf = FewShotTrainerConfig(
             single_image_batches=True,
             crop_steps=500,
         ),
-        model=DietNeRFModelConfig(),
+        model=NeRFModelConfig(),
         depth=DepthPriorConfig(),
         semantic=SemanticPriorConfig(enabled=True),
     ),

@@ -6,9 +6,9 @@ network alone and gives its fine network 64 samples.
 
 from fewshot_ns.configs.dietnerf import MAX_STEPS, dietnerf
 from fewshot_ns.configs.variants import derive
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.priors.encoders import EncoderConfig
-from fewshot_ns.priors.semantic_views import UnseenViewsConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.pretrained.encoders.config import EncoderConfig
+from fewshot_ns.priors.unseen_views import UnseenViewsConfig
 
 STOP_STEP = 160000
 

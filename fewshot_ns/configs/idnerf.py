@@ -16,17 +16,17 @@ from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
 from fewshot_ns.configs.paper_results import PaperResult, row
 from fewshot_ns.configs.variants import derive
-from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManagerConfig
-from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig
-from fewshot_ns.data.source_views import SourceViewsConfig
-from fewshot_ns.encoders.gmflow_checkpoints import MatchingEncoderConfig
+from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
+from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
+from fewshot_ns.data.views.sources import SourceViewsConfig
+from fewshot_ns.encoders.convert_gmflow import MatchingEncoderConfig
 from fewshot_ns.engine.schedulers import OneCycleSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
-from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig
-from fewshot_ns.evaluation.suite import EvaluationConfig
+from fewshot_ns.evaluation.metrics.config import EvaluationConfig
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
 from fewshot_ns.models.idnerf import IDNeRFModelConfig
 from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
-from fewshot_ns.priors.diffusion import DiffusionPriorConfig
+from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
 
 STEPS_PER_EPOCH = 30184
 """Training samples of DTU in MVSNet's layout: 88 scans, 49 views, 7 lights."""

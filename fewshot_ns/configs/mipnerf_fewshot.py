@@ -10,14 +10,14 @@ from nerfstudio.configs.base_config import ViewerConfig
 from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
-from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.mipnerf import MipNeRFModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
-from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
 
 mipnerf_fewshot = FewShotTrainerConfig(
     method_name="mipnerf-fewshot",

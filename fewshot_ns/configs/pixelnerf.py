@@ -13,12 +13,12 @@ from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from fewshot_ns.configs.paper_results import PaperResult, row
-from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManagerConfig
-from fewshot_ns.data.dataparsers.dvr_dtu import DVRDTUDataParserConfig
-from fewshot_ns.data.dataparsers.multi_object import MultiObjectDataParserConfig
-from fewshot_ns.data.dataparsers.nmr import NMRDataParserConfig
-from fewshot_ns.data.dataparsers.srn import SRNDataParserConfig
-from fewshot_ns.data.source_views import SourceViewsConfig, TargetViewsConfig
+from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
+from fewshot_ns.data.dataparsers.multi.dvr_dtu import DVRDTUDataParserConfig
+from fewshot_ns.data.dataparsers.multi.multi_object import MultiObjectDataParserConfig
+from fewshot_ns.data.dataparsers.multi.nmr import NMRDataParserConfig
+from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
+from fewshot_ns.data.views.sources import SourceViewsConfig, TargetViewsConfig
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig

@@ -2,14 +2,14 @@
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import WarmupCosineSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
-from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
+from fewshot_ns.models.compact import CompactModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
-from fewshot_ns.priors.depth import DepthPriorConfig
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
 
 MAX_STEPS = 1000
 
@@ -22,7 +22,7 @@ sparsenerf_lite = FewShotTrainerConfig(
     steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
         datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=1024),
-        model=SparseNeRFLiteModelConfig(),
+        model=CompactModelConfig(),
         depth=DepthPriorConfig(
             enabled=True,
             ranking_margin_scale=0.1,

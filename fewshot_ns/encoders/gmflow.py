@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fewshot_ns.encoders.feature_upsampler import FeatureUpsampler
 from fewshot_ns.encoders.gmflow_backbone import FEATURES, MatchingBackbone
 from fewshot_ns.encoders.gmflow_transformer import MatchingTransformer, add_positions
-from fewshot_ns.priors.semantic_images import IMAGENET_MEAN, IMAGENET_STD
+from fewshot_ns.pretrained.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE_MULTIPLE = 32
 """Height and width that are encoded are multiples of this: an eighth of them in two windows, shifted by half of one."""

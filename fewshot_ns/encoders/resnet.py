@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from fewshot_ns.model_components.source_views import Interpolation, Padding
-from fewshot_ns.priors.weights import WeightsSpec, load_weights, resolve_weights
+from fewshot_ns.pretrained.weights import WeightsSpec, load_weights, resolve_weights
 from fewshot_ns.utils.checkpoints import load_strictly
 
 Backbone = Literal["resnet18", "resnet34"]

@@ -16,7 +16,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.engine.checkpoint_backup import load_last_good, retire_older
 from fewshot_ns.engine.optimizers import CheckedOptimizers
 from fewshot_ns.engine.random_states import capture_random_states, restore_random_states

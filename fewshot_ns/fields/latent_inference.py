@@ -7,7 +7,7 @@ from typing import Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.priors.semantic_images import IMAGENET_MEAN, IMAGENET_STD
+from fewshot_ns.pretrained.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 LATENT_CHANNELS = 4
 LATENT_SIZE = 64

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.model_components.matching_points import (
     MapSize,
     Window,

@@ -7,7 +7,7 @@ from typing import List, Literal
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.fields.fused_resnet import Layer, fused_resnet
+from fewshot_ns.fields.fused.resnet import Layer, fused_resnet
 
 
 class ResidualBlock(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_ns.field_components.encodings import integrated_positional_encoding
-from fewshot_ns.fields.fused_mlp import encode_in_blocks, fused_density
+from fewshot_ns.fields.fused.mlp import encode_in_blocks, fused_density
 from fewshot_ns.fields.radiance_head import initialise_layers
 
 

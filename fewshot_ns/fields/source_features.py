@@ -8,7 +8,7 @@ from typing import Dict, List, Tuple
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.field_components.encodings import positional_encoding
 from fewshot_ns.fields.pixelnerf_field import PixelNeRFField
 from fewshot_ns.model_components.source_views import Interpolation, Padding, SourceCameras, look_up, lookup_taps

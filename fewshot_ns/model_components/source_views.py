@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional, Tuple
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 
 PIXEL_CENTRE = 0.5
 """Position of the first pixel's centre by the host's convention; it is at 0 in pixelNeRF's."""

@@ -8,9 +8,9 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.models.fewshot_model import FewShotModel
-from fewshot_ns.priors.diffusion import PromptViews
+from fewshot_ns.priors.diffusion.prior import PromptViews
 
 
 def rays_between(

@@ -9,8 +9,8 @@ from torch.nn import Parameter
 
 from fewshot_ns.cameras.ndc import ndc_normals_to_world
 from fewshot_ns.cameras.ray_space import ModelRays
-from fewshot_ns.data.normals import NORMAL_KEY
-from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.data.labels.normals import NORMAL_KEY
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.fields.mipnerf_field import MipNeRFField
 from fewshot_ns.fields.proposal_field import ProposalField
 from fewshot_ns.model_components.gaussians import cast_rays

@@ -15,7 +15,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, depth_slope, to_model_rays, world_distance
-from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.model_components.renderers import (
     composite_rgb,
     distance_deviation,

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_images import RayMatrices
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
+from fewshot_ns.encoders.convert_gmflow import MatchingEncoderConfig
 from fewshot_ns.encoders.gmflow_backbone import FEATURES
-from fewshot_ns.encoders.gmflow_checkpoints import MatchingEncoderConfig
 from fewshot_ns.encoders.matching_cache import MatchingCache
 from fewshot_ns.fields.latent_inference import LatentInference
 from fewshot_ns.fields.matching_field import MatchingField, Refinement
@@ -22,10 +22,10 @@ from fewshot_ns.model_components.matching_points import Window
 from fewshot_ns.model_components.planar_samples import TrainingDepths, planar_depths, sample_weights
 from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.models.conditioned_model import ConditionedModel, rays_between
+from fewshot_ns.models.convert_idnerf import released_state
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
-from fewshot_ns.models.idnerf_checkpoints import released_state
 from fewshot_ns.models.idnerf_targets import TargetViews, imagine, lens_at_size, prompt_views
-from fewshot_ns.priors.diffusion import PromptViews
+from fewshot_ns.priors.diffusion.prior import PromptViews
 from fewshot_ns.utils.checkpoints import load_strictly
 
 

@@ -9,10 +9,10 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_images import RayMatrices, ray_images
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.fields.latent_inference import LatentInference
 from fewshot_ns.fields.matching_field import MatchingField
-from fewshot_ns.priors.diffusion import PromptViews
+from fewshot_ns.priors.diffusion.prior import PromptViews
 
 
 class TargetViews(NamedTuple):

@@ -9,7 +9,7 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.fields.pixelnerf_field import PixelNeRFField
 from fewshot_ns.fields.source_features import SourceFeatures
@@ -23,8 +23,8 @@ from fewshot_ns.model_components.point_samples import (
 )
 from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.models.conditioned_model import ConditionedModel, rays_between
+from fewshot_ns.models.convert_pixelnerf import released_state
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
-from fewshot_ns.models.pixelnerf_checkpoints import released_state
 from fewshot_ns.utils.checkpoints import load_strictly
 
 

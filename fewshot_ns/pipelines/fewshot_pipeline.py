@@ -16,29 +16,31 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus, scene_radius
-from fewshot_ns.data.datamanagers.fewshot_datamanager import (
+from fewshot_ns.data.datamanagers.fewshot import (
     DEPTH_KEY,
     DEPTH_SIGMA_KEY,
     DEPTH_SLOPE_KEY,
     FewShotDataManager,
     FewShotDataManagerConfig,
 )
-from fewshot_ns.data.dataset import FewShotDataset, validate_dataset
-from fewshot_ns.data.pixel_samplers import QuadSamplerOptions
-from fewshot_ns.data.scene_geometry import get_fewshot_metadata
-from fewshot_ns.data.stored_scene import present_or_stored, store_scene
-from fewshot_ns.data.true_depth import KNOWN_DEPTH_KEY
+from fewshot_ns.data.datamanagers.stored import present_or_stored
+from fewshot_ns.data.dataparsers.single.stored import store_scene
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
+from fewshot_ns.data.samplers.quads import QuadSamplerOptions
 from fewshot_ns.engine.checks import check_losses
-from fewshot_ns.evaluation.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
-from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
+from fewshot_ns.evaluation.metrics.config import EvaluationConfig
+from fewshot_ns.evaluation.metrics.suite import MetricSuite
+from fewshot_ns.evaluation.records.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer, render_as_evaluated
-from fewshot_ns.priors.depth import DepthPriorConfig
-from fewshot_ns.priors.diffusion import DiffusionPriorConfig
-from fewshot_ns.priors.diffusion_rendering import RenderedDiffusion
+from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
+from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
+from fewshot_ns.priors.diffusion.rendered import RenderedDiffusion
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
-from fewshot_ns.rendering.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.configs import SavedConfig

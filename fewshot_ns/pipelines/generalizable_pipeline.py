@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
-from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager, MultiSceneDataManagerConfig
-from fewshot_ns.data.scene_table import SceneError
-from fewshot_ns.data.shown_scene import ShownScene
+from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
+from fewshot_ns.data.multiscene.active import ShownScene
+from fewshot_ns.data.records.scene import SceneError
 from fewshot_ns.engine.checks import check_losses
-from fewshot_ns.evaluation.panels import source_panel
-from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig, SceneEvaluator
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
+from fewshot_ns.presentation.panels import source_panel
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.viewer.scene_controls import SceneControls
 

@@ -9,11 +9,12 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.priors.encoders import Encoder, EncoderConfig, ImageEncoder
-from fewshot_ns.priors.semantic_images import cosine_similarity
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.pretrained.encoders.config import EncoderConfig
+from fewshot_ns.pretrained.encoders.image_encoder import Encoder, ImageEncoder
+from fewshot_ns.pretrained.encoders.preprocessing import cosine_similarity
 from fewshot_ns.priors.semantic_targets import target_embeddings
-from fewshot_ns.priors.semantic_views import UnseenViews, UnseenViewsConfig
+from fewshot_ns.priors.unseen_views import UnseenViews, UnseenViewsConfig
 from fewshot_ns.utils.cache import cache_folder
 from fewshot_ns.utils.configs import SavedConfig
 

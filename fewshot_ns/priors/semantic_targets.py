@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot_ns.priors.encoders import Encoder
+from fewshot_ns.pretrained.encoders.image_encoder import Encoder
 from fewshot_ns.utils.files import replacing
 
 _EMBEDDING, _KEY = "embedding", "key"

@@ -6,7 +6,7 @@ from typing import Dict, Mapping, Optional, Tuple, Type
 from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
-from fewshot_ns.data.scene_geometry import RaySpace
+from fewshot_ns.cameras.scene_geometry import RaySpace
 from fewshot_ns.model_components.losses import patch_smoothness_loss
 from fewshot_ns.model_components.renderers import expected_distance_clipped
 from fewshot_ns.model_components.schedules import linear_ramp

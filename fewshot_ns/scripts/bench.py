@@ -12,10 +12,10 @@ import tyro
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fewshot_ns.bench.cells import Outcome
-    from fewshot_ns.bench.local import LocalExecutor
-    from fewshot_ns.bench.plan import Plan
-    from fewshot_ns.bench.ray_cluster import RayExecutor
+    from fewshot_ns.bench.execution.cells import Outcome
+    from fewshot_ns.bench.execution.local import LocalExecutor
+    from fewshot_ns.bench.execution.ray_cluster import RayExecutor
+    from fewshot_ns.bench.planning.plan import Plan
 
 
 @dataclass
@@ -56,8 +56,8 @@ class BenchCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.bench.planner import make_plan
-        from fewshot_ns.bench.recipe_file import find_recipe, load_recipe
+        from fewshot_ns.bench.planning.planner import make_plan
+        from fewshot_ns.bench.recipes.yaml_file import find_recipe, load_recipe
 
         console = Console()
         recipe = load_recipe(find_recipe(self.recipe))
@@ -88,9 +88,9 @@ class BenchCommand:
 
     def _work(self, plan: Plan, console: Console) -> Optional[Dict[str, Outcome]]:
         """Runs what is missing; None after --dry-run."""
-        from fewshot_ns.bench.board import Board
-        from fewshot_ns.bench.estimate import Estimator
-        from fewshot_ns.bench.overview import print_plan, write_plan
+        from fewshot_ns.bench.execution.estimate import Estimator
+        from fewshot_ns.bench.execution.plan_summary import print_plan, write_plan
+        from fewshot_ns.bench.execution.progress import Board
 
         executor, workers = self._executor()
         estimator = Estimator(plan)
@@ -104,9 +104,9 @@ class BenchCommand:
 
     def _executor(self) -> Tuple[Union[LocalExecutor, RayExecutor], int]:
         """What runs the cells, and how many at a time."""
-        from fewshot_ns.bench.cells import Share
-        from fewshot_ns.bench.local import LocalExecutor, local_shares
-        from fewshot_ns.bench.ray_cluster import RayExecutor, cluster_workers, connect
+        from fewshot_ns.bench.execution.cells import Share
+        from fewshot_ns.bench.execution.local import LocalExecutor, local_shares
+        from fewshot_ns.bench.execution.ray_cluster import RayExecutor, cluster_workers, connect
         from fewshot_ns.utils.errors import CommandError
 
         if self.executor == "local":

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from nerfstudio.cameras.cameras import Cameras
 
-    from fewshot_ns.data.scene_geometry import FewShotMetadata
+    from fewshot_ns.data.records.metadata import FewShotMetadata
 
 Kind = Literal["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit", "interpolate", "spiral"]
 SPIN_FRAMES, SPIN_ELEVATION = 40, 30.0

@@ -36,7 +36,7 @@ class ConvertCommand:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from fewshot_ns.data.multiscale import convert_blender
+        from fewshot_ns.data.dataparsers.single.multiscale_conversion import convert_blender
 
         source = self.data.resolve()
         target = self.output or source.with_name(f"{source.name}_multiscale")

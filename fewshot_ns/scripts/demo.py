@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, List, Literal, Tuple
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from fewshot_ns.demo.scene import DemoSceneConfig
     from fewshot_ns.scripts.demo_report import VariantResult
-    from fewshot_ns.scripts.stages import StageBoard
+    from fewshot_ns.scripts.progress import StageBoard
+    from fewshot_ns.synthetic.scene import DemoSceneConfig
 
 METHOD = "sparsenerf-lite"
 
@@ -84,7 +84,7 @@ class DemoCommand:
             ValueError: the flags make no sense, or the output folder holds other things.
         """
         from fewshot_ns.scripts.demo_report import print_results, write_report
-        from fewshot_ns.scripts.stages import StageBoard
+        from fewshot_ns.scripts.progress import StageBoard
         from fewshot_ns.utils.processes import end_on_termination
 
         self._check()
@@ -127,12 +127,12 @@ class DemoCommand:
 
     def scene_config(self) -> DemoSceneConfig:
         """What the scene is made of."""
-        from fewshot_ns.demo.scene import DemoSceneConfig
+        from fewshot_ns.synthetic.scene import DemoSceneConfig
 
         return DemoSceneConfig(width=self.width, height=self.width * 3 // 4)
 
     def _write_scene(self, board: StageBoard) -> None:
-        from fewshot_ns.demo.scene import RECORD_NAME, write_demo_scene
+        from fewshot_ns.synthetic.scene import RECORD_NAME, write_demo_scene
 
         config = self.scene_config()
         if self.force and (self.scene_dir / RECORD_NAME).is_file():

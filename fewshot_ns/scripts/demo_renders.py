@@ -10,8 +10,8 @@ from typing import List, cast
 import numpy as np
 import tyro
 
-from fewshot_ns.data.datamanagers.fewshot_datamanager import FewShotDataManager
-from fewshot_ns.rendering.trajectory import Frame, RenderedPath, render_path
+from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager
+from fewshot_ns.presentation.video import Frame, RenderedPath, render_path
 from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
 from fewshot_ns.scripts.runs import load_run
 from fewshot_ns.scripts.video import path_cameras

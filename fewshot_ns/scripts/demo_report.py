@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 import cv2
 import numpy as np
 
-from fewshot_ns.evaluation.ledger import LedgerRow
-from fewshot_ns.evaluation.pictures import LabelledImage, colorize_depth, colorize_error, contact_sheet, save_png
-from fewshot_ns.evaluation.report_page import Picture, ReportPage, Section, Video, write_page
-from fewshot_ns.evaluation.tables import Column, Table, as_markdown, print_table
-from fewshot_ns.rendering.trajectory import colour_depth, depth_range, enlarge, write_video
+from fewshot_ns.evaluation.records.ledger import LedgerRow
+from fewshot_ns.presentation.html_page import Picture, ReportPage, Section, Video, write_page
+from fewshot_ns.presentation.pictures import LabelledImage, colorize_depth, colorize_error, contact_sheet, save_png
+from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
+from fewshot_ns.presentation.video import colour_depth, depth_range, enlarge, write_video
 from fewshot_ns.scripts.demo_renders import DemoRenders
 from fewshot_ns.utils.files import replacing, write_json
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot_ns.evaluation.ledger import ledger_path, read_rows
+from fewshot_ns.evaluation.records.ledger import ledger_path, read_rows
 from fewshot_ns.scripts.demo_renders import depth_errors, load_renders
 from fewshot_ns.scripts.demo_report import VariantResult
-from fewshot_ns.scripts.stages import StageBoard, StageRecord, content_key, source_key
+from fewshot_ns.scripts.progress import StageBoard, StageRecord, content_key, source_key
 from fewshot_ns.utils.errors import CommandError
 from fewshot_ns.utils.processes import CommandRunner, host_command
 

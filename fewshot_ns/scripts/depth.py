@@ -11,8 +11,8 @@ import tyro
 from fewshot_ns.utils.errors import CommandError
 
 if TYPE_CHECKING:
-    from fewshot_ns.data.dataset import FewShotDataset
-    from fewshot_ns.data.depth_alignment import Alignment
+    from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+    from fewshot_ns.data.depth_calibration.alignment import Alignment
 
 _WRITER = "ns-fewshot depth"
 
@@ -76,12 +76,12 @@ class DepthCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.data.dataset import FewShotDataset
-        from fewshot_ns.data.depth_encoding import write_note
-        from fewshot_ns.data.depth_maps import read_depth_prior
-        from fewshot_ns.data.depth_scale import Trust, write_aligned_maps, write_map
-        from fewshot_ns.data.scene_geometry import DepthEncoding
-        from fewshot_ns.priors.monocular import MonocularDepthConfig, monocular_depths
+        from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+        from fewshot_ns.data.depth.encoding import write_note
+        from fewshot_ns.data.depth.maps import read_depth_prior
+        from fewshot_ns.data.depth_calibration.scale import Trust, write_aligned_maps, write_map
+        from fewshot_ns.data.records.metadata import DepthEncoding
+        from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
         from fewshot_ns.scripts.scenes import scene_config
 
         if self.composite and self.align not in ("sensor", "colmap"):
@@ -134,7 +134,7 @@ class DepthCommand:
         """
         import json
 
-        from fewshot_ns.data.depth_encoding import NOTE_NAME
+        from fewshot_ns.data.depth.encoding import NOTE_NAME
 
         target = self.output or scene / "depth_maps"
         if target.is_dir() and any(target.iterdir()) and not self.overwrite:
@@ -148,7 +148,7 @@ class DepthCommand:
 
     def _alignments(self, dataset: FewShotDataset, values: List[Any], polarity: Any, scene: Path) -> List[Alignment]:
         """One line per training view."""
-        from fewshot_ns.data import depth_scale
+        from fewshot_ns.data.depth_calibration import scale as depth_scale
 
         if self.align == "colmap":
             return depth_scale.to_colmap(dataset, values, polarity, scene, self.colmap_dir)
@@ -163,7 +163,7 @@ def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
     Raises:
         FileNotFoundError: a photo has none.
     """
-    from fewshot_ns.data.depth_maps import find_depth_priors, usual_names
+    from fewshot_ns.data.depth.maps import find_depth_priors, usual_names
 
     found = find_depth_priors(folder, images, lambda stem: (*usual_names(stem), f"{stem}_depth"))
     for image, path in zip(images, found, strict=True):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
-from fewshot_ns.evaluation.regions import Region
+from fewshot_ns.evaluation.metrics.regions import Region
 from fewshot_ns.scripts.eval_scenes import SceneOptions, baselines_of_run, choose_scenes, evaluate_scenes
 
 if TYPE_CHECKING:
-    from fewshot_ns.evaluation.ledger import LedgerRow, MetricSummary
+    from fewshot_ns.evaluation.records.ledger import LedgerRow, MetricSummary
 
 
 @dataclass
@@ -67,7 +67,7 @@ class EvalCommand:
             FileNotFoundError: no run, no checkpoint, no masks, or nothing to summarise.
             ValueError: a metric or view is unknown, or a size makes no sense.
         """
-        from fewshot_ns.evaluation.tables import print_table
+        from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.runs import find_config
 
         self._check()
@@ -87,8 +87,8 @@ class EvalCommand:
             raise ValueError("--mask-dir was given together with --masks none; leave one of them out")
 
     def _summarise(self, output: Path) -> Dict[str, MetricSummary]:
-        from fewshot_ns.evaluation.scene_ledger import SceneLedger, summarize_scenes
-        from fewshot_ns.evaluation.view_evaluation import summary_of
+        from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, summarize_scenes
+        from fewshot_ns.evaluation.runners.views import summary_of
 
         rows = SceneLedger(output).read()
         if rows and self.views is not None:
@@ -99,8 +99,8 @@ class EvalCommand:
         import rich
         from rich.progress import Progress
 
-        from fewshot_ns.evaluation.suite import MetricSuite
-        from fewshot_ns.evaluation.view_evaluation import (
+        from fewshot_ns.evaluation.metrics.suite import MetricSuite
+        from fewshot_ns.evaluation.runners.views import (
             OF_SET,
             EvaluationRecord,
             ViewEvaluator,
@@ -153,7 +153,7 @@ class EvalCommand:
 
     def _dataset(self, pipeline: Any) -> Any:
         """The test views at the asked size, with the asked masks."""
-        from fewshot_ns.data.dataset import FewShotDataset
+        from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
         manager = pipeline.datamanager
         dataset = manager.eval_dataset
@@ -194,7 +194,7 @@ def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> T
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 
-    from fewshot_ns.evaluation.suite import EvaluationConfig, check_metric_names
+    from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.scripts.runs import load_run, load_run_config
 
     config = load_run_config(config_path)
@@ -214,14 +214,14 @@ def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> T
 
 
 def _line(row: LedgerRow) -> str:
-    from fewshot_ns.evaluation.baselines import BASELINE_PREFIX
+    from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX
 
     shown = {name: value for name, value in row.metrics.items() if not name.startswith(BASELINE_PREFIX)}
     return ", ".join(f"{name} {'n/a' if value is None else format(value, '.4g')}" for name, value in shown.items())
 
 
 def _table(summary: Dict[str, MetricSummary]) -> Any:
-    from fewshot_ns.evaluation.tables import Column, Table
+    from fewshot_ns.presentation.tables import Column, Table
 
     columns = (Column("metric"), Column("mean", 4), Column("deviation", 4), Column("count"))
     return Table(columns, [[name, value.mean, value.std, value.count] for name, value in summary.items()])

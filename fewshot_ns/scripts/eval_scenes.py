@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
 
 if TYPE_CHECKING:
-    from fewshot_ns.data.source_views import SourceViewsConfig
-    from fewshot_ns.evaluation.baselines import Baselines
-    from fewshot_ns.evaluation.ledger import MetricSummary
-    from fewshot_ns.evaluation.suite import MetricSuite
+    from fewshot_ns.data.views.sources import SourceViewsConfig
+    from fewshot_ns.evaluation.baselines.trivial import Baselines
+    from fewshot_ns.evaluation.metrics.suite import MetricSuite
+    from fewshot_ns.evaluation.records.ledger import MetricSummary
 
 
 OUTPUT_SUFFIXES = (".json", ".jsonl", ".txt")
@@ -79,7 +79,7 @@ def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
     Raises:
         ValueError: flags that this run has no use for, an unknown scene, or an output in place of the viewlist.
     """
-    from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
+    from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 
     manager = pipeline.datamanager
     if not isinstance(manager, MultiSceneDataManager):
@@ -101,8 +101,8 @@ def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
 def baselines_of_run(pipeline: Any) -> Optional[Baselines]:
     """Trivial predictions to compare a loaded run with: from the views that train, or that the model looks at; None
     where there are none."""
-    from fewshot_ns.evaluation.baselines import baselines_of
-    from fewshot_ns.evaluation.source_baselines import SourceBaselines
+    from fewshot_ns.evaluation.baselines.sources import SourceBaselines
+    from fewshot_ns.evaluation.baselines.trivial import baselines_of
 
     manager = pipeline.datamanager
     active = getattr(manager, "active", None)
@@ -127,8 +127,8 @@ def evaluate_scenes(
     """
     import rich
 
-    from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig, SceneEvaluator
-    from fewshot_ns.evaluation.scene_ledger import SceneLedger, SceneRow, summarize_scenes
+    from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, SceneRow, summarize_scenes
+    from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 
     for name in ("max_side", "mask_dir", "render_views"):
         if getattr(command, name) is not None:

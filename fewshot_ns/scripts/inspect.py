@@ -11,7 +11,7 @@ import tyro
 if TYPE_CHECKING:
     import numpy as np
 
-    from fewshot_ns.data.dataset import FewShotDataset
+    from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
 _POINTS = 8000
 
@@ -55,9 +55,9 @@ class InspectCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.data.dataset import FewShotDataset
-        from fewshot_ns.evaluation.report_page import ReportPage, Section, write_page
-        from fewshot_ns.evaluation.scene_page import cameras_plot, depth_section, metric_points, views_section
+        from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+        from fewshot_ns.presentation.html_page import ReportPage, Section, write_page
+        from fewshot_ns.presentation.scene_page import cameras_plot, depth_section, metric_points, views_section
         from fewshot_ns.scripts.scenes import scene_config
 
         if self.output.suffix != ".html":
@@ -105,7 +105,7 @@ class InspectCommand:
         """(P, 3) sparse points in the scene's world without those far off; None where there are none."""
         import numpy as np
 
-        from fewshot_ns.data.sparse_points import find_colmap
+        from fewshot_ns.data.depth_calibration.colmap_points import find_colmap
 
         scene = self.data.parent if self.data.suffix == ".json" else self.data
         try:

@@ -40,10 +40,10 @@ class ReportCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.bench.csv_file import merge_into
-        from fewshot_ns.bench.readme import update_readme
-        from fewshot_ns.bench.report import write_report
-        from fewshot_ns.bench.results import read_results
+        from fewshot_ns.bench.report.files import write_report
+        from fewshot_ns.bench.report.readme import update_readme
+        from fewshot_ns.bench.results.cells import read_results
+        from fewshot_ns.bench.results.csv_file import merge_into
 
         console = Console()
         if self.benchmark is None and self.readme is None:
@@ -70,10 +70,10 @@ class ReportCommand:
 
     @staticmethod
     def _print(results: object) -> None:
-        from fewshot_ns.bench.results import BenchResults
-        from fewshot_ns.bench.summary import protocols_of
-        from fewshot_ns.bench.tables import summary_table
-        from fewshot_ns.evaluation.tables import print_table
+        from fewshot_ns.bench.report.tables import summary_table
+        from fewshot_ns.bench.results.cells import BenchResults
+        from fewshot_ns.bench.results.summary import protocols_of
+        from fewshot_ns.presentation.tables import print_table
 
         assert isinstance(results, BenchResults)
         for protocol in protocols_of(results):

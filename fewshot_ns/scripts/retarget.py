@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 import tyro
 
 if TYPE_CHECKING:
-    from fewshot_ns.data.shown_scene import ShownScene
+    from fewshot_ns.data.multiscene.active import ShownScene
 
 
 @dataclass
@@ -78,7 +78,7 @@ class RetargetCommand:
         )
 
     def _config(self, trained: Any) -> Any:
-        from fewshot_ns.data.dataparsers.base import FewShotDataParserConfig
+        from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
         from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
 
         if not isinstance(trained.pipeline, GeneralizablePipelineConfig):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
     from nerfstudio.pipelines.base_pipeline import Pipeline
 
-    from fewshot_ns.data.scene_geometry import FewShotMetadata
+    from fewshot_ns.data.records.metadata import FewShotMetadata
 
 
 def load_run_config(path: Path) -> TrainerConfig:
@@ -71,9 +71,9 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
         FileNotFoundError: the scene is not where it was at training, and the folder of the run does not hold it.
         ValueError: it cannot be read, or came from a dataparser of another package.
     """
-    from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManagerConfig
-    from fewshot_ns.data.scene_geometry import get_fewshot_metadata
-    from fewshot_ns.data.stored_scene import present_or_stored
+    from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
+    from fewshot_ns.data.datamanagers.stored import present_or_stored
+    from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
     datamanager = config.pipeline.datamanager
     if isinstance(datamanager, MultiSceneDataManagerConfig):
@@ -139,8 +139,8 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
     import torch
 
     from fewshot_ns import registry
-    from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-    from fewshot_ns.data.stored_scene import StoredSceneDataParserConfig, synthetic_scene
+    from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+    from fewshot_ns.data.dataparsers.single.stored import StoredSceneDataParserConfig, synthetic_scene
     from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 
     if method not in registry.METHODS:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 if TYPE_CHECKING:
     import numpy as np
 
-    from fewshot_ns.data.shown_scene import ShownScene
+    from fewshot_ns.data.multiscene.active import ShownScene
     from fewshot_ns.scripts.camera_path import PathOptions
 
 SOURCE_KINDS = ("interpolate", "spiral")
@@ -41,7 +41,7 @@ def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownSce
         ValueError: an unknown scene or view, or another number of views than the networks are made for.
         SceneError: a source view cannot be read.
     """
-    from fewshot_ns.data.source_views import places_of
+    from fewshot_ns.data.views.sources import places_of
 
     manager = pipeline.datamanager
     entry = manager.active.scene.entry
@@ -65,8 +65,8 @@ def path_of_scene(options: PathOptions, manager: Any, shown: ShownScene) -> Dict
     """The camera path of a scene that is shown, see `build_camera_path`."""
     import torch
 
-    from fewshot_ns.data.scene_geometry import get_fewshot_metadata
-    from fewshot_ns.data.scene_outputs import outputs_of_views
+    from fewshot_ns.data.dataparsers.multi.outputs import outputs_of_views
+    from fewshot_ns.data.records.metadata import get_fewshot_metadata
     from fewshot_ns.scripts.camera_path import build_camera_path
 
     scene = shown.scene
@@ -79,7 +79,7 @@ def path_of_scene(options: PathOptions, manager: Any, shown: ShownScene) -> Dict
 
 def source_strips(pipeline: Any, shown: ShownScene, poses: Any) -> List[List[np.ndarray]]:
     """For each pose (F, 3, 4) the images (H, W, 3) uint8 of the views that it is rendered from."""
-    from fewshot_ns.evaluation.pictures import to_uint8
+    from fewshot_ns.presentation.pictures import to_uint8
 
     manager = pipeline.datamanager
     chosen = [manager.chooser.sources_for(shown, pose.cpu()) for pose in poses]

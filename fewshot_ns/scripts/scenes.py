@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, List, Sequence, Tuple
 from fewshot_ns import registry
 
 if TYPE_CHECKING:
-    from fewshot_ns.data.dataparsers.base import FewShotDataParserConfig
+    from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 
 AUTO = "auto"
 SIGNS: Tuple[Tuple[str, str], ...] = (

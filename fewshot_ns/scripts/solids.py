@@ -34,7 +34,7 @@ class SolidsCommand:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from fewshot_ns.demo.solids_set import SolidsConfig, write_solids
+        from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
 
         flags = {name: value for name, value in vars(self).items() if name != "output"}
         config = SolidsConfig(**flags)

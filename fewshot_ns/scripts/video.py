@@ -56,8 +56,8 @@ class VideoCommand(PathOptions):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from fewshot_ns.evaluation.pictures import save_png
-        from fewshot_ns.rendering.trajectory import depth_range, render_path, rgb_beside_depth, with_strip, write_video
+        from fewshot_ns.presentation.pictures import save_png
+        from fewshot_ns.presentation.video import depth_range, render_path, rgb_beside_depth, with_strip, write_video
         from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
         from fewshot_ns.scripts.scene_video import path_of_scene, show_scene, source_strips
 

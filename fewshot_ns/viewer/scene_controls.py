@@ -8,9 +8,9 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerControl, ViewerDropdown, ViewerText
 from torch import nn
 
-from fewshot_ns.data.datamanagers.multiscene_datamanager import MultiSceneDataManager
-from fewshot_ns.data.shown_scene import ShownScene
-from fewshot_ns.data.source_views import places_of
+from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
+from fewshot_ns.data.multiscene.active import ShownScene
+from fewshot_ns.data.views.sources import places_of
 
 MAX_LISTED = 300
 """Scenes in the list; of a larger set others are shown by typing their names."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from fewshot_ns.cameras.poses import Poses, normalize
 from fewshot_ns.cameras.sphere_views import spherical_poses
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.priors.semantic_views import UnseenViewsConfig, on_hemisphere
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.priors.unseen_views import UnseenViewsConfig, on_hemisphere
 from fewshot_ns.viewer.cameras import place_camera
 
 DEMO_RADII = (2.0, 6.0)

@@ -10,7 +10,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerControl
 from torch import Tensor, nn
 
-from fewshot_ns.data.dataset import FewShotDataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.priors.semantic import SemanticPrior
 from fewshot_ns.viewer.cameras import place_camera
 from fewshot_ns.viewer.markdown import ViewerMarkdown, embedded

@@ -21,7 +21,7 @@ from fewshot_ns.cameras.ray_space import (
     to_model_rays,
     world_distance,
 )
-from fewshot_ns.data.scene_geometry import SceneGeometry
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 
 WIDTH, HEIGHT, FOCAL = 24, 18, 30.0
 NDC = SceneGeometry("ndc", 0.0, 1.0, "cylinder", ndc_focal=(2 * FOCAL / WIDTH, 2 * FOCAL / HEIGHT))

@@ -12,9 +12,9 @@ import torch
 
 from fewshot_ns import registry
 from fewshot_ns.configs.paper_results import METRICS
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.models.dietnerf import DietNeRFModelConfig
-from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.models.compact import CompactModelConfig
+from fewshot_ns.models.nerf import NeRFModelConfig
 from fewshot_ns.utils.cache import CACHE_ENV
 
 METHODS = ("dietnerf", "dietnerf_lite", "dietnerf_jax", "dietnerf_jax_coarse", "simplified_nerf")
@@ -95,7 +95,7 @@ def test_numbers_of_the_originals() -> None:
 
 def test_backbones() -> None:
     for name in METHODS:
-        expected = SparseNeRFLiteModelConfig if name.endswith("lite") else DietNeRFModelConfig
+        expected = CompactModelConfig if name.endswith("lite") else NeRFModelConfig
         assert type(config_of(name).pipeline.model) is expected
     lite = config_of("dietnerf_lite").pipeline
     assert lite.model.anneal_steps == 0 and not lite.depth.enabled and lite.semantic.enabled

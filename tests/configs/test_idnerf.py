@@ -12,7 +12,7 @@ import torch
 from nerfstudio.engine.optimizers import Optimizers
 
 from fewshot_ns import registry
-from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig
+from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
 
 METHODS = ("idnerf", "idnerf_released", "matchnerf", "idnerf_lite", "matchnerf_lite")
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from fewshot_ns import registry
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
+from fewshot_ns.models.compact import CompactModelConfig
 from fewshot_ns.models.mipnerf import MipNeRFModelConfig
-from fewshot_ns.models.sparsenerf_lite import SparseNeRFLiteModelConfig
 
 FAMILY = ("mipnerf_fewshot", "regnerf", "freenerf", "sparsenerf", "free_sparsenerf")
 METHODS = [*FAMILY, *(f"{name}_lite" for name in FAMILY)]
@@ -115,7 +115,7 @@ def test_every_prior_can_be_switched_on(name: str, step: Any) -> None:
 def test_names_and_backbones(name: str) -> None:
     config = config_of(name)
     assert config.method_name == name.replace("_", "-")
-    expected = SparseNeRFLiteModelConfig if name.endswith("lite") else MipNeRFModelConfig
+    expected = CompactModelConfig if name.endswith("lite") else MipNeRFModelConfig
     assert type(config.pipeline.model) is expected
 
 

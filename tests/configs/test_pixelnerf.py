@@ -12,12 +12,12 @@ import torch
 
 from fewshot_ns import registry
 from fewshot_ns.configs.paper_results import METRICS
-from fewshot_ns.data.dataparsers.dvr_dtu import DVRDTUDataParserConfig
-from fewshot_ns.data.dataparsers.multi_object import MultiObjectDataParserConfig
-from fewshot_ns.data.dataparsers.nmr import NMRDataParserConfig
-from fewshot_ns.data.dataparsers.srn import SRNDataParserConfig
-from fewshot_ns.data.source_views import SourceViewsConfig, TargetViewsConfig
-from fewshot_ns.demo.solids_set import SolidsConfig, write_solids
+from fewshot_ns.data.dataparsers.multi.dvr_dtu import DVRDTUDataParserConfig
+from fewshot_ns.data.dataparsers.multi.multi_object import MultiObjectDataParserConfig
+from fewshot_ns.data.dataparsers.multi.nmr import NMRDataParserConfig
+from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
+from fewshot_ns.data.views.sources import SourceViewsConfig, TargetViewsConfig
+from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
 
 PARSERS = {
     "pixelnerf": SRNDataParserConfig,

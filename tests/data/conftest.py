@@ -9,7 +9,7 @@ from typing import Callable
 import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 import pytest
 
-from fewshot_ns.demo.solids_set import SolidsConfig, write_solids
+from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
 
 SOLIDS = SolidsConfig(objects=8, views=5, size=16, supersample=1, val_share=0.125, test_share=0.25)
 

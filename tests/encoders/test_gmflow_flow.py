@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from gmflow_flow import FlowPropagation, GMFlow, global_flow, local_flow, neighbours, warped
 
-from fewshot_ns.encoders.gmflow_checkpoints import find_gmflow
-from fewshot_ns.encoders.gmflow_flow import FlowPropagation, GMFlow, global_flow, local_flow, neighbours, warped
-from fewshot_ns.priors.weights import load_weights
+from fewshot_ns.encoders.convert_gmflow import find_gmflow
+from fewshot_ns.pretrained.weights import load_weights
 
 ROLL = 2
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from fewshot_ns.encoders.resnet import ResNetEncoder, ResNetEncoderConfig
-from fewshot_ns.priors.weights import WEIGHTS_ENV, WeightsNotFoundError
+from fewshot_ns.pretrained.weights import WEIGHTS_ENV, WeightsNotFoundError
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 

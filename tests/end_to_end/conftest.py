@@ -8,7 +8,7 @@ from typing import Callable, Dict, Optional
 
 import pytest
 
-from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
+from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
 BIN = Path(sys.executable).parent
 TIMEOUT_SECONDS = 300

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
+from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
 
 @pytest.fixture(scope="session")

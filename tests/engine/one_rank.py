@@ -15,7 +15,7 @@ import torch.distributed as dist
 from nerfstudio.scripts import train
 
 from fewshot_ns.configs.pixelnerf import pixelnerf_lite
-from fewshot_ns.data.scene_batches import SceneBatches
+from fewshot_ns.data.multiscene.batches import SceneBatches
 from fewshot_ns.engine.trainer import FewShotTrainer
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.fields.matching_sources import MatchingSources
 from fewshot_ns.model_components.matching_points import Window
 

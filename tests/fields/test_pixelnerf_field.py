@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import Conditioning
-from fewshot_ns.fields import fused_resnet, source_features
+from fewshot_ns.data.records.scene import Conditioning
+from fewshot_ns.fields import source_features
+from fewshot_ns.fields.fused import resnet as fused_resnet
 from fewshot_ns.fields.pixelnerf_field import PixelNeRFField
 from fewshot_ns.fields.source_features import SourceFeatures, encode_points
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from golden_arrays import GoldenFile
 
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 
 
 @pytest.fixture(scope="session")

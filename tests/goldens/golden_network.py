@@ -12,8 +12,9 @@ import torch
 from nerfstudio.data.scene_box import SceneBox
 
 from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.configs.sparsenerf import sparsenerf
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.models.mipnerf import MipNeRFModel
 
 HEADS = {"density": "density", "bottleneck": "bottleneck", "colour": "view_0", "rgb": "rgb"}

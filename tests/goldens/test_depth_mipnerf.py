@@ -32,10 +32,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_space import attach_radii, to_model_rays
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.exr import CODEC_VARIABLE
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry, get_fewshot_metadata
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.files.exr import CODEC_VARIABLE
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig, delayed_log_linear
 from fewshot_ns.model_components.depth_losses import (

@@ -22,13 +22,14 @@ from torch import Tensor
 from fewshot_ns.cameras.paths import spin
 from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, stride_of, strided_grid
 from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.pixel_samplers import centre_crop
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-from fewshot_ns.data.view_selection import BLENDER_ONE_SIDED_VIEWS, blender_protocol, select_views
-from fewshot_ns.evaluation.metrics import psnr, ssim, ssim_gaussian
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+from fewshot_ns.data.samplers.pixels import centre_crop
+from fewshot_ns.data.views.selection import BLENDER_ONE_SIDED_VIEWS, blender_protocol, select_views
+from fewshot_ns.evaluation.metrics.image import psnr, ssim, ssim_gaussian
 from fewshot_ns.field_components.encodings import positional_encoding
 from fewshot_ns.fields.nerf_field import NeRFField
 from fewshot_ns.model_components.point_samples import (
@@ -38,8 +39,8 @@ from fewshot_ns.model_components.point_samples import (
     stratified_points,
 )
 from fewshot_ns.model_components.renderers import composite_rgb
-from fewshot_ns.models.dietnerf import DietNeRFModel, DietNeRFModelConfig
-from fewshot_ns.priors.semantic_images import CLIP_MEAN, CLIP_STD, Resize, cosine_similarity, encoder_input
+from fewshot_ns.models.nerf import NeRFModel, NeRFModelConfig
+from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, Resize, cosine_similarity, encoder_input
 
 pytestmark = pytest.mark.goldens
 
@@ -255,10 +256,10 @@ class Drawn:
         return number
 
 
-def model_of(golden: GoldenFile, case: str, **fields: Any) -> DietNeRFModel:
+def model_of(golden: GoldenFile, case: str, **fields: Any) -> NeRFModel:
     state = {name: renamed(golden.part(f"param/{name}.")) for name in ("coarse", "fine")}
     coarse, both = golden["det_z_coarse"].shape[1], golden["det_z_all"].shape[1]
-    config: Any = DietNeRFModelConfig(
+    config: Any = NeRFModelConfig(
         **{**network_sizes(state["coarse"]), "num_samples": coarse, "num_importance_samples": both - coarse, **fields}
     )
     near, far = (float(value) for value in golden["near_far"])

@@ -22,20 +22,18 @@ from torch import Tensor, nn
 
 from fewshot_ns.cameras.poses import flip_camera_axes, homogeneous
 from fewshot_ns.cameras.ray_images import opencv_world_to_cameras, ray_images
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.cameras.source_paths import depth_spiral, through_views
 from fewshot_ns.configs.idnerf import idnerf_released
-from fewshot_ns.data.dataparsers.mvsnet_dtu import (
-    MVSNetDTUDataParserConfig,
-    read_mvsnet_camera,
-    read_mvsnet_depth,
-)
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-from fewshot_ns.data.scene_table import Conditioning
-from fewshot_ns.data.source_views import SourceViews, SourceViewsConfig
+from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
+from fewshot_ns.data.files.mvsnet import read_mvsnet_camera, read_mvsnet_depth
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+from fewshot_ns.data.records.scene import Conditioning
+from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig
 from fewshot_ns.encoders.gmflow import MatchingEncoder, normalized_input
 from fewshot_ns.encoders.gmflow_transformer import sine_positions
-from fewshot_ns.evaluation.metrics import masked_psnr, psnr, ssim
-from fewshot_ns.evaluation.regions import black_outside, central_crop
+from fewshot_ns.evaluation.metrics.image import masked_psnr, psnr, ssim
+from fewshot_ns.evaluation.metrics.regions import black_outside, central_crop
 from fewshot_ns.field_components.attention import MultiHeadAttention
 from fewshot_ns.fields.latent_inference import LatentInference
 from fewshot_ns.fields.matching_field import MatchingField
@@ -47,8 +45,13 @@ from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.model_components.source_views import look_up
 from fewshot_ns.models.idnerf import IDNeRFModel
 from fewshot_ns.models.idnerf_targets import TargetViews
-from fewshot_ns.priors.diffusion import DiffusionPrior, DiffusionPriorConfig
-from fewshot_ns.priors.score_distillation import diffusion_latents, distillation_loss, lengthen_tokens, timestep_range
+from fewshot_ns.priors.diffusion.prior import DiffusionPrior, DiffusionPriorConfig
+from fewshot_ns.priors.diffusion.score_distillation import (
+    diffusion_latents,
+    distillation_loss,
+    lengthen_tokens,
+    timestep_range,
+)
 
 pytestmark = pytest.mark.goldens
 

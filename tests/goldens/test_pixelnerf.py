@@ -19,18 +19,19 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from fewshot_ns.cameras.poses import homogeneous, look_at
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.cameras.sphere_views import spherical_poses
-from fewshot_ns.data.colour_jitter import ColourJitter
-from fewshot_ns.data.dataparsers import nmr, srn
-from fewshot_ns.data.dataparsers.dvr_dtu import DVRDTUDataParserConfig
-from fewshot_ns.data.dataparsers.multi_object import MultiObjectDataParserConfig
-from fewshot_ns.data.dataparsers.multiscene import MultiSceneDataParserConfig
-from fewshot_ns.data.dataparsers.nmr import Z_UP
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-from fewshot_ns.data.scene_images import SceneImages, box_of, pixels_in_boxes
-from fewshot_ns.data.scene_table import Conditioning, Scene
+from fewshot_ns.data.dataparsers.multi import nmr, srn
+from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.multi.dvr_dtu import DVRDTUDataParserConfig
+from fewshot_ns.data.dataparsers.multi.multi_object import MultiObjectDataParserConfig
+from fewshot_ns.data.dataparsers.multi.nmr import Z_UP
+from fewshot_ns.data.multiscene.colour_jitter import ColourJitter
+from fewshot_ns.data.multiscene.images import SceneImages, box_of, pixels_in_boxes
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+from fewshot_ns.data.records.scene import Conditioning, Scene
 from fewshot_ns.encoders.resnet import ResNetEncoder, ResNetEncoderConfig
-from fewshot_ns.evaluation.category_table import (
+from fewshot_ns.evaluation.records.category_table import (
     ObjectMetrics,
     category_table,
     natural_order,

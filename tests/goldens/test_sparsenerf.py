@@ -30,16 +30,18 @@ from torch.nn import Parameter
 from fewshot_ns.cameras.paths import dtu_spiral, llff_spiral
 from fewshot_ns.cameras.poses import flip_camera_axes, focus_point
 from fewshot_ns.cameras.ray_space import ModelRays, attach_radii, to_model_rays
+from fewshot_ns.cameras.scene_geometry import RaySpace, SceneGeometry
 from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, llff_unseen_poses
 from fewshot_ns.configs.sparsenerf import sparsenerf
-from fewshot_ns.data.dataparsers.dtu import decompose_projections
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.depth_maps import read_depth_prior
-from fewshot_ns.data.scene_geometry import RaySpace, SceneGeometry, get_fewshot_metadata
-from fewshot_ns.data.view_selection import dtu_protocol, every_eighth_protocol, select_views
+from fewshot_ns.data.dataparsers.single.dtu import decompose_projections
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
+from fewshot_ns.data.views.selection import dtu_protocol, every_eighth_protocol, select_views
 from fewshot_ns.engine.schedulers import delayed_log_linear
-from fewshot_ns.evaluation import metrics
-from fewshot_ns.evaluation.suite import EvaluationConfig, MetricSuite
+from fewshot_ns.evaluation.metrics import image as metrics
+from fewshot_ns.evaluation.metrics.config import EvaluationConfig
+from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.field_components.encodings import (
     frequency_mask,
     integrated_positional_encoding,
@@ -75,7 +77,7 @@ from fewshot_ns.model_components.renderers import (
 )
 from fewshot_ns.model_components.schedules import anneal_near_far
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN
-from fewshot_ns.priors.depth import DepthPrior
+from fewshot_ns.priors.depth.prior import DepthPrior
 from fewshot_ns.priors.smoothness import SmoothnessPrior, SmoothnessPriorConfig
 
 pytestmark = pytest.mark.goldens
@@ -225,8 +227,8 @@ def test_dtu_image_and_masks(dtu_golden, parse_dtu_golden):
 def test_dtu_depth_prior(dtu_golden, parse_dtu_golden):
     record = get_fewshot_metadata(parse_dtu_golden().train.metadata)
     expected = dtu_golden["depth_down_example"]
-    assert record.depth_prior_filenames is not None and record.depth_prior_polarity == "inverse_depth"
-    prior = read_depth_prior(record.depth_prior_filenames[0], record.depth_prior_polarity, expected.shape)
+    assert record.depth_prior_filenames is not None and record.depth_encoding.polarity == "inverse_depth"
+    prior = read_depth_prior(record.depth_prior_filenames[0], record.depth_encoding.polarity, expected.shape)
     assert prior.valid.all() == (dtu_golden["depth_full_example"] > 0).all()
     difference = np.abs(prior.values - expected.astype(np.float64))[prior.valid]
     assert difference.max() <= 0.51

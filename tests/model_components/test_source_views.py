@@ -7,7 +7,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from fewshot_ns.data.scene_table import Conditioning
+from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.model_components import source_views
 from fewshot_ns.model_components.source_views import SourceCameras, look_up, lookup_taps
 

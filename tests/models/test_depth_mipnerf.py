@@ -11,7 +11,8 @@ import torch
 from nerfstudio.data.scene_box import SceneBox
 
 from fewshot_ns.cameras.ray_space import ModelRays
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.model_components.ray_samplers import depth_guided_fenceposts, stratified_fenceposts
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModel, DepthMipNeRFModelConfig
 

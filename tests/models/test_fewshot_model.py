@@ -18,9 +18,9 @@ from fewshot_ns.cameras.ray_space import (
     to_model_rays,
     world_distance,
 )
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 
 

@@ -15,9 +15,10 @@ from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_images import ray_images
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.configs.idnerf import idnerf, idnerf_lite, idnerf_released, matchnerf, matchnerf_lite
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.models import idnerf as idnerf_module
 from fewshot_ns.models.idnerf import IDNeRFModel
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError

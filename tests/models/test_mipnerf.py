@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fewshot_ns.cameras.ray_space import attach_radii
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.models.mipnerf import MipNeRFModel, MipNeRFModelConfig
 
 

@@ -12,8 +12,9 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
-from fewshot_ns.data.scene_geometry import METADATA_KEY, FewShotMetadata, SceneGeometry
-from fewshot_ns.data.scene_table import SCENE_INDEX_KEY, Conditioning
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN
 from fewshot_ns.models.pixelnerf import PixelNeRFModel, PixelNeRFModelConfig

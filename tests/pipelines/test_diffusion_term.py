@@ -12,7 +12,7 @@ pytest.importorskip("diffusers", reason="needs the extra 'priors'")
 
 from tiny_diffusion import save_clip, save_diffusion  # noqa: E402
 
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig  # noqa: E402
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import cv2
 import pytest
 import torch
 
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.checks import NonFiniteLossError
-from fewshot_ns.evaluation.ledger import ledger_path, read_rows
+from fewshot_ns.evaluation.records.ledger import ledger_path, read_rows
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline
-from fewshot_ns.priors.weights import WEIGHTS_ENV
+from fewshot_ns.pretrained.weights import WEIGHTS_ENV
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 

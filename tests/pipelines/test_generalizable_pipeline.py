@@ -8,7 +8,7 @@ from typing import Any, Callable
 import pytest
 import torch
 
-from fewshot_ns.data.scene_table import SceneError
+from fewshot_ns.data.records.scene import SceneError
 
 
 def trained_step(pipeline: Any, step: int = 0) -> float:
@@ -205,7 +205,7 @@ def test_priors_of_single_scenes_are_refused(tiny_pixelnerf: Callable[..., Any])
 
 
 def test_one_scene_of_a_single_scene_parser(tiny_pixelnerf: Callable[..., Any], tiny_llff_scene: Path):
-    from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+    from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 
     config = tiny_pixelnerf()
     manager = config.datamanager
@@ -225,7 +225,7 @@ def test_one_scene_of_a_single_scene_parser(tiny_pixelnerf: Callable[..., Any], 
 
 
 def test_ndc_is_refused_with_the_way_out(tiny_pixelnerf: Callable[..., Any], tiny_llff_scene: Path):
-    from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
+    from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 
     config = tiny_pixelnerf()
     config.datamanager.data, config.datamanager.dataparser = None, LLFFDataParserConfig(data=tiny_llff_scene)
@@ -239,7 +239,7 @@ def test_semantic_term_on_one_scene(
     """DietPixelNeRF: fine-tuning from generic weights, unseen views of the scene look like its photos."""
     from torchvision import models
 
-    from fewshot_ns.priors.encoders import EncoderConfig
+    from fewshot_ns.pretrained.encoders.config import EncoderConfig
 
     monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path / "cache"))
     config = tiny_pixelnerf()

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from fewshot_ns.configs.idnerf import idnerf_lite
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.data.dataparsers.mvsnet_dtu import MVSNetDTUDataParserConfig
-from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
-from fewshot_ns.data.true_depth import known_depth
-from fewshot_ns.evaluation import metrics
-from fewshot_ns.evaluation.scene_evaluation import SceneEvaluationConfig, SceneEvaluator
-from fewshot_ns.evaluation.scene_ledger import SceneLedger
+from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
+from fewshot_ns.data.depth.true_depth import known_depth
+from fewshot_ns.evaluation.metrics import image as metrics
+from fewshot_ns.evaluation.records.scene_ledger import SceneLedger
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 
 TARGETS, SOURCES = (2, 3), (0, 1, 4, 5)
 

@@ -15,8 +15,8 @@ pytest.importorskip("diffusers", reason="needs the extra 'priors'")
 from tiny_diffusion import save_clip, save_diffusion  # noqa: E402
 
 from fewshot_ns.configs.idnerf import idnerf, matchnerf  # noqa: E402
-from fewshot_ns.data.dataparsers.srn import SRNDataParserConfig  # noqa: E402
-from fewshot_ns.demo.solids_set import SolidsConfig, write_solids  # noqa: E402
+from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig  # noqa: E402
+from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from fewshot_ns import registry
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.models.dietnerf import DietNeRFModelConfig
-from fewshot_ns.priors.encoders import EncoderConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.models.nerf import NeRFModelConfig
+from fewshot_ns.pretrained.encoders.config import EncoderConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.semantic_targets import target_embeddings
-from fewshot_ns.priors.semantic_views import UnseenViews, UnseenViewsConfig
+from fewshot_ns.priors.unseen_views import UnseenViews, UnseenViewsConfig
 from fewshot_ns.utils.cache import CACHE_ENV
 
 
@@ -80,7 +80,7 @@ def make_pipeline(tiny_pipeline_config: Any, tiny_blender_scene: Path, encoder_w
 def small_nerf(**fields: Any) -> Any:
     small: Dict[str, Any] = {"width": 16, "num_layers": 3, "skip_layer": 1, "num_octaves": 3, "colour_width": 8}
     small |= {"num_samples": 6, "num_importance_samples": 5, "density_activation": "softplus"}
-    return DietNeRFModelConfig(**{**small, **fields})
+    return NeRFModelConfig(**{**small, **fields})
 
 
 def dataset_of(config: Any) -> FewShotDataset:

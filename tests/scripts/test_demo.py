@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fewshot_ns.scripts.demo import VARIANTS, DemoCommand
 from fewshot_ns.scripts.demo_work import DemoWork
-from fewshot_ns.scripts.stages import StageBoard
+from fewshot_ns.scripts.progress import StageBoard
 from fewshot_ns.utils.errors import CommandError
 from fewshot_ns.utils.processes import CommandRunner
 

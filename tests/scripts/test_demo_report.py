@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
-from fewshot_ns.evaluation.ledger import LedgerRow
-from fewshot_ns.rendering.trajectory import RenderedPath
+from fewshot_ns.evaluation.records.ledger import LedgerRow
+from fewshot_ns.presentation.video import RenderedPath
 from fewshot_ns.scripts.demo import VARIANTS, DemoCommand
 from fewshot_ns.scripts.demo_renders import DemoRenders, depth_errors, load_renders, save_renders
 from fewshot_ns.scripts.demo_report import VariantResult, write_report
+from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
 SCENE = DemoSceneConfig(width=64, height=48, columns=2, rows=2, supersample=1)
 SCALE = 0.08

@@ -14,11 +14,11 @@ import torch
 
 transformers = pytest.importorskip("transformers", reason="needs the extra 'priors'")
 
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig  # noqa: E402
-from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig  # noqa: E402
-from fewshot_ns.data.dataset import FewShotDataset, validate_dataset  # noqa: E402
-from fewshot_ns.data.depth_encoding import read_note  # noqa: E402
-from fewshot_ns.priors import monocular  # noqa: E402
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig  # noqa: E402
+from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig  # noqa: E402
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset  # noqa: E402
+from fewshot_ns.data.depth.encoding import read_note  # noqa: E402
+from fewshot_ns.pretrained import monocular_depth as monocular  # noqa: E402
 from fewshot_ns.scripts.cli import main  # noqa: E402
 from fewshot_ns.scripts.scenes import guess_dataparser, split_dataparser  # noqa: E402
 

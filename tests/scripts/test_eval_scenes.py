@@ -9,7 +9,7 @@ from typing import Any, Callable
 import pytest
 import torch
 
-from fewshot_ns.data.source_views import SourceViewsConfig
+from fewshot_ns.data.views.sources import SourceViewsConfig
 from fewshot_ns.scripts.eval_scenes import SceneOptions, baselines_of_run, choose_scenes
 
 

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.depth_encoding import write_note
-from fewshot_ns.data.scene_geometry import DepthEncoding
-from fewshot_ns.evaluation.scene_page import cameras_plot, depth_section, frustum_lines, metric_points, views_section
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.depth.encoding import write_note
+from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.presentation.scene_page import cameras_plot, depth_section, frustum_lines, metric_points, views_section
 from fewshot_ns.scripts.cli import main
 
 SCENES = {

@@ -8,10 +8,10 @@ import imageio.v2 as imageio
 import pytest
 import torch
 
-from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene
 from fewshot_ns.scripts.camera_path import CameraPathCommand
 from fewshot_ns.scripts.runs import load_run
 from fewshot_ns.scripts.video import VideoCommand
+from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 from fewshot_ns.utils.processes import host_command
 
 pytestmark = pytest.mark.end_to_end

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from fewshot_ns.cameras.sphere_views import spherical_poses
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.priors.encoders import EncoderConfig
-from fewshot_ns.priors.semantic_views import UnseenViewsConfig
-from fewshot_ns.priors.weights import WEIGHTS_ENV
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.pretrained.encoders.config import EncoderConfig
+from fewshot_ns.pretrained.weights import WEIGHTS_ENV
+from fewshot_ns.priors.unseen_views import UnseenViewsConfig
 from fewshot_ns.utils.cache import CACHE_ENV
 from fewshot_ns.viewer.sphere_controls import sphere_of_cameras, synthetic_sphere
 

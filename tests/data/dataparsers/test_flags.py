@@ -11,13 +11,13 @@ import tyro
 import yaml
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 
-from fewshot_ns.data.dataparsers.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.dataparsers.dtu import DTUDataParserConfig
-from fewshot_ns.data.dataparsers.llff import LLFFDataParserConfig
-from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
-from fewshot_ns.data.dataparsers.rgbd import RGBDDataParserConfig
-from fewshot_ns.data.dataset import FewShotDataset
-from fewshot_ns.data.scene_geometry import get_fewshot_metadata
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
+from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
 CONFIGS = {
     "tiny_llff_scene": LLFFDataParserConfig,
@@ -111,6 +111,6 @@ def test_mixed_priors_leave_the_polarity_to_each_file(tiny_llff_scene):
     (folder / "depth_image001.png").unlink()
     np.save(folder / "depth_image001.npy", np.ones((24, 32)))
     record = get_fewshot_metadata(LLFFDataParserConfig(data=tiny_llff_scene).setup().get_dataparser_outputs().metadata)
-    assert record.depth_prior_polarity is None
+    assert record.depth_encoding.polarity is None
     with pytest.raises(ValueError, match=r"depth_image001\.npy: .*--depth-polarity"):
         LLFFDataParserConfig(data=tiny_llff_scene, depth_dir=folder).setup().get_dataparser_outputs()

@@ -1,0 +1,250 @@
+"""One cell of a benchmark: trained, evaluated and recorded by the host's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from fewshot_ns.bench.execution.commands import evaluate_commands
+from fewshot_ns.bench.execution.records import (
+    EVAL,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    STARTED,
+    CellBusyError,
+    is_begun,
+    is_finished,
+    is_measured_alike,
+    is_same,
+    is_trained,
+    last_step,
+    locked,
+    next_log,
+    read_record,
+    set_aside,
+    write_record,
+)
+from fewshot_ns.bench.planning.plan import Cell
+from fewshot_ns.evaluation.records.category_table import read_category_names
+from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandRunner, host_command
+
+Progress = Callable[[str, int], None]
+"""Told what is being done ('train', 'evaluate') and how many steps of the training are done."""
+_STEP_LINE = re.compile(r"^\s*(\d+) \(\d+\.\d+%\)")
+"""What ns-train prints for a logged step."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of a machine that a cell gets."""
+
+    threads: int = 1
+    """CPU threads of each of its commands."""
+    gpu: Optional[str] = None
+    """Number of its GPU, or its identifier; None: none on a CPU, as the system chooses on CUDA."""
+
+    def environment(self, device: str) -> Dict[str, str]:
+        """Variables of the commands."""
+        variables = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        if device == "cpu":
+            # ns-eval takes CUDA wherever it finds it.
+            variables["CUDA_VISIBLE_DEVICES"] = ""
+        elif self.gpu is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = self.gpu
+        return variables
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended."""
+
+    name: str
+    """Name of the cell."""
+    status: str
+    """'reused', 'finished', 'failed' or 'interrupted'."""
+    seconds: float
+    """Wall clock of this attempt."""
+    error: str = ""
+    """What went wrong, with the end of the log."""
+
+
+def run_cell(
+    cell: Cell,
+    output_dir: Path,
+    share: Share,
+    runner: Optional[CommandRunner] = None,
+    progress: Optional[Progress] = None,
+    any_source: bool = False,
+) -> Outcome:
+    """Does what is missing of a cell. Never raises because of what the cell's commands did.
+
+    Args:
+        cell: which.
+        output_dir: folder of the benchmark.
+        share: what it may use.
+        runner: what runs the commands; None: one of its own.
+        progress: told how far it is.
+        any_source: whether results of another version of the code are taken as they are.
+    """
+    started = time.monotonic()
+    work = _CellWork(cell, output_dir, share, runner or CommandRunner(), progress or (lambda *_: None), any_source)
+    try:
+        with locked(cell.folder) as handles:
+            status = work.run(handles)
+    except CellBusyError as error:
+        return Outcome(cell.name, FAILED, time.monotonic() - started, str(error))
+    except (CommandError, OSError, ValueError) as error:
+        # Where the whole benchmark was given up, nothing is wrong with the cell.
+        status = INTERRUPTED if work.runner.given_up else FAILED
+        write_record(cell, status, error=str(error), attempts=work.attempts, **work.known())
+        return Outcome(cell.name, status, time.monotonic() - started, str(error))
+    return Outcome(cell.name, status, time.monotonic() - started)
+
+
+@dataclass
+class _CellWork:
+    cell: Cell
+    output_dir: Path
+    share: Share
+    runner: CommandRunner
+    progress: Progress
+    any_source: bool
+    attempts: int = 1
+
+    def known(self) -> Dict[str, Any]:
+        """What earlier attempts and this one have found out, for the record."""
+        record = read_record(self.cell.folder) or {}
+        names = ("trained", "seconds_training", "seconds_evaluation")
+        return {name: record[name] for name in names if name in record}
+
+    def run(self, handles: List[int]) -> str:
+        cell = self.cell
+        if is_finished(cell, self.any_source):
+            return "reused"
+        trained, begun = is_trained(cell, self.any_source), is_begun(cell, self.any_source)
+        earlier = read_record(cell.folder) or {}
+        if not is_same(cell, self.any_source):
+            set_aside(cell, self.output_dir)
+            earlier = {}
+        elif not trained and not begun:
+            # Half a training from which nothing can go on.
+            shutil.rmtree(cell.run_dir, ignore_errors=True)
+        if cell.evaluations and earlier and not is_measured_alike(earlier, cell):
+            _drop_measurements(cell)
+        self.attempts = int(earlier.get("attempts", 0)) + 1
+        spent = float(earlier.get("seconds_training", 0.0))
+        if not trained:
+            write_record(cell, STARTED, attempts=self.attempts, seconds_training=spent)
+            spent += self._train(handles, resume=begun)
+            write_record(cell, STARTED, attempts=self.attempts, trained=True, seconds_training=spent)
+        seconds = self._evaluate(handles)
+        write_record(
+            cell,
+            FINISHED,
+            attempts=self.attempts,
+            trained=True,
+            seconds_training=spent,
+            seconds_evaluation=seconds,
+            step=last_step(cell.run_dir),
+            results=self._results(),
+            training=self._statistics(),
+            versions=_versions(),
+            **({"categories": self._category_names()} if cell.evaluations else {}),
+        )
+        return FINISHED
+
+    def train_command(self, resume: bool) -> Tuple[str, ...]:
+        """The ns-train of this cell."""
+        cell = self.cell
+        place = cell.folder.relative_to(self.output_dir / "cells").as_posix()
+        # The host's folder is OUTPUT/EXPERIMENT/METHOD/TIMESTAMP; the dot leaves the last part out.
+        words = ["--data", str(cell.data), "--output-dir", str(self.output_dir / "cells")]
+        words += ["--experiment-name", place, "--timestamp", ".", "--vis", "tensorboard"]
+        words += ["--logging.local-writer.max-log-size", "0"]
+        if resume:
+            words += ["--load-dir", str(cell.run_dir / "nerfstudio_models")]
+        return (str(host_command("ns-train")), cell.method, *words, *cell.flags, *cell.parser)
+
+    def _train(self, handles: List[int], resume: bool) -> float:
+        cell = self.cell
+        before = (last_step(cell.run_dir) or 0) if resume else 0
+        self.progress("train", before)
+
+        def follow(line: str) -> None:
+            step = _STEP_LINE.match(line)
+            if step is not None:
+                self.progress("train", int(step.group(1)))
+
+        log = next_log(cell.folder, "train")
+        started = time.monotonic()
+        self.runner.run(self.train_command(resume), log, follow, self._environment(), handles)
+        self._check_trained(log)
+        return time.monotonic() - started
+
+    def _check_trained(self, log: Path) -> None:
+        """The host's training ends with status 0 also where it was interrupted."""
+        step, wanted = last_step(self.cell.run_dir), self.cell.steps
+        spent = (self._statistics() or {}).get("cpu_seconds", 0.0)
+        by_time = self.cell.cpu_seconds is not None and spent >= self.cell.cpu_seconds
+        if step is None or (wanted is not None and step + 1 < wanted and not by_time):
+            found = "no checkpoint" if step is None else f"a checkpoint of step {step} of {wanted}"
+            raise CommandError(f"ns-train ended before its time, with {found}; the whole log is {log}")
+
+    def _evaluate(self, handles: List[int]) -> float:
+        cell = self.cell
+        self.progress("evaluate", cell.steps or 0)
+        started = time.monotonic()
+        for command in evaluate_commands(cell):
+            self.runner.run(command, next_log(cell.folder, "eval"), None, self._environment(), handles)
+        return time.monotonic() - started
+
+    def _environment(self) -> Mapping[str, str]:
+        return self.share.environment(self.cell.device)
+
+    def _results(self) -> Dict[str, Any]:
+        """The averages; of a training across scenes, by the protocol."""
+        cell = self.cell
+        if not cell.evaluations:
+            return _read_json(cell.folder / EVAL)["results"]
+        return {entry.protocol: _read_json(cell.folder / entry.file)["results"] for entry in cell.evaluations}
+
+    def _category_names(self) -> Dict[str, str]:
+        """Names of ShapeNet's categories by their numbers, where the set comes with the list."""
+        path = self.cell.data / "metadata.yaml"
+        return read_category_names(path) if path.is_file() else {}
+
+    def _statistics(self) -> Optional[Dict[str, Any]]:
+        """What the training cost; None where the method's trainer does not tell."""
+        path = self.cell.run_dir / "train_stats.json"
+        return _read_json(path) if path.is_file() else None
+
+
+def _read_json(path: Path) -> Dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf8"))
+
+
+def _drop_measurements(cell: Cell) -> None:
+    """Removes the evaluations of a training across scenes: their rows do not say which scenes and views were asked for,
+    so that more than are asked for now would stay in."""
+    for pattern in ("eval-*.json*", "eval-*.txt", "pictures-*.json*", "views-*"):
+        for path in cell.folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _versions() -> Dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("fewshot-ns", "nerfstudio", "torch", "numpy")}
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

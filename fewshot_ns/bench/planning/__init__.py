@@ -1,0 +1,1 @@
+"""From a recipe to the cells of its plan."""

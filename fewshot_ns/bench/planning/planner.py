@@ -1,0 +1,237 @@
+"""From a recipe to its cells: every training that it asks for, resolved and checked before the first one starts."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+from fewshot_ns.bench.planning.config_identity import (
+    SceneIdentity,
+    deciding_fields,
+    identify_scene,
+    own_methods,
+    registered_methods,
+    resolve_config,
+    schedule_flags,
+    source_key,
+)
+from fewshot_ns.bench.planning.plan import Cell, Plan, SourceEvaluation
+from fewshot_ns.bench.planning.scene_sets import evaluation_problems, evaluations_of, identify_set
+from fewshot_ns.bench.recipes.recipe import Budget, MethodEntry, Recipe, SceneEntry
+from fewshot_ns.bench.recipes.schema import SchemaError
+from fewshot_ns.utils.hashing import digest
+
+if TYPE_CHECKING:
+    from nerfstudio.engine.trainer import TrainerConfig
+
+
+def make_plan(recipe: Recipe, data_root: Path, output_dir: Path, device: str) -> Plan:
+    """Resolves and checks every cell of a recipe. Writes nothing.
+
+    Args:
+        recipe: what to do.
+        data_root: folder that the paths of the scenes begin in.
+        output_dir: folder of the benchmark.
+        device: 'cpu' or 'cuda'.
+
+    Raises:
+        SchemaError: a method is not registered, flags are wrong, a scene is missing or cannot be read; all that is
+            found is listed.
+    """
+    planner = _Planner(recipe, data_root.absolute(), output_dir.absolute(), device)
+    cells = planner.cells()
+    if planner.problems:
+        raise SchemaError(recipe.origin, list(dict.fromkeys(planner.problems)))
+    return Plan(recipe, output_dir, tuple(sorted(cells, key=lambda cell: recipe.seeds.index(cell.seed))))
+
+
+class _Planner:
+    def __init__(self, recipe: Recipe, data_root: Path, output_dir: Path, device: str) -> None:
+        self.recipe, self.data_root, self.output_dir, self.device = recipe, data_root, output_dir, device
+        self.problems: List[str] = []
+        self._configs: Dict[Tuple[str, ...], Optional[TrainerConfig]] = {}
+        self._scenes: Dict[Tuple[str, str], Optional[SceneIdentity]] = {}
+
+    def cells(self) -> List[Cell]:
+        cells: List[Cell] = []
+        self._check_metrics()
+        known = registered_methods()
+        for number, method in enumerate(self.recipe.methods):
+            if method.method not in known:
+                self.problems.append(
+                    f"methods[{number}].method: {method.method!r} is not registered; registered by this package are "
+                    f"{', '.join(own_methods())}, by others {', '.join(sorted(set(known) - set(own_methods())))}"
+                )
+                continue
+            for place, scene in enumerate(self.recipe.scenes):
+                if method.scenes is None or scene.name in method.scenes:
+                    cells += self._cells_of(number, method, place, scene)
+        return cells
+
+    def _check_metrics(self) -> None:
+        from fewshot_ns.evaluation.metrics.config import check_metric_names
+
+        try:
+            check_metric_names(self.recipe.evaluation.metrics or ())
+        except ValueError as error:
+            self.problems.append(f"evaluation.metrics: {error}")
+
+    def _cells_of(self, number: int, method: MethodEntry, place: int, scene: SceneEntry) -> List[Cell]:
+        """The cells of all seeds of a method on a scene; none where something is wrong."""
+        flags = self._flags(method, scene)
+        parser = (scene.parser, *scene.flags)
+        config = self._config(number, method, place, scene, flags, parser)
+        if config is None:
+            return []
+        data = self.data_root / scene.path
+        if scene.protocol.across and not _is_generalizable(config):
+            self.problems.append(
+                f"methods[{number}] ({method.label}): trains on one scene, but the protocol {scene.protocol.name} of "
+                f"scenes[{place}] ({scene.name}) is for training across scenes; leave the scene out (scenes)"
+            )
+            return []
+        identity = self._identity(place, scene, config, data)
+        if identity is None:
+            return []
+        evaluations = self._evaluations(place, scene, data)
+        if evaluations is None:
+            return []
+        if _needs_depth_maps(config) and not identity.has_depth:
+            self.problems.append(
+                f"methods[{number}] ({method.label}): needs depth maps of the training views, but {data} has none; "
+                "make them with ns-fewshot depth, set pipeline.depth.enabled false or leave the scene out (scenes)"
+            )
+            return []
+        if scene.protocol.masked and not identity.has_masks:
+            self.problems.append(
+                f"scenes[{place}] ({scene.name}): the protocol {scene.protocol.name} measures the object alone, but "
+                f"{data} has no object masks; see dtu-data in docs/data_formats.md"
+            )
+            return []
+        return [
+            self._cell(method, scene, seed, flags, parser, config, identity, data, evaluations)
+            for seed in self.recipe.seeds
+        ]
+
+    def _flags(self, method: MethodEntry, scene: SceneEntry) -> Tuple[str, ...]:
+        """Flags of ns-train, those of the recipe last, so that they win."""
+        default = registered_methods()[method.method]
+        words: List[str] = ["--steps-per-eval-batch", "0", "--steps-per-eval-image", "0"]
+        words += ["--steps-per-eval-all-images", str(self.recipe.evaluation.curve_steps)]
+        if method.budget.steps is not None:
+            words += ["--max-num-iterations", str(method.budget.steps), *schedule_flags(default, method.budget.steps)]
+        if method.budget.cpu_seconds is not None:
+            words += ["--max-train-cpu-seconds", str(method.budget.cpu_seconds)]
+        if self.recipe.evaluation.metrics is not None and hasattr(default.pipeline, "evaluation"):
+            words += ["--pipeline.evaluation.metrics", *self.recipe.evaluation.metrics]
+        words += ["--machine.device-type", self.device]
+        return (*words, *scene.protocol.overrides, *method.overrides, *scene.overrides)
+
+    def _config(
+        self,
+        number: int,
+        method: MethodEntry,
+        place: int,
+        scene: SceneEntry,
+        flags: Tuple[str, ...],
+        parser: Tuple[str, ...],
+    ) -> Optional[TrainerConfig]:
+        words = (method.method, *flags, *parser)
+        if words not in self._configs:
+            try:
+                self._configs[words] = resolve_config(method.method, (*flags, *parser))
+            except ValueError as error:
+                self._configs[words] = None
+                self.problems.append(
+                    f"methods[{number}] ({method.label}) on scenes[{place}] ({scene.name}): ns-train does not take "
+                    f"these flags: {error}"
+                )
+        return self._configs[words]
+
+    def _identity(self, place: int, scene: SceneEntry, config: TrainerConfig, data: Path) -> Optional[SceneIdentity]:
+        dataparser: Any = copy.deepcopy(getattr(config.pipeline.datamanager, "dataparser", None))
+        dataparser.data = data
+        key = (str(data), repr(dataparser))
+        if key not in self._scenes:
+            try:
+                self._scenes[key] = (identify_set if scene.protocol.across else identify_scene)(dataparser)
+            except (FileNotFoundError, ValueError) as error:
+                self._scenes[key] = None
+                self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
+        return self._scenes[key]
+
+    def _evaluations(self, place: int, scene: SceneEntry, data: Path) -> Optional[Tuple[SourceEvaluation, ...]]:
+        """With which source views a training is evaluated; None where something is wrong."""
+        if scene.protocol.across:
+            self.problems += evaluation_problems(self.recipe.evaluation)
+        try:
+            return evaluations_of(scene.evaluations, data)
+        except (FileNotFoundError, ValueError) as error:
+            self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
+            return None
+
+    def _cell(
+        self,
+        method: MethodEntry,
+        scene: SceneEntry,
+        seed: int,
+        flags: Tuple[str, ...],
+        parser: Tuple[str, ...],
+        config: TrainerConfig,
+        identity: SceneIdentity,
+        data: Path,
+        evaluations: Tuple[SourceEvaluation, ...],
+    ) -> Cell:
+        from fewshot_ns.engine.trainer import FewShotTrainerConfig
+
+        config.machine.seed = seed
+        fields = deciding_fields(config)
+        keys = {
+            "config": digest(*sorted(fields.items())),
+            "scene": identity.key,
+            "source": source_key(),
+            "metrics": digest(getattr(getattr(config.pipeline, "evaluation", None), "metrics", None)),
+        }
+        return Cell(
+            folder=self.output_dir / "cells" / scene.name / method.label / f"seed-{seed}",
+            scene=scene.name,
+            place=scene.path.name,
+            protocol=scene.protocol.name,
+            method=method.method,
+            label=method.label,
+            as_published=method.as_published and not scene.overrides,
+            seed=seed,
+            device=self.device,
+            data=data,
+            flags=("--machine.seed", str(seed), *flags),
+            parser=parser,
+            overrides=(*method.overrides, *scene.overrides),
+            scene_overrides=scene.flags[len(scene.protocol.flags) :],
+            steps=config.max_num_iterations,
+            cpu_seconds=getattr(config, "max_train_cpu_seconds", None),
+            own_length=method.budget == Budget(),
+            resumable=isinstance(config, FewShotTrainerConfig),
+            evaluation=self.recipe.evaluation,
+            keys=keys,
+            config=fields,
+            test_views=identity.test_views,
+            size=identity.size,
+            evaluations=evaluations,
+            test_scenes=min(identity.test_scenes, self.recipe.evaluation.max_scenes or identity.test_scenes),
+            all_test_scenes=identity.test_scenes,
+            pictured_scene=identity.first_test_scene,
+        )
+
+
+def _is_generalizable(config: TrainerConfig) -> bool:
+    """Whether a method trains across scenes."""
+    from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
+
+    return isinstance(config.pipeline.datamanager, MultiSceneDataManagerConfig)
+
+
+def _needs_depth_maps(config: TrainerConfig) -> bool:
+    """Whether training would ask the scene for depth maps that it has to have already."""
+    depth = getattr(config.pipeline, "depth", None)
+    return depth is not None and depth.enabled and depth.loss != "none" and depth.source == "files"

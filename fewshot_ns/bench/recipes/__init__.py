@@ -1,0 +1,1 @@
+"""Recipes and protocols: what a benchmark runs."""

@@ -1,0 +1,1 @@
+"""Finished cells, their summary and status words."""

@@ -1,0 +1,258 @@
+"""Everything that a benchmark has measured, read from its folder or from a results file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from fewshot_ns.bench.execution.records import EVAL, FINISHED, PLAN, VIEWS, read_record
+from fewshot_ns.evaluation.records.ledger import read_rows, summarize
+from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, SceneRow, by_scene, summarize_scenes
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """All test views measured during a training."""
+
+    step: int
+    """Training step."""
+    cpu_seconds: Optional[float]
+    """CPU time of the training up to there; None where it was not recorded."""
+    metrics: Dict[str, float]
+    """Means over the test views."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What is known of one cell."""
+
+    scene: str
+    """Name of the scene in folders and tables."""
+    place: str
+    """Name of the scene's folder, by which published tables know it."""
+    protocol: str
+    """Name of the protocol."""
+    method: str
+    """Name of the method, as ns-train knows it."""
+    label: str
+    """Name of the row in tables."""
+    seed: int
+    """Seed of the training."""
+    as_published: bool
+    """Whether published figures of the method are about this variant."""
+    status: str
+    """'finished', 'failed', 'started', 'interrupted' or 'not run'."""
+    overrides: Tuple[str, ...] = ()
+    """Flags that the recipe gave."""
+    scene_overrides: Tuple[str, ...] = ()
+    """Flags of the dataparser that the recipe added to the protocol's."""
+    error: str = ""
+    """What went wrong."""
+    steps: Optional[int] = None
+    """Training steps taken."""
+    steps_asked: Optional[int] = None
+    """Training steps that the recipe or the method asked for; None: as the method decided."""
+    size: Optional[Tuple[int, int]] = None
+    """Width and height of the evaluated views, pixels."""
+    test_views: Optional[int] = None
+    """Test views of the protocol; None: unknown, in a set of many scenes where not all of each were taken."""
+    metrics: Dict[str, Optional[float]] = field(default_factory=dict)
+    """Means over the evaluated views."""
+    images: Tuple[Dict[str, Any], ...] = ()
+    """Per evaluated view: 'file_name', 'view_index' and the metrics."""
+    num_images: int = 0
+    """Number of evaluated views."""
+    objects: Optional[int] = None
+    """Of a set of many scenes: how many of them were evaluated. `images` then has a row per scene, the mean of its
+    views, with its 'category', and `metrics` are means over scenes."""
+    test_objects: Optional[int] = None
+    """Of a set of many scenes: how many there are to evaluate."""
+    curve: Tuple[CurvePoint, ...] = ()
+    """Quality during training."""
+    training: Dict[str, Any] = field(default_factory=dict)
+    """Cost of the training (train_stats.json)."""
+    own_length: bool = False
+    """Whether it trained as long as its method trains by itself, without another limit."""
+    recipe: str = ""
+    """Name of the recipe."""
+    device: str = ""
+    """'cpu' or 'cuda'."""
+    source: str = ""
+    """Hash of the code that made it."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are figures."""
+        return self.status == FINISHED
+
+
+@dataclass(frozen=True)
+class BenchResults:
+    """A benchmark."""
+
+    name: str
+    """Name of the recipe."""
+    description: str
+    """What it is about."""
+    cells: Tuple[CellResult, ...]
+    """All cells of the recipe, finished or not, in its order."""
+    pictures: Dict[Tuple[str, str, str, int], Path] = field(default_factory=dict)
+    """Folder of the kept views by protocol, scene, label and seed; empty where the results come from a file."""
+
+    def as_json(self) -> Dict[str, Any]:
+        """Everything but the pictures, as JSON holds it."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "cells": [asdict(cell) for cell in self.cells],
+        }
+
+
+def read_results(path: Path) -> BenchResults:
+    """Reads the folder of a benchmark, or a results file that `ns-fewshot report` has written.
+
+    Args:
+        path: folder or JSON file.
+
+    Raises:
+        FileNotFoundError: there is no benchmark.
+        ValueError: the file is no results file.
+    """
+    return _read_file(path) if path.is_file() else _read_folder(path)
+
+
+def _read_file(path: Path) -> BenchResults:
+    try:
+        values = json.loads(path.read_text(encoding="utf8"))
+        cells = tuple(_cell_from_json(value) for value in values["cells"])
+        return BenchResults(values["name"], values["description"], cells)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected the results of a benchmark (JSON), found {error!r}") from error
+
+
+def _cell_from_json(value: Mapping[str, Any]) -> CellResult:
+    curve = tuple(CurvePoint(**point) for point in value["curve"])
+    tuples = {name: tuple(value[name]) for name in ("overrides", "scene_overrides", "images")}
+    size = None if value["size"] is None else (value["size"][0], value["size"][1])
+    return CellResult(**{**value, **tuples, "curve": curve, "size": size})
+
+
+def _read_folder(folder: Path) -> BenchResults:
+    path = folder / PLAN
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected the plan of a benchmark, found none; run ns-fewshot bench first")
+    plan = json.loads(path.read_text(encoding="utf8"))
+    name = plan["name"]
+    cells: List[CellResult] = []
+    pictures: Dict[Tuple[str, str, str, int], Path] = {}
+    for planned in plan["cells"]:
+        cell = _cell(folder / planned["folder"], {**planned, "recipe": name})
+        cells.append(cell)
+        views = folder / planned["folder"] / planned.get("views", VIEWS)
+        if cell.finished and views.is_dir():
+            pictures[(cell.protocol, cell.scene, cell.label, cell.seed)] = views
+    return BenchResults(name, plan["description"], tuple(cells), pictures)
+
+
+def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
+    known: Dict[str, Any] = {name: value for name, value in planned.items() if name not in ("folder", "eval", "views")}
+    record = read_record(folder)
+    if record is None:
+        return CellResult(**known, status=NOT_RUN)
+    asked = record["cell"]
+    known.update(
+        status=record["status"],
+        overrides=tuple(asked["overrides"]),
+        scene_overrides=tuple(asked["scene_overrides"]),
+        error=record.get("error", ""),
+        steps_asked=asked["steps"],
+        own_length=asked["own_length"],
+        test_views=asked["test_views"] or None,
+        size=(asked["size"][0], asked["size"][1]),
+        test_objects=asked.get("all_test_scenes") or None,
+        device=asked["device"],
+        source=record["keys"]["source"],
+    )
+    if record["status"] != FINISHED:
+        return CellResult(**known)
+    known.update(
+        steps=None if record.get("step") is None else record["step"] + 1,
+        training=record.get("training") or {},
+    )
+    if "eval" in planned:
+        return CellResult(**{**known, **measured_across(folder / planned["eval"], record)})
+    evaluation = json.loads((folder / EVAL).read_text(encoding="utf8"))
+    views = set(evaluation["views"])
+    rows = [row for row in read_rows((folder / EVAL).with_suffix(".jsonl")) if row.view_index in views]
+    measured = evaluation["evaluation"]["size"]
+    known.update(
+        size=(measured[0], measured[1]),
+        metrics={name: value.mean for name, value in summarize(rows).items()},
+        images=tuple({"file_name": row.file_name, "view_index": row.view_index, **row.metrics} for row in rows),
+        num_images=len(rows),
+        curve=read_curve(folder / planned["method"]),
+    )
+    return CellResult(**known)
+
+
+def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
+    """What an evaluation over many scenes says of a cell: means over scenes, a row per scene.
+
+    Args:
+        path: JSON file of the averages.
+        record: of the cell.
+    """
+    # The only scene of a set is measured as one scene, whose rows do not name it.
+    rows = SceneLedger(path).read() or [
+        SceneRow(record["cell"]["pictured_scene"], "", (), row) for row in read_rows(path.with_suffix(".jsonl"))
+    ]
+    names = record.get("categories") or {}
+    categories = {row.scene: names.get(row.category, row.category) for row in rows}
+    scenes = by_scene(rows)
+    images = [
+        {"file_name": name, "view_index": place, "category": categories[name], **row.metrics}
+        for place, (name, row) in enumerate(scenes.items())
+    ]
+    asked = record["cell"]
+    return {
+        "metrics": {name: value.mean for name, value in summarize_scenes(rows).items()},
+        "images": tuple(images),
+        "num_images": len(rows),
+        "test_views": len(rows) if asked["evaluation"]["max_views"] is None else None,
+        "objects": len(scenes),
+    }
+
+
+def read_curve(run_dir: Path) -> Tuple[CurvePoint, ...]:
+    """What a run has measured on all test views while it trained, with the CPU time that its log gives.
+
+    Args:
+        run_dir: folder of the run.
+    """
+    ledgers = sorted((run_dir / "eval").glob("step-*.jsonl"))
+    if not ledgers:
+        return ()
+    times = _logged_cpu_seconds(run_dir)
+    points: List[CurvePoint] = []
+    for path in ledgers:
+        step = int(path.stem[5:])
+        means = {name: value.mean for name, value in summarize(read_rows(path)).items() if value.mean is not None}
+        earlier = [seconds for logged, seconds in times.items() if logged <= step]
+        points.append(CurvePoint(step, max(earlier, default=None), means))
+    return tuple(points)
+
+
+def _logged_cpu_seconds(run_dir: Path) -> Dict[int, float]:
+    """CPU seconds of the training by step, from the TensorBoard files of the run."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    times: Dict[int, float] = {}
+    for path in sorted(run_dir.glob("events.out.tfevents.*")):
+        events = EventAccumulator(str(path), size_guidance={"scalars": 0}).Reload()
+        if "Train CPU Seconds" in events.Tags()["scalars"]:
+            times.update({event.step: float(event.value) for event in events.Scalars("Train CPU Seconds")})
+    return times

@@ -1,0 +1,37 @@
+"""The ray geometry of a scene, and sizes of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Optional, Tuple
+
+RaySpace = Literal["metric", "ndc"]
+RayShape = Literal["cone", "cylinder"]
+Size = Tuple[int, int]
+"""(height, width) in pixels."""
+
+
+@dataclass(frozen=True)
+class SceneGeometry:
+    """How a world ray becomes the ray that the model samples.
+
+    The ray parameter t multiplies the un-normalised direction whose camera-space z component is -1, as in all the
+    original implementations; in a metric scene without `origin_plane_z` it is therefore planar z-depth.
+    """
+
+    ray_space: RaySpace
+    """'metric': samples lie in world space; 'ndc': in normalised device coordinates (forward-facing scenes)."""
+    near: float
+    """First ray parameter sampled, in units of the ray space."""
+    far: float
+    """Last ray parameter sampled, in units of the ray space."""
+    ray_shape: RayShape = "cone"
+    """Shape of a pixel's footprint along the ray."""
+    background: Literal["black", "white"] = "black"
+    """What a ray sees behind the scene, in training and at evaluation."""
+    origin_plane_z: Optional[float] = None
+    """Metric only: ray origins move along the ray to the world plane z = this (DTU); None leaves them at the camera."""
+    ndc_focal: Optional[Tuple[float, float]] = None
+    """NDC only: (2 fx / W, 2 fy / H), the same at every image resolution."""
+    ndc_near: float = 1.0
+    """NDC only: distance of the near plane in world units."""

@@ -1,0 +1,70 @@
+"""Many scenes of one or more objects with a `transforms.json` each: pixelNeRF's two-chairs set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Iterator, Type
+
+import numpy as np
+
+from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
+from fewshot_ns.data.files.images import image_size
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.records.scene import SceneEntry, SceneError
+
+NEAR, FAR = 4.0, 9.0
+"""Published sampling range."""
+TRANSFORMS = "transforms.json"
+
+
+@dataclass
+class MultiObjectDataParserConfig(MultiSceneDataParserConfig):
+    """Folders train, val and test with scenes anywhere below, each with a transforms.json."""
+
+    _target: Type = field(default_factory=lambda: MultiObjectDataParser)
+    """Parser class to instantiate."""
+    image_ending: str = "_obj.png"
+    """What follows the frame's name in the name of its image; `.png` reads NeRF's own renderings."""
+
+
+class MultiObjectDataParser(MultiSceneDataParser):
+    """Parser of the multi-object set. Scenes are named by their folders below the split's; there are no categories."""
+
+    config: MultiObjectDataParserConfig
+
+    def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
+        folder = Path(os.path.abspath(self.config.data)) / split
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder}: expected a folder of scenes (--data), found nothing")
+        for path, folders, files in os.walk(folder):
+            folders.sort()
+            if TRANSFORMS in files:
+                scene = Path(path)
+                name = folder.name if scene == folder else scene.relative_to(folder).as_posix()
+                yield SceneEntry(name, "", scene, split)
+
+    def _read_views(self, entry: SceneEntry) -> SceneViews:
+        path = entry.folder / TRANSFORMS
+        meta = read_transforms(path)
+        poses = frame_poses(meta["frames"], path)
+        angle = meta.get("camera_angle_x")
+        if not isinstance(angle, (int, float)) or not 0.0 < angle < np.pi:
+            raise SceneError(f"{path}: expected 'camera_angle_x' between 0 and pi, found {angle!r}")
+        images = tuple(self._image_of(entry.folder, str(frame["file_path"])) for frame in meta["frames"])
+        width = image_size(images[0])[1]
+        return SceneViews(
+            images=images,
+            camera_to_worlds=poses[:, :3],
+            focal=np.full((len(images), 2), 0.5 * width / np.tan(0.5 * angle)),
+            near=NEAR,
+            far=FAR,
+        )
+
+    def _image_of(self, folder: Path, name: str) -> Path:
+        # The frames are named as for NeRF, with or without an ending; the images have the object's own.
+        stem = Path(name)
+        stem = stem.with_suffix("") if stem.suffix.lower() in (".png", ".jpg", ".jpeg") else stem
+        return folder / stem.with_name(stem.name + self.config.image_ending)

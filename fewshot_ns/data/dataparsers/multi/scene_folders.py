@@ -1,0 +1,152 @@
+"""A folder of scenes in the format of any single-scene dataparser of this package."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterator, Tuple, Type
+
+import torch
+import tyro
+from nerfstudio.cameras.cameras import Cameras
+
+from fewshot_ns.cameras.depth_ranges import planar_of_distances, world_ranges
+from fewshot_ns.data.dataparsers.multi.base import SPLITS, MultiSceneDataParser, MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.multi.dvr import read_list
+from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
+from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.files.scene_folder import check_same_aspect
+from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+
+if TYPE_CHECKING:
+    SingleSceneParser = FewShotDataParserConfig
+else:
+    SingleSceneParser = tyro.conf.OmitSubcommandPrefixes[
+        tyro.extras.subcommand_type_from_defaults(
+            {
+                "llff-data": LLFFDataParserConfig(ray_space="metric"),
+                "dtu-data": DTUDataParserConfig(),
+                "fewshot-blender-data": FewShotBlenderDataParserConfig(),
+                "fewshot-nerfstudio-data": FewShotNerfstudioDataParserConfig(),
+                "rgbd-data": RGBDDataParserConfig(),
+            },
+            prefix_names=False,
+        )
+    ]
+"""The single-scene dataparsers: a subcommand after the flags of the folder."""
+
+
+@dataclass
+class SceneFolderDataParserConfig(MultiSceneDataParserConfig):
+    """Sub-folders with one scene each, all in one format; the background is that format's flag, not this one's."""
+
+    _target: Type = field(default_factory=lambda: SceneFolderDataParser)
+    """Parser class to instantiate."""
+    parser: SingleSceneParser = field(default_factory=lambda: LLFFDataParserConfig(ray_space="metric"))
+    """Format of the scenes, with its flags. Its protocol says which views train and which test."""
+    whole_pool: bool = True
+    """Whether all views that the protocol may train on do, whatever the parser's --num-views is."""
+
+
+class SceneFolderDataParser(MultiSceneDataParser):
+    """Parser of a folder of scenes.
+
+    The scenes of a split are those of the folder `train`, `val` or `test`, where there is one; else those that the
+    file `train.lst`, ... names, where there is one; else all sub-folders, in every split.
+    """
+
+    config: SceneFolderDataParserConfig
+
+    def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
+        data = Path(os.path.abspath(self.config.data))
+        if not data.is_dir():
+            raise FileNotFoundError(f"{data}: expected a folder of scenes (--data), found nothing")
+        listed = data / f"{split}.lst"
+        folder = data / split if (data / split).is_dir() else data
+        if folder == data and listed.is_file():
+            names = read_list(listed)
+        elif folder == data and any((data / other).is_dir() for other in SPLITS):
+            raise FileNotFoundError(f"{data / split}: expected the scenes of this split, found no such folder")
+        else:
+            with os.scandir(folder) as found:
+                names = sorted(item.name for item in found if item.is_dir() and not item.name.startswith("."))
+        for name in names:
+            yield SceneEntry(name, "", folder / name, split)
+
+    def _read_views(self, entry: SceneEntry) -> SceneViews:
+        raise TypeError("scenes of a folder are read by their own parser; see open_scene")
+
+    def _open(self, entry: SceneEntry) -> Scene:
+        scene = scene_of_parser(self._parser_of(entry.folder), entry)
+        near, far = self._near_far(scene.near, scene.far)
+        size = self.config.image_size
+        cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
+        given = self.config.near is not None or self.config.far is not None
+        planar = planar_of_distances(near, far, cameras) if given else scene.planar_range
+        return replace(scene, cameras=cameras, near=near, far=far, planar_range=planar)
+
+    def _parser_of(self, folder: Path) -> FewShotDataParser:
+        config, own = self.config, self.config.parser
+        changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
+        if config.whole_pool:
+            changes["num_views"] = 0
+        parser = replace(own, **changes).setup()
+        parser.look_for_depths = False
+        return parser
+
+
+def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
+    """The scene of a single-scene dataparser: the training and test views of its protocol, of which the former train.
+
+    Args:
+        parser: One of this package's.
+        entry: Line of the table that the scene is opened for.
+
+    Raises:
+        SceneError: a file is missing or damaged, the protocol does not fit, or the scene is in NDC.
+    """
+    try:
+        files, places, cameras = parser.read_views()
+    except (OSError, ValueError) as error:
+        raise SceneError(str(error)) from error
+    if files.geometry.ray_space != "metric":
+        raise SceneError(
+            f"{entry.folder}: expected a scene in world space, found NDC rays; give the parser --ray-space metric"
+        )
+    train = set(files.selection.train)
+    (near, far), planar = world_ranges(cameras, files.geometry)
+    return Scene(
+        entry=entry,
+        cameras=cameras,
+        image_filenames=tuple(files.images[place] for place in places),
+        near=near,
+        far=far,
+        planar_range=planar,
+        background=files.geometry.background,
+        pool=tuple(position for position, place in enumerate(places) if place in train),
+        view_indices=places,
+    )
+
+
+def resized_cameras(cameras: Cameras, size: Tuple[int, int], image: Path) -> Cameras:
+    """The cameras for images of (height, width).
+
+    Raises:
+        ValueError: other proportions than those of the images, of which `image` is the one named.
+    """
+    height, width = size
+    check_same_aspect(image, size, "--image-size")
+    across, down = width / cameras.width, height / cameras.height
+    return replace(
+        cameras,
+        fx=cameras.fx * across,
+        cx=cameras.cx * across,
+        fy=cameras.fy * down,
+        cy=cameras.cy * down,
+        width=torch.full_like(cameras.width, width),
+        height=torch.full_like(cameras.height, height),
+    )

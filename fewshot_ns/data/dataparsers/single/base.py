@@ -1,0 +1,316 @@
+"""What all few-shot dataparsers share: the flags, and the way from a scene's files to `DataparserOutputs`.
+
+A layout only has to say what a scene consists of (`SceneFiles`); choosing sizes, checking files and packing the host's
+cameras happens here, once.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Dict, Literal, Optional, Sequence, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+from nerfstudio.utils.colors import get_color
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.depth.encoding import overlaid, read_note
+from fewshot_ns.data.depth.maps import DepthNames, find_depth_priors, usual_names
+from fewshot_ns.data.files.depth_formats import implied_polarity, resolve_polarity
+from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
+from fewshot_ns.data.files.scene_folder import Files, chosen_files, existing_files
+from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata
+
+
+@dataclass
+class FewShotDataParserConfig(DataParserConfig):
+    """Flags of every few-shot dataparser."""
+
+    _target: Type = field(default_factory=lambda: FewShotDataParser)
+    """Parser class to instantiate."""
+    data: Path = Path()
+    """Folder of the scene."""
+    downscale_factor: int = 1
+    """By how much to divide both sides of the images as they are on disk (rounded down)."""
+    num_views: int = 3
+    """Number of training views, chosen by the published protocol of the data set; 0 takes its whole training pool."""
+    train_indices: Optional[Tuple[int, ...]] = None
+    """Training views by their index in the scene, instead of the protocol's."""
+    test_indices: Optional[Tuple[int, ...]] = None
+    """Test views by their index in the scene, instead of the protocol's."""
+    depth_dir: Optional[Path] = None
+    """Folder of depth priors named like the images (or with depth_ before the name); None looks in the usual places."""
+    depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
+    """inverse_depth: larger is nearer; distance: larger is farther (sensor depth, in millimetres or any unit). 16-bit
+    PNG defaults to inverse_depth; .npy, .npz, .pfm and .exr have no default unless the layout says it."""
+    depth_meaning: Optional[Literal["z_depth", "ray_distance"]] = None
+    """z_depth: along the viewing axis; ray_distance: from the camera's centre. None takes what the depth folder's
+    depth.json or the layout says, z_depth where neither does."""
+    depth_unit: Optional[float] = None
+    """Length of a stored unit in units of the scene's own files, e.g. 0.001 for millimetres in a scene in metres; None
+    takes what the depth folder or the layout says. Only metric depth losses need it."""
+    max_depth: Optional[float] = None
+    """Depth above this is invalid; in units of the scene's own files where the unit of the maps is known, else in
+    stored units."""
+    resize: Literal["bilinear", "area"] = "area"
+    """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
+    near: Optional[float] = None
+    """First ray parameter sampled; None takes the protocol's."""
+    far: Optional[float] = None
+    """Last ray parameter sampled; None takes the protocol's."""
+    background: Literal["black", "white"] = "black"
+    """What lies behind the scene, and under transparent pixels."""
+
+
+class FewShotDataParser(DataParser):
+    """Base of the few-shot dataparsers.
+
+    Args:
+        config: The parser's flags.
+    """
+
+    config: FewShotDataParserConfig
+    downscale_factor: Optional[int] = None
+    """Set by the host in inference mode to keep parsers from opening images. Ours read only headers and keep the size
+    that the run was trained with, so it has no effect."""
+    look_for_depths: bool = True
+    """Set to False by tools that make depth maps, for which a scene with some of them is not incomplete."""
+
+    @property
+    def scene_name(self) -> str:
+        """Name of the scene's folder, also where --data is '.' or a file in it."""
+        folder = Path(os.path.abspath(self.config.data))
+        return folder.parent.name if folder.is_file() else folder.name
+
+    @abstractmethod
+    def _read_scene(self) -> SceneFiles:
+        """Reads the layout: poses, intrinsics, file lists and the chosen views. Decodes no image."""
+
+    def _read_checked(self) -> SceneFiles:
+        """The layout, whose cameras have been checked.
+
+        Raises:
+            ValueError: a pose that turns its camera by something else than a rotation.
+        """
+        scene = self._read_scene()
+        check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
+        return scene
+
+    def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
+        """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
+
+        Args:
+            views: places in the scene's list of images.
+            split: 'train', 'val' or 'test', for the record.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the protocol does not fit the scene.
+        """
+        return self._generate_dataparser_outputs(split, tuple(views))
+
+    def _generate_dataparser_outputs(
+        self, split: str = "train", views: Optional[Tuple[int, ...]] = None, **kwargs
+    ) -> DataparserOutputs:
+        if not self.config.data.exists():
+            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
+        scene = self._read_checked()
+        chosen = self._views_of(scene, split) if views is None else views
+        sizes = self._image_sizes(scene, chosen)
+        if split == "train" and views is None:
+            self._echo(scene, sizes)
+        # Priors are for training views; others need not have one.
+        depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
+        metadata = FewShotMetadata(
+            geometry=scene.geometry,
+            protocol=scene.selection.protocol,
+            split=split,
+            image_indices=chosen,
+            train_indices=scene.selection.train,
+            test_indices=scene.selection.test,
+            pool_indices=scene.selection.pool,
+            scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
+            resize=self.config.resize,
+            has_alpha=has_alpha(scene.images[chosen[0]]),
+            depth_prior_filenames=depths,
+            depth_encoding=encoding,
+            normal_filenames=existing_files(scene.normals, chosen),
+            normal_axes=scene.normal_axes,
+            length_unit=float(scene.scale) if scene.in_metres else 1.0,
+            pair_box=scene.pair_box,
+            loss_weights=_picked(scene.loss_weights, chosen),
+            scale_labels=_picked(scene.scale_labels, chosen),
+            object_mask_filenames=chosen_files(
+                scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
+            ),
+            scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
+        )
+        training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
+        return DataparserOutputs(
+            image_filenames=[scene.images[index] for index in chosen],
+            cameras=self._cameras(scene, chosen, sizes),
+            alpha_color=get_color(scene.geometry.background),
+            scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
+            mask_filenames=None if training_masks is None else list(training_masks),
+            metadata={METADATA_KEY: metadata},
+            dataparser_transform=torch.from_numpy(np.asarray(scene.transform)).float(),
+            dataparser_scale=float(scene.scale),
+        )
+
+    def read_views(self) -> Tuple[SceneFiles, Tuple[int, ...], Cameras]:
+        """The scene without its split: what a data set of many scenes is made of.
+
+        Returns:
+            The scene, the indices of its training and test views in the scene's order, and the cameras of these.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the protocol does not fit the scene.
+        """
+        if not self.config.data.exists():
+            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
+        scene = self._read_checked()
+        chosen = tuple(sorted({*scene.selection.train, *scene.selection.test}))
+        return scene, chosen, self._cameras(scene, chosen, self._image_sizes(scene, chosen))
+
+    def _views_of(self, scene: SceneFiles, split: str) -> Tuple[int, ...]:
+        if split == "train":
+            return scene.selection.train
+        if split == "val" and scene.validation is not None:
+            return scene.validation
+        if split in ("val", "test"):
+            return scene.selection.test
+        raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
+
+    def _image_sizes(self, scene: SceneFiles, chosen: Sequence[int]) -> Dict[int, Tuple[int, int]]:
+        """Sizes (height, width) of the cameras of the chosen views; also checks that every chosen file is there."""
+        sizes = {}
+        views = sorted({*chosen, *scene.selection.train, *scene.selection.test})
+        for index in views:
+            path = scene.images[index]
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: expected the photo of view {index}, found no such file")
+            sizes[index] = downscaled_size(image_size(path), self.config.downscale_factor, path)
+        return sizes
+
+    def _cameras(self, scene: SceneFiles, chosen: Sequence[int], sizes: Dict[int, Tuple[int, int]]) -> Cameras:
+        size = torch.tensor([sizes[index] for index in chosen])
+        height, width = size[:, :1], size[:, 1:]
+        poses = torch.from_numpy(scene.camera_to_worlds[list(chosen)]).float()
+        fx, fy, cx, cy = torch.from_numpy(scene.intrinsics[list(chosen)]).float().split(1, dim=1)
+        return Cameras(
+            camera_to_worlds=poses,
+            fx=fx * width,
+            fy=fy * height,
+            cx=cx * width,
+            cy=cy * height,
+            width=width,
+            height=height,
+            distortion_params=None
+            if scene.distortion is None
+            else torch.from_numpy(scene.distortion[list(chosen)]).float(),
+            camera_type=scene.camera_type,
+        )
+
+    def _depths_of(
+        self, scene: SceneFiles, chosen: Sequence[int], split: str
+    ) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
+        if not self.look_for_depths:
+            return None, DepthEncoding()
+        files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
+        if files is None:
+            return None, DepthEncoding()
+        config = self.config
+        encoding = overlaid(scene.depth_encoding, **read_note(files[0].parent))
+        encoding = overlaid(
+            encoding,
+            polarity=config.depth_polarity,
+            meaning=config.depth_meaning,
+            unit=config.depth_unit,
+            max_depth=config.max_depth,
+        )
+        if encoding.unit is not None:
+            low, high = encoding.min_depth, encoding.max_depth
+            encoding = replace(
+                encoding,
+                unit=encoding.unit * scene.scale,
+                min_depth=None if low is None else low / encoding.unit,
+                max_depth=None if high is None else high / encoding.unit,
+            )
+        polarity = encoding.polarity
+        if polarity is None:
+            implied = implied_polarity(files[0])
+            polarity = implied if all(implied_polarity(path) == implied for path in files) else None
+        if self.config.depth_dir is not None:
+            # Priors that the user asked for are checked here; those found on the way only when a method reads them.
+            for path in files:
+                resolve_polarity(path, polarity)
+        return files, replace(encoding, polarity=polarity)
+
+    def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
+        selection, geometry = scene.selection, scene.geometry
+        height, width = sizes[selection.train[0]]
+        CONSOLE.print(
+            f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
+            f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
+            f"near {geometry.near:g}, far {geometry.far:g}, {geometry.background} background"
+        )
+
+    def _near_far(self, near: float, far: float) -> Tuple[float, float]:
+        """The layout's near and far with the user's in their place.
+
+        Raises:
+            ValueError: not 0 <= near < far.
+        """
+        near = near if self.config.near is None else self.config.near
+        far = far if self.config.far is None else self.config.far
+        if not 0 <= near < far:
+            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+        return near, far
+
+    def _find_depths(
+        self,
+        folders: Sequence[Path],
+        images: Tuple[Path, ...],
+        names: DepthNames = usual_names,
+        eight_bit: bool = False,
+    ) -> Optional[Files]:
+        """Depth priors of all views: from --depth-dir or the folders below it, else from the first usual place.
+
+        Args:
+            folders: Usual places, in order.
+            images: All photos of the scene.
+            names: Names that the layout gives the maps, from the stem of a photo.
+            eight_bit: Whether the layout may hold depth in 8 bits.
+
+        Raises:
+            FileNotFoundError: --depth-dir was given and holds no prior of this scene.
+        """
+        given = self.config.depth_dir
+        if given is not None:
+            folders = [given, given / self.scene_name]
+        for folder in folders:
+            found = find_depth_priors(folder, images, names, eight_bit)
+            if any(path is not None for path in found):
+                return tuple(
+                    path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
+                )
+        if given is not None:
+            raise FileNotFoundError(
+                f"{given}: expected depth priors named like the images ({names(images[0].stem)[0]}.png, "
+                f"{names(images[0].stem)[-1]}.npy, ...), found none"
+            )
+        return None
+
+
+def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:
+    return None if values is None else tuple(values[list(chosen)].tolist())

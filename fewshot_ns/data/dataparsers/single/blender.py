@@ -1,0 +1,161 @@
+"""Synthetic scenes of NeRF: `transforms_{train,test,val}.json` and RGBA renderings. Views as in DietNeRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Literal, Optional, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.files.images import bits_of_png, image_size
+from fewshot_ns.data.files.normals import find_normals
+from fewshot_ns.data.files.scene_folder import Files
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
+from fewshot_ns.data.views.selection import BlenderProtocol, ViewSelection, blender_protocol, select_views
+
+RENDERED: Dict[str, DepthEncoding] = {
+    ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
+    ".png": DepthEncoding("distance", "z_depth", unit=1e-3, max_depth=100.0),
+}
+"""Depth rendered with the photos: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
+background lies far beyond 100."""
+DEPTH_NAMES = ("{stem}_depth_0001", "{stem}_depth0001", "{stem}_depth")
+"""Names of rendered depth beside a frame, which Blender's file output makes of the frame's own."""
+
+
+def rendered_depths(images: Tuple[Path, ...]) -> Tuple[Optional[Files], DepthEncoding]:
+    """Depth rendered beside each frame, and what its numbers mean; None where no frame has any."""
+    for suffix, encoding in RENDERED.items():
+        found = [_rendered_depth(image, suffix) for image in images]
+        if any(_is_depth(path) for path in found):
+            return tuple(found), encoding
+    return None, DepthEncoding()
+
+
+def _rendered_depth(image: Path, suffix: str) -> Path:
+    names = [image.with_name(name.format(stem=image.stem) + suffix) for name in DEPTH_NAMES]
+    return next((path for path in names if _is_depth(path)), names[0])
+
+
+def _is_depth(path: Path) -> bool:
+    # The pictures of depth in NeRF's own test set have 8 bits and no unit.
+    return path.is_file() and (path.suffix != ".png" or bits_of_png(path) == 16)
+
+
+@dataclass
+class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
+    """Synthetic scenes in the Blender layout."""
+
+    _target: Type = field(default_factory=lambda: FewShotBlenderDataParser)
+    """Parser class to instantiate."""
+    num_views: int = 8
+    """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all."""
+    background: Literal["black", "white"] = "white"
+    """What lies behind the scene, and under transparent pixels."""
+    view_protocol: BlenderProtocol = "dietnerf"
+    """dietnerf: its published eight views; first: the first frames of transforms_train.json (RegNeRF, depth-mipnerf);
+    seeded: drawn at random, as DietNeRF draws; dietnerf-unseen, occluded-a, occluded-b: fourteen views that leave one
+    side of lego unseen (DietNeRF's, and two lists of its JAX version), whatever --num-views is."""
+    view_seed: int = 0
+    """Seed of --view-protocol seeded."""
+    testskip: int = 8
+    """Every how many frames of transforms_test.json (and of transforms_val.json) one is evaluated."""
+    normal_axes: NormalAxes = "world"
+    """Axes of rendered normals (NAME_normal_0001.exr and the like): the world's, as Blender writes them, or the
+    camera's as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z backward)."""
+
+
+def select_frames(config: FewShotBlenderDataParserConfig, num_train: int, num_test: int) -> ViewSelection:
+    """Training and test frames as places in the list of all training frames followed by all test frames.
+
+    Args:
+        config: its `train_indices` and `test_indices` count frames of their own split.
+        num_train: frames of the training split.
+        num_test: frames of the test split.
+
+    Raises:
+        ValueError: an index outside of its split, or a `testskip` below 1.
+    """
+    if config.testskip < 1:
+        raise ValueError(f"--testskip must be at least 1, got {config.testskip}")
+
+    def placed(name: str, indices: Optional[Tuple[int, ...]], count: int, offset: int) -> Optional[Tuple[int, ...]]:
+        outside = [index for index in indices or () if not 0 <= index < count]
+        if outside:
+            raise ValueError(f"{config.data}: {name} must lie in 0..{count - 1} ({count} frames), got {outside}")
+        return None if indices is None else tuple(index + offset for index in indices)
+
+    return select_views(
+        blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed),
+        num_train + num_test,
+        config.num_views,
+        placed("--train-indices", config.train_indices, num_train, 0),
+        placed("--test-indices", config.test_indices, num_test, num_train),
+        str(config.data),
+    )
+
+
+class FewShotBlenderDataParser(FewShotDataParser):
+    """Parser of the Blender layout.
+
+    `--train-indices` count in transforms_train.json and `--test-indices` in transforms_test.json. The scene's list of
+    views holds all training frames, then all test frames, then all validation frames; the indices that end up in the
+    metadata and in the evaluation tables count in this list.
+    """
+
+    config: FewShotBlenderDataParserConfig
+
+    def _read_scene(self) -> SceneFiles:
+        config = self.config
+        splits = [self._read_split("train"), self._read_split("test")]
+        if (config.data / "transforms_val.json").is_file():
+            splits.append(self._read_split("val"))
+        images = tuple(file for files, _, _ in splits for file in files)
+        poses = np.concatenate([split_poses for _, split_poses, _ in splits])
+        angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
+        num_train, num_test = len(splits[0][0]), len(splits[1][0])
+        selection = select_frames(config, num_train, num_test)
+        validation = tuple(range(num_train + num_test, len(images), config.testskip))
+        if config.test_indices is not None or not all(images[index].is_file() for index in validation):
+            validation = ()
+
+        height, width = image_size(images[selection.train[0]])
+        focal = 0.5 / np.tan(0.5 * angles)
+        half = np.full(len(images), 0.5)
+        near, far = self._near_far(2.0, 6.0)
+        depths = self._find_depths([config.data / "depth_maps"], images[:num_train])
+        encoding = DepthEncoding()
+        if depths is None:
+            depths, encoding = rendered_depths(images[:num_train])
+        return SceneFiles(
+            images=images,
+            camera_to_worlds=poses,
+            intrinsics=np.stack([focal, focal * width / height, half, half], axis=1),
+            selection=selection,
+            geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            depths=None if depths is None else depths + (None,) * (len(images) - num_train),
+            depth_encoding=encoding,
+            normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),
+            normal_axes=config.normal_axes,
+            validation=validation or None,
+        )
+
+    def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
+        """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file."""
+        path = self.config.data / f"transforms_{split}.json"
+        meta = read_transforms(path)
+        frames = meta["frames"]
+        if "camera_angle_x" not in meta:
+            raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
+        poses = frame_poses(frames, path)
+        files = []
+        for frame in frames:
+            file = self.config.data / frame["file_path"]
+            files.append(file if file.suffix else file.with_name(file.name + ".png"))
+        return files, poses[:, :3], float(meta["camera_angle_x"])

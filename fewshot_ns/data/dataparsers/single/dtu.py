@@ -1,0 +1,174 @@
+"""DTU scans: rectified photos, projection matrices, object masks. Conventions of RegNeRF and SparseNeRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import List, Literal, Optional, Tuple, Type
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
+from fewshot_ns.data.files.images import IMAGE_SUFFIXES
+from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, find_upward
+from fewshot_ns.data.views.selection import dtu_protocol, select_views
+
+CALIBRATION_FOLDERS = (
+    "SampleSet/MVS Data/Calibration/cal18",
+    "SampleSet/MVS_Data/Calibration/cal18",
+    "MVS Data/Calibration/cal18",
+    "Calibration/cal18",
+    "cal18",
+)
+MASK_FOLDERS = ("idrmasks", "submission_data/idrmasks")
+DEPTH_FOLDERS = ("mono_depth", *(f"{folder}/DTU" for folder in MIDAS_FOLDERS), "depth_maps")
+
+
+@dataclass
+class DTUDataParserConfig(FewShotDataParserConfig):
+    """Scans of the DTU MVS data set."""
+
+    _target: Type = field(default_factory=lambda: DTUDataParser)
+    """Parser class to instantiate."""
+    resize: Literal["bilinear", "area"] = "bilinear"
+    """How images are brought to the downscaled size; bilinear without smoothing is what the original loaders do."""
+    calibration_dir: Optional[Path] = None
+    """Folder of pos_001.txt, ...; None looks beside and above the scan (SampleSet/MVS Data/Calibration/cal18)."""
+    calibration_size: Tuple[int, int] = (1200, 1600)
+    """Height and width of the images that the projection matrices are made for."""
+    mask_dir: Optional[Path] = None
+    """Folder of object masks for evaluation, of this scan or of all; None looks for idrmasks above the scan."""
+    light_condition: int = 3
+    """Which of the seven lights: 0 to 6, or 7 for all lights on."""
+    max_images: int = 49
+    """Views of a scan, the number that the protocol and the rescaling of the scene count."""
+    view_protocol: Literal["pixelnerf", "pixelnerf_reduced_testset", "every8", "all"] = "pixelnerf"
+    """Rule for training and test views: pixelnerf is the published one."""
+
+
+class DTUDataParser(FewShotDataParser):
+    """Parser of the DTU layout. The world keeps the originals' recentred frame, so that their plane z=0 stands."""
+
+    config: DTUDataParserConfig
+
+    def _read_scene(self) -> SceneFiles:
+        config = self.config
+        projections = self._read_projections()
+        count = len(projections)
+        images = self._images(count)
+        selection = select_views(
+            dtu_protocol(count, config.view_protocol),
+            count,
+            config.num_views,
+            config.train_indices,
+            config.test_indices,
+            str(config.data),
+        )
+        height, width = config.calibration_size
+        for index in (*selection.train, *selection.test):
+            if images[index].is_file():
+                check_same_aspect(images[index], (height, width), "its calibration (--calibration-size)")
+
+        intrinsics, poses = decompose_projections(projections)
+        poses, transform = recenter(poses)
+        scale = 1.0 / float(np.abs(poses[:, :, 3]).max())
+        poses[:, :, 3] *= scale
+        near, far = self._near_far(0.5, 3.5)
+        return SceneFiles(
+            images=images,
+            camera_to_worlds=flip_camera_axes(poses),
+            intrinsics=np.stack(
+                [
+                    intrinsics[:, 0, 0] / width,
+                    intrinsics[:, 1, 1] / height,
+                    intrinsics[:, 0, 2] / width,
+                    intrinsics[:, 1, 2] / height,
+                ],
+                axis=1,
+            ),
+            selection=selection,
+            geometry=SceneGeometry("metric", near, far, "cone", config.background, origin_plane_z=0.0),
+            transform=transform,
+            scale=scale,
+            depths=self._find_depths(self._depth_folders(), images),
+            object_masks=self._find_masks(selection.test, count),
+        )
+
+    def _read_projections(self) -> npt.NDArray[np.float64]:
+        """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
+        folder = self.config.calibration_dir or find_upward(self.config.data, CALIBRATION_FOLDERS)
+        if folder is None:
+            raise FileNotFoundError(
+                f"{self.config.data}: expected the calibration in {CALIBRATION_FOLDERS[0]} beside or above the scan, "
+                "found none; give --calibration-dir"
+            )
+        matrices: List[npt.NDArray[np.float64]] = []
+        for number in range(1, self.config.max_images + 1):
+            path = folder / f"pos_{number:03d}.txt"
+            if not path.is_file():
+                break
+            try:
+                matrix = np.loadtxt(path, dtype=np.float64)
+            except ValueError as error:
+                raise ValueError(f"{path}: expected a 3x4 projection matrix, found {error}") from error
+            if matrix.shape != (3, 4):
+                raise ValueError(f"{path}: expected a 3x4 projection matrix, found shape {matrix.shape}")
+            check_finite_poses(matrix[None], str(path))
+            matrices.append(matrix)
+        if not matrices:
+            raise FileNotFoundError(f"{folder / 'pos_001.txt'}: expected projection matrices, found no such file")
+        return np.stack(matrices)
+
+    def _images(self, count: int) -> Tuple[Path, ...]:
+        light = self.config.light_condition
+        name = f"{light}_r5000" if light < 7 else "max"
+        files = []
+        for number in range(1, count + 1):
+            candidates = [self.config.data / f"rect_{number:03d}_{name}{suffix}" for suffix in IMAGE_SUFFIXES]
+            files.append(next((path for path in candidates if path.is_file()), candidates[0]))
+        return tuple(files)
+
+    def _depth_folders(self) -> List[Path]:
+        scan = self.scene_name
+        found = find_upward(self.config.data, [f"{folder}/{scan}" for folder in DEPTH_FOLDERS])
+        return [self.config.data / "depth_maps"] + ([found] if found is not None else [])
+
+    def _find_masks(self, test: Tuple[int, ...], count: int) -> Optional[Files]:
+        """Masks of all views: `<scan>/mask/000.png` or `<scan>/000.png`, whichever holds the first test view."""
+        scan, given = self.scene_name, self.config.mask_dir
+        if given is not None:
+            folders = [given / scan / "mask", given / scan, given / "mask", given]
+        else:
+            roots = [find_upward(self.config.data, [f"{folder}/{scan}"]) for folder in MASK_FOLDERS]
+            folders = [folder for root in roots if root is not None for folder in (root / "mask", root)]
+        for folder in folders:
+            if any((folder / f"{index:03d}.png").is_file() for index in test):
+                return tuple(folder / f"{index:03d}.png" for index in range(count))
+        if given is not None:
+            raise FileNotFoundError(f"{given}: expected object masks ({test[0]:03d}.png, ...), found none")
+        return None
+
+
+def decompose_projections(projections: npt.NDArray[np.floating]) -> Tuple[npt.NDArray, npt.NDArray]:
+    """Splits projection matrices into intrinsics and poses.
+
+    Args:
+        projections: (N, 3, 4), world to pixels, OpenCV axes.
+
+    Returns:
+        (N, 3, 3) intrinsics with last element 1, and (N, 3, 4) camera-to-world poses with OpenCV axes.
+    """
+    intrinsics, poses = [], []
+    for projection in projections:
+        # The originals read the matrix in float32; the arithmetic after that is in float64 with every OpenCV.
+        rounded = projection.astype(np.float32).astype(np.float64)
+        calibration, rotation, centre = cv2.decomposeProjectionMatrix(rounded)[:3]
+        intrinsics.append(calibration / calibration[2, 2])
+        poses.append(np.concatenate([rotation.T, centre[:3] / centre[3]], axis=1))
+    return np.stack(intrinsics), np.stack(poses)

@@ -1,0 +1,158 @@
+"""LLFF captures: a folder of photos and `poses_bounds.npy`, with the conventions of RegNeRF and SparseNeRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import List, Literal, Optional, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.poses import check_finite_poses, recenter
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.depth.maps import usual_names
+from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
+from fewshot_ns.data.files.images import list_images
+from fewshot_ns.data.files.scene_folder import check_same_aspect, find_upward
+from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, select_views
+
+IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
+BOUND_FACTOR = 0.75
+"""The scene is scaled so that this share of the nearest bound lies at distance 1, the near plane of NDC."""
+
+
+@dataclass
+class LLFFDataParserConfig(FewShotDataParserConfig):
+    """Forward-facing captures in the LLFF layout."""
+
+    _target: Type = field(default_factory=lambda: LLFFDataParser)
+    """Parser class to instantiate."""
+    images_dir: Optional[Path] = None
+    """Folder of the photos, relative to the scene; None takes images_8, else images_4, images_2, images_16, images."""
+    ray_space: Literal["ndc", "metric"] = "ndc"
+    """ndc: forward-facing capture, sampled in normalised device coordinates; metric: sampled in world space between
+    the bounds of the file, for captures that look in several directions."""
+    view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
+    """llff: every eighth photo tests; nvs-...: NVS-RGBD, photos called *_train train and all others test, with the
+    polarity, names and boxes of that camera's depth maps. None: llff, and an error where photos are called *_train."""
+
+
+class LLFFDataParser(FewShotDataParser):
+    """Parser of the LLFF layout."""
+
+    config: LLFFDataParserConfig
+
+    def _read_scene(self) -> SceneFiles:
+        config, device = self.config, self._device
+        images = list_images(self._images_dir())
+        rows = self._read_poses_bounds(len(images), images[0].parent)
+        matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
+        selection = select_views(
+            self._protocol(images),
+            len(images),
+            config.num_views,
+            config.train_indices,
+            config.test_indices,
+            str(config.data),
+        )
+        hwf = matrices[:, :, 4]
+        for index in (*selection.train, *selection.test):
+            if images[index].is_file():
+                check_same_aspect(images[index], (hwf[index, 0], hwf[index, 1]), "poses_bounds.npy")
+
+        # The file's axes are down, right, backward.
+        poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
+        poses, transform = recenter(poses)
+        scale = 1.0 / (BOUND_FACTOR * bounds.min())
+        poses[:, :, 3] *= scale
+        bounds = bounds * scale
+
+        focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
+        half = np.full(len(images), 0.5)
+        if config.ray_space == "ndc":
+            near, far = self._near_far(0.0, 1.0)
+            # The first camera's focal length serves the whole scene, as in the originals.
+            geometry = SceneGeometry(
+                "ndc",
+                near,
+                far,
+                ray_shape="cylinder",
+                background=config.background,
+                ndc_focal=(2.0 * float(focal_x[0]), 2.0 * float(focal_y[0])),
+            )
+        else:
+            near, far = self._near_far(0.9 * float(bounds.min()), 1.1 * float(bounds.max()))
+            geometry = SceneGeometry("metric", near, far, ray_shape="cone", background=config.background)
+        return SceneFiles(
+            images=images,
+            camera_to_worlds=poses,
+            intrinsics=np.stack([focal_x, focal_y, half, half], axis=1),
+            selection=selection,
+            geometry=geometry,
+            transform=transform,
+            scale=scale,
+            bounds=bounds,
+            depths=self._find_depths(
+                self._depth_folders(),
+                images,
+                usual_names if device is None else device.names,
+                eight_bit=device is not None,
+            ),
+            depth_encoding=DepthEncoding() if device is None else device.encoding,
+            pair_box=None if device is None else device.box,
+        )
+
+    @property
+    def _device(self) -> Optional[Device]:
+        return DEVICES.get(self.config.view_protocol or "")
+
+    def _protocol(self, images: Tuple[Path, ...]) -> Protocol:
+        kind = self.config.view_protocol
+        stems = [path.stem for path in images]
+        if kind is not None and self._device is not None:
+            return nvs_rgbd_protocol(kind, stems, str(images[0].parent))
+        if kind is None and self.config.train_indices is None and any(stem.endswith(TRAIN_SUFFIX) for stem in stems):
+            raise ValueError(
+                f"{images[0].parent}: photos called *{TRAIN_SUFFIX} are those of NVS-RGBD; give --view-protocol "
+                f"{', '.join(DEVICES)} (or llff for every eighth photo)"
+            )
+        return every_eighth_protocol(len(images))
+
+    def _depth_folders(self) -> List[Path]:
+        """Where depth maps lie: beside the photos, or where SparseNeRF's script leaves them."""
+        script = find_upward(self.config.data, [f"{folder}/LLFF/{self.scene_name}" for folder in MIDAS_FOLDERS])
+        return [self.config.data / "depth_maps"] + ([] if script is None else [script])
+
+    def _images_dir(self) -> Path:
+        if self.config.images_dir is not None:
+            return self.config.data / self.config.images_dir
+        preferred = () if self._device is None else (self._device.images_dir,)
+        for name in (*preferred, *IMAGE_FOLDERS):
+            if (self.config.data / name).is_dir():
+                return self.config.data / name
+        raise FileNotFoundError(
+            f"{self.config.data}: expected a folder of photos named {', '.join(IMAGE_FOLDERS)} (or --images-dir), "
+            "found none of them"
+        )
+
+    def _read_poses_bounds(self, num_images: int, folder: Path) -> npt.NDArray[np.float64]:
+        path = self.config.data / "poses_bounds.npy"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected the poses of the LLFF layout, found no such file")
+        try:
+            rows = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path}: expected a numeric array (N, 17), found a damaged file ({error})") from error
+        if rows.ndim != 2 or rows.shape[1] != 17:
+            raise ValueError(f"{path}: expected shape (N, 17), found {rows.shape}")
+        if len(rows) != num_images:
+            raise ValueError(f"{path}: expected one row per photo, found {len(rows)} rows and {num_images} in {folder}")
+        check_finite_poses(rows, str(path))
+        if rows[:, 15:].min() <= 0:
+            raise ValueError(f"{path}: expected positive depth bounds, found {rows[:, 15:].min():g}")
+        return rows

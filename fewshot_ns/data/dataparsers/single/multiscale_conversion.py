@@ -1,0 +1,169 @@
+"""Multi-scale Blender scenes (mip-NeRF): every frame at full, 1/2, 1/4 and 1/8 size, each pixel weighing its area.
+
+The files are those of mip-NeRF's own conversion, so scenes made elsewhere can be read and ours can be used elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fewshot_ns.cameras.poses import check_finite_poses
+from fewshot_ns.data.files.images import read_image
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.utils.files import replacing, write_json
+
+METADATA_NAME = "metadata.json"
+SPLITS = ("train", "val", "test")
+COLUMNS = ("file_path", "cam2world", "width", "height", "focal", "label", "near", "far", "lossmult")
+NEAR, FAR = 2.0, 6.0
+
+
+@dataclass(frozen=True)
+class MultiscaleSplit:
+    """One split: N pictures, in the order frame by frame and within a frame from large to small."""
+
+    files: Tuple[str, ...]
+    """(N) relative to the scene's folder."""
+    poses: npt.NDArray[np.float64]
+    """(N, 3, 4) OpenGL camera-to-world."""
+    sizes: npt.NDArray[np.int64]
+    """(N, 2) height, width."""
+    focal: npt.NDArray[np.float64]
+    """(N,) in pixels of the picture."""
+    label: npt.NDArray[np.int64]
+    """(N,) how often the picture was halved."""
+    loss_weight: npt.NDArray[np.float64]
+    """(N,) weight of a pixel's loss: pixels of the full-size picture that it covers."""
+    near: float
+    far: float
+
+
+def halve(image: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Mean of each 2x2 box of (H, W, C); an odd last row or column is left out."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    boxes = image[:height, :width].reshape(height // 2, 2, width // 2, 2, image.shape[2])
+    return boxes.mean(axis=(1, 3))
+
+
+def convert_blender(
+    source: Path,
+    target: Path,
+    levels: int = 4,
+    splits: Tuple[str, ...] = SPLITS,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Makes a multi-scale scene of a Blender scene. The boxes are taken of RGBA, before any background.
+
+    Args:
+        source: Folder with transforms_{train,val,test}.json.
+        target: Folder to write; pictures that are already in it are replaced.
+        levels: Sizes per frame.
+        splits: Which splits; those without a transforms file are passed over, but for 'train'.
+        advance: Called with frames done and frames in all.
+
+    Returns:
+        Pictures written.
+
+    Raises:
+        FileNotFoundError: no transforms_train.json, or a frame's picture is missing.
+        ValueError: a damaged file, or frames too small for so many levels.
+    """
+    if levels < 1:
+        raise ValueError(f"--levels: expected at least 1, got {levels}")
+    found = [split for split in splits if split == "train" or (source / f"transforms_{split}.json").is_file()]
+    metas = {split: read_transforms(source / f"transforms_{split}.json") for split in found}
+    total = sum(len(meta["frames"]) for meta in metas.values())
+    done, written = 0, 0
+    everything: Dict[str, Any] = {}
+    for split, meta in metas.items():
+        path = source / f"transforms_{split}.json"
+        if "camera_angle_x" not in meta:
+            raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
+        poses = frame_poses(meta["frames"], path)
+        columns: Dict[str, List[Any]] = {name: [] for name in (*COLUMNS, "pix2cam")}
+        for number, frame in enumerate(meta["frames"]):
+            file = source / frame["file_path"]
+            file = file if file.suffix else file.with_name(file.name + ".png")
+            image = read_image(file).astype(np.float64) / 255
+            height, width = image.shape[:2]
+            if min(height, width) >> (levels - 1) < 2:
+                raise ValueError(f"{file}: {width}x{height} pixels cannot be halved {levels - 1} times")
+            focal = 0.5 * width / np.tan(0.5 * float(meta["camera_angle_x"]))
+            for level in range(levels):
+                name = f"images_{split}/{number:03d}_d{level}.png"
+                with replacing(target / name) as temporary:
+                    Image.fromarray(np.round(255 * image).astype(np.uint8)).save(temporary, format="PNG")
+                _append(columns, name, poses[number], (image.shape[0], image.shape[1]), focal / 2**level, level)
+                written += 1
+                image = halve(image)
+            done += 1
+            advance(done, total)
+        everything[split] = columns
+    write_json(target / METADATA_NAME, everything)
+    return written
+
+
+def _append(
+    columns: Dict[str, List[Any]], name: str, pose: npt.NDArray, size: Tuple[int, int], focal: float, level: int
+) -> None:
+    height, width = size
+    values = (name, pose.tolist(), width, height, focal, level, NEAR, FAR, 4.0**level)
+    for key, value in zip(COLUMNS, values, strict=True):
+        columns[key].append(value)
+    columns["pix2cam"].append(
+        [[1 / focal, 0.0, -0.5 * width / focal], [0.0, -1 / focal, 0.5 * height / focal], [0.0, 0.0, -1.0]]
+    )
+
+
+def read_multiscale(scene: Path) -> Dict[str, MultiscaleSplit]:
+    """Reads the cameras of a multi-scale scene; `pix2cam` follows from the others and is not needed.
+
+    Raises:
+        FileNotFoundError: there is no metadata.json.
+        ValueError: it is damaged or incomplete.
+    """
+    path = scene / METADATA_NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected the cameras of a multi-scale scene, found no such file; "
+            "`ns-fewshot convert multiscale-blender` makes one of a Blender scene"
+        )
+    try:
+        meta = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, found {error}") from error
+    if not isinstance(meta, dict) or not {"train", "test"} <= set(meta):
+        raise ValueError(f"{path}: expected the splits train and test, found {sorted(meta) if meta else 'none'}")
+    return {split: _read_split(meta[split], split, path) for split in SPLITS if split in meta}
+
+
+def _read_split(columns: Dict[str, List[Any]], split: str, path: Path) -> MultiscaleSplit:
+    lacking = [name for name in COLUMNS if name not in columns]
+    lengths = {len(columns[name]) for name in COLUMNS if name in columns}
+    if lacking or len(lengths) != 1 or 0 in lengths:
+        raise ValueError(f"{path}: expected equally long lists {', '.join(COLUMNS)} for {split}, lacking {lacking}")
+    try:
+        poses = np.asarray(columns["cam2world"], dtype=np.float64)[:, :3]
+        numbers = {name: np.asarray(columns[name], dtype=np.float64) for name in COLUMNS[2:]}
+    except (TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: expected numbers and 4x4 matrices for {split}, found {error}") from error
+    if poses.shape[1:] != (3, 4):
+        raise ValueError(f"{path}: expected 4x4 matrices cam2world for {split}, found shape {poses.shape}")
+    check_finite_poses(poses, str(path))
+    return MultiscaleSplit(
+        files=tuple(columns["file_path"]),
+        poses=poses,
+        sizes=np.stack([numbers["height"], numbers["width"]], axis=1).astype(np.int64),
+        focal=numbers["focal"],
+        label=numbers["label"].astype(np.int64),
+        loss_weight=numbers["lossmult"],
+        near=float(numbers["near"].min()),
+        far=float(numbers["far"].max()),
+    )

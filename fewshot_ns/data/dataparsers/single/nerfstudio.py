@@ -1,0 +1,244 @@
+"""Any capture with a `transforms.json` (ns-process-data, Polycam, Record3D, ...), read by the host's own parser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
+
+from fewshot_ns.cameras.poses import focus_point
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
+from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.data.views.selection import every_eighth_protocol, select_views
+
+SPLITS = ("train", "val", "test")
+MILLIMETRE = 1e-3
+"""Unit of the maps that `depth_file_path` names, as the host reads them."""
+
+
+@dataclass
+class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
+    """Captures with a transforms.json."""
+
+    _target: Type = field(default_factory=lambda: FewShotNerfstudioDataParser)
+    """Parser class to instantiate."""
+    near: Optional[float] = None
+    """First ray parameter sampled, in units of the scaled scene; None takes the file's `near`, else estimates it from
+    the sparse points of the file, else from the point that the cameras look at."""
+    far: Optional[float] = None
+    """Last ray parameter sampled, in units of the scaled scene; None takes the file's `far`, else estimates it."""
+    orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
+    """How the host turns the scene upright."""
+    auto_scale_poses: bool = True
+    """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as the host does."""
+    center_method: Literal["poses", "focus", "none"] = "poses"
+    """How the host chooses the centre of the scene."""
+
+
+class FewShotNerfstudioDataParser(FewShotDataParser):
+    """Parser of transforms.json captures.
+
+    All frames of the file are pooled and sorted by name; splits that the file itself may list are ignored in favour of
+    the few-shot rule (every eighth frame tests, training frames at equal steps among the others).
+    """
+
+    config: FewShotNerfstudioDataParserConfig
+    depth_folders: Tuple[str, ...] = ("depth_maps",)
+    """Folders beside the transforms file in which depth maps are looked for."""
+
+    def _read_scene(self) -> SceneFiles:
+        config = self.config
+        path = config.data if config.data.suffix == ".json" else config.data / "transforms.json"
+        meta = read_transforms(path)
+        frame_poses(meta["frames"], path)
+        _check_intrinsics(meta, path)
+        frames = self._read_frames(meta, path)
+        cameras, images = frames.cameras, frames.images
+        camera_type = CameraType(int(cameras.camera_type[0].item()))
+        if camera_type is not CameraType.PERSPECTIVE:
+            raise ValueError(f"{path}: expected a perspective camera model, found {camera_type.name.lower()}")
+        selection = select_views(
+            every_eighth_protocol(len(images), "nerfstudio"),
+            len(images),
+            config.num_views,
+            config.train_indices,
+            config.test_indices,
+            str(config.data),
+        )
+        height, width = cameras.height.double(), cameras.width.double()
+        for index in (*selection.train, *selection.test):
+            if images[index].is_file():
+                check_same_aspect(images[index], (height[index].item(), width[index].item()), path.name)
+
+        intrinsics = torch.cat(
+            [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
+        ).numpy()
+        poses = cameras.camera_to_worlds.double().numpy()
+        bounds = stated_bounds(meta, path)
+        if bounds is None:
+            bounds = self._estimate(poses, intrinsics, frames.points, path)
+        else:
+            bounds = (bounds[0] * frames.scale, bounds[1] * frames.scale)
+        near, far = self._near_far(*bounds)
+        depths, encoding = frames.depths, DepthEncoding()
+        if depths is not None and config.depth_dir is None:
+            encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)
+        else:
+            depths = self._find_depths([path.parent / name for name in self.depth_folders], images)
+        return SceneFiles(
+            images=images,
+            camera_to_worlds=poses,
+            intrinsics=intrinsics,
+            selection=selection,
+            geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            transform=frames.transform,
+            scale=frames.scale,
+            depths=depths,
+            depth_encoding=encoding,
+            in_metres=encoding.unit is not None,
+            training_masks=frames.masks,
+            distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
+        )
+
+    def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
+        has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
+        host_config = NerfstudioDataParserConfig(
+            data=self.config.data,
+            downscale_factor=1,
+            orientation_method=self.config.orientation_method,
+            center_method=self.config.center_method,
+            auto_scale_poses=self.config.auto_scale_poses,
+            train_split_fraction=1.0,
+            load_3D_points=has_points,
+        )
+        listed = [split for split in SPLITS if f"{split}_filenames" in meta]
+        host: Nerfstudio = host_config.setup()
+        return _Frames.pooled([host.get_dataparser_outputs(split) for split in (listed or ["train"])])
+
+    def _estimate(
+        self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
+    ) -> Tuple[float, float]:
+        """Near and far that bound the scene, unless the user gives both."""
+        if self.config.near is not None and self.config.far is not None:
+            return self.config.near, self.config.far
+        if points is not None:
+            bounds = bounds_from_points(poses, intrinsics, points)
+            if bounds is not None:
+                return bounds
+        try:
+            focus = focus_point(poses)
+        except ValueError as error:
+            raise ValueError(f"{path}: cannot estimate near and far ({error}); give --near and --far") from error
+        depth = planar_depth(poses, focus[None])[:, 0]
+        if depth.min() <= 0:
+            raise ValueError(
+                f"{path}: cannot estimate near and far, the cameras do not look at a common point and the file names "
+                "no sparse points (ply_file_path); give --near and --far"
+            )
+        return 0.25 * float(depth.min()), 2.5 * float(depth.max())
+
+
+def _check_intrinsics(meta: Dict[str, Any], path: Path) -> None:
+    """Checks that each frame has a camera, which the host only asserts."""
+    for key in ("w", "h", "fl_x", "fl_y", "cx", "cy"):
+        lacking = [number for number, frame in enumerate(meta["frames"]) if key not in meta and key not in frame]
+        if lacking:
+            raise ValueError(
+                f"{path}: expected {key!r} for the file or for every frame, found none for frames {lacking}"
+            )
+
+
+@dataclass
+class _Frames:
+    """All frames of a file, in the order of their names."""
+
+    images: Tuple[Path, ...]
+    cameras: Cameras
+    depths: Optional[Files]
+    masks: Optional[Files]
+    points: Optional[npt.NDArray]
+    transform: npt.NDArray
+    scale: float
+
+    @classmethod
+    def pooled(cls, outputs: List[DataparserOutputs]) -> _Frames:
+        """Joins the splits that the host gives for one file."""
+        names = [path for output in outputs for path in output.image_filenames]
+        _, first = np.unique([str(path) for path in names], return_index=True)
+
+        def column(attribute: str) -> torch.Tensor:
+            return torch.cat([getattr(output.cameras, attribute) for output in outputs])[torch.from_numpy(first)]
+
+        def files(lists: List[Optional[List[Path]]]) -> Optional[Files]:
+            flat = [path for entry in lists for path in (entry or [])]
+            return tuple(flat[index] for index in first) if len(flat) == len(names) else None
+
+        distortion = [output.cameras.distortion_params for output in outputs]
+        distorted = any(entry is not None and bool((entry != 0).any()) for entry in distortion)
+        cameras = Cameras(
+            camera_to_worlds=column("camera_to_worlds"),
+            fx=column("fx"),
+            fy=column("fy"),
+            cx=column("cx"),
+            cy=column("cy"),
+            width=column("width"),
+            height=column("height"),
+            distortion_params=column("distortion_params") if distorted else None,
+            camera_type=column("camera_type"),
+        )
+        points = outputs[0].metadata.get("points3D_xyz")
+        return cls(
+            images=tuple(names[index] for index in first),
+            cameras=cameras,
+            depths=files([output.metadata.get("depth_filenames") for output in outputs]),
+            masks=files([output.mask_filenames for output in outputs]),
+            points=None if points is None else points.numpy(),
+            transform=outputs[0].dataparser_transform.numpy(),
+            scale=float(outputs[0].dataparser_scale),
+        )
+
+
+def planar_depth(poses: npt.NDArray, points: npt.NDArray) -> npt.NDArray:
+    """Depth (N, P) of points (P, 3) along the viewing axes of OpenGL poses (N, 3, 4), in world units."""
+    offsets = points[None] - poses[:, None, :, 3]
+    return -(offsets * poses[:, None, :, 2]).sum(-1)
+
+
+def bounds_from_points(
+    poses: npt.NDArray, intrinsics: npt.NDArray, points: npt.NDArray
+) -> Optional[Tuple[float, float]]:
+    """Near and far from a sparse point cloud.
+
+    Args:
+        poses: (N, 3, 4) OpenGL poses.
+        intrinsics: (N, 4) fx / W, fy / H, cx / W, cy / H.
+        points: (P, 3) in the same world.
+
+    Returns:
+        0.8 times the 1 % and 1.25 times the 99 % quantile of the depths of the points that some camera sees, or None
+        where no camera sees any.
+    """
+    depths = []
+    for pose, (fx, fy, cx, cy) in zip(poses, intrinsics, strict=True):
+        local = (points - pose[:, 3]) @ pose[:, :3]
+        depth = -local[:, 2]
+        depth_safe = np.where(depth > 0, depth, 1.0)
+        column, row = cx + fx * local[:, 0] / depth_safe, cy - fy * local[:, 1] / depth_safe
+        seen = (depth > 0) & (column >= 0) & (column <= 1) & (row >= 0) & (row <= 1)
+        depths.append(depth[seen])
+    seen_depths = np.concatenate(depths)
+    if not len(seen_depths):
+        return None
+    low, high = np.quantile(seen_depths, [0.01, 0.99])
+    return 0.8 * float(low), 1.25 * float(high)

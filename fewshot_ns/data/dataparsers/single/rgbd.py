@@ -1,0 +1,222 @@
+"""RGB-D captures: a transforms.json with depth maps beside it, or the layout of depth-mipnerf's ScanNet scenes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.nerfstudio import (
+    MILLIMETRE,
+    FewShotNerfstudioDataParser,
+    FewShotNerfstudioDataParserConfig,
+)
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.files.depth_formats import read_depth_file
+from fewshot_ns.data.files.images import image_size
+from fewshot_ns.data.files.normals import find_normals
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
+from fewshot_ns.data.views.selection import Protocol, pick_first, select_views
+
+SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
+"""Folders beside a transforms.json in which sensor depth is looked for."""
+MIN_DEPTH = 0.1
+"""Metres below which depth-mipnerf does not believe the sensor."""
+
+
+@dataclass
+class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
+    """Captures with sensor depth. Integer PNG files hold millimetres, all others metres, unless --depth-unit says
+    otherwise."""
+
+    _target: Type = field(default_factory=lambda: RGBDDataParser)
+    """Parser class to instantiate."""
+    auto_scale_poses: bool = False
+    """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1; False: the world stays in metres.
+    Frames of a sensor are often taken from nearly one place, and then this makes a room a hundred units wide."""
+    depth_source: Literal["sensor", "mono"] = "sensor"
+    """ScanNet layout: sensor takes target_depth/, mono the maps omni/*_depth.npy, whose scale is unknown."""
+    normal_axes: NormalAxes = "opencv"
+    """Axes of measured normals (NAME_normal.png beside the photos, in omni/ or normals/): the camera's as in OpenCV (x
+    right, y down, z forward; Omnidata) or OpenGL (x right, y up, z backward), or the world's."""
+
+
+class RGBDDataParser(FewShotNerfstudioDataParser):
+    """Parser of RGB-D captures: `transforms.json` (views as in fewshot-nerfstudio-data), or depth-mipnerf's layout:
+    `transforms_{train,test}.json` with `<split>/rgb`, `<split>/target_depth`, `<split>/omni` and `config.json` (the
+    first n training frames)."""
+
+    config: RGBDDataParserConfig
+    depth_folders = SENSOR_FOLDERS
+
+    def _read_scene(self) -> SceneFiles:
+        folder, self._needs_bounds = self.config.data, False
+        if folder.is_dir() and not (folder / "transforms.json").is_file():
+            scene = self._read_split_scene()
+        else:
+            scene = super()._read_scene()
+        normals = find_normals(scene.images)
+        scene = replace(scene, normals=normals, normal_axes=self.config.normal_axes, in_metres=True)
+        if self.config.depth_source == "mono":
+            return scene
+        encoding = self._sensor_encoding(scene)
+        geometry = self._with_bounds(scene, encoding) if self._needs_bounds else scene.geometry
+        return replace(scene, depth_encoding=encoding, geometry=geometry)
+
+    def _estimate(
+        self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
+    ) -> Tuple[float, float]:
+        """No bounds for now: they come from the sensor's depth, once it is known where that lies."""
+        self._needs_bounds = self.config.near is None or self.config.far is None
+        return 0.0, float("inf")
+
+    def _sensor_encoding(self, scene: SceneFiles) -> DepthEncoding:
+        files = self._train_depths(scene)
+        whole = {path.suffix.lower() == ".png" for path in files}
+        if len(whole) != 1:
+            raise ValueError(
+                f"{files[0].parent}: expected depth maps of one kind, found .png (millimetres) beside others"
+            )
+        unit = MILLIMETRE if whole.pop() else 1.0
+        return DepthEncoding("distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth())
+
+    def _train_depths(self, scene: SceneFiles) -> List[Path]:
+        """Depth maps of the training views.
+
+        Raises:
+            FileNotFoundError: a view has none.
+        """
+        files = []
+        for index in scene.selection.train:
+            path = None if scene.depths is None else scene.depths[index]
+            if path is None or not path.is_file():
+                raise FileNotFoundError(
+                    f"{path or self.config.data}: expected the sensor's depth of view {index} "
+                    f"({scene.images[index].name}) in {', '.join(SENSOR_FOLDERS)}, under depth_file_path or in "
+                    "--depth-dir, found no such file"
+                )
+            files.append(path)
+        return files
+
+    def _with_bounds(self, scene: SceneFiles, encoding: DepthEncoding) -> SceneGeometry:
+        """Near and far from the sensor's depth."""
+        unit = self.config.depth_unit or encoding.unit or 1.0
+        low, high = sensor_range(self._train_depths(scene), unit, encoding)
+        near, far = self._near_far(0.8 * low * scene.scale, 1.25 * high * scene.scale)
+        return replace(scene.geometry, near=near, far=far)
+
+    def _read_split_scene(self) -> SceneFiles:
+        config = self.config
+        splits = {"train": self._read_split("train")}
+        test = "test" if (config.data / "transforms_test.json").is_file() else "val"
+        splits[test] = self._read_split(test)
+        if test == "test" and (config.data / "transforms_val.json").is_file():
+            splits["val"] = self._read_split("val")
+        images = tuple(image for split in splits.values() for image in split.images)
+        num_train, num_test = len(splits["train"].images), len(splits[test].images)
+        selection = select_views(
+            Protocol("rgbd", tuple(range(num_train)), tuple(range(num_train, num_train + num_test)), pick_first),
+            num_train + num_test,
+            config.num_views,
+            config.train_indices,
+            config.test_indices,
+            str(config.data),
+        )
+        meta = splits["train"].meta
+        self._needs_bounds = "near" not in meta or "far" not in meta
+        near, far = self._near_far(float(meta.get("near", 0.0)), float(meta.get("far", "inf")))
+        name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
+        folder = "omni" if config.depth_source == "mono" else "target_depth"
+        depths = tuple(image.parent.parent / folder / name.format(stem=image.stem) for image in images)
+        if config.depth_dir is not None:
+            depths = self._find_depths([], images)
+        return SceneFiles(
+            images=images,
+            camera_to_worlds=np.concatenate([split.poses for split in splits.values()]),
+            intrinsics=np.concatenate([split.intrinsics for split in splits.values()]),
+            selection=selection,
+            geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            depths=depths,
+            depth_encoding=DepthEncoding("distance"),
+            validation=tuple(range(num_train + num_test, len(images))) or None,
+        )
+
+    def _max_depth(self) -> Optional[float]:
+        """`max_depth` of the scene's config.json, metres."""
+        data = self.config.data
+        path = (data.parent if data.suffix == ".json" else data) / "config.json"
+        if not path.is_file():
+            return None
+        try:
+            value = json.loads(path.read_text(encoding="utf8")).get("max_depth")
+            return None if value is None else float(value)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
+
+    def _read_split(self, split: str) -> _Split:
+        path = self.config.data / f"transforms_{split}.json"
+        meta = read_transforms(path)
+        poses = frame_poses(meta["frames"], path)[:, :3]
+        images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
+        intrinsics = [
+            frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
+        ]
+        return _Split(meta, images, poses, np.array(intrinsics))
+
+
+@dataclass
+class _Split:
+    """One transforms file of the ScanNet layout."""
+
+    meta: Dict[str, Any]
+    images: Tuple[Path, ...]
+    poses: npt.NDArray[np.float64]
+    intrinsics: npt.NDArray[np.float64]
+
+
+def frame_intrinsics(
+    frame: Dict[str, Any], meta: Dict[str, Any], image: Path, path: Path
+) -> Tuple[float, float, float, float]:
+    """fx / W, fy / H, cx / W, cy / H of a frame; fy is fx and the principal point the centre where the file is silent.
+
+    Raises:
+        ValueError: no focal length.
+    """
+    found = {**meta, **frame}
+    focal = found.get("fx", found.get("fl_x"))
+    if focal is None:
+        raise ValueError(f"{path}: expected the focal length fx of {image.name}, found {sorted(frame)}")
+    if "w" in found and "h" in found:
+        width, height = float(found["w"]), float(found["h"])
+    elif image.is_file():
+        height, width = (float(side) for side in image_size(image))
+    else:
+        # A photo that is not there cannot be used either; the caller says so where it is chosen.
+        return float(focal), float(focal), 0.5, 0.5
+    return (
+        float(focal) / width,
+        float(found.get("fy", found.get("fl_y", focal))) / height,
+        float(found.get("cx", width / 2)) / width,
+        float(found.get("cy", height / 2)) / height,
+    )
+
+
+def sensor_range(files: Sequence[Path], unit: float, encoding: DepthEncoding) -> Tuple[float, float]:
+    """1 % and 99 % quantile of the valid depths of some maps, in units of the scene's files.
+
+    Raises:
+        ValueError: no map has a valid depth.
+    """
+    values = np.concatenate([read_depth_file(path)[::4, ::4].ravel() for path in files]) * unit
+    limit = np.inf if encoding.max_depth is None else encoding.max_depth
+    values = values[np.isfinite(values) & (values >= (encoding.min_depth or 0.0)) & (values > 0) & (values <= limit)]
+    if len(values) == 0:
+        raise ValueError(f"{files[0].parent}: expected valid depths to take near and far from, found none")
+    low, high = np.quantile(values, (0.01, 0.99))
+    return float(low), float(high)

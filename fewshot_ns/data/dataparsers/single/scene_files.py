@@ -1,0 +1,65 @@
+"""What a layout says of a scene: files, cameras, chosen views, and what lies beside the photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+from nerfstudio.cameras.cameras import CameraType
+
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.files.scene_folder import Files
+from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes, PairBox
+from fewshot_ns.data.views.selection import ViewSelection
+
+
+@dataclass
+class SceneFiles:
+    """A whole scene as its layout describes it: N views, of which `selection` names the chosen ones."""
+
+    images: Tuple[Path, ...]
+    """(N) photos in the order of the scene's view indices; a file that is not chosen need not exist."""
+    camera_to_worlds: npt.NDArray[np.floating]
+    """(N, 3, 4) OpenGL poses in the final world frame."""
+    intrinsics: npt.NDArray[np.floating]
+    """(N, 4) fx / W, fy / H, cx / W, cy / H: fractions of the image, so that they hold at every resolution."""
+    selection: ViewSelection
+    """Training and test views."""
+    geometry: SceneGeometry
+    """How rays are sampled."""
+    transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
+    """(3, 4) rigid transform from the file's world to ours, before scaling."""
+    scale: float = 1.0
+    """Scale from the file's units to ours."""
+    bounds: Optional[npt.NDArray[np.floating]] = None
+    """(N, 2) nearest and farthest depth of each view in our units."""
+    depths: Optional[Files] = None
+    """(N) depth priors, None where a view has none."""
+    depth_encoding: DepthEncoding = DepthEncoding()
+    """What the priors' values mean by the layout, with unit and limits in units of the scene's files; the user's flags
+    come before it."""
+    normals: Optional[Files] = None
+    """(N) pictures of surface normals, None where a view has none; they need not exist."""
+    normal_axes: NormalAxes = "opencv"
+    """Axes of the normals, see `FewShotMetadata.normal_axes`."""
+    in_metres: bool = False
+    """Whether a unit of the scene's files is known to be a metre."""
+    pair_box: Optional[PairBox] = None
+    """Boxes in which the protocol draws the pairs of a depth ranking."""
+    object_masks: Optional[Files] = None
+    """(N) evaluation masks, None where a view has none."""
+    training_masks: Optional[Files] = None
+    """(N) masks of the pixels that may be used at all (the host's masks)."""
+    loss_weights: Optional[npt.NDArray[np.floating]] = None
+    """(N) weight of each pixel's colour loss in a view, None where all count the same."""
+    scale_labels: Optional[npt.NDArray[np.integer]] = None
+    """(N) how often a view was halved, in multi-scale scenes."""
+    validation: Optional[Tuple[int, ...]] = None
+    """Views evaluated while training; None takes the test views."""
+    distortion: Optional[npt.NDArray[np.floating]] = None
+    """(N, 6) distortion parameters in the host's order."""
+    camera_type: CameraType = CameraType.PERSPECTIVE
+    """Camera model of all views."""

@@ -1,0 +1,1 @@
+"""Images of a split, at the size of their cameras."""

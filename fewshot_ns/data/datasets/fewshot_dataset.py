@@ -1,0 +1,165 @@
+"""The image dataset of the few-shot scenes: photos at the size of their cameras, object masks, and checks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Dict, List, Literal, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
+
+from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
+from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
+from fewshot_ns.data.files.images import image_size, read_image, read_object_mask, resize_float, same_aspect
+from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata, get_fewshot_metadata
+
+OBJECT_MASK_KEY = "object_mask"
+"""Batch key of the evaluation mask. The host's key 'mask' would take pixels away from training instead."""
+
+
+class FewShotDataset(InputDataset):
+    """Photos resized to the cameras, with object masks where the scene has them.
+
+    Args:
+        dataparser_outputs: Output of one of our dataparsers.
+        scale_factor: Scales the cameras; the images follow.
+    """
+
+    exclude_batch_keys_from_device: List[str] = ["image", "mask"]
+
+    def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0):
+        super().__init__(dataparser_outputs, scale_factor)
+        self.fewshot: FewShotMetadata = get_fewshot_metadata(dataparser_outputs.metadata)
+
+    @property
+    def file_to_world(self) -> Tensor:
+        """(3, 4) rigid transform from the world of the scene's files to that of the cameras, before scaling."""
+        return self._dataparser_outputs.dataparser_transform
+
+    @property
+    def world_scale(self) -> float:
+        """Units of the world per unit of the scene's files."""
+        return self._dataparser_outputs.dataparser_scale
+
+    def size_of(self, image_idx: int) -> Tuple[int, int]:
+        """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""
+        return int(self.cameras.height[image_idx].item()), int(self.cameras.width[image_idx].item())
+
+    def _read_float(self, image_idx: int) -> npt.NDArray[np.float32]:
+        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
+        return resize_float(image, self.size_of(image_idx), self.fewshot.resize)
+
+    def get_numpy_image(self, image_idx: int) -> npt.NDArray[np.uint8]:
+        """Returns the resized image, (H, W, 3 or 4) uint8, before it is laid on the background."""
+        return np.round(self._read_float(image_idx) * 255.0).astype(np.uint8)
+
+    def get_image_float32(self, image_idx: int) -> Tensor:
+        """Returns the resized image on its background, (H, W, 3) float32 in [0, 1].
+
+        It is resized in floating point, as the originals do, not after rounding to 8 bits.
+        """
+        image = torch.from_numpy(self._read_float(image_idx))
+        background = self._dataparser_outputs.alpha_color
+        if background is not None and image.shape[-1] == 4:
+            alpha = image[..., 3:]
+            image = image[..., :3] * alpha + background * (1.0 - alpha)
+        return image
+
+    def get_data(self, image_idx: int, image_type: Literal["uint8", "float32"] = "float32") -> Dict:
+        """Returns 'image_idx', 'image' (H, W, 3), 'mask' (H, W, 1) bool and 'object_mask' where the scene has them.
+
+        Args:
+            image_idx: Position in this split.
+            image_type: 'float32' in [0, 1] or 'uint8'.
+        """
+        image = self.get_image_uint8(image_idx) if image_type == "uint8" else self.get_image_float32(image_idx)
+        data = {"image_idx": image_idx, "image": image}
+        if self._dataparser_outputs.mask_filenames is not None:
+            mask = read_image(self._dataparser_outputs.mask_filenames[image_idx])[..., 0] > 0
+            # A pixel may train only where all that it is made of may.
+            kept = resize_float(mask.astype(np.float32), self.size_of(image_idx), self.fewshot.resize) >= 1.0 - 1e-5
+            data["mask"] = torch.from_numpy(kept)[..., None]
+        data.update(self.get_metadata(data))
+        return data
+
+    def get_metadata(self, data: Dict) -> Dict:
+        """Returns {'object_mask': (H, W, 1) float32 in [0, 1]} where the scene has evaluation masks, and
+        {'known_depth': (H, W, 1) bool} where it knows the true depth.
+
+        The mask is thresholded at full size and then resized bilinearly, so its border may be fractional.
+        """
+        found: Dict[str, Tensor] = {}
+        index, masks, depths = data["image_idx"], self.fewshot.object_mask_filenames, self.fewshot.true_depth_filenames
+        if masks is not None:
+            mask = resize_float(read_object_mask(masks[index]), self.size_of(index), "bilinear")
+            found[OBJECT_MASK_KEY] = torch.from_numpy(mask)[..., None]
+        depth = None if depths is None else depths[index]
+        if depth is not None:
+            found[KNOWN_DEPTH_KEY] = read_known_depth(depth, self.image_filenames[index], self.size_of(index))
+        return found
+
+    def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
+        """Takes these maps, one per view, in place of those that the scene came with."""
+        self.fewshot = replace(self.fewshot, depth_prior_filenames=tuple(files), depth_encoding=encoding)
+        self.metadata[METADATA_KEY] = self.fewshot
+
+    def metric_depth(self, image_idx: int) -> MetricDepth:
+        """Depth of a view in world units, at the size of its camera.
+
+        Raises:
+            ValueError: the scene has no depth maps, or theirs has no scale.
+        """
+        files = self.fewshot.depth_prior_filenames
+        if files is None:
+            raise ValueError(
+                f"{self.image_filenames[image_idx]}: expected a depth map of this {self.fewshot.split} view, found none"
+            )
+        rays = self.cameras.generate_rays(camera_indices=image_idx, keep_shape=True)
+        norms = rays.metadata["directions_norm"][..., 0].cpu().numpy()
+        return read_metric_depth(files[image_idx], self.fewshot.depth_encoding, norms)
+
+
+def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None:
+    """Decodes every file of a split once, so that bad input ends in one clear message before training.
+
+    Args:
+        dataset: The split to check.
+        check_depth: Also read the depth priors (for methods that use them).
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or does not fit its camera; `check_depth` without any priors.
+    """
+    fewshot = dataset.fewshot
+    for position, path in enumerate(dataset.image_filenames):
+        size = dataset.size_of(position)
+        found = image_size(path)
+        if not same_aspect(found, size):
+            raise ValueError(
+                f"{path}: expected the proportions of its camera ({size[1]}x{size[0]} pixels, width x height), "
+                f"found {found[1]}x{found[0]}"
+            )
+        read_image(path)
+        if fewshot.object_mask_filenames is not None:
+            mask_path = fewshot.object_mask_filenames[position]
+            mask = read_object_mask(mask_path)
+            if not same_aspect((mask.shape[0], mask.shape[1]), found):
+                raise ValueError(
+                    f"{mask_path}: expected the proportions of {path.name} ({found[1]}x{found[0]} pixels), "
+                    f"found {mask.shape[1]}x{mask.shape[0]}"
+                )
+    if check_depth:
+        if fewshot.depth_prior_filenames is None:
+            raise ValueError(
+                f"{dataset.image_filenames[0].parent}: no depth priors were found for the {fewshot.split} views; "
+                "give the dataparser's --depth-dir, or switch the depth terms off"
+            )
+        for position, path in enumerate(fewshot.depth_prior_filenames):
+            encoding = fewshot.depth_encoding
+            read_depth_prior(path, encoding.polarity, dataset.size_of(position), encoding)

@@ -1,0 +1,1 @@
+"""Depth maps of views: where they lie, what their numbers mean, depth of known scale."""

@@ -1,0 +1,92 @@
+"""What the numbers of a depth map mean: the note that lies beside a folder of maps, and planar against ray depth.
+
+A folder of depth maps may hold `depth.json`, e.g. {"polarity": "distance", "meaning": "z_depth", "unit": 0.001}.
+`ns-fewshot depth` writes it. Flags of the dataparser come before it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.scene_geometry import Size
+from fewshot_ns.data.records.metadata import DepthEncoding, DepthMeaning, Polarity
+from fewshot_ns.utils.files import write_json
+
+NOTE_NAME = "depth.json"
+"""File beside the maps of a folder that says what their numbers mean."""
+
+
+def read_note(folder: Path) -> Dict[str, Any]:
+    """What a folder's note states: some of `polarity`, `meaning`, `unit`, `max_depth`; empty where there is none.
+
+    Raises:
+        ValueError: a note that is no JSON object, or with values that mean nothing.
+    """
+    path = folder / NOTE_NAME
+    if not path.is_file():
+        return {}
+    try:
+        note = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, found {error}") from error
+    if not isinstance(note, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(note).__name__}")
+    for key, known in (("polarity", get_args(Polarity)), ("meaning", get_args(DepthMeaning))):
+        if note.get(key) is not None and note[key] not in known:
+            raise ValueError(f"{path}: expected {key} {' or '.join(known)}, found {note[key]!r}")
+    for key in ("unit", "max_depth"):
+        value = note.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+            raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
+    return {key: note[key] for key in ("polarity", "meaning", "unit", "max_depth") if note.get(key) is not None}
+
+
+def write_note(folder: Path, encoding: DepthEncoding, **more: Any) -> None:
+    """Writes the note of a folder of depth maps, atomically.
+
+    Args:
+        folder: Folder of the maps.
+        encoding: What their numbers mean; its unit counts units of the scene's own files.
+        more: Where they come from, for people.
+    """
+    stated = {
+        "polarity": encoding.polarity,
+        "meaning": encoding.meaning,
+        "unit": encoding.unit,
+        "max_depth": encoding.max_depth,
+    }
+    write_json(folder / NOTE_NAME, {**stated, **more})
+
+
+def overlaid(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:
+    """The encoding with the stated values in place of its own; None states nothing."""
+    return replace(encoding, **{key: value for key, value in stated.items() if value is not None})
+
+
+def ray_norms(size: Size, fx: float, fy: float, cx: float, cy: float) -> npt.NDArray[np.float32]:
+    """Ray distance per unit of planar depth at the pixel centres of a pinhole camera.
+
+    Args:
+        size: (height, width).
+        fx: Focal length in pixels; fy, cx, cy likewise.
+
+    Returns:
+        (H, W) length of the un-normalised direction whose component along the viewing axis is 1.
+    """
+    height, width = size
+    x = (np.arange(width) + 0.5 - cx) / fx
+    y = (np.arange(height) + 0.5 - cy) / fy
+    return np.sqrt(1.0 + x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
+
+
+def to_z_depth(
+    values: npt.NDArray[np.float32], meaning: DepthMeaning, norms: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Planar depth of a map (H, W) that holds planar depth or ray distance; `norms` (H, W) as from `ray_norms`."""
+    return values / norms if meaning == "ray_distance" else values

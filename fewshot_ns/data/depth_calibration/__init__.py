@@ -1,0 +1,1 @@
+"""Scale and shift of monocular depth: alignment, fusion, points of known depth."""

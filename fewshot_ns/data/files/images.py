@@ -1,0 +1,156 @@
+"""Reading photos and masks, and bringing them to the size of the cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, Tuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from fewshot_ns.cameras.scene_geometry import Size
+from fewshot_ns.data.records.metadata import ResizeMode
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Photo formats looked for in a folder, in any case."""
+
+# 'bilinear' is what the loaders of RegNeRF and SparseNeRF do in effect: the flag for area averaging that they pass
+# lands in another argument of cv2.resize. At factor 4 it is the mean of the central 2x2 pixels of each 4x4 block.
+_INTERPOLATION: Dict[str, int] = {"bilinear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}
+
+
+def list_images(folder: Path) -> Tuple[Path, ...]:
+    """Returns the photos of a folder sorted by name (capitals first).
+
+    Raises:
+        FileNotFoundError: the folder is missing or holds no photo.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: expected a folder of images ({', '.join(IMAGE_SUFFIXES)}), found none")
+    # Names that start with a dot are what some systems leave beside the photos.
+    names = (path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = tuple(folder / name for name in sorted(names) if not name.startswith("."))
+    if not files:
+        raise FileNotFoundError(f"{folder}: expected images ({', '.join(IMAGE_SUFFIXES)}), found none")
+    return files
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: expected an image file, found none") from error
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path}: expected a readable image, found a file that cannot be opened ({error})") from error
+
+
+def image_size(path: Path) -> Size:
+    """Returns (height, width) of an image from its header, without decoding it.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    with _open(path) as image:
+        width, height = image.size
+    return height, width
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether an image has transparent pixels, by its header.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    with _open(path) as image:
+        return _is_transparent(image)
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def bits_of_png(path: Path) -> int:
+    """Bits per channel that the header of a PNG states; 0 for other files."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24] if len(header) == 26 and header.startswith(b"\x89PNG") else 0
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Decodes a photo.
+
+    Returns:
+        (H, W, 3) or, with transparency, (H, W, 4); uint8.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image, is cut short, or has more than 8 bits per channel.
+    """
+    with _open(path) as image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"{path}: expected an image of 8 bits per channel, found mode {image.mode}")
+        try:
+            return np.array(image.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
+
+
+def read_object_mask(path: Path) -> npt.NDArray[np.float32]:
+    """Decodes an object mask of the DTU layout: a pixel belongs to the object where its first channel is 255.
+
+    Returns:
+        (H, W) float32 of zeros and ones.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image or is cut short.
+    """
+    return (read_image(path)[..., 0] == 255).astype(np.float32)
+
+
+def resize_float(image: npt.NDArray[np.float32], size: Size, mode: ResizeMode) -> npt.NDArray[np.float32]:
+    """Resizes a float image, or returns it as it is where the size fits.
+
+    Args:
+        image: (H, W) or (H, W, C) float32.
+        size: (height, width) wanted.
+        mode: 'bilinear' (cv2.INTER_LINEAR, no smoothing) or 'area' (box average; bilinear where it enlarges).
+
+    Returns:
+        float32 of the wanted size.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    height, width = size
+    resized = cv2.resize(image, (width, height), interpolation=_INTERPOLATION[mode])
+    return resized.astype(np.float32).reshape((height, width) + image.shape[2:])
+
+
+def downscaled_size(size: Size, factor: float, where: Path) -> Size:
+    """Returns the size of an image after dividing both sides by `factor`, rounded down.
+
+    Args:
+        size: (height, width) on disk.
+        factor: 1 or more.
+        where: The image, for the error message.
+
+    Raises:
+        ValueError: a factor below 1, or one that leaves less than two pixels.
+    """
+    if not factor >= 1:
+        raise ValueError(f"--downscale-factor must be at least 1, got {factor}")
+    height, width = int(size[0] / factor), int(size[1] / factor)
+    if min(height, width) < 2:
+        raise ValueError(f"{where}: --downscale-factor {factor} leaves {width}x{height} of {size[1]}x{size[0]} pixels")
+    return height, width
+
+
+def same_aspect(size: Size, reference: Size) -> bool:
+    """Whether two (height, width) sizes show the same frame: equal proportions to 2 % or to two pixels of rounding."""
+    scale = max(reference[0] / size[0], reference[1] / size[1])
+    off = max(abs(size[0] * scale - reference[0]), abs(size[1] * scale - reference[1]))
+    return off <= max(2.0, 0.02 * max(reference))

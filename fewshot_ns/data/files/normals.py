@@ -1,0 +1,74 @@
+"""Measured surface normals: pictures of them, the axes they are in, and one world normal for each training ray.
+
+A PNG holds a coordinate in each channel, 0 to 255 for -1 to 1; an EXR file holds the coordinates as they are. Grey,
+black and transparent pixels hold no normal.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.scene_geometry import Size
+from fewshot_ns.data.files.exr import read_exr_vectors
+from fewshot_ns.data.files.images import read_image, resize_float, same_aspect
+from fewshot_ns.data.files.scene_folder import Files
+
+NORMAL_PLACES = (
+    "{folder}/{stem}_normal_0001",
+    "{folder}/{stem}_normal0001",
+    "{folder}/{stem}_normal",
+    "{parent}/omni/{stem}_normal",
+    "{parent}/normals/{stem}_normal",
+    "{parent}/normals/{stem}",
+)
+"""Where the normals of a photo may lie: beside it (Blender's names first), in Omnidata's folder or their own."""
+
+_LENGTHS = (0.5, 1.25)
+"""A pixel whose vector is shorter, such as grey, or longer, such as black, holds no normal."""
+
+
+def find_normals(images: Sequence[Path]) -> Files:
+    """Pictures of normals of the photos, None for those without."""
+    return tuple(_normals_of(image) for image in images)
+
+
+def _normals_of(image: Path) -> Optional[Path]:
+    names = (place.format(folder=image.parent, parent=image.parent.parent, stem=image.stem) for place in NORMAL_PLACES)
+    candidates = (Path(f"{name}{suffix}") for name in names for suffix in (".exr", ".png"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_normals(path: Path, size: Size) -> Tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Reads normals in the axes of their file.
+
+    Args:
+        path: 8-bit RGB picture, or EXR.
+        size: (height, width) of the camera.
+
+    Returns:
+        (H, W, 3) unit vectors, zero where there is none, and (H, W) where there is one.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image or has other proportions.
+    """
+    if path.suffix.lower() == ".exr":
+        vectors = np.nan_to_num(read_exr_vectors(path), posinf=0.0, neginf=0.0).astype(np.float32)
+    else:
+        picture = read_image(path)
+        vectors = (picture[..., :3] / 127.5 - 1).astype(np.float32)
+        vectors[(picture[..., 3:] == 0).any(-1)] = 0.0
+    if not same_aspect((vectors.shape[0], vectors.shape[1]), size):
+        raise ValueError(
+            f"{path}: expected the proportions of the image ({size[1]}x{size[0]} pixels, width x height), "
+            f"found {vectors.shape[1]}x{vectors.shape[0]}"
+        )
+    vectors[np.linalg.norm(vectors, axis=-1) > _LENGTHS[1]] = 0.0
+    vectors = resize_float(vectors, size, "area")
+    length = np.linalg.norm(vectors, axis=-1)
+    valid = length > _LENGTHS[0]
+    return np.where(valid[..., None], vectors / np.where(valid, length, 1)[..., None], 0).astype(np.float32), valid

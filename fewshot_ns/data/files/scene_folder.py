@@ -1,0 +1,70 @@
+"""Finding the files of a scene's views, and checking that they are the right ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional, Sequence, Tuple
+
+from fewshot_ns.data.files.images import image_size, same_aspect
+
+Files = Tuple[Optional[Path], ...]
+"""One file per view of a scene; None where a view has none."""
+
+
+def chosen_files(
+    files: Optional[Files], chosen: Sequence[int], what: str, flag: str, required: bool
+) -> Optional[Tuple[Path, ...]]:
+    """Files of the chosen views; None where the scene has none, or where some are missing and need not be there.
+
+    Raises:
+        FileNotFoundError: a required file is missing.
+    """
+    if files is None:
+        return None
+    picked = []
+    for index in chosen:
+        path = files[index]
+        if path is None or not path.is_file():
+            if required:
+                raise FileNotFoundError(f"{path}: expected the {what} of view {index} ({flag}), found no such file")
+            return None
+        picked.append(path)
+    return tuple(picked)
+
+
+def existing_files(files: Optional[Files], chosen: Sequence[int]) -> Optional[Files]:
+    """Files of the chosen views, None for views without; None where no chosen view has one."""
+    picked = () if files is None else tuple(files[index] for index in chosen)
+    found = tuple(path if path is not None and path.is_file() else None for path in picked)
+    return found if any(path is not None for path in found) else None
+
+
+def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Optional[Path]:
+    """Returns the first existing `folder / pattern`, for `start` and up to `levels` folders above it."""
+    # Not resolved: a scan may be a link, with the other folders beside the link.
+    start = Path(os.path.abspath(start))
+    for folder in (start, *list(start.parents)[:levels]):
+        for pattern in patterns:
+            if (folder / pattern).is_dir():
+                return folder / pattern
+    return None
+
+
+def check_same_aspect(path: Path, reference: Tuple[float, float], what: str) -> None:
+    """Checks that a photo shows the frame that its calibration was made for.
+
+    Args:
+        path: The photo.
+        reference: (height, width) of the calibration.
+        what: Name of the calibration, for the message.
+
+    Raises:
+        ValueError: the proportions differ.
+    """
+    found = image_size(path)
+    if not same_aspect(found, (round(reference[0]), round(reference[1]))):
+        raise ValueError(
+            f"{path}: expected the proportions of {what} ({reference[1]:g}x{reference[0]:g}, width x height), "
+            f"found {found[1]}x{found[0]}"
+        )

@@ -1,0 +1,1 @@
+"""Many scenes at once: a library that opens them lazily, and batches of them."""

@@ -1,0 +1,1 @@
+"""What travels from a dataparser to the model: records of scenes, views and their geometry."""

@@ -1,0 +1,117 @@
+"""What travels from a dataparser to the model: the ray geometry of the scene, and where its priors and masks lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Mapping, Optional, Tuple
+
+from torch import Tensor
+
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
+
+METADATA_KEY = "fewshot"
+"""Key of the `FewShotMetadata` in `DataparserOutputs.metadata`."""
+
+Polarity = Literal["inverse_depth", "distance"]
+DepthMeaning = Literal["z_depth", "ray_distance"]
+NormalAxes = Literal["opencv", "opengl", "world"]
+ResizeMode = Literal["bilinear", "area"]
+
+
+@dataclass(frozen=True)
+class DepthEncoding:
+    """What the numbers in a scene's depth files mean."""
+
+    polarity: Optional[Polarity] = None
+    """'inverse_depth' (larger = nearer) or 'distance' (larger = farther); None where each file's own format says it."""
+    meaning: DepthMeaning = "z_depth"
+    """'z_depth': along the viewing axis; 'ray_distance': Euclidean, from the camera's centre."""
+    unit: Optional[float] = None
+    """World units per stored unit; None where scale and shift are unknown, so that only the order counts."""
+    min_depth: Optional[float] = None
+    """Smaller stored values are invalid; None: those that are not positive."""
+    max_depth: Optional[float] = None
+    """Larger stored values are invalid; None: no limit."""
+    eight_bit: bool = False
+    """Whether the layout is known to hold depth in 8 bits."""
+
+
+@dataclass(frozen=True)
+class PairBox:
+    """How a data set's own protocol draws the pairs of a depth ranking (NVS-RGBD): in boxes of pixels, valid ones."""
+
+    side: int
+    """Rows and columns of the box that holds a pair, pixels at the size of the cameras."""
+    min_valid: int
+    """Fewest pixels with a valid prior in a box that is used."""
+    tie: Literal["first", "second"] = "first"
+    """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
+
+
+@dataclass(frozen=True)
+class FewShotMetadata:
+    """Everything that our datamanager, model and priors need to know of a split beyond images and cameras."""
+
+    geometry: SceneGeometry
+    """Ray geometry, the same for all splits of the scene."""
+    protocol: str
+    """Name of the view protocol, e.g. 'llff-3', or 'indices' where the user gave them."""
+    split: str
+    """The split of this instance: 'train', 'val' or 'test'."""
+    image_indices: Tuple[int, ...]
+    """Index of each image of this split in the scene's sorted list of images."""
+    train_indices: Tuple[int, ...]
+    """Scene indices of all training views."""
+    test_indices: Tuple[int, ...]
+    """Scene indices of all test views."""
+    scene_camera_to_worlds: Tensor
+    """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    pool_indices: Tuple[int, ...] = ()
+    """Scene indices of all views that the training ones were chosen from; those without a photo still have a pose."""
+    resize: ResizeMode = "area"
+    """How images are brought from the size on disk to the size of the cameras."""
+    has_alpha: bool = False
+    """Whether the images are transparent where there is no object."""
+    depth_prior_filenames: Optional[Tuple[Path, ...]] = None
+    """One depth-prior file per image of this split, or None where the scene has none."""
+    depth_encoding: DepthEncoding = DepthEncoding()
+    """What the numbers in these files mean."""
+    loss_weights: Optional[Tuple[float, ...]] = None
+    """Weight of the colour loss of the pixels of each image of this split (multi-scale scenes), or None."""
+    scale_labels: Optional[Tuple[int, ...]] = None
+    """How often each image of this split was halved (multi-scale scenes), or None."""
+    normal_filenames: Optional[Tuple[Optional[Path], ...]] = None
+    """Picture of surface normals of each image of this split, None where it has none; None where no image has any."""
+    normal_axes: NormalAxes = "opencv"
+    """Axes of these normals: those of the camera as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z
+    backward), or those of the world of the scene's files."""
+    length_unit: float = 1.0
+    """World units per metre in scenes whose files are known to be in metres, else 1: the unit of the widths that depth
+    losses are given."""
+    pair_box: Optional[PairBox] = None
+    """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
+    object_mask_filenames: Optional[Tuple[Path, ...]] = None
+    """One evaluation mask per image of this split (255 = object), or None."""
+    true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
+    """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
+    metrics of the region true-depth are of."""
+    scene_bounds: Optional[Tensor] = None
+    """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
+
+
+def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:
+    """Returns the few-shot record of a dataset's metadata.
+
+    Raises:
+        ValueError: where the data came from a dataparser that does not provide one.
+    """
+    record = metadata.get(METADATA_KEY)
+    if not isinstance(record, FewShotMetadata):
+        raise ValueError(
+            "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data, rgbd-data, "
+            "multiscale-blender-data or fewshot-nerfstudio-data), but the scene's metadata holds only "
+            f"{sorted(metadata)}; "
+            "give the dataparser's name after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
+        )
+    return record

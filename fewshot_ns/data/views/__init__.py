@@ -1,0 +1,1 @@
+"""Which views train, which are tested, and which are looked at."""

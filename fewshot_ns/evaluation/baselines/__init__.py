@@ -1,0 +1,1 @@
+"""What a method has to beat: the nearest photo, the mean colour, a plane sweep."""

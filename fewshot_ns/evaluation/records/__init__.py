@@ -1,0 +1,1 @@
+"""Rows of evaluated views on disk, and tables of them."""

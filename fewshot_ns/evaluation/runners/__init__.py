@@ -1,0 +1,1 @@
+"""Evaluation of all views of one scene, and of many scenes."""

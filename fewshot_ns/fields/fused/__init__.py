@@ -1,0 +1,1 @@
+"""Networks with hand-written backward passes, beside their plain reference."""

@@ -1,0 +1,256 @@
+"""SparseNeRF-lite: the losses of SparseNeRF on a small, fast field with proposal sampling."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from torch import Tensor
+from torch.nn import Parameter
+
+from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
+from fewshot_ns.field_components.encodings import frequency_mask, level_visibility, octave_mask
+from fewshot_ns.fields.density_grid import DensityGrid
+from fewshot_ns.fields.mlp_field import MLPField
+from fewshot_ns.fields.triplane_field import TriPlaneField
+from fewshot_ns.model_components.gaussians import cast_rays
+from fewshot_ns.model_components.interval_losses import interlevel_loss
+from fewshot_ns.model_components.losses import (
+    colour_loss,
+    distortion_loss,
+    occlusion_loss,
+    plane_smoothness_loss,
+)
+from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
+from fewshot_ns.model_components.renderers import compositing_weights
+from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+
+_PROPOSAL_EPSILON = 1e-5
+"""Added to the weights that the proposal's loss divides by."""
+
+
+@dataclass
+class CompactModelConfig(FewShotModelConfig):
+    """A small field, tri-plane or MLP, behind a voxel-grid proposal."""
+
+    _target: Type = field(default_factory=lambda: CompactModel)
+    """Class that the config builds."""
+    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Number format of the matrix products; everything else stays in float32."""
+    anneal_steps: Optional[int] = 150
+    """Steps over which near and far open to the whole interval; 0 switches annealing off; None: 150 in NDC and 0 in
+    metric scenes, where without a depth prior it does harm."""
+    num_proposal_samples: int = 64
+    """Samples per ray of the proposal."""
+    num_samples: int = 24
+    """Samples per ray of the field."""
+    resample_padding: float = 0.01
+    """Added to the proposal's weights before resampling."""
+    proposal_resolution: int = 64
+    """Voxels per side of the proposal's density grid."""
+    proposal_bias: float = -1.0
+    """Raw density of the proposal at the start."""
+    field_type: Literal["triplane", "mlp"] = "triplane"
+    """'triplane': features on three planes, sharp in few steps; 'mlp': integrated encoding into an MLP, which is what
+    a frequency mask needs."""
+    num_layers: int = 2
+    """Hidden layers of the field."""
+    width: int = 64
+    """Width of the hidden layers."""
+    view_dependent: bool = False
+    """Whether colour depends on the viewing direction; a few photos cannot tell gloss from wrong geometry."""
+    view_octaves: int = 2
+    """Octaves of the direction encoding, where colour depends on it."""
+    colour_width: int = 64
+    """Width of the colour branch."""
+    density_bias: float = -1.0
+    """Added to the raw density before the softplus."""
+    rgb_padding: float = 0.001
+    """Colours may exceed [0, 1] by this much in training."""
+    plane_resolutions: Tuple[int, ...] = (16, 32, 64, 128)
+    """Tri-plane: texels per side of each level, coarse to fine."""
+    plane_channels: int = 12
+    """Tri-plane: features per level."""
+    coarse_steps: int = 50
+    """Tri-plane: steps in which the coarsest level stands alone."""
+    fine_steps: int = 250
+    """Tri-plane: step from which all levels are visible; they open one after the other."""
+    plane_smoothness_weight: float = 0.5
+    """Tri-plane: weight of the total variation of the planes."""
+    num_octaves: int = 16
+    """MLP: octaves of the integrated positional encoding."""
+    skip_layer: int = 2
+    """MLP: layer that sees the encoding once more."""
+    frequency_mask_steps: int = 0
+    """MLP: steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
+    frequency_mask_order: Literal["octave", "column"] = "octave"
+    """MLP: order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""
+    random_background: Optional[bool] = None
+    """Whether training lays its rays on a random colour, so that only an opaque field can explain a photo; None: where
+    the photos are opaque."""
+    proposal_weight: float = 1.0
+    """Weight of the proposal's distillation loss."""
+    distortion_weight: float = 0.1
+    """Weight of the distortion loss, which pulls each ray's weights together."""
+    occlusion_weight: float = 0.0
+    """Weight of the occlusion regularisation (FreeNeRF)."""
+    occlusion_samples: int = 5
+    """How many of a ray's first samples it covers."""
+    ema_decay: float = 0.99
+    """Decay per step of the running average of the weights that is used outside training; 0 uses the last weights."""
+
+
+class CompactModel(FewShotModel):
+    """See `CompactModelConfig`; losses of the depth prior are added by the pipeline."""
+
+    config: CompactModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds the proposal, the field and, where asked for, their running average."""
+        super().populate_modules()
+        config = self.config
+        self.networks = torch.nn.ModuleDict(
+            {"proposal": DensityGrid(config.proposal_resolution, config.proposal_bias), "field": self._build_field()}
+        )
+        self.average = copy.deepcopy(self.networks).requires_grad_(False) if config.ema_decay > 0 else None
+        opaque = not get_fewshot_metadata(self.kwargs["metadata"]).has_alpha
+        self.random_background = opaque if config.random_background is None else config.random_background
+
+    def _build_field(self) -> MLPField | TriPlaneField:
+        config = self.config
+        view_octaves = config.view_octaves if config.view_dependent else None
+        if config.field_type == "mlp":
+            return MLPField(
+                num_layers=config.num_layers,
+                width=config.width,
+                skip_layer=config.skip_layer,
+                num_octaves=config.num_octaves,
+                view_octaves=view_octaves,
+                colour_width=config.colour_width,
+                density_bias=config.density_bias,
+                rgb_padding=config.rgb_padding,
+                compute_dtype=config.compute_dtype,
+            )
+        return TriPlaneField(
+            resolutions=config.plane_resolutions,
+            channels=config.plane_channels,
+            num_layers=config.num_layers,
+            width=config.width,
+            view_octaves=view_octaves,
+            colour_width=config.colour_width,
+            density_bias=config.density_bias,
+            rgb_padding=config.rgb_padding,
+            compute_dtype=config.compute_dtype,
+        )
+
+    def anneal_defaults(self, ndc: bool) -> Tuple[int, float, Optional[float]]:
+        """As every model's, but with a length of its own."""
+        return (150 if ndc else 0, *super().anneal_defaults(ndc)[1:])
+
+    def resolved(self) -> Dict[str, Any]:
+        """Adds whether training uses a random background."""
+        return {**super().resolved(), "random_background": self.random_background}
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """The field's layers, its planes where it has some, and the proposal, which take different learning rates."""
+        groups = {name: list(module.parameters()) for name, module in self.networks.items()}
+        field = self.networks["field"]
+        if isinstance(field, TriPlaneField):
+            groups["planes"] = list(field.planes)
+            groups["field"] = [value for name, value in field.named_parameters() if not name.startswith("planes.")]
+        return groups
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> List[TrainingCallback]:
+        """Adds the update of the running average."""
+        after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self.update_average)
+        return [*super().get_training_callbacks(training_callback_attributes), after]
+
+    @torch.no_grad()
+    def update_average(self, step: int) -> None:
+        """Moves the running average towards the current weights; early on it follows them closely."""
+        if self.average is None:
+            return
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        for mean, value in zip(self.average.parameters(), self.networks.parameters(), strict=True):
+            mean.lerp_(value, 1.0 - decay)
+
+    def encoding_mask(self) -> Tensor | None:
+        """Visibility of the encoding's columns at this step, None once all are visible."""
+        config = self.config
+        if self.step >= config.frequency_mask_steps:
+            return None
+        if config.frequency_mask_order == "octave":
+            return octave_mask(config.num_octaves, 3, self.step, config.frequency_mask_steps, self.device)
+        return frequency_mask(6 * config.num_octaves, self.step, config.frequency_mask_steps, self.device)
+
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
+        """Proposal, resampling, field."""
+        config = self.config
+        networks = self.networks if self.training or self.average is None else self.average
+        jitter, random = None, self.samples_at_random(stratified)
+        if random:
+            jitter = torch.rand(len(rays.near), config.num_proposal_samples + 1, device=rays.near.device)
+        t_proposal = stratified_fenceposts(rays.near, rays.far, config.num_proposal_samples, jitter)
+        middle = 0.5 * (t_proposal[:, 1:] + t_proposal[:, :-1])
+        positions = rays.origins[:, None] + middle[..., None] * rays.directions[:, None]
+        density_proposal = networks["proposal"](self.normalise_positions(positions))
+        weights_proposal = compositing_weights(density_proposal, t_proposal, rays.directions)
+        t = resample_fenceposts(t_proposal, weights_proposal, config.num_samples, config.resample_padding, random)
+        means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
+        density, rgb = self._evaluate_field(networks["field"], means, cov_diag, rays.viewdirs)
+        return {
+            "weights": compositing_weights(density, t, rays.directions),
+            "t": t,
+            "sample_rgb": rgb,
+            "density": density,
+            "weights_proposal": weights_proposal,
+            "t_proposal": t_proposal,
+        }
+
+    def _evaluate_field(
+        self, field: torch.nn.Module, means: Tensor, cov_diag: Tensor, viewdirs: Tensor
+    ) -> Tuple[Tensor, Tensor]:
+        if isinstance(field, MLPField):
+            return field(means, cov_diag, viewdirs, self.encoding_mask())
+        config = self.config
+        visibility = level_visibility(
+            len(config.plane_resolutions), self.step, config.coarse_steps, config.fine_steps, means.device
+        )
+        return field(self.normalise_positions(means), viewdirs, visibility)
+
+    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
+        """Outputs of world rays (R,); in training, colours may lie on a random background."""
+        outputs = super().get_outputs(ray_bundle)
+        if self.training and self.random_background:
+            change = torch.rand_like(outputs["rgb"]) - float(self.geometry.background == "white")
+            outputs["rgb"] = outputs["rgb"] + (1.0 - outputs["accumulation"]) * change
+        return outputs
+
+    def get_loss_dict(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Dict[str, Tensor] | None = None
+    ) -> Dict[str, Tensor]:
+        """Colour, proposal and the regularisers that are switched on, one entry per term."""
+        config = self.config
+        target, ray_weights = batch["image"].to(self.device), batch.get("loss_weight")
+        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, ray_weights) / 3.0}
+        if not self.training:
+            return losses
+        excess = interlevel_loss(
+            outputs["t"], outputs["weights"], outputs["t_proposal"], outputs["weights_proposal"], _PROPOSAL_EPSILON
+        )
+        losses["proposal_loss"] = config.proposal_weight * excess.sum(-1).mean()
+        if config.occlusion_weight > 0:
+            losses["occlusion_loss"] = config.occlusion_weight * occlusion_loss(
+                outputs["density"], config.occlusion_samples
+            )
+        if config.distortion_weight > 0:
+            losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
+        field = self.networks["field"]
+        if isinstance(field, TriPlaneField) and config.plane_smoothness_weight > 0:
+            losses["plane_smoothness_loss"] = config.plane_smoothness_weight * plane_smoothness_loss(list(field.planes))
+        return losses

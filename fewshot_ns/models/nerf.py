@@ -1,0 +1,186 @@
+"""The NeRF under DietNeRF: two networks, a coarse and a fine one, on points along rays."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Literal, Optional, Type
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+from torch.nn import Parameter
+
+from fewshot_ns.cameras.ray_space import ModelRays, to_model_rays
+from fewshot_ns.fields.nerf_field import NeRFField
+from fewshot_ns.model_components.losses import colour_loss
+from fewshot_ns.model_components.point_samples import (
+    point_fenceposts,
+    point_weights,
+    resample_points,
+    stratified_points,
+)
+from fewshot_ns.model_components.renderers import composite_rgb
+from fewshot_ns.models.convert_dietnerf import released_networks
+from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError, load_strictly
+
+
+@dataclass
+class NeRFModelConfig(FewShotModelConfig):
+    """NeRF with DietNeRF's constants; what makes it a DietNeRF is the pipeline's semantic prior."""
+
+    _target: Type = field(default_factory=lambda: NeRFModel)
+    """Class that the config builds."""
+    eval_num_rays_per_chunk: int = 2048
+    """Rays rendered at once at evaluation."""
+    anneal_steps: Optional[int] = 0
+    """Steps over which near and far open to the whole interval; 0: none, as in the original; None: 256."""
+    num_samples: int = 64
+    """Samples per ray of the coarse network."""
+    num_importance_samples: int = 128
+    """Further samples per ray of the fine network, which evaluates all; 0: no fine network (simplified NeRF)."""
+    in_disparity: bool = False
+    """Whether the coarse samples lie at equal steps in 1 / distance, which a near of zero (NDC) does not allow."""
+    num_layers: int = 8
+    """Layers of the trunk."""
+    width: int = 256
+    """Width of the trunk and of the bottleneck."""
+    skip_layer: int = 5
+    """Layer whose input is [encoding, activations]."""
+    num_octaves: int = 10
+    """Octaves 2^0 to 2^(n-1) of the position encoding (simplified NeRF: 6, hotdog 5)."""
+    view_octaves: int = 4
+    """Octaves of the direction encoding."""
+    view_dependent: bool = True
+    """Whether colour depends on the viewing direction (simplified NeRF: only for lego)."""
+    colour_width: int = 128
+    """Width of the colour branch."""
+    density_activation: Literal["relu", "softplus"] = "relu"
+    """What makes a density of the network's output."""
+    density_noise: float = 0.0
+    """Standard deviation of the noise on the raw density in training."""
+    coarse_weight: float = 1.0
+    """Weight of the coarse network's colour loss; the fine network's is 1."""
+
+
+class NeRFModel(FewShotModel):
+    """See `NeRFModelConfig`; what priors add to the loss comes from the pipeline."""
+
+    config: NeRFModelConfig
+
+    def populate_modules(self) -> None:
+        """Builds one or two networks.
+
+        Raises:
+            ValueError: samples at equal steps in disparity in a scene whose near is zero.
+        """
+        super().populate_modules()
+        config = self.config
+        if config.in_disparity and self.geometry.near <= 0:
+            raise ValueError(
+                f"--pipeline.model.in-disparity needs a near above zero, and this {self.geometry.ray_space} scene's "
+                f"is {self.geometry.near:g}"
+            )
+        self.coarse = self._build_field()
+        self.fine = self._build_field() if config.num_importance_samples > 0 else None
+
+    def _build_field(self) -> NeRFField:
+        config = self.config
+        return NeRFField(
+            num_layers=config.num_layers,
+            width=config.width,
+            skip_layer=config.skip_layer,
+            num_octaves=config.num_octaves,
+            view_octaves=config.view_octaves if config.view_dependent else None,
+            colour_width=config.colour_width,
+            density_activation=config.density_activation,
+            compute_dtype=config.compute_dtype,
+        )
+
+    def start_from(self, path: Path) -> None:
+        """Takes the weights of a training checkpoint, or those of DietNeRF's released ones.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is neither.
+            CheckpointMismatchError: networks of another size.
+        """
+        states = released_networks(path, self.config.num_octaves, self.config.view_octaves)
+        if states is None:
+            super().start_from(path)
+            return
+        networks = self._networks()
+        if len(states) != len(networks):
+            raise CheckpointMismatchError(f"{path}: expected {len(networks)} networks, found {len(states)}")
+        for name, network, state in zip(("coarse", "fine"), networks, states, strict=False):
+            load_strictly(network, state, f"{path} ({name} network)")
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """One group."""
+        return {"field": [value for network in self._networks() for value in network.parameters()]}
+
+    def _networks(self) -> List[NeRFField]:
+        return [self.coarse] if self.fine is None else [self.coarse, self.fine]
+
+    def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
+        """The coarse level, then the fine one on its samples and on those that its weights ask for."""
+        random = self.samples_at_random(stratified)
+        z = self._coarse_points(rays, random)
+        level = self._render_level(self.coarse, rays, z)
+        if self.fine is None:
+            return level
+        u = self._positions(z, random)
+        z = torch.cat([z, resample_points(z, level["weights"], u)], dim=-1).sort(dim=-1).values
+        coarse = {f"{name}_coarse": value for name, value in level.items()}
+        return {**coarse, **self._render_level(self.fine, rays, z)}
+
+    def render_coarse(self, rays: ModelRays, stratified: Optional[bool] = None) -> Tensor:
+        """(R, 3) colour of the coarse network alone."""
+        points = self._coarse_points(rays, self.samples_at_random(stratified))
+        level = self._render_level(self.coarse, rays, points)
+        return composite_rgb(level["sample_rgb"], level["weights"], self.geometry.background)
+
+    def render_levels(
+        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
+    ) -> Dict[str, Tensor]:
+        """As every model's, but the coarse network alone where nothing else is asked for."""
+        if not coarse_only or self.fine is None:
+            return super().render_levels(ray_bundle, stratified, coarse_only)
+        return {"rgb_coarse": self.render_coarse(to_model_rays(ray_bundle, self.geometry), stratified)}
+
+    def _coarse_points(self, rays: ModelRays, random: bool) -> Tensor:
+        count, jitter = self.config.num_samples, None
+        if random:
+            jitter = torch.rand(len(rays.near), count, dtype=rays.near.dtype, device=rays.near.device)
+        return stratified_points(rays.near, rays.far, count, jitter, self.config.in_disparity)
+
+    def _positions(self, like: Tensor, random: bool) -> Tensor:
+        """(R, N) places in [0, 1] at which the coarse weights are resampled."""
+        shape = len(like), self.config.num_importance_samples
+        if random:
+            return torch.rand(*shape, dtype=like.dtype, device=like.device)
+        return torch.linspace(0.0, 1.0, shape[1], dtype=like.dtype, device=like.device).expand(*shape)
+
+    def _render_level(self, network: NeRFField, rays: ModelRays, z: Tensor) -> Dict[str, Tensor]:
+        noise = None
+        if self.training and self.config.density_noise > 0:
+            noise = self.config.density_noise * torch.randn_like(z)
+        positions = rays.origins[:, None] + z[..., None] * rays.directions[:, None]
+        density, rgb = network(positions, rays.viewdirs, noise)
+        return {
+            "weights": point_weights(density, z, rays.directions) * rays.valid,
+            "t": point_fenceposts(z, rays.far),
+            "sample_rgb": rgb,
+            "density": density,
+        }
+
+    def get_loss_dict(
+        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    ) -> Dict[str, Tensor]:
+        """Mean squared error of the colours of both networks."""
+        target, weights = batch["image"].to(self.device), batch.get("loss_weight")
+        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, weights) / 3.0}
+        if not self.training or "weights_coarse" not in outputs:
+            return losses
+        coarse = composite_rgb(outputs["sample_rgb_coarse"], outputs["weights_coarse"], self.geometry.background)
+        losses["rgb_loss_coarse"] = self.config.coarse_weight * colour_loss(coarse, target, weights) / 3.0
+        return losses

@@ -1,0 +1,1 @@
+"""Networks trained elsewhere, and one way to find their weights."""

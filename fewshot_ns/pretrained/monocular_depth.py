@@ -1,0 +1,222 @@
+"""Depth priors from monocular networks (DPT, Depth Anything, ZoeDepth, ...), computed once and kept in a cache.
+
+Any model that transformers' AutoModelForDepthEstimation knows will do. An entry of the cache is named by the content of
+the photo, the model, the hash of its weights and the version of what is done around it, so it can be shared between
+scenes, users and machines, and can never be stale.
+"""
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, List, Literal, Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fewshot_ns.cameras.scene_geometry import Size
+from fewshot_ns.data.files.depth_formats import NPZ_KEY
+from fewshot_ns.data.files.images import image_size, read_image
+from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
+from fewshot_ns.pretrained.folders import resolve_pretrained, weights_hash
+from fewshot_ns.utils.cache import cache_folder
+from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.optional_imports import require
+
+PREPROCESSING_VERSION = 1
+"""Counts the changes of what this module does to photos and outputs; a new one makes all entries new."""
+_KEY_ARRAY = "key"
+_DISTANCE_TYPES = ("glpn", "zoedepth", "depth_pro", "prompt_depth_anything")
+"""Kinds of models that give depth; Depth Anything says it in its configuration."""
+_RELATIVE_TYPES = ("dpt", "depth_anything")
+
+
+@dataclass
+class MonocularDepthConfig:
+    """A network that guesses depth from one photo."""
+
+    model: str = "Intel/dpt-hybrid-midas"
+    """Id on the Hugging Face hub, or a folder with config.json and weights; DPT-Hybrid is what SparseNeRF takes."""
+    weights: Optional[Path] = None
+    """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
+    download: bool = True
+    """Whether a model that is not on this disk may be downloaded."""
+    polarity: Optional[Literal["inverse_depth", "distance"]] = None
+    """What the network gives (larger = nearer: inverse_depth); None goes by the kind of network."""
+    batch_size: int = 4
+    """Photos at once."""
+    device: str = "auto"
+    """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
+    cache_dir: Optional[Path] = None
+    """Folder of computed maps; None takes FEWSHOT_CACHE, else the user's cache folder."""
+
+
+@dataclass(frozen=True)
+class MonocularDepths:
+    """Maps of some photos, and what their numbers mean."""
+
+    files: Tuple[Path, ...]
+    """One .npz per photo, in the cache, with an array `depth` (H, W) float32 of the photo's size, positive."""
+    encoding: DepthEncoding
+    """Polarity of all of them. Scale and shift are unknown, or those that a metric network believes in."""
+
+
+def monocular_depths(
+    config: MonocularDepthConfig, images: Sequence[Path], background: Literal["black", "white"], flag: str
+) -> MonocularDepths:
+    """Maps of photos, computed where the cache has none.
+
+    Args:
+        config: Network and cache.
+        images: Photos.
+        background: What lies under transparent pixels.
+        flag: Command line flag of the model's folder, for the message where it is not found.
+
+    Raises:
+        WeightsNotFoundError: the model is nowhere to be had.
+        ValueError: it is no depth model, or gives no depth for a photo; a damaged photo.
+    """
+    if config.batch_size < 1:
+        raise ValueError(f"expected a batch size of at least 1, got {config.batch_size}")
+    folder = resolve_pretrained(config.model, flag, config.weights, config.download, "monocular depth network")
+    polarity = config.polarity or model_polarity(folder)
+    model_hash = weights_hash(folder)
+    files, missing = [], []
+    for image in images:
+        key = cache_key(image, config.model, model_hash, background, polarity)
+        path = cache_folder("depth", config.cache_dir) / key[:2] / f"{key}.npz"
+        files.append(path)
+        if not is_whole(path, key, image_size(image)):
+            missing.append((image, path, key))
+    if missing:
+        network = _Network(folder, config.device)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=CONSOLE, transient=True) as progress:
+            task = progress.add_task(f"[green]Depth by {config.model} on {network.device}", total=len(missing))
+            for batch in _batches(missing, config.batch_size):
+                depths = network([_on_background(image, background) for image, _, _ in batch])
+                for (image, path, key), depth in zip(batch, depths, strict=True):
+                    _store(path, key, _positive(depth, polarity, image, config.model))
+                    progress.advance(task)
+    return MonocularDepths(tuple(files), DepthEncoding(polarity))
+
+
+def model_polarity(folder: Path) -> Polarity:
+    """Whether a model gives inverse depth or depth, by the configuration in its folder.
+
+    Raises:
+        ValueError: a kind of model that is not known here.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
+    kind = config.get("model_type")
+    # DPT on DINOv2 is trained on NYU or KITTI depth, DPT on ViT and BEiT on MiDaS' inverse depth.
+    on_dinov2 = str((config.get("backbone_config") or {}).get("model_type")).startswith("dinov2")
+    if kind in _DISTANCE_TYPES or config.get("depth_estimation_type") == "metric" or (kind == "dpt" and on_dinov2):
+        return "distance"
+    if kind in _RELATIVE_TYPES:
+        return "inverse_depth"
+    raise ValueError(
+        f"{path}: expected a known kind of depth model ({', '.join(_RELATIVE_TYPES + _DISTANCE_TYPES)}), "
+        f"found {kind!r}; say what it gives by the flag that ends in polarity"
+    )
+
+
+def cache_key(image: Path, model: str, model_hash: str, background: str, polarity: str) -> str:
+    """Name of a photo's entry: a hash of everything that its map depends on."""
+    content = hashlib.sha256(image.read_bytes()).hexdigest()
+    name = Path(model).name if Path(model).is_dir() else model
+    parts = [PREPROCESSING_VERSION, content, name, model_hash, background, polarity]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def is_whole(path: Path, key: str, size: Size) -> bool:
+    """Whether the cache holds a photo's map, undamaged, of the right size and written under the right key."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            depth = archive[NPZ_KEY]
+            return str(archive[_KEY_ARRAY]) == key and depth.shape == size and bool((depth > 0).all())
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile):
+        return False
+
+
+def _store(path: Path, key: str, depth: npt.NDArray[np.float32]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{NPZ_KEY: depth, _KEY_ARRAY: np.array(key)})
+
+
+def _batches(items: List[Tuple[Path, Path, str]], size: int) -> List[List[Tuple[Path, Path, str]]]:
+    """Runs of up to `size` photos of one size, which the preprocessing can stack."""
+    batches: List[List[Tuple[Path, Path, str]]] = []
+    for item in items:
+        if batches and len(batches[-1]) < size and image_size(batches[-1][0][0]) == image_size(item[0]):
+            batches[-1].append(item)
+        else:
+            batches.append([item])
+    return batches
+
+
+def _on_background(path: Path, background: str) -> npt.NDArray[np.uint8]:
+    image = read_image(path)
+    if image.shape[-1] == 3:
+        return image
+    alpha = image[..., 3:].astype(np.float32) / 255
+    colour = 255.0 if background == "white" else 0.0
+    return np.round(image[..., :3] * alpha + colour * (1 - alpha)).astype(np.uint8)
+
+
+def _positive(depth: npt.NDArray[np.float32], polarity: Polarity, image: Path, model: str) -> npt.NDArray[np.float32]:
+    """The output with every pixel above zero, which means a hole in a depth map."""
+    if not np.isfinite(depth).all():
+        raise ValueError(f"{image}: expected finite depths from {model}, found NaN or infinite ones")
+    low, spread = float(depth.min()), float(np.ptp(depth))
+    if polarity == "distance":
+        return np.maximum(depth, max(1e-6, 1e-6 * float(depth.max()))).astype(np.float32)
+    # Inverse depth comes with an unknown shift anyway; zero is where the network sees the farthest.
+    return (depth - low + max(1e-3 * spread, 1e-6)).astype(np.float32)
+
+
+class _Network:
+    """A loaded model: photos in, maps of their size out."""
+
+    def __init__(self, folder: Path, device: str) -> None:
+        transformers, safetensors = require("transformers", "priors"), require("safetensors", "priors")
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        logging = transformers.utils.logging
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            self.processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+            model: Any = transformers.AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"{folder}: expected a depth model of transformers, could not load it ({reason})"
+            ) from error
+        finally:
+            if bars:
+                logging.enable_progress_bar()
+        self.model = model.to(self.device).eval()
+
+    @torch.no_grad()
+    def __call__(self, images: List[npt.NDArray[np.uint8]]) -> List[npt.NDArray[np.float32]]:
+        """Maps (H, W) of photos (H, W, 3) that are all of one size, resampled bicubically from the network's grid."""
+        inputs = self.processor(images=images, return_tensors="pt").to(self.device)
+        outputs = self.model(**inputs)
+        sizes = [image.shape[:2] for image in images]
+        if hasattr(self.processor, "post_process_depth_estimation"):
+            # ZoeDepth's also takes away the borders that its preprocessing added.
+            padded = {"source_sizes": sizes} if self.model.config.model_type == "zoedepth" else {}
+            found = self.processor.post_process_depth_estimation(outputs, target_sizes=sizes, **padded)
+            maps = [entry["predicted_depth"] for entry in found]
+        else:
+            grid = outputs.predicted_depth[:, None]
+            maps = torch.nn.functional.interpolate(grid, size=sizes[0], mode="bicubic", align_corners=False)[:, 0]
+        return [depth.float().cpu().numpy().reshape(size) for depth, size in zip(maps, sizes, strict=True)]

@@ -1,0 +1,1 @@
+"""The depth prior: order of depths, or depth of known scale."""

@@ -1,0 +1,1 @@
+"""The diffusion prior: score distillation on a latent or on renderings."""

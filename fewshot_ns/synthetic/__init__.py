@@ -1,0 +1,1 @@
+"""The built-in scene and objects, ray-traced: for the demo, tests and benchmarks."""

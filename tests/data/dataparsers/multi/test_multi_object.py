@@ -1,0 +1,63 @@
+"""multi-object-data: scenes at any depth, names of images, errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fewshot_ns.data.dataparsers.multi.multi_object import MultiObjectDataParserConfig
+from fewshot_ns.data.records.scene import SceneError
+
+
+def write_scene(folder: Path, ending: str = "_obj.png", count: int = 3, **meta) -> None:
+    folder.mkdir(parents=True)
+    frames = []
+    for index in range(count):
+        cv2.imwrite(str(folder / f"r_{index}{ending}"), np.full((8, 8, 4), 40 * index, np.uint8))
+        matrix = np.eye(4)
+        matrix[2, 3] = 5.0 + index
+        frames.append({"file_path": f"./r_{index}.png", "transform_matrix": matrix.tolist()})
+    content = {"camera_angle_x": 0.8, "frames": frames, **meta}
+    (folder / "transforms.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_scenes_at_any_depth(tmp_path):
+    for name in ("b", "a/deep/er", "a/first"):
+        write_scene(tmp_path / "train" / name)
+    (tmp_path / "train" / "empty").mkdir()
+    parser = MultiObjectDataParserConfig(data=tmp_path).setup()
+    assert [entry.scene_id for entry in parser.scene_table("train")] == ["a/deep/er", "a/first", "b"]
+    scene = parser.open_scene(parser.scene_table("train")[1])
+    assert scene.image_filenames[2].name == "r_2_obj.png"
+    assert (scene.near, scene.far) == (4.0, 9.0)
+    with pytest.raises(FileNotFoundError, match="test: expected a folder of scenes"):
+        parser.scene_table("test")
+
+
+def test_images_named_as_in_nerf(tmp_path):
+    write_scene(tmp_path / "train" / "a", ending=".png")
+    parser = MultiObjectDataParserConfig(data=tmp_path, image_ending=".png").setup()
+    assert parser.open_scene(parser.scene_table("train")[0]).image_filenames[1].name == "r_1.png"
+    parser = MultiObjectDataParserConfig(data=tmp_path).setup()
+    with pytest.raises(SceneError, match="r_0_obj.png: expected an image file, found none"):
+        parser.open_scene(parser.scene_table("train")[0])
+
+
+@pytest.mark.parametrize("angle", [None, 0.0, 4.0, "wide"])
+def test_an_angle_that_is_none(tmp_path, angle):
+    write_scene(tmp_path / "train" / "a", camera_angle_x=angle)
+    parser = MultiObjectDataParserConfig(data=tmp_path).setup()
+    with pytest.raises(SceneError, match="transforms.json: expected 'camera_angle_x' between 0 and pi"):
+        parser.open_scene(parser.scene_table("train")[0])
+
+
+def test_a_damaged_transforms_file(tmp_path):
+    write_scene(tmp_path / "train" / "a")
+    (tmp_path / "train" / "a" / "transforms.json").write_text("{", encoding="utf-8")
+    parser = MultiObjectDataParserConfig(data=tmp_path).setup()
+    with pytest.raises(SceneError, match="transforms.json: expected JSON"):
+        parser.open_scene(parser.scene_table("train")[0])

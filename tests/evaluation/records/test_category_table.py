@@ -1,0 +1,50 @@
+"""The table over categories: order, names, means over objects, errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from fewshot_ns.evaluation.records.category_table import (
+    ObjectMetrics,
+    category_table,
+    natural_order,
+    read_category_names,
+    split_object_name,
+)
+
+
+def row(scene: str, category: str, value: float) -> ObjectMetrics:
+    return ObjectMetrics(scene, category, {"psnr": value, "ssim": value / 10, "lpips": value / 100})
+
+
+def test_the_total_is_over_objects_and_categories_are_in_order():
+    rows = [row("c", "2", 30.0), row("a", "1", 10.0), row("b", "2", 20.0)]
+    assert category_table(rows, {"1": "chair", "2": "a name of many letters"}).split("\n") == [
+        "chair        psnr: 10.000000 ssim: 1.000000 lpips: 0.100000 n_inst: 1",
+        "a name of many letters psnr: 25.000000 ssim: 2.500000 lpips: 0.250000 n_inst: 2",
+        "---",
+        "total        psnr: 20.000000 ssim: 2.000000 lpips: 0.200000",
+    ]
+    assert category_table(rows[:1], {}).startswith("2            psnr: 30.000000")
+    assert category_table(rows, metrics=("psnr",)) == " psnr: 20.000000"
+
+
+def test_what_cannot_be_tabled():
+    with pytest.raises(ValueError, match="expected at least one evaluated object"):
+        category_table([])
+    with pytest.raises(ValueError, match="c: expected psnr, fid, found no fid"):
+        category_table([row("c", "", 1.0)], metrics=("psnr", "fid"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"1": "chair"}', '{"1": {"id": "1"}}'])
+def test_damaged_names(tmp_path, text):
+    (tmp_path / "metadata.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="metadata.yaml: expected JSON"):
+        read_category_names(tmp_path / "metadata.yaml")
+    with pytest.raises(FileNotFoundError, match="none.yaml: expected the names"):
+        read_category_names(tmp_path / "none.yaml")
+
+
+def test_names_of_results():
+    assert split_object_name("0269_a_b") == ("0269", "a_b") and split_object_name("scan8") == ("", "scan8")
+    assert natural_order(["scan10", "scan9", "8", "scan9a", "b"]) == ["8", "b", "scan9", "scan9a", "scan10"]
