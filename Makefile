@@ -35,9 +35,9 @@ lint: $(STAMP_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Every warning is an error. The variable silences a notice of the theme's about its successor.
+# Every warning is an error, which --quiet would undo. The variable silences a notice of the theme about its successor.
 docs: $(STAMP_DEV)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(STAMP_DEV)
 	$(BIN)/ruff check --fix .
