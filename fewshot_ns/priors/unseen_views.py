@@ -12,8 +12,8 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from fewshot_ns.cameras.pixel_grids import crop_grid, full_grid, strided_grid
 from fewshot_ns.cameras.poses import Poses, check_finite_poses, focus_point, homogeneous
-from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, strided_grid
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
@@ -106,12 +106,12 @@ class UnseenViews:
         """(rows, columns, 2) pixels (row, column), counted from the middle of the first."""
         config, count = self.config, (self.grid_size, self.grid_size)
         if config.grid == "full":
-            return full_grid(self.size, count)
+            return full_grid(self.size, count).positions()
         if config.grid == "strided":
-            return strided_grid(self.size, count, torch.rand(2))
+            return strided_grid(self.size, count, torch.rand(2)).positions()
         low, high = config.crop_centre
         row, column = ((low + (high - low) * torch.rand(2)) * torch.tensor(self.size)).int().tolist()
-        return crop_grid((row, column), int(round(config.crop_fraction * min(self.size))), count)
+        return crop_grid((row, column), int(round(config.crop_fraction * min(self.size))), count).positions()
 
     def rays(self, pose: Poses, grid: Tensor) -> RayBundle:
         """Rays (rows * columns,) of a camera at a pose (3, 4) through pixels (rows, columns, 2)."""
