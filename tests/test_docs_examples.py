@@ -57,7 +57,7 @@ def test_the_stored_file_on_the_page_has_the_keys_that_the_code_reads(scene: Pat
 
 
 def test_dataparser_of_the_page_reads_a_scene(dataparser_page: ModuleType, scene: Path) -> None:
-    from fewshot_ns.data.dataparsers.nerfstudio import FewShotNerfstudioDataParserConfig
+    from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 
     parsed = dataparser_page.CamerasJsonDataParserConfig(data=scene).setup().get_dataparser_outputs("train")
     known: Any = FewShotNerfstudioDataParserConfig(data=scene, near=2.0, far=6.0, auto_scale_poses=False)
