@@ -11,7 +11,7 @@ own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot_lite
+from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
@@ -56,7 +56,7 @@ dietnerf = FewShotTrainerConfig(
 )
 
 dietnerf_lite = derive(
-    mipnerf_fewshot_lite,
+    compact,
     "dietnerf-lite",
     datamanager={"dataparser": FewShotBlenderDataParserConfig(downscale_factor=2)},
     semantic={

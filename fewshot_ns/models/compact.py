@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, FrozenSet, List, Literal, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -150,15 +150,19 @@ class CompactModel(RayModel):
     def planes(self) -> List[Parameter]:
         """(3, C, H, W) feature planes, one of each level; none of an MLP."""
         field = self.networks["field"]
-        return list(field.planes) if isinstance(field, TriPlaneField) else []  # type: ignore[arg-type]
+        return list(field.planes.parameters()) if isinstance(field, TriPlaneField) else []
+
+    @property
+    def provides(self) -> FrozenSet[str]:
+        """Planes of the tri-plane; normals of the MLP."""
+        return self.PROVIDES | {"planes" if self.config.field_type == "triplane" else "normals"}
 
     def why_not(self, name: str) -> Optional[str]:
-        """Planes are those of the tri-plane, whose look-up has no second derivative; normals need one."""
-        planes = self.config.field_type == "triplane"
-        if name == "planes":
-            return None if planes else "a field of --pipeline.model.field-type mlp has none"
-        if name == "normals":
-            return "the look-up of its planes has no second derivative" if planes else None
+        """As of every backbone; a tri-plane's look-up has no second derivative, which normals need."""
+        if name not in self.provides and name == "planes":
+            return "a field of --pipeline.model.field-type mlp has none"
+        if name not in self.provides and name == "normals":
+            return "the look-up of a tri-plane's texels has no second derivative"
         return super().why_not(name)
 
     def resolved(self) -> Dict[str, Any]:
@@ -209,11 +213,11 @@ class CompactModel(RayModel):
         weights_proposal = compositing_weights(density_proposal, t_proposal, rays.directions)
         t = resample_fenceposts(t_proposal, weights_proposal, config.num_samples, config.resample_padding, random)
         means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
-        density, rgb = self._evaluate_field(networks["field"], means, cov_diag, rays.viewdirs)
+        field = networks["field"]
+        density, rgb = self._evaluate_field(field, means, cov_diag, rays.viewdirs)
         normals: Dict[str, Tensor] = {}
-        if self.training and "normals" in self.served and isinstance(networks["field"], MLPField):
-            turned = networks["field"].trainable_normals(means, cov_diag)
-            normals["normals"] = normals_to_world(turned, means, self.geometry)
+        if self.training and "normals" in self.served and isinstance(field, MLPField):
+            normals["normals"] = normals_to_world(field.trainable_normals(means, cov_diag), means, self.geometry)
         return {
             **normals,
             "weights": compositing_weights(density, t, rays.directions),

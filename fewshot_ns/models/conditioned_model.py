@@ -1,6 +1,7 @@
 """What generalizable models share: they are conditioned on the source views of the camera that they render."""
 
-from typing import Dict, List, Optional, Tuple, Union
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -15,7 +16,9 @@ from fewshot_ns.data.multiscene.source_provider import (
     SourceProvider,
 )
 from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
-from fewshot_ns.models.fewshot_model import FewShotModel
+from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
+from fewshot_ns.priors.base import CameraRequest
 from fewshot_ns.priors.diffusion.prior import PromptViews
 
 
@@ -44,22 +47,40 @@ def rays_between(
     return scenes, near, far
 
 
-class ConditionedModel(FewShotModel):
-    """Base of the generalizable models; a subclass gives `encode_sources` and `get_outputs`.
+@dataclass
+class ConditionedModelConfig(RayModelConfig):
+    """Fields that every generalizable model shares."""
+
+    annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=0))
+    """Not served: near and far are those of the scene from the first step on."""
+
+
+class ConditionedModel(RayModel):
+    """Base of the generalizable models; a subclass gives `encode_sources` and `render_bundle`.
 
     In training whoever trains calls `condition` with the source views of the batch. For single cameras (evaluation,
     viewer, nerfstudio's commands) the model asks the datamanager's `SourceProvider` by itself, which it is given in its
     metadata; a model that was built without one has to be conditioned before each camera.
     """
 
+    config: ConditionedModelConfig
     sources_from: Optional[SourceProvider]
     """Says which source views a camera has."""
     conditioned_on: Optional[SourceKey]
     """Source views of the provider that the model is conditioned on; None: none, or others."""
 
     def populate_modules(self) -> None:
-        """Takes the provider out of the metadata."""
+        """Takes the provider out of the metadata.
+
+        Raises:
+            ValueError: annealed near and far, which differ from scene to scene.
+        """
         super().populate_modules()
+        if self.annealing.steps > 0:
+            raise ValueError(
+                f"--pipeline.model.annealing.steps: {type(self).__name__} renders many scenes, each from its own near "
+                "to its own far; give 0"
+            )
         self.sources_from = self.kwargs["metadata"].get(SOURCE_PROVIDER_KEY)
         self.conditioned_on = None
 
@@ -80,11 +101,6 @@ class ConditionedModel(FewShotModel):
     def encode_sources(self, conditioning: Conditioning) -> None:
         """Encodes source views and keeps the result for rays; see `condition`."""
         raise TypeError(f"{type(self).__name__} has to define encode_sources")
-
-    @property
-    def has_latent(self) -> bool:
-        """Whether the model predicts a latent of the view that is rendered, see `guided_latents`."""
-        return False
 
     def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
         """(B, C, h, w) predicted latents of the views that are rendered, for the diffusion prior, and the source views
@@ -125,24 +141,21 @@ class ConditionedModel(FewShotModel):
         """Conditions the model on all that it needs of a camera whose rays come next."""
         self.condition_on(camera)
 
-    def forward(self, ray_bundle: RayBundle) -> Dict[str, Union[Tensor, List]]:  # type: ignore[override]
-        """Outputs of world rays (R,). Outside of training, rays that name their view (`TARGET_VIEW_KEY`) are rendered
-        from its source views."""
+    def forward(  # type: ignore[override]
+        self,
+        ray_bundle: RayBundle,
+        pixels: Optional[Tuple[Cameras, Tensor]] = None,
+        views: Sequence[CameraRequest] = (),
+    ) -> Any:
+        """As every backbone's. Outside of training, rays that name their view (`TARGET_VIEW_KEY`) are rendered from its
+        source views."""
         view = ray_bundle.metadata.get(TARGET_VIEW_KEY)
         if view is not None and self.sources_from is not None and not self.training:
             self.prepare_for(self.sources_from.camera(int(view[0, 0])))
-        return super().forward(ray_bundle)
+        return super().forward(ray_bundle, pixels, views)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
         """Outputs (H, W, C) of a whole image, from the source views of its camera."""
         self.prepare_for(camera)
         return super().get_outputs_for_camera(camera, obb_box)
-
-    def render_levels(
-        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
-    ) -> Dict[str, Tensor]:
-        """Colours of world rays (R,); samples are always random in training, and a coarse level never comes alone."""
-        outputs = self.get_outputs(ray_bundle)
-        names = [name for name in ("rgb", "rgb_coarse") if name in outputs and not (coarse_only and name == "rgb")]
-        return {name: outputs[name] for name in names}

@@ -48,7 +48,7 @@ class FewShotModel(Model):
 
     config: FewShotModelConfig
     PROVIDES: FrozenSet[str] = frozenset({"unseen_views"})
-    """What the backbone serves to priors, see `priors.base.Served`."""
+    """What every model of the class serves to priors."""
     resizes_for_checkpoints: bool = False
     """Whether the number of primitives may differ between a checkpoint and the model, which then makes room for it by
     `resize_for`; else a checkpoint of other shapes is refused."""
@@ -64,9 +64,14 @@ class FewShotModel(Model):
         """Values of the fields that the scene decided, for the log."""
         return {"ray_space": self.geometry.ray_space, "near": self.geometry.near, "far": self.geometry.far}
 
+    @property
+    def provides(self) -> FrozenSet[str]:
+        """What the backbone serves to priors as it is configured, see `priors.base.Served`."""
+        return self.PROVIDES
+
     def why_not(self, name: str) -> Optional[str]:
         """Why the backbone does not serve something (`priors.base.Served`); None where it does."""
-        if name in self.PROVIDES:
+        if name in self.provides:
             return None
         what = {
             "samples": "samples along rays",

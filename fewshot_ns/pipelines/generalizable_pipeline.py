@@ -1,6 +1,6 @@
 """The pipeline of models that are trained on many scenes and conditioned on source views of the one they render."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Type
 
@@ -17,11 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneError
-from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
+from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
 from fewshot_ns.presentation.panels import source_panel
+from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.viewer.scene_controls import SceneControls
 
@@ -73,9 +74,6 @@ class GeneralizablePipeline(FewShotPipeline):
         local_rank: int = 0,
         grad_scaler: Optional[GradScaler] = None,
     ) -> None:
-        for name in ("depth", "smoothness"):
-            if getattr(config, name).enabled:
-                raise ValueError(f"--pipeline.{name}.enabled: generalizable methods take the semantic prior alone")
         # nerfstudio would copy batch statistics between ranks after the encoder has used them.
         super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
         self.world_size = world_size
@@ -91,6 +89,16 @@ class GeneralizablePipeline(FewShotPipeline):
             )
             dist.barrier(device_ids=[local_rank] if on_cuda else None)
 
+    def _prior_scene(self) -> PriorScene:
+        manager = self.datamanager
+        return PriorScene(
+            dataset=manager.train_dataset,
+            device=self.device,
+            data=manager.config.dataparser.data,
+            provides=self.model.provides,
+            num_rays=manager.get_train_rays_per_batch(),
+        )
+
     def _prepare_training(self) -> None:
         config, manager = self.config, self.datamanager
         if self.device.type == "cpu":
@@ -100,22 +108,7 @@ class GeneralizablePipeline(FewShotPipeline):
             manager.bad_scenes.record_in(config.run_dir / f"bad_scenes{rank}.json")
         if config.initial_weights is not None:
             self.model.start_from(config.initial_weights)
-        if config.semantic.enabled:
-            count = len(manager.library.table("train"))
-            if count > 1:
-                raise ValueError(
-                    f"--pipeline.semantic.enabled: expected one scene to train on, found {count}; name it by "
-                    "--pipeline.datamanager.scenes"
-                )
-            if self.model.has_latent:
-                raise ValueError(
-                    "--pipeline.semantic.enabled: this method predicts a latent of the view that is trained on, and "
-                    "has none of unseen views; of idnerf give --pipeline.model.refinement off with it"
-                )
-            self.semantic_prior.prepare(manager.train_dataset, self.device)
-        if config.diffusion.enabled and not self.model.has_latent:
-            raise ValueError("--pipeline.diffusion.enabled: this method has no latent network")
-        self.diffusion_prior.prepare(self.device)
+        self._prepare_priors(len(manager.library.table("train")), takes_requests=False)
         CONSOLE.print("Resolved from the scenes:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:
@@ -135,8 +128,7 @@ class GeneralizablePipeline(FewShotPipeline):
                 "active": scene.scene.entry.scene_id,
                 "sources": "nearest" if scene.sources is None else list(scene.sources),
             },
-            "semantic": self.semantic_prior.resolved(),
-            "diffusion": self.diffusion_prior.resolved(),
+            **self.priors.resolved(),
         }
 
     def _condition_on_active(self) -> None:
@@ -189,7 +181,7 @@ class GeneralizablePipeline(FewShotPipeline):
     def _report(self) -> None:
         self.datamanager.bad_scenes.report()
 
-    def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
+    def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
         """One training step's outputs, loss terms and metrics.
 
         Raises:
@@ -198,26 +190,20 @@ class GeneralizablePipeline(FewShotPipeline):
         """
         ray_bundle, batch = self.datamanager.next_train(step)
         self.model.condition(batch["conditioning"])
-        outputs = self._model(ray_bundle)
-        metrics_dict = self.model.get_metrics_dict(outputs, batch)
-        loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
-        loss_dict.update(self.semantic_prior.loss_dict(self.unseen_renderer(), step))
-        if self.diffusion_prior.active(step):
-            loss_dict.update(self.diffusion_prior.loss_dict(*self.model.guided_latents(), step))
-        check_losses(loss_dict, step)
-        return outputs, loss_dict, metrics_dict
+        return self._train_step(step, ray_bundle, batch, {})
 
     @torch.no_grad()
-    def get_eval_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
+    def get_eval_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
         """The same of a batch of scenes that are evaluated, without priors."""
         self.eval()
         ray_bundle, batch = self.datamanager.next_eval(step)
         self.model.condition(batch["conditioning"])
-        outputs = self.model(ray_bundle)
-        metrics_dict = self.model.get_metrics_dict(outputs, batch)
-        loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
+        rendering, _ = self.model(ray_bundle, (self.datamanager.eval_dataset.cameras, batch["indices"]))
+        rendering = replace(rendering, rgb=rendering.rgb.clamp(0.0, 1.0))
+        metrics_dict = self.model.get_metrics_dict(rendering, batch)
+        loss_dict = self.model.get_loss_dict(rendering, batch, metrics_dict)
         self.train()
-        return outputs, loss_dict, metrics_dict
+        return rendering, loss_dict, metrics_dict
 
     def render(self, active: ActiveScene, camera: Cameras) -> Dict[str, Tensor]:
         """Outputs (H, W, C) of a camera of any scene."""

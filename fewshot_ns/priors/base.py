@@ -85,7 +85,7 @@ class Needs:
     """What a prior needs; checked once, before training, against backbone and data."""
 
     served: Mapping[str, str] = field(default_factory=dict)
-    """What the backbone has to serve (`Served`), and why, for the message where it cannot: 'cdf bounds weights along rays'."""
+    """What the backbone has to serve (`Served`), and why, for the message where it cannot: "cdf bounds weights"."""
     alternative: str = ""
     """What to do instead, for the same message."""
     labels: FrozenSet[Label] = frozenset()
