@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Dict, Literal, Optional, Type
+from typing import Any, Dict, Literal, Mapping, Optional, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -249,8 +249,23 @@ class FewShotPipeline(VanillaPipeline):
         """Loads a checkpoint; every key has to fit."""
         state = {key.removeprefix("module."): value for key, value in loaded_state.items()}
         self.model.update_to_step(step)
+        self.make_room_for(state)
         load_strictly(self, state, origin=f"step {step}")
         self.loaded_step = step
+
+    def make_room_for(self, state: Mapping[str, Any]) -> None:
+        """Lets a backbone that says so (`resizes_for_checkpoints`) take the number of primitives of a state."""
+        if not self.model.resizes_for_checkpoints:
+            return
+        prefixes = ("module.", "_model.", "module.")
+        own = {}
+        for key, value in state.items():
+            name = key
+            for prefix in prefixes:
+                name = name.removeprefix(prefix)
+            if name != key:
+                own[name] = value
+        self.model.resize_for(own)
 
     def _step_number(self, step: Optional[int]) -> int:
         known = step if step is not None else self.loaded_step
