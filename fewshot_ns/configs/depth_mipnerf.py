@@ -13,7 +13,7 @@ Numbers of the lite preset are our own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
 from fewshot_ns.configs.sparsenerf_lite import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
@@ -63,7 +63,7 @@ depth_mipnerf_lite = derive(
     depth={"loss": "cdf", "fade_ratio": 1.0, "metric": MetricDepthConfig(urf_anneal_steps=LITE_STEPS)},
 )
 
-_PAPER = "depth-mipnerf: A. Sheldrick, 'Probabilistically Bounded Ray Densities', README of the code"
+_PAPER = DEPTH_MIPNERF.citation
 _TABLE = "README of AlexSheldrick/mipnerf_pl, branch depth-mipnerf, row 'Ours' (CDF)"
 _CONDITIONS = (
     "not stated; by configs and history: Lego re-rendered at 400x400 with true depth, first n training frames, white "

@@ -4,7 +4,7 @@ Source: Wanggcong/FreeNeRF_plus_SparseNeRF: FreeNeRF's configs, ranking weight 0
 """
 
 from fewshot_ns.configs.freenerf import LITE_TERMS, freenerf
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import FREE_SPARSENERF, row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
 
@@ -12,7 +12,7 @@ free_sparsenerf = derive(freenerf, "free-sparsenerf", depth={"enabled": True, "r
 
 free_sparsenerf_lite = derive(sparsenerf_lite, "free-sparsenerf-lite", model=LITE_TERMS)
 
-_PAPER = "FreeNeRF with SparseNeRF's depth terms: run by SparseNeRF's author, not in a paper"
+_PAPER = FREE_SPARSENERF.citation
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF"
 paper_results = (
     *row("llff/fern", 3, (21.42, 0.656, 0.289, 0.109), _PAPER, table=_RUN),

@@ -4,7 +4,7 @@ Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals 
 """
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import FREENERF, row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
 
@@ -20,7 +20,7 @@ where `field_type` is 'mlp'. Near and far open slowly in NDC alone, which FreeNe
 
 freenerf_lite = derive(sparsenerf_lite, "freenerf-lite", depth={"enabled": False}, model=LITE_TERMS)
 
-_PAPER = "FreeNeRF: Yang, Pavone, Wang, CVPR 2023"
+_PAPER = FREENERF.citation
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF, FreeNeRF alone"
 paper_results = (
     *row("llff", 3, (19.63, 0.612, 0.308, 0.134), _PAPER),

@@ -7,7 +7,7 @@ is that of SparseNeRF. The lite preset is the field of sparsenerf-lite without a
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import MIPNERF, row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
@@ -56,7 +56,7 @@ mipnerf_fewshot_lite = derive(
     model={"anneal_steps": 0, "coarse_steps": 0, "fine_steps": 0},
 )
 
-_PAPER = "mip-NeRF: Barron et al., ICCV 2021, trained on few views by RegNeRF's authors"
+_PAPER = f"{MIPNERF.citation}, trained on few views by RegNeRF's authors"
 paper_results = (
     *row("llff", 3, (16.11, 0.401, 0.460, 0.215), _PAPER),
     *row("llff", 6, (22.91, 0.756, 0.213, 0.090), _PAPER),

@@ -5,7 +5,7 @@ normalising flow out; here, as in the paper, smoothness is on everywhere. The li
 """
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import REGNERF, row
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.configs.variants import derive
 
@@ -28,7 +28,7 @@ regnerf_lite = derive(
     },
 )
 
-_PAPER = "RegNeRF: Niemeyer et al., CVPR 2022"
+_PAPER = REGNERF.citation
 _SCAN114 = "README of the released code (google-research regnerf), masked PSNR of scan114 without the flow"
 paper_results = (
     *row("llff", 3, (19.08, 0.587, 0.336, 0.149), _PAPER),
