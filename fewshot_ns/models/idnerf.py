@@ -85,7 +85,7 @@ class IDNeRFModel(ConditionedModel):
     """See `IDNeRFModelConfig`.
 
     `condition` has to be called before rays are asked for; with a latent, also the camera that they belong to has to be
-    known: by the conditioning in training, by `get_outputs_for_camera`, or by `look_from`.
+    known: by the conditioning in training, by `get_outputs_for_camera`, or by `set_target_cameras`.
 
     Rays are sampled between the planar bounds of a scene. Samples absorb light whatever their distance, see
     `planar_samples`. Parameters have the names of the released checkpoints.
@@ -156,10 +156,8 @@ class IDNeRFModel(ConditionedModel):
         groups = {name: [value for value in values if value.requires_grad] for name, values in there.items()}
         return {name: values for name, values in groups.items() if values}
 
-    def condition(self, conditioning: Conditioning) -> None:
-        """Shows the model the source views of the scenes whose rays come next, until the next call.
-
-        They are encoded once; in training with a graph, so that the losses of all rays of a step reach the encoder.
+    def encode_sources(self, conditioning: Conditioning) -> None:
+        """Encodes source views and keeps their features; see `condition`.
 
         Args:
             conditioning: B scenes of V views each.
@@ -180,7 +178,7 @@ class IDNeRFModel(ConditionedModel):
         self._sources = MatchingSources(given, features, near, far, self.config.window, groups)
         self._targets = None
         if given.target_to_worlds is not None and given.target_intrinsics is not None:
-            self.look_from(given.target_to_worlds, given.target_intrinsics)
+            self.set_target_cameras(given.target_to_worlds, given.target_intrinsics)
 
     def _encode(self, images: Tensor) -> List[Tensor]:
         """Matching features per scale, see `MatchingEncoder`; none without an encoder."""
@@ -194,7 +192,7 @@ class IDNeRFModel(ConditionedModel):
                 return [each.to(dtype) for each in self.feat_enc(images)]
             return self._known_pairs(images, dtype)
 
-    def look_from(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
+    def set_target_cameras(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
         """Tells the model which view of each scene the rays belong to that come next.
 
         Args:
@@ -227,7 +225,7 @@ class IDNeRFModel(ConditionedModel):
         if self._targets is None:
             raise RuntimeError(
                 "the latent belongs to one view, but the model does not know which: train with "
-                "--pipeline.datamanager.target-views 1, or call look_from()"
+                "--pipeline.datamanager.target-views 1, or call set_target_cameras()"
             )
         return self._targets
 
@@ -240,13 +238,13 @@ class IDNeRFModel(ConditionedModel):
         """(B, 4, 64, 64) latents of the views that are rendered, and the source views of the B scenes."""
         return self.targets.latents, prompt_views(self.sources.given, self.config.ray_matrices)
 
-    def look_at(self, camera: Cameras) -> None:
-        """Shows the model the source views of a camera, and computes its latent."""
-        super().look_at(camera)
+    def prepare_for(self, camera: Cameras) -> None:
+        """Conditions the model on the source views of a camera, and computes its latent."""
+        super().prepare_for(camera)
         height, width = self.sources.given.images.shape[2:4]
         pose, lens = camera.camera_to_worlds.reshape(1, 3, 4), lens_at_size(camera, (height, width))
         # The poses of the host's camera paths are float64.
-        self.look_from(pose.to(self.device, torch.float32), lens.to(self.device, torch.float32))
+        self.set_target_cameras(pose.to(self.device, torch.float32), lens.to(self.device, torch.float32))
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
         """Outputs of world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""

@@ -146,14 +146,8 @@ class PixelNeRFModel(ConditionedModel):
         parts = [part for part in (self.encoder, self.mlp_coarse, self.mlp_fine) if part is not None]
         return {"field": [value for part in parts for value in part.parameters() if value.requires_grad]}
 
-    def condition(self, conditioning: Conditioning) -> None:
-        """Shows the model the source views of the scenes whose rays come next, until the next call.
-
-        They are encoded once; in training with a graph, so that the losses of all rays of a step reach the encoder.
-
-        Args:
-            conditioning: B scenes of V views each.
-        """
+    def encode_sources(self, conditioning: Conditioning) -> None:
+        """Encodes source views of B scenes and keeps their features; see `condition`."""
         given, config = conditioning.to(self.device), self.config
         self._sources = SourceFeatures(
             given,

@@ -1,12 +1,9 @@
-"""Cameras on spheres and between others, and the grids of pixels that they render."""
+"""Cameras on spheres and between others."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import torch
 
-from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, strided_grid
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
 
 
@@ -46,23 +43,3 @@ def test_half_way_of_a_turn():
     np.testing.assert_allclose(middle[..., 3], 0.5 * (first + second)[..., 3], atol=1e-9)
     same = interpolated_poses(first, first, first, np.array([[0.3, 0.6]]))
     np.testing.assert_allclose(same, first, atol=1e-9)
-
-
-def test_grids():
-    grid = strided_grid((20, 31), (8, 9), torch.tensor([0.5, 0.25]))
-    assert grid.shape == (8, 9, 2)
-    torch.testing.assert_close(grid[0, 0], torch.tensor([0.5 * 4, 0.25 * 4]))
-    torch.testing.assert_close(grid[:, 0, 0].diff(), torch.full((7,), 2.0))
-    torch.testing.assert_close(grid[0, :, 1].diff(), torch.full((8,), 3.0))
-    for uniform in torch.rand(20, 2):
-        grid = strided_grid((20, 31), (8, 9), uniform)
-        assert (grid >= 0).all() and (grid[..., 0] <= 19).all() and (grid[..., 1] <= 30).all()
-    full = full_grid((20, 31), (3, 4))
-    assert full[-1, -1].tolist() == [19.0, 30.0] and full[0, 0].tolist() == [0.0, 0.0]
-    crop = crop_grid((10, 15), 12, (4, 3))
-    assert crop[:, 0, 0].tolist() == [4.0, 7.0, 10.0, 13.0] and crop[0, :, 1].tolist() == [9.0, 13.0, 17.0]
-
-
-def test_grid_that_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match=r"grid of 1x1 to 20x30 rays .* got \(21, 3\)"):
-        strided_grid((20, 30), (21, 3), torch.zeros(2))

