@@ -23,10 +23,10 @@ FLOORS: Dict[str, Floors] = {
         ("cameras",),
         ("data", "field_components", "synthetic"),
         ("model_components", "pretrained"),
-        ("encoders",),
+        ("encoders", "viewer"),
         ("fields", "priors"),
         ("models", "evaluation", "engine"),
-        ("presentation", "viewer"),
+        ("presentation",),
         ("pipelines",),
         ("configs",),
         ("registry",),
@@ -143,6 +143,13 @@ def test_every_room_has_a_floor(name: str) -> None:
     named = [room for rooms in FLOORS[name] for room in rooms]
     assert len(set(named)) == len(named)
     assert set(named) == rooms_of(PACKAGE / name)
+
+
+def test_the_architecture_page_shows_these_floors() -> None:
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf8")
+    block = text.partition("imports go downwards only:\n\n")[2].partition("\n\n")[0]
+    shown = [tuple(line.strip().split(", ")) for line in reversed(block.splitlines())]
+    assert shown == [rooms for rooms in FLOORS[""] if rooms != ("__init__",)]
 
 
 @pytest.mark.parametrize("name", FLOORS)

@@ -16,8 +16,8 @@ class SavedConfig:
     Three differences to today's class are mended:
 
     - A field that is younger than the file gets its default.
-    - A field that is now elsewhere, has another name or other values is carried over by `upgrade`, which a config
-      overrides for itself and for the configs below it.
+    - A field that is now elsewhere or has another name is carried over by `moved_fields`, one whose values mean other
+      things by `upgrade`. A config says so for itself and for the configs below it.
     - What is left over is dropped, and the outermost config names it in one line.
 
     A copy of a config goes the same way and comes out equal.
@@ -25,12 +25,15 @@ class SavedConfig:
 
     outermost: ClassVar[bool] = False
     """Whether a config.yml begins with this config, which then reports what was dropped below it."""
+    moved_fields: ClassVar[Mapping[str, str]] = {}
+    """Where values of fields that are no more go, both as dotted paths below this config: {"mask_steps": "mask.steps"}.
+    A subclass that adds to it begins with its parent's."""
 
     @classmethod
     def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
-        """Carries over what an earlier version saved in another way; changes both arguments in place.
+        """Carries over what `moved_fields` cannot say; changes both arguments in place.
 
-        For example, where an option of the model has become a prior of the pipeline:
+        For example, where an option of the model has become a prior of the pipeline, which can be switched off:
 
             weight = outdated.pop("model.occlusion_weight", 0.0)
             if weight > 0:
@@ -60,6 +63,9 @@ class SavedConfig:
             if isinstance(value, SavedConfig):
                 below = value.__dict__.pop(_OUTDATED, {})
                 outdated |= {f"{name}.{path}": old for path, old in below.items()}
+        for old, new in self.moved_fields.items():
+            if old in outdated:
+                _put(state, new, outdated.pop(old))
         self.upgrade(state, outdated)
         self.__dict__.update(state)
         if outdated and self.outermost:
@@ -72,3 +78,12 @@ class SavedConfig:
             )
         elif outdated:
             self.__dict__[_OUTDATED] = outdated
+
+
+def _put(state: Dict[str, Any], path: str, value: Any) -> None:
+    """Sets a field below a config whose own fields are `state`."""
+    name, _, below = path.partition(".")
+    if below:
+        _put(vars(state[name]), below, value)
+    else:
+        state[name] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict
+from typing import Any, ClassVar, Dict, Mapping, Optional
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
@@ -57,10 +57,12 @@ class Inner(SavedConfig):
 class Prior(SavedConfig):
     enabled: bool = False
     weight: float = 0.1
+    steps: Optional[int] = 10
 
 
 @dataclass
 class Middle(SavedConfig):
+    moved_fields: ClassVar[Mapping[str, str]] = {"inner.prior_steps": "prior.steps", "depth": "inner.width"}
     inner: Inner = field(default_factory=Inner)
     prior: Prior = field(default_factory=Prior)
 
@@ -91,6 +93,11 @@ def test_a_field_that_moved_is_carried_over(capsys: pytest.CaptureFixture) -> No
     restored = yaml.load(_saved(prior_weight=0.5, width=32), Loader=yaml.Loader)
     assert restored == Outer(Middle(Inner(32), Prior(enabled=True, weight=0.5)))
     assert vars(restored.middle.inner) == {"width": 32}
+    restored = yaml.load(_saved(prior_steps=None), Loader=yaml.Loader)
+    assert restored == Outer(Middle(Inner(), Prior(steps=None)))
+    outer = Outer()
+    outer.middle.__dict__["depth"] = 8
+    assert deepcopy(outer) == Outer(Middle(Inner(8)))
     assert capsys.readouterr().out == ""
 
 
