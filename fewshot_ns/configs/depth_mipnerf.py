@@ -15,7 +15,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.compact import MAX_STEPS as LITE_STEPS
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
@@ -68,7 +68,7 @@ depth_mipnerf_lite = derive(
     },
 )
 
-_PAPER = "depth-mipnerf: A. Sheldrick, 'Probabilistically Bounded Ray Densities', README of the code"
+_PAPER = DEPTH_MIPNERF.citation
 _TABLE = "README of AlexSheldrick/mipnerf_pl, branch depth-mipnerf, row 'Ours' (CDF)"
 _CONDITIONS = (
     "not stated; by configs and history: Lego re-rendered at 400x400 with true depth, first n training frames, white "

@@ -12,7 +12,7 @@ own choice.
 from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import compact
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import DIETNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
@@ -68,7 +68,7 @@ dietnerf_lite = derive(
     },
 )
 
-PAPER = "DietNeRF: Jain, Tancik, Abbeel, ICCV 2021"
+PAPER = DIETNERF.citation
 TABLE = "DietNeRF, table of the Blender scenes; as later papers repeat it, not checked against the paper"
 CONDITIONS = (
     "8 scenes, 400x400, 25 test views (every eighth), mean of scenes; SSIM 7x7 uniform, data range 1; LPIPS VGG on "

@@ -5,7 +5,7 @@ Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals 
 
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import FREENERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.model_components.curricula import FrequencyMaskConfig, NearFarAnnealingConfig
 
@@ -28,7 +28,7 @@ LITE_OCCLUSION = {"enabled": True, "weight": 0.01, "num_samples": 1, "background
 
 freenerf_lite = derive(compact, "freenerf-lite", model=LITE_CURRICULA, occlusion=LITE_OCCLUSION)
 
-_PAPER = "FreeNeRF: Yang, Pavone, Wang, CVPR 2023"
+_PAPER = FREENERF.citation
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF, FreeNeRF alone"
 paper_results = (
     *row("llff", 3, (19.63, 0.612, 0.308, 0.134), _PAPER),

@@ -8,7 +8,7 @@ is that of SparseNeRF. The lite preset is the compact baseline.
 from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import compact
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import MIPNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -51,7 +51,7 @@ mipnerf_fewshot = FewShotTrainerConfig(
 
 mipnerf_fewshot_lite = derive(compact, "mipnerf-fewshot-lite")
 
-_PAPER = "mip-NeRF: Barron et al., ICCV 2021, trained on few views by RegNeRF's authors"
+_PAPER = f"{MIPNERF.citation}, trained on few views by RegNeRF's authors"
 paper_results = (
     *row("llff", 3, (16.11, 0.401, 0.460, 0.215), _PAPER),
     *row("llff", 6, (22.91, 0.756, 0.213, 0.090), _PAPER),

@@ -6,7 +6,7 @@ normalising flow out; here, as in the paper, smoothness is on everywhere. The li
 
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import REGNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
 
@@ -33,7 +33,7 @@ regnerf_lite = derive(
     },
 )
 
-_PAPER = "RegNeRF: Niemeyer et al., CVPR 2022"
+_PAPER = REGNERF.citation
 _SCAN114 = "README of the released code (google-research regnerf), masked PSNR of scan114 without the flow"
 paper_results = (
     *row("llff", 3, (19.08, 0.587, 0.336, 0.149), _PAPER),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -36,6 +36,8 @@ from fewshot_ns.utils.files import write_json
 class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """Configuration of a training run."""
 
+    outermost: ClassVar[bool] = True
+    """A config.yml begins with this config."""
     _target: Type = field(default_factory=lambda: FewShotTrainer)
     """target class to instantiate"""
     max_num_iterations: Optional[int] = 5000  # type: ignore[assignment]
