@@ -43,6 +43,18 @@ from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.configs import SavedConfig
 
+_MODEL_TERMS = (
+    "occlusion_weight",
+    "occlusion_samples",
+    "occlusion_background_samples",
+    "distortion_weight",
+    "plane_smoothness_weight",
+    "normal_weight",
+    "normal_loss",
+    "orientation_weight",
+)
+"""Fields that models had before these terms were priors."""
+
 
 @dataclass
 class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
@@ -77,6 +89,26 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Which metrics are computed and where their weights lie."""
     run_dir: Suppress[Optional[Path]] = None
     """Folder of the run, set by the trainer's config; per-image rows are written there."""
+
+    @classmethod
+    def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
+        """Terms that were options of the model are priors today, on where they had a weight."""
+        old = {name: outdated.pop(f"model.{name}") for name in _MODEL_TERMS if f"model.{name}" in outdated}
+        if old.get("occlusion_weight", 0.0) > 0:
+            known = {"weight": old["occlusion_weight"], "num_samples": old.get("occlusion_samples")}
+            # The compact model never looked at colours.
+            known["background_samples"] = old.get("occlusion_background_samples", 0)
+            state["occlusion"] = OcclusionPriorConfig(enabled=True, **known)
+        if old.get("distortion_weight", 0.0) > 0:
+            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"])
+        planes = getattr(state.get("model"), "field_type", None) == "triplane"
+        if planes and old.get("plane_smoothness_weight", 0.0) > 0:
+            weight = old["plane_smoothness_weight"]
+            state["plane_smoothness"] = PlaneSmoothnessPriorConfig(enabled=True, weight=weight)
+        normal, orientation = old.get("normal_weight", 0.0), old.get("orientation_weight", 0.0)
+        if normal > 0 or orientation > 0:
+            known = {"weight": normal, "loss": old.get("normal_loss", "alignment"), "orientation_weight": orientation}
+            state["normals"] = NormalsPriorConfig(enabled=True, **known)
 
 
 class FewShotPipeline(VanillaPipeline):
