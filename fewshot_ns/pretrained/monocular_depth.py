@@ -101,7 +101,7 @@ def monocular_depths(
                 depths = network([_on_background(image, background) for image, _, _ in batch])
                 for (image, path, key), depth in zip(batch, depths, strict=True):
                     arrays = {NPZ_KEY: _positive(depth, polarity, image, config.model), _KEY_ARRAY: key}
-                    write_npz(path, compressed=True, **arrays)
+                    write_npz(path, arrays, compressed=True)
                     progress.advance(task)
     return MonocularDepths(tuple(files), DepthEncoding(polarity))
 

@@ -36,7 +36,7 @@ def target_embeddings(encoder: Encoder, images: Sequence[Tensor], folder: Path) 
                 embedding = encoder(image[None])[0].cpu()
             if not embedding.isfinite().all() or embedding.norm() == 0:
                 raise ValueError(f"training view {index}: expected a finite embedding, found {embedding}")
-            write_npz(path, **{_EMBEDDING: embedding.numpy(), _KEY: key})
+            write_npz(path, {_EMBEDDING: embedding.numpy(), _KEY: key})
         found.append(embedding)
     return torch.stack(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fewshot_ns.utils.files import replacing
 
 
-def write_npz(path: Path, compressed: bool = False, **arrays: npt.ArrayLike) -> None:
+def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], compressed: bool = False) -> None:
     """Writes arrays by name, atomically; makes the folder."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         (np.savez_compressed if compressed else np.savez)(stream, **{k: np.asarray(v) for k, v in arrays.items()})

@@ -39,7 +39,7 @@ class ViewFeatures:
             name: np.stack([self.views[place][side].numpy() for place in places])
             for side, name in enumerate(("photo", "render"))
         }
-        write_npz(path, key=self.key, places=places, **arrays)
+        write_npz(path, {"key": self.key, "places": places, **arrays})
 
     @classmethod
     def load(cls, path: Path, key: Optional[str] = None) -> ViewFeatures:
