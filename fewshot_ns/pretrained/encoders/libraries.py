@@ -67,7 +67,7 @@ def load_model(config: EncoderConfig, flag: str) -> LoadedModel:
         flag: command line flag of the weights, for messages.
 
     Raises:
-        WeightsNotFoundError: the weights are nowhere to be had.
+        WeightsNotFoundError: the weights were not found.
         ValueError: an unknown model, or weights that do not fit it.
         ImportError: its library is not installed.
     """
