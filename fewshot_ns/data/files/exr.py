@@ -7,7 +7,6 @@ from typing import Dict
 
 import numpy as np
 import numpy.typing as npt
-import OpenEXR
 
 _MAGIC = b"\x76\x2f\x31\x01"
 """The first bytes of every EXR file."""
@@ -58,6 +57,8 @@ def read_exr_channels(path: Path) -> Dict[str, npt.NDArray[np.float32]]:
     Raises:
         ValueError: no EXR file, a damaged one, or one of several parts or samples per pixel.
     """
+    import OpenEXR  # here, because the registry loads this module within every command of nerfstudio
+
     with path.open("rb") as stream:
         start = stream.read(len(_MAGIC))
     if start != _MAGIC:
