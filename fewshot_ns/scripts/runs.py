@@ -72,7 +72,7 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
         ValueError: it cannot be read, or came from a dataparser of another package.
     """
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
-    from fewshot_ns.data.datamanagers.stored import present_or_stored
+    from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
     datamanager = config.pipeline.datamanager
@@ -83,7 +83,7 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
     parser_config = getattr(datamanager, "dataparser", None)
     if parser_config is None:
         raise ValueError(f"a run with a dataparser is expected, but {type(datamanager).__name__} has none")
-    datamanager = present_or_stored(datamanager, config.get_checkpoint_dir().parent)
+    datamanager = with_stored_scene_if_missing(datamanager, config.get_checkpoint_dir().parent)
     parser_config = datamanager.dataparser
     if datamanager.data is not None:
         parser_config.data = Path(datamanager.data)

@@ -35,7 +35,7 @@ from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, llff_unseen_poses
 from fewshot_ns.configs.sparsenerf import sparsenerf
 from fewshot_ns.data.dataparsers.single.dtu import decompose_projections
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.data.views.selection import dtu_protocol, every_eighth_protocol, select_views
 from fewshot_ns.engine.schedulers import delayed_log_linear
@@ -228,7 +228,7 @@ def test_dtu_depth_prior(dtu_golden, parse_dtu_golden):
     record = get_fewshot_metadata(parse_dtu_golden().train.metadata)
     expected = dtu_golden["depth_down_example"]
     assert record.depth_prior_filenames is not None and record.depth_encoding.polarity == "inverse_depth"
-    prior = read_depth_prior(record.depth_prior_filenames[0], record.depth_encoding.polarity, expected.shape)
+    prior = read_depth_map(record.depth_prior_filenames[0], record.depth_encoding.polarity, expected.shape)
     assert prior.valid.all() == (dtu_golden["depth_full_example"] > 0).all()
     difference = np.abs(prior.values - expected.astype(np.float64))[prior.valid]
     assert difference.max() <= 0.51

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.labels.depth import depth_labels
 from fewshot_ns.data.labels.normals import NORMAL_KEY, normal_labels
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
@@ -131,7 +131,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             )
         heights, widths = self.train_images.heights.tolist(), self.train_images.widths.tolist()
         maps = [
-            read_depth_prior(path, record.depth_encoding.polarity, (height, width), record.depth_encoding)
+            read_depth_map(path, record.depth_encoding.polarity, (height, width), record.depth_encoding)
             for path, height, width in zip(record.depth_prior_filenames, heights, widths, strict=True)
         ]
         nearness = [torch.as_tensor(prior.nearness()) for prior in maps]

@@ -13,7 +13,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
 from fewshot_ns.data.files.images import image_size, read_image, read_object_mask, resize_float, same_aspect
@@ -162,4 +162,4 @@ def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None
             )
         for position, path in enumerate(fewshot.depth_prior_filenames):
             encoding = fewshot.depth_encoding
-            read_depth_prior(path, encoding.polarity, dataset.size_of(position), encoding)
+            read_depth_map(path, encoding.polarity, dataset.size_of(position), encoding)

@@ -64,7 +64,7 @@ def write_note(folder: Path, encoding: DepthEncoding, **more: Any) -> None:
     write_json(folder / NOTE_NAME, {**stated, **more})
 
 
-def overlaid(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:
+def override_encoding(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:
     """The encoding with the stated values in place of its own; None states nothing."""
     return replace(encoding, **{key: value for key, value in stated.items() if value is not None})
 

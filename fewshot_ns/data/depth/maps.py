@@ -23,7 +23,7 @@ DepthNames = Callable[[str], Tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class DepthPrior:
+class DepthMap:
     """One depth-prior map at the size of its camera."""
 
     values: npt.NDArray[np.float32]
@@ -67,9 +67,9 @@ def resample_depth(
     return np.where(resized_valid, resized, np.float32(0)).astype(np.float32), resized_valid
 
 
-def read_depth_prior(
+def read_depth_map(
     path: Path, polarity: Optional[Polarity], size_hw: Size, encoding: Optional[DepthEncoding] = None
-) -> DepthPrior:
+) -> DepthMap:
     """Reads a depth prior of any resolution and brings it to the size of its camera.
 
     Args:
@@ -92,7 +92,7 @@ def read_depth_prior(
     values, valid = resample_depth(values, valid, size_hw)
     if not valid.any():
         raise ValueError(f"{path}: no valid pixel is left at {size_hw[1]}x{size_hw[0]} pixels; the prior is too sparse")
-    return DepthPrior(values, valid, polarity)
+    return DepthMap(values, valid, polarity)
 
 
 def read_valid_depth(
@@ -131,7 +131,7 @@ def usual_names(stem: str) -> Tuple[str, ...]:
     return f"depth_{stem}", stem
 
 
-def find_depth_priors(
+def find_depth_maps(
     folder: Path, images: Sequence[Path], names: DepthNames = usual_names, eight_bit: bool = False
 ) -> Tuple[Optional[Path], ...]:
     """Looks up the depth prior of each image in a folder.

@@ -25,7 +25,7 @@ _SENSOR_SAMPLES = 20000
 
 
 @dataclass(frozen=True)
-class Trust:
+class AlignmentLimits:
     """What an alignment has to fulfil, see `Alignment.misfit`."""
 
     min_points: int
@@ -117,7 +117,7 @@ def write_aligned_maps(
     values: Sequence[Map],
     lines: Sequence[Alignment],
     folder: Path,
-    trust: Trust,
+    limits: AlignmentLimits,
     composite: bool = False,
     sensor_error: float = 0.01,
 ) -> List[Dict[str, Any]]:
@@ -128,7 +128,7 @@ def write_aligned_maps(
         values: (H, W) monocular maps, one per view.
         lines: their scale and shift.
         folder: where to write; the map of a view that has none any more is removed.
-        trust: what a line has to fulfil.
+        limits: what a line has to fulfil.
         composite: whether the scene's own depth is kept where it is valid.
         sensor_error: see `fuse`.
 
@@ -138,7 +138,7 @@ def write_aligned_maps(
     rows = []
     for view, (value, line) in enumerate(zip(values, lines, strict=True)):
         image = dataset.image_filenames[view]
-        problem = line.misfit(trust.min_points, trust.min_inliers, trust.min_correlation)
+        problem = line.misfit(limits.min_points, limits.min_inliers, limits.min_correlation)
         sensor = dataset.metric_depth(view) if composite else None
         fused = fuse(value, None if problem else line, sensor, sensor_error)
         file = folder / f"{image.stem}.npz"

@@ -23,8 +23,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.depth.encoding import overlaid, read_note
-from fewshot_ns.data.depth.maps import DepthNames, find_depth_priors, usual_names
+from fewshot_ns.data.depth.encoding import override_encoding, read_note
+from fewshot_ns.data.depth.maps import DepthNames, find_depth_maps, usual_names
 from fewshot_ns.data.files.depth_formats import implied_polarity, resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.files.scene_folder import Files, chosen_files, existing_files
@@ -230,8 +230,8 @@ class FewShotDataParser(DataParser):
         if files is None:
             return None, DepthEncoding()
         config = self.config
-        encoding = overlaid(scene.depth_encoding, **read_note(files[0].parent))
-        encoding = overlaid(
+        encoding = override_encoding(scene.depth_encoding, **read_note(files[0].parent))
+        encoding = override_encoding(
             encoding,
             polarity=config.depth_polarity,
             meaning=config.depth_meaning,
@@ -299,7 +299,7 @@ class FewShotDataParser(DataParser):
         if given is not None:
             folders = [given, given / self.scene_name]
         for folder in folders:
-            found = find_depth_priors(folder, images, names, eight_bit)
+            found = find_depth_maps(folder, images, names, eight_bit)
             if any(path is not None for path in found):
                 return tuple(
                     path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
