@@ -41,7 +41,7 @@ def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownSce
         ValueError: an unknown scene or view, or another number of views than the networks are made for.
         SceneError: a source view cannot be read.
     """
-    from fewshot_ns.data.views.sources import view_indices_of
+    from fewshot_ns.data.views.sources import view_positions
 
     manager = pipeline.datamanager
     entry = manager.active.scene.entry
@@ -49,12 +49,12 @@ def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownSce
         entry = manager.library.find(options.scene, manager.test_split)
     shown = manager.shown(entry)
     if options.source_views:
-        shown = replace(shown, sources=view_indices_of(shown.scene, options.source_views, "--source-views"))
+        shown = replace(shown, sources=view_positions(shown.scene, options.source_views, "--source-views"))
     if shown.sources is None and kind in SOURCE_KINDS:
         if options.target_view is None:
             place = manager.chooser.targets_of(shown)[0]
         else:
-            (place,) = view_indices_of(shown.scene, (options.target_view,), "--target-view")
+            (place,) = view_positions(shown.scene, (options.target_view,), "--target-view")
         # All frames from the same views: others would come in with a jump.
         shown = replace(shown, sources=manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place]))
     pipeline.show(shown)

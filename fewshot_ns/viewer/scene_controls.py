@@ -10,7 +10,7 @@ from torch import nn
 
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 from fewshot_ns.data.multiscene.active import ShownScene
-from fewshot_ns.data.views.sources import view_indices_of
+from fewshot_ns.data.views.sources import view_positions
 
 MAX_LISTED = 300
 """Scenes in the list; of a larger set others are shown by typing their names."""
@@ -56,7 +56,7 @@ class SceneControls(nn.Module):
             # What is shown stays as it is where the new scene is unusable.
             shown = manager.shown(manager.library.find(name, manager.test_split))
             if numbers:
-                shown = replace(shown, sources=view_indices_of(shown.scene, numbers, "the viewer"))
+                shown = replace(shown, sources=view_positions(shown.scene, numbers, "the viewer"))
             self._show(shown)
         except (OSError, ValueError) as error:
             self._say(str(error))

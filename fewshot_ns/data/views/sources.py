@@ -164,12 +164,12 @@ class SourceViews:
             return self._drawn(scene, self._candidates(scene, exclude), seed)
         if self._viewlist is not None:
             views, where = self._viewlist.views_of(scene.entry.category, scene.entry.scene_id)
-            return view_indices_of(scene, views, where)
+            return view_positions(scene, views, where)
         if config.mode == "pool":
             return tuple(self._allowed(scene))
         if config.mode == "views":
-            return view_indices_of(scene, config.views, "--views")
-        return view_indices_of(scene, PRESETS[config.mode], f"the published source views {config.mode}")
+            return view_positions(scene, config.views, "--views")
+        return view_positions(scene, PRESETS[config.mode], f"the published source views {config.mode}")
 
     def views_of(self, scene: Scene) -> Tuple[int, ...]:
         """Places of all views of a scene that may be looked at, whatever the target.
@@ -181,7 +181,7 @@ class SourceViews:
 
     def pool_of(self, scene: Scene) -> Optional[Sequence[int]]:
         """Places that the config's pool, else the scene's, allows; None: all."""
-        return view_indices_of(scene, self.config.pool, "--pool") if self.config.pool else scene.pool
+        return view_positions(scene, self.config.pool, "--pool") if self.config.pool else scene.pool
 
     def _drawn(self, scene: Scene, candidates: Sequence[int], *seeds: int) -> Tuple[int, ...]:
         scene_number = zlib.crc32(scene.entry.scene_id.encode())
@@ -234,7 +234,7 @@ def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig
     """
     places = scene.targets or range(len(scene.image_filenames))
     if config.views:
-        places = view_indices_of(scene, config.views, "--views")
+        places = view_positions(scene, config.views, "--views")
     bad = {*config.exclude, *(DTU_BAD_EXPOSURE if config.exclude_dtu_bad else ())}
     numbers = scene.view_indices or tuple(range(len(scene.image_filenames)))
     looked_at = set() if config.include_sources else set(sources)
@@ -244,7 +244,7 @@ def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig
     return chosen
 
 
-def view_indices_of(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[int, ...]:
+def view_positions(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[int, ...]:
     """Places in a scene of views that are given by the numbers of its files.
 
     Args:
