@@ -97,7 +97,7 @@ def test_llff_views(llff_golden, parse_llff_golden):
 def test_llff_view_tables(llff_golden):
     for row, count in enumerate(llff_golden["split_counts"].tolist()):
         for views in (3, 6, 9):
-            selection = select_views(every_eighth_protocol(count), count, views)
+            selection = select_views(every_eighth_protocol(count), views)
             assert list(selection.train) == llff_golden[f"split_train_{views}"][row].tolist()
             expected = llff_golden["split_test"][row]
             assert list(selection.test) == expected[expected >= 0].tolist()
@@ -169,7 +169,7 @@ def test_dtu_views(dtu_golden, parse_dtu_golden):
 )
 def test_dtu_view_rules(dtu_golden, parse_dtu_golden, kind, stored):
     count = len(dtu_golden["projection"])
-    selection = select_views(dtu_protocol(count, kind), count, num_views=0)
+    selection = select_views(dtu_protocol(count, kind), num_views=0)
     assert list(selection.train) == dtu_golden[f"split_{stored}_train"].tolist()
     assert list(selection.test) == dtu_golden[f"split_{stored}_test"].tolist()
     record = get_fewshot_metadata(parse_dtu_golden(view_protocol=kind, num_views=0).test.metadata)

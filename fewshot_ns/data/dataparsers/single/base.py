@@ -1,7 +1,7 @@
 """What all few-shot dataparsers share: the flags, and the way from a scene's files to `DataparserOutputs`.
 
-A layout only has to say what a scene consists of (`SceneFiles`); choosing sizes, checking files and packing the host's
-cameras happens here, once.
+A format says what a scene consists of (`SceneFiles`) in one method; choosing views and sizes, checking files and
+packing nerfstudio's cameras happens here, once.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from fewshot_ns.data.depth.encoding import override_encoding, read_note
 from fewshot_ns.data.depth.maps import DepthNames, find_depth_maps, usual_names
 from fewshot_ns.data.files.depth_formats import implied_polarity, resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
-from fewshot_ns.data.files.scene_folder import Files, chosen_files, existing_files
+from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata
+from fewshot_ns.data.views.selection import ViewSelection, select_views
 
 
 @dataclass
@@ -80,7 +81,7 @@ class FewShotDataParser(DataParser):
 
     config: FewShotDataParserConfig
     downscale_factor: Optional[int] = None
-    """Set by the host in inference mode to keep parsers from opening images. Ours read only headers and keep the size
+    """Set by nerfstudio in inference mode to keep parsers from opening images. Ours read only headers and keep the size
     that the run was trained with, so it has no effect."""
     look_for_depths: bool = True
     """Set to False by tools that make depth maps, for which a scene with some of them is not incomplete."""
@@ -93,23 +94,46 @@ class FewShotDataParser(DataParser):
 
     @abstractmethod
     def _read_scene(self) -> SceneFiles:
-        """Reads the layout: poses, intrinsics, file lists and the chosen views. Decodes no image."""
+        """Reads the layout: poses, intrinsics, file lists and the rule that chooses views. Decodes no image."""
 
-    def _read_checked(self) -> SceneFiles:
-        """The layout, whose cameras have been checked.
+    def _select(self, scene: SceneFiles) -> ViewSelection:
+        """Training and test views: those of the flags, else those of the scene's protocol.
 
         Raises:
-            ValueError: a pose that turns its camera by something else than a rotation.
+            ValueError: the flags or the protocol do not fit the scene.
+        """
+        config = self.config
+        return select_views(
+            scene.protocol, config.num_views, config.train_indices, config.test_indices, str(config.data)
+        )
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        """The scene with what a format can only say once views are chosen; as it is unless a format overrides this."""
+        return scene
+
+    def _read_checked(self) -> Tuple[SceneFiles, ViewSelection]:
+        """The scene, whose cameras have been checked, and its chosen views.
+
+        Raises:
+            ValueError: a pose that turns its camera by something else than a rotation, or an image of other
+                proportions than its calibration.
         """
         scene = self._read_scene()
+        selection = self._select(scene)
+        if scene.calibrated_sizes is not None:
+            for index in (*selection.train, *selection.test):
+                if scene.images[index].is_file():
+                    height, width = scene.calibrated_sizes[index]
+                    check_same_aspect(scene.images[index], (height, width), scene.calibration)
+        scene = self._complete(scene, selection)
         check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
-        return scene
+        return scene, selection
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
 
         Args:
-            views: places in the scene's list of images.
+            views: indices in the scene's list of images.
             split: 'train', 'val' or 'test', for the record.
 
         Raises:
@@ -123,21 +147,21 @@ class FewShotDataParser(DataParser):
     ) -> DataparserOutputs:
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
-        scene = self._read_checked()
-        chosen = self._views_of(scene, split) if views is None else views
-        sizes = self._image_sizes(scene, chosen)
+        scene, selection = self._read_checked()
+        chosen = self._views_of(scene, selection, split) if views is None else views
+        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
         if split == "train" and views is None:
-            self._echo(scene, sizes)
+            self._echo(scene, selection, sizes)
         # Priors are for training views; others need not have one.
         depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
         metadata = FewShotMetadata(
             geometry=scene.geometry,
-            protocol=scene.selection.protocol,
+            protocol=selection.protocol,
             split=split,
             image_indices=chosen,
-            train_indices=scene.selection.train,
-            test_indices=scene.selection.test,
-            pool_indices=scene.selection.pool,
+            train_indices=selection.train,
+            test_indices=selection.test,
+            pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             resize=self.config.resize,
             has_alpha=has_alpha(scene.images[chosen[0]]),
@@ -166,11 +190,11 @@ class FewShotDataParser(DataParser):
             dataparser_scale=float(scene.scale),
         )
 
-    def read_views(self) -> Tuple[SceneFiles, Tuple[int, ...], Cameras]:
+    def read_views(self) -> Tuple[SceneFiles, ViewSelection, Cameras]:
         """The scene without its split: what a data set of many scenes is made of.
 
         Returns:
-            The scene, the indices of its training and test views in the scene's order, and the cameras of these.
+            The scene, its training and test views, and the cameras of both in the order of `ViewSelection.views`.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -178,23 +202,22 @@ class FewShotDataParser(DataParser):
         """
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
-        scene = self._read_checked()
-        chosen = tuple(sorted({*scene.selection.train, *scene.selection.test}))
-        return scene, chosen, self._cameras(scene, chosen, self._image_sizes(scene, chosen))
+        scene, selection = self._read_checked()
+        views = selection.views
+        return scene, selection, self._cameras(scene, views, self._image_sizes(scene, views))
 
-    def _views_of(self, scene: SceneFiles, split: str) -> Tuple[int, ...]:
+    def _views_of(self, scene: SceneFiles, selection: ViewSelection, split: str) -> Tuple[int, ...]:
         if split == "train":
-            return scene.selection.train
+            return selection.train
         if split == "val" and scene.validation is not None:
             return scene.validation
         if split in ("val", "test"):
-            return scene.selection.test
+            return selection.test
         raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
 
-    def _image_sizes(self, scene: SceneFiles, chosen: Sequence[int]) -> Dict[int, Tuple[int, int]]:
-        """Sizes (height, width) of the cameras of the chosen views; also checks that every chosen file is there."""
+    def _image_sizes(self, scene: SceneFiles, views: Sequence[int]) -> Dict[int, Tuple[int, int]]:
+        """Sizes (height, width) of the cameras of views; also checks that their files are there."""
         sizes = {}
-        views = sorted({*chosen, *scene.selection.train, *scene.selection.test})
         for index in views:
             path = scene.images[index]
             if not path.is_file():
@@ -256,8 +279,8 @@ class FewShotDataParser(DataParser):
                 resolve_polarity(path, polarity)
         return files, replace(encoding, polarity=polarity)
 
-    def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
-        selection, geometry = scene.selection, scene.geometry
+    def _echo(self, scene: SceneFiles, selection: ViewSelection, sizes: Dict[int, Tuple[int, int]]) -> None:
+        geometry = scene.geometry
         height, width = sizes[selection.train[0]]
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "

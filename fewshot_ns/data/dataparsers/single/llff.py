@@ -17,9 +17,9 @@ from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.maps import usual_names
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import list_images
-from fewshot_ns.data.files.scene_folder import check_same_aspect, find_upward
+from fewshot_ns.data.files.scene_folder import find_upward
 from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, select_views
+from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -52,19 +52,7 @@ class LLFFDataParser(FewShotDataParser):
         images = list_images(self._images_dir())
         rows = self._read_poses_bounds(len(images), images[0].parent)
         matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
-        selection = select_views(
-            self._protocol(images),
-            len(images),
-            config.num_views,
-            config.train_indices,
-            config.test_indices,
-            str(config.data),
-        )
         hwf = matrices[:, :, 4]
-        for index in (*selection.train, *selection.test):
-            if images[index].is_file():
-                check_same_aspect(images[index], (hwf[index, 0], hwf[index, 1]), "poses_bounds.npy")
-
         # The file's axes are down, right, backward.
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
         poses, transform = recenter(poses)
@@ -92,8 +80,10 @@ class LLFFDataParser(FewShotDataParser):
             images=images,
             camera_to_worlds=poses,
             intrinsics=np.stack([focal_x, focal_y, half, half], axis=1),
-            selection=selection,
+            protocol=self._protocol(images),
             geometry=geometry,
+            calibrated_sizes=hwf[:, :2],
+            calibration="poses_bounds.npy",
             transform=transform,
             scale=scale,
             bounds=bounds,

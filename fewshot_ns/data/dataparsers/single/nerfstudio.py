@@ -17,10 +17,10 @@ from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
+from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
 from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.data.views.selection import every_eighth_protocol, select_views
+from fewshot_ns.data.views.selection import every_eighth_protocol
 
 SPLITS = ("train", "val", "test")
 MILLIMETRE = 1e-3
@@ -68,19 +68,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         camera_type = CameraType(int(cameras.camera_type[0].item()))
         if camera_type is not CameraType.PERSPECTIVE:
             raise ValueError(f"{path}: expected a perspective camera model, found {camera_type.name.lower()}")
-        selection = select_views(
-            every_eighth_protocol(len(images), "nerfstudio"),
-            len(images),
-            config.num_views,
-            config.train_indices,
-            config.test_indices,
-            str(config.data),
-        )
         height, width = cameras.height.double(), cameras.width.double()
-        for index in (*selection.train, *selection.test):
-            if images[index].is_file():
-                check_same_aspect(images[index], (height[index].item(), width[index].item()), path.name)
-
         intrinsics = torch.cat(
             [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
         ).numpy()
@@ -100,8 +88,10 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             images=images,
             camera_to_worlds=poses,
             intrinsics=intrinsics,
-            selection=selection,
+            protocol=every_eighth_protocol(len(images), "nerfstudio"),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
+            calibration=path.name,
             transform=frames.transform,
             scale=frames.scale,
             depths=depths,

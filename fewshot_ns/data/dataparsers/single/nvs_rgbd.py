@@ -70,4 +70,4 @@ def nvs_rgbd_protocol(name: str, stems: Sequence[str], where: str) -> Protocol:
             f"{where}: expected training photos called *{TRAIN_SUFFIX} and test photos that are not "
             f"(--view-protocol {name}), found {len(pool)} and {len(test)}"
         )
-    return Protocol(name, pool, test, pick_evenly)
+    return Protocol(name, len(stems), pool, test, pick_evenly)
