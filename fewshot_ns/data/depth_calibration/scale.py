@@ -13,8 +13,9 @@ import numpy.typing as npt
 from fewshot_ns.cameras.poses import intrinsic_fractions
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth_calibration.alignment import Alignment, align, align_to_range
-from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, find_colmap, points_of_views
+from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, points_of_views
 from fewshot_ns.data.depth_calibration.fusion import FusedDepth, fuse, sample_nearest
+from fewshot_ns.data.files.colmap import find_colmap
 from fewshot_ns.data.records.metadata import Polarity
 from fewshot_ns.utils.files import replacing
 

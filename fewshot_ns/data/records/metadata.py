@@ -12,6 +12,11 @@ from fewshot_ns.cameras.scene_geometry import SceneGeometry
 
 METADATA_KEY = "fewshot"
 """Key of the `FewShotMetadata` in `DataparserOutputs.metadata`."""
+SEED_POINTS_KEY = "points3D_xyz"
+"""Key of the seed points (P, 3) float32 there, in the world of the cameras; nerfstudio's own, whose pipeline gives them
+to the model as `seed_points`."""
+SEED_COLOURS_KEY = "points3D_rgb"
+"""Key of their colours (P, 3) uint8."""
 
 Polarity = Literal["inverse_depth", "distance"]
 DepthMeaning = Literal["z_depth", "ray_distance"]
@@ -98,6 +103,12 @@ class FewShotMetadata:
     metrics of the region true-depth are of."""
     scene_bounds: Optional[Tensor] = None
     """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
+    seed_points_source: Optional[str] = None
+    """File of the seed points, their number, and how many of them training views see; None where the split has none
+    (only the training split has)."""
+    seed_points_train_views: Optional[Tensor] = None
+    """(P,) int64, by how many training views each seed point was seen; None where the file does not say it. Points
+    that fewer than two training views see are known from held-out images."""
 
 
 def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:

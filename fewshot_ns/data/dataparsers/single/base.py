@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Literal, Optional, Sequence, Tuple, Type
 
@@ -22,13 +22,20 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.data.dataparsers.single.depth_maps import depth_maps_of_views, find_scene_depths
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.depth.encoding import override_encoding, read_note
-from fewshot_ns.data.depth.maps import DepthNames, find_depth_maps, usual_names
-from fewshot_ns.data.files.depth_formats import implied_polarity, resolve_polarity
+from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoints, colmap_seed_points
+from fewshot_ns.data.depth.maps import DepthNames, usual_names
+from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, chosen_files, existing_files
-from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata
+from fewshot_ns.data.records.metadata import (
+    METADATA_KEY,
+    SEED_COLOURS_KEY,
+    SEED_POINTS_KEY,
+    DepthEncoding,
+    FewShotMetadata,
+)
 from fewshot_ns.data.views.selection import ViewSelection, select_views
 
 
@@ -150,8 +157,10 @@ class FewShotDataParser(DataParser):
         scene, selection = self._read_checked()
         chosen = self._views_of(scene, selection, split) if views is None else views
         sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
+        points: Optional[SeedPoints] = None
         if split == "train" and views is None:
-            self._echo(scene, selection, sizes)
+            points = self._seed_points(scene, selection)
+            self._echo(scene, selection, sizes, points)
         # Priors are for training views; others need not have one.
         depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
         metadata = FewShotMetadata(
@@ -177,7 +186,15 @@ class FewShotDataParser(DataParser):
                 scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
             ),
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
+            seed_points_source=None if points is None else points.source,
+            seed_points_train_views=None
+            if points is None or points.train_views is None
+            else torch.from_numpy(points.train_views),
         )
+        seeds: Dict[str, torch.Tensor] = {}
+        if points is not None:
+            seeds[SEED_POINTS_KEY] = torch.from_numpy(points.positions)
+            seeds[SEED_COLOURS_KEY] = torch.from_numpy(points.colours)
         training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
@@ -185,7 +202,7 @@ class FewShotDataParser(DataParser):
             alpha_color=get_color(scene.geometry.background),
             scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
             mask_filenames=None if training_masks is None else list(training_masks),
-            metadata={METADATA_KEY: metadata},
+            metadata={METADATA_KEY: metadata, **seeds},
             dataparser_transform=torch.from_numpy(np.asarray(scene.transform)).float(),
             dataparser_scale=float(scene.scale),
         )
@@ -249,43 +266,43 @@ class FewShotDataParser(DataParser):
     ) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
         if not self.look_for_depths:
             return None, DepthEncoding()
-        files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
-        if files is None:
-            return None, DepthEncoding()
         config = self.config
-        encoding = override_encoding(scene.depth_encoding, **read_note(files[0].parent))
-        encoding = override_encoding(
-            encoding,
-            polarity=config.depth_polarity,
-            meaning=config.depth_meaning,
-            unit=config.depth_unit,
-            max_depth=config.max_depth,
-        )
-        if encoding.unit is not None:
-            low, high = encoding.min_depth, encoding.max_depth
-            encoding = replace(
-                encoding,
-                unit=encoding.unit * scene.scale,
-                min_depth=None if low is None else low / encoding.unit,
-                max_depth=None if high is None else high / encoding.unit,
-            )
-        polarity = encoding.polarity
-        if polarity is None:
-            implied = implied_polarity(files[0])
-            polarity = implied if all(implied_polarity(path) == implied for path in files) else None
-        if self.config.depth_dir is not None:
-            # Priors that the user asked for are checked here; those found on the way only when a method reads them.
+        stated = {
+            "polarity": config.depth_polarity,
+            "meaning": config.depth_meaning,
+            "unit": config.depth_unit,
+            "max_depth": config.max_depth,
+        }
+        files, encoding = depth_maps_of_views(scene, chosen, stated, required=split == "train")
+        if files is not None and config.depth_dir is not None:
+            # Maps that the user asked for are checked here; those found on the way only when a method reads them.
             for path in files:
-                resolve_polarity(path, polarity)
-        return files, replace(encoding, polarity=polarity)
+                resolve_polarity(path, encoding.polarity)
+        return files, encoding
 
-    def _echo(self, scene: SceneFiles, selection: ViewSelection, sizes: Dict[int, Tuple[int, int]]) -> None:
+    def _seed_points(self, scene: SceneFiles, selection: ViewSelection) -> Optional[SeedPoints]:
+        """Points that the layout gives, else those of COLMAP's files; None where there are none."""
+        if scene.seed_points is not None or scene.colmap_points is None:
+            return scene.seed_points
+        cameras = SceneCameras(
+            scene.images, scene.camera_to_worlds, scene.intrinsics, np.asarray(scene.transform), scene.scale
+        )
+        return colmap_seed_points(scene.colmap_points, cameras, selection.train)
+
+    def _echo(
+        self,
+        scene: SceneFiles,
+        selection: ViewSelection,
+        sizes: Dict[int, Tuple[int, int]],
+        points: Optional[SeedPoints],
+    ) -> None:
         geometry = scene.geometry
         height, width = sizes[selection.train[0]]
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
             f"near {geometry.near:g}, far {geometry.far:g}, {geometry.background} background"
+            + ("" if points is None else f", {len(points.positions)} seed points")
         )
 
     def _near_far(self, near: float, far: float) -> Tuple[float, float]:
@@ -318,21 +335,7 @@ class FewShotDataParser(DataParser):
         Raises:
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
         """
-        given = self.config.depth_dir
-        if given is not None:
-            folders = [given, given / self.scene_name]
-        for folder in folders:
-            found = find_depth_maps(folder, images, names, eight_bit)
-            if any(path is not None for path in found):
-                return tuple(
-                    path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
-                )
-        if given is not None:
-            raise FileNotFoundError(
-                f"{given}: expected depth priors named like the images ({names(images[0].stem)[0]}.png, "
-                f"{names(images[0].stem)[-1]}.npy, ...), found none"
-            )
-        return None
+        return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:

@@ -15,6 +15,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDa
 from fewshot_ns.data.dataparsers.single.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.maps import usual_names
+from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import list_images
 from fewshot_ns.data.files.scene_folder import find_upward
@@ -95,6 +96,7 @@ class LLFFDataParser(FewShotDataParser):
             ),
             depth_encoding=DepthEncoding() if device is None else device.encoding,
             pair_box=None if device is None else device.box,
+            colmap_points=find_points_file(config.data),
         )
 
     @property

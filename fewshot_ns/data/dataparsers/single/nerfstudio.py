@@ -17,9 +17,11 @@ from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
+from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
-from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
 from fewshot_ns.data.views.selection import every_eighth_protocol
 
 SPLITS = ("train", "val", "test")
@@ -99,6 +101,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             in_metres=encoding.unit is not None,
             training_masks=frames.masks,
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
+            seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
+            colmap_points=find_points_file(path.parent),
         )
 
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
@@ -158,8 +162,18 @@ class _Frames:
     depths: Optional[Files]
     masks: Optional[Files]
     points: Optional[npt.NDArray]
+    """(P, 3) sparse points in the world of the cameras."""
+    colours: Optional[npt.NDArray]
+    """(P, 3) uint8 colours of these points, (0, 3) where they have none."""
     transform: npt.NDArray
     scale: float
+
+    def seed_points(self, path: Path) -> Optional[SeedPoints]:
+        """The points of the file at `path`, which were read from it; None without any."""
+        if self.points is None or self.colours is None:
+            return None
+        colours = self.colours if len(self.colours) else np.full(self.points.shape, GREY)
+        return SeedPoints(self.points.astype(np.float32), colours.astype(np.uint8), path)
 
     @classmethod
     def pooled(cls, outputs: List[DataparserOutputs]) -> _Frames:
@@ -187,13 +201,14 @@ class _Frames:
             distortion_params=column("distortion_params") if distorted else None,
             camera_type=column("camera_type"),
         )
-        points = outputs[0].metadata.get("points3D_xyz")
+        points, colours = (outputs[0].metadata.get(key) for key in (SEED_POINTS_KEY, SEED_COLOURS_KEY))
         return cls(
             images=tuple(names[index] for index in first),
             cameras=cameras,
             depths=files([output.metadata.get("depth_filenames") for output in outputs]),
             masks=files([output.mask_filenames for output in outputs]),
             points=None if points is None else points.numpy(),
+            colours=None if colours is None else colours.numpy(),
             transform=outputs[0].dataparser_transform.numpy(),
             scale=float(outputs[0].dataparser_scale),
         )

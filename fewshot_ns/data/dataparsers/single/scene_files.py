@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nerfstudio.cameras.cameras import CameraType
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes, PairBox
 from fewshot_ns.data.views.selection import Protocol
@@ -68,3 +69,7 @@ class SceneFiles:
     """(N, 6) distortion parameters in nerfstudio's order."""
     camera_type: CameraType = CameraType.PERSPECTIVE
     """Camera model of all views."""
+    seed_points: Optional[SeedPoints] = None
+    """Sparse points that the layout gives."""
+    colmap_points: Optional[Path] = None
+    """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
