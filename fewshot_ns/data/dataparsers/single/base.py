@@ -24,7 +24,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.data.dataparsers.single.depth_maps import depth_maps_of_views, find_scene_depths
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoints, colmap_seed_points
+from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
@@ -159,7 +159,7 @@ class FewShotDataParser(DataParser):
         sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
         points: Optional[SeedPoints] = None
         if split == "train" and views is None:
-            points = self._seed_points(scene, selection)
+            points = scene.read_seed_points(selection.train)
             self._echo(scene, selection, sizes, points)
         # Priors are for training views; others need not have one.
         depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
@@ -198,7 +198,7 @@ class FewShotDataParser(DataParser):
         training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
-            cameras=self._cameras(scene, chosen, sizes),
+            cameras=scene.cameras(chosen, sizes),
             alpha_color=get_color(scene.geometry.background),
             scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
             mask_filenames=None if training_masks is None else list(training_masks),
@@ -221,7 +221,7 @@ class FewShotDataParser(DataParser):
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
         scene, selection = self._read_checked()
         views = selection.views
-        return scene, selection, self._cameras(scene, views, self._image_sizes(scene, views))
+        return scene, selection, scene.cameras(views, self._image_sizes(scene, views))
 
     def _views_of(self, scene: SceneFiles, selection: ViewSelection, split: str) -> Tuple[int, ...]:
         if split == "train":
@@ -242,25 +242,6 @@ class FewShotDataParser(DataParser):
             sizes[index] = downscaled_size(image_size(path), self.config.downscale_factor, path)
         return sizes
 
-    def _cameras(self, scene: SceneFiles, chosen: Sequence[int], sizes: Dict[int, Tuple[int, int]]) -> Cameras:
-        size = torch.tensor([sizes[index] for index in chosen])
-        height, width = size[:, :1], size[:, 1:]
-        poses = torch.from_numpy(scene.camera_to_worlds[list(chosen)]).float()
-        fx, fy, cx, cy = torch.from_numpy(scene.intrinsics[list(chosen)]).float().split(1, dim=1)
-        return Cameras(
-            camera_to_worlds=poses,
-            fx=fx * width,
-            fy=fy * height,
-            cx=cx * width,
-            cy=cy * height,
-            width=width,
-            height=height,
-            distortion_params=None
-            if scene.distortion is None
-            else torch.from_numpy(scene.distortion[list(chosen)]).float(),
-            camera_type=scene.camera_type,
-        )
-
     def _depths_of(
         self, scene: SceneFiles, chosen: Sequence[int], split: str
     ) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
@@ -279,15 +260,6 @@ class FewShotDataParser(DataParser):
             for path in files:
                 resolve_polarity(path, encoding.polarity)
         return files, encoding
-
-    def _seed_points(self, scene: SceneFiles, selection: ViewSelection) -> Optional[SeedPoints]:
-        """Points that the layout gives, else those of COLMAP's files; None where there are none."""
-        if scene.seed_points is not None or scene.colmap_points is None:
-            return scene.seed_points
-        cameras = SceneCameras(
-            scene.images, scene.camera_to_worlds, scene.intrinsics, np.asarray(scene.transform), scene.scale
-        )
-        return colmap_seed_points(scene.colmap_points, cameras, selection.train)
 
     def _echo(
         self,

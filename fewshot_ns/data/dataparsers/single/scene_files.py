@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
-from nerfstudio.cameras.cameras import CameraType
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
+from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoints, colmap_seed_points
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes, PairBox
 from fewshot_ns.data.views.selection import Protocol
@@ -73,3 +74,35 @@ class SceneFiles:
     """Sparse points that the layout gives."""
     colmap_points: Optional[Path] = None
     """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
+
+    def cameras(self, views: Sequence[int], sizes: Mapping[int, Tuple[int, int]]) -> Cameras:
+        """nerfstudio's cameras of some views, whose images are brought to `sizes` = (height, width) by view."""
+        size = torch.tensor([sizes[index] for index in views])
+        height, width = size[:, :1], size[:, 1:]
+        chosen = list(views)
+        fx, fy, cx, cy = torch.from_numpy(self.intrinsics[chosen]).float().split(1, dim=1)
+        distortion = None if self.distortion is None else torch.from_numpy(self.distortion[chosen]).float()
+        return Cameras(
+            camera_to_worlds=torch.from_numpy(self.camera_to_worlds[chosen]).float(),
+            fx=fx * width,
+            fy=fy * height,
+            cx=cx * width,
+            cy=cy * height,
+            width=width,
+            height=height,
+            distortion_params=distortion,
+            camera_type=self.camera_type,
+        )
+
+    def read_seed_points(self, train: Sequence[int]) -> Optional[SeedPoints]:
+        """Points that the layout gives, else those of COLMAP's files; None where there are none.
+
+        Args:
+            train: Indices of the training views.
+        """
+        if self.seed_points is not None or self.colmap_points is None:
+            return self.seed_points
+        cameras = SceneCameras(
+            self.images, self.camera_to_worlds, self.intrinsics, np.asarray(self.transform), self.scale
+        )
+        return colmap_seed_points(self.colmap_points, cameras, train)
