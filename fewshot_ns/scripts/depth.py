@@ -33,11 +33,11 @@ class DepthCommand:
     weights: Optional[Path] = None
     """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
     maps: Optional[Path] = None
-    """Folder of monocular maps to take in place of a network's, named like the photos (or NAME_depth, depth_NAME)."""
+    """Folder of monocular maps to use instead of a network's, named like the images (or NAME_depth, depth_NAME)."""
     polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """What the network or the maps give (larger = nearer: inverse_depth); None goes by the kind of network or file."""
     batch_size: int = 4
-    """Photos at once."""
+    """Images at once."""
     device: str = "auto"
     """Where the network runs: auto (a GPU where there is one), cpu, cuda, ..."""
     cache_dir: Optional[Path] = None
@@ -158,10 +158,10 @@ class DepthCommand:
 
 
 def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
-    """Maps of the photos in a folder.
+    """Maps of the images in a folder.
 
     Raises:
-        FileNotFoundError: a photo has none.
+        FileNotFoundError: an image has none.
     """
     from fewshot_ns.data.depth.maps import find_depth_maps, usual_names
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load_run_config(path: Path) -> TrainerConfig:
     """Reads the config.yml of a run, or of the only run below a folder.
 
-    As with the host's own commands, such a file can run code: read only those that you or a person you trust wrote.
+    As with nerfstudio's own commands, such a file can run code: read only those that you or a person you trust wrote.
 
     Args:
         path: config.yml, or a folder with exactly one of them somewhere below.
@@ -77,7 +77,7 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
 
     datamanager = config.pipeline.datamanager
     if isinstance(datamanager, MultiSceneDataManagerConfig):
-        # The scene that the host's commands render, not the first that trained.
+        # The scene that nerfstudio's commands render, not the first that trained.
         outputs = datamanager.setup(device="cpu", test_mode="inference").train_dataparser_outputs
         return outputs, get_fewshot_metadata(outputs.metadata)
     parser_config = getattr(datamanager, "dataparser", None)
@@ -100,7 +100,7 @@ def load_run(
 
     Args:
         path: Its config.yml.
-        test_mode: As the host's: 'inference' builds no dataset, 'test' the one of the test views.
+        test_mode: As nerfstudio's: 'inference' builds no dataset, 'test' the one of the test views.
         change: Changes the run's config before anything is built from it.
 
     Raises:
@@ -110,7 +110,7 @@ def load_run(
 
     path = find_config(path)
     folder = load_run_config(path).get_checkpoint_dir()
-    # The host would end this process.
+    # nerfstudio would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
 
@@ -135,7 +135,7 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
     """
     from copy import deepcopy
 
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
 
     from fewshot_ns import registry

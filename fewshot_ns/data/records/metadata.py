@@ -1,4 +1,4 @@
-"""What travels from a dataparser to the model: the ray geometry of the scene, and where its priors and masks lie."""
+"""What travels from a dataparser to the model: the ray geometry of the scene, and where depth, masks, normals lie."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DepthEncoding:
 
 @dataclass(frozen=True)
 class PairBox:
-    """How a data set's own protocol draws the pairs of a depth ranking (NVS-RGBD): in boxes of pixels, valid ones."""
+    """How a dataset's own protocol draws the pairs of a depth ranking (NVS-RGBD): in boxes of pixels, valid ones."""
 
     side: int
     """Rows and columns of the box that holds a pair, pixels at the size of the cameras."""
@@ -73,7 +73,7 @@ class FewShotMetadata:
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
     pool_indices: Tuple[int, ...] = ()
-    """Scene indices of all views that the training ones were chosen from; those without a photo still have a pose."""
+    """Scene indices of all views that the training ones were chosen from; those that are not used still have a pose."""
     resize: ResizeMode = "area"
     """How images are brought from the size on disk to the size of the cameras."""
     has_alpha: bool = False
@@ -87,7 +87,7 @@ class FewShotMetadata:
     scale_labels: Optional[Tuple[int, ...]] = None
     """How often each image of this split was halved (multi-scale scenes), or None."""
     normal_filenames: Optional[Tuple[Optional[Path], ...]] = None
-    """Picture of surface normals of each image of this split, None where it has none; None where no image has any."""
+    """File of the surface normals of each image of this split, None where it has none; None where no image has any."""
     normal_axes: NormalAxes = "opencv"
     """Axes of these normals: those of the camera as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z
     backward), or those of the world of the scene's files."""
@@ -95,7 +95,7 @@ class FewShotMetadata:
     """World units per metre in scenes whose files are known to be in metres, else 1: the unit of the widths that depth
     losses are given."""
     pair_box: Optional[PairBox] = None
-    """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
+    """Boxes in which the dataset's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None
     """One evaluation mask per image of this split (255 = object), or None."""
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None

@@ -196,7 +196,7 @@ def select_views(
     without the views that the given one claims.
 
     Args:
-        protocol: The rule of the data set.
+        protocol: The rule of the dataset.
         num_views: Number of training views; 0 takes the whole pool of the protocol.
         train_indices: Explicit training views, or None.
         test_indices: Explicit test views, or None.

@@ -50,13 +50,13 @@ class FewShotDataParserConfig(DataParserConfig):
     downscale_factor: int = 1
     """By how much to divide both sides of the images as they are on disk (rounded down)."""
     num_views: int = 3
-    """Number of training views, chosen by the published protocol of the data set; 0 takes its whole training pool."""
+    """Number of training views, chosen by the published protocol of the dataset; 0 takes its whole training pool."""
     train_indices: Optional[Tuple[int, ...]] = None
     """Training views by their index in the scene, instead of the protocol's."""
     test_indices: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene, instead of the protocol's."""
     depth_dir: Optional[Path] = None
-    """Folder of depth priors named like the images (or with depth_ before the name); None looks in the usual places."""
+    """Folder of depth maps named like the images (or with depth_ before the name); None looks in the usual folders."""
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """inverse_depth: larger is nearer; distance: larger is farther (sensor depth, in millimetres or any unit). 16-bit
     PNG defaults to inverse_depth; .npy, .npz, .pfm and .exr have no default unless the layout says it."""
@@ -208,7 +208,7 @@ class FewShotDataParser(DataParser):
         )
 
     def read_views(self) -> Tuple[SceneFiles, ViewSelection, Cameras]:
-        """The scene without its split: what a data set of many scenes is made of.
+        """The scene without its split: what a dataset of many scenes is made of.
 
         Returns:
             The scene, its training and test views, and the cameras of both in the order of `ViewSelection.views`.
@@ -278,7 +278,7 @@ class FewShotDataParser(DataParser):
         )
 
     def _near_far(self, near: float, far: float) -> Tuple[float, float]:
-        """The layout's near and far with the user's in their place.
+        """The layout's near and far, unless the user gave others.
 
         Raises:
             ValueError: not 0 <= near < far.
@@ -296,12 +296,12 @@ class FewShotDataParser(DataParser):
         names: DepthNames = usual_names,
         eight_bit: bool = False,
     ) -> Optional[Files]:
-        """Depth priors of all views: from --depth-dir or the folders below it, else from the first usual place.
+        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any.
 
         Args:
-            folders: Usual places, in order.
-            images: All photos of the scene.
-            names: Names that the layout gives the maps, from the stem of a photo.
+            folders: Usual folders, in order.
+            images: All images of the scene.
+            names: Names that the layout gives the maps, from the stem of an image.
             eight_bit: Whether the layout may hold depth in 8 bits.
 
         Raises:

@@ -23,7 +23,7 @@ RENDERED: Dict[str, DepthEncoding] = {
     ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
     ".png": DepthEncoding("distance", "z_depth", unit=1e-3, max_depth=100.0),
 }
-"""Depth rendered with the photos: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
+"""Depth rendered with the images: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
 background lies far beyond 100."""
 DEPTH_NAMES = ("{stem}_depth_0001", "{stem}_depth0001", "{stem}_depth")
 """Names of rendered depth beside a frame, which Blender's file output makes of the frame's own."""
@@ -44,7 +44,7 @@ def _rendered_depth(image: Path, suffix: str) -> Path:
 
 
 def _is_depth(path: Path) -> bool:
-    # The pictures of depth in NeRF's own test set have 8 bits and no unit.
+    # The depth maps of NeRF's own test set have 8 bits and no unit.
     return path.is_file() and (path.suffix != ".png" or bits_of_png(path) == 16)
 
 

@@ -1,4 +1,4 @@
-"""DTU scans: rectified photos, projection matrices, object masks. Conventions of RegNeRF and SparseNeRF."""
+"""DTU scans: rectified images, projection matrices, object masks. Conventions of RegNeRF and SparseNeRF."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DEPTH_FOLDERS = ("mono_depth", *(f"{folder}/DTU" for folder in MIDAS_FOLDERS), "
 
 @dataclass
 class DTUDataParserConfig(FewShotDataParserConfig):
-    """Scans of the DTU MVS data set."""
+    """Scans of the DTU MVS dataset."""
 
     _target: Type = field(default_factory=lambda: DTUDataParser)
     """Parser class to instantiate."""

@@ -1,4 +1,4 @@
-"""LLFF captures: a folder of photos and `poses_bounds.npy`, with the conventions of RegNeRF and SparseNeRF."""
+"""LLFF captures: a folder of images and `poses_bounds.npy`, with the conventions of RegNeRF and SparseNeRF."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class LLFFDataParserConfig(FewShotDataParserConfig):
     _target: Type = field(default_factory=lambda: LLFFDataParser)
     """Parser class to instantiate."""
     images_dir: Optional[Path] = None
-    """Folder of the photos, relative to the scene; None takes images_8, else images_4, images_2, images_16, images."""
+    """Folder of the images, relative to the scene; None takes images_8, else images_4, images_2, images_16, images."""
     ray_space: Literal["ndc", "metric"] = "ndc"
     """ndc: forward-facing capture, sampled in normalised device coordinates; metric: sampled in world space between
     the bounds of the file, for captures that look in several directions."""
     view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
-    """llff: every eighth photo tests; nvs-...: NVS-RGBD, photos called *_train train and all others test, with the
-    polarity, names and boxes of that camera's depth maps. None: llff, and an error where photos are called *_train."""
+    """llff: every eighth image tests; nvs-...: NVS-RGBD, images called *_train train and all others test, with the
+    polarity, names and boxes of that camera's depth maps. None: llff, and an error where images are called *_train."""
 
 
 class LLFFDataParser(FewShotDataParser):
@@ -116,7 +116,7 @@ class LLFFDataParser(FewShotDataParser):
         return every_eighth_protocol(len(images))
 
     def _depth_folders(self) -> List[Path]:
-        """Where depth maps lie: beside the photos, or where SparseNeRF's script leaves them."""
+        """Where depth maps lie: beside the images, or where SparseNeRF's script leaves them."""
         script = find_upward(self.config.data, [f"{folder}/LLFF/{self.scene_name}" for folder in MIDAS_FOLDERS])
         return [self.config.data / "depth_maps"] + ([] if script is None else [script])
 

@@ -39,11 +39,11 @@ class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
     """Parser class to instantiate."""
     auto_scale_poses: bool = False
     """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1; False: the world stays in metres.
-    Frames of a sensor are often taken from nearly one place, and then this makes a room a hundred units wide."""
+    Frames of a sensor are often taken from nearly one position, and then this makes a room a hundred units wide."""
     depth_source: Literal["sensor", "mono"] = "sensor"
     """ScanNet layout: sensor takes target_depth/, mono the maps omni/*_depth.npy, whose scale is unknown."""
     normal_axes: NormalAxes = "opencv"
-    """Axes of measured normals (NAME_normal.png beside the photos, in omni/ or normals/): the camera's as in OpenCV (x
+    """Axes of measured normals (NAME_normal.png beside the images, in omni/ or normals/): the camera's as in OpenCV (x
     right, y down, z forward; Omnidata) or OpenGL (x right, y up, z backward), or the world's."""
 
 
@@ -192,7 +192,7 @@ def frame_intrinsics(
     elif image.is_file():
         height, width = (float(side) for side in image_size(image))
     else:
-        # A photo that is not there cannot be used either; the caller says so where it is chosen.
+        # An image that is not there cannot be used either; the caller says so where it is chosen.
         return float(focal), float(focal), 0.5, 0.5
     return (
         float(focal) / width,

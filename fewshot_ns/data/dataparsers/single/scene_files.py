@@ -29,7 +29,7 @@ class SceneFiles:
     intrinsics: npt.NDArray[np.floating]
     """(N, 4) fx / W, fy / H, cx / W, cy / H: fractions of the image, so that they hold at every resolution."""
     protocol: Protocol
-    """The data set's rule for training and test views."""
+    """The dataset's rule for training and test views."""
     geometry: SceneGeometry
     """How rays are sampled."""
     calibrated_sizes: Optional[npt.NDArray[np.floating]] = None
@@ -47,7 +47,7 @@ class SceneFiles:
     """(N) depth priors, None where a view has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
     """What the priors' values mean by the layout, with unit and limits in units of the scene's files; the user's flags
-    come before it."""
+    override it."""
     normals: Optional[Files] = None
     """(N) images of surface normals, None where a view has none; they need not exist."""
     normal_axes: NormalAxes = "opencv"
