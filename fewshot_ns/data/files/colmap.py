@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -39,8 +40,14 @@ class SparseModel:
 
     def seen_by(self, number: int) -> npt.NDArray[np.bool_]:
         """(P,) whether the track of each point names an image."""
+        rows, numbers = self._track_entries
+        return np.bincount(rows[numbers == number], minlength=len(self.tracks)) > 0
+
+    @cached_property
+    def _track_entries(self) -> Tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Point and image number of each entry of all tracks."""
         rows = np.repeat(np.arange(len(self.tracks)), [len(track) for track in self.tracks])
-        return np.bincount(rows[np.concatenate(self.tracks) == number], minlength=len(self.tracks)) > 0
+        return rows, np.concatenate(self.tracks)
 
 
 def find_points_file(scene: Path, given: Optional[Path] = None) -> Optional[Path]:
