@@ -17,7 +17,7 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager, FewShotDataManagerConfig
-from fewshot_ns.data.datamanagers.stored import present_or_stored
+from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY
@@ -130,7 +130,7 @@ class FewShotPipeline(VanillaPipeline):
         ensure_ffmpeg_on_path()
         if test_mode == "inference":
             # A copy: the host's `ns-render dataset` reads photos by the config that it handed in.
-            manager = present_or_stored(config.datamanager, config.run_dir)
+            manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self.local_rank = local_rank

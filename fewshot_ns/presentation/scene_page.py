@@ -11,7 +11,7 @@ from PIL import Image
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.encoding import NOTE_NAME
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.presentation.html_page import Picture, Section
@@ -158,7 +158,7 @@ def _depth_picture(dataset: FewShotDataset, view: int) -> Tuple[Optional[npt.NDA
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[view]
     try:
-        prior = read_depth_prior(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
+        prior = read_depth_map(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
     except (ValueError, FileNotFoundError) as error:
         return None, str(error)
     farness = np.where(prior.valid, -prior.nearness(), np.nan)
@@ -199,7 +199,7 @@ def _depth_row(dataset: FewShotDataset, view: int) -> List[Cell]:
     head: List[Cell] = [record.image_indices[view], path.name]
     try:
         stored = read_depth_file(path, encoding.eight_bit)
-        prior = read_depth_prior(path, encoding.polarity, dataset.size_of(view), encoding)
+        prior = read_depth_map(path, encoding.polarity, dataset.size_of(view), encoding)
         low, middle, high = (float(value) for value in np.quantile(prior.values[prior.valid], (0.05, 0.5, 0.95)))
         metric, sigma = None, None
         if encoding.unit is not None and prior.polarity == "distance":

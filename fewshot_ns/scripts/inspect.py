@@ -105,7 +105,7 @@ class InspectCommand:
         """(P, 3) sparse points in the scene's world without those far off; None where there are none."""
         import numpy as np
 
-        from fewshot_ns.data.depth_calibration.colmap_points import find_colmap
+        from fewshot_ns.data.files.colmap import find_colmap
 
         scene = self.data.parent if self.data.suffix == ".json" else self.data
         try:

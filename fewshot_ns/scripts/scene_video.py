@@ -41,7 +41,7 @@ def choose_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> Active
         ValueError: an unknown scene or view, or another number of views than the networks are made for.
         SceneError: a source view cannot be read.
     """
-    from fewshot_ns.data.views.sources import places_of
+    from fewshot_ns.data.views.sources import view_positions
 
     manager = pipeline.datamanager
     entry = manager.active.scene.entry
@@ -49,12 +49,12 @@ def choose_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> Active
         entry = manager.library.find(options.scene, manager.test_split)
     active = manager.open(entry)
     if options.source_views:
-        active = replace(active, sources=places_of(active.scene, options.source_views, "--source-views"))
+        active = replace(active, sources=view_positions(active.scene, options.source_views, "--source-views"))
     if active.sources is None and kind in SOURCE_KINDS:
         if options.target_view is None:
             view = manager.selector.targets_of(active)[0]
         else:
-            (view,) = places_of(active.scene, (options.target_view,), "--target-view")
+            (view,) = view_positions(active.scene, (options.target_view,), "--target-view")
         # All frames from the same views: others would come in with a jump.
         pose = active.scene.cameras.camera_to_worlds[view]
         active = replace(active, sources=manager.selector.sources_for(active, pose))

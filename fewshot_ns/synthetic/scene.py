@@ -19,7 +19,7 @@ from fewshot_ns.utils.hashing import json_hash
 
 RECORD_NAME = "demo_scene.json"
 _SCENE_VERSION = 1
-"""Counts changes of the world or the renderer: a scene written by an older version is rendered anew."""
+"""Counts changes of the world or the renderer: a scene written by an older version is rendered again."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Writes a set of many small objects in the layout of SRN: training, validation and test objects, seeded."""
+"""Writes a dataset of many small objects in the layout of SRN: training, validation and test objects, seeded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fewshot_ns.utils.hashing import json_hash
 
 RECORD_NAME = "solids_set.json"
 NAME = "solids"
-"""Name of the set: its folders are solids_train, solids_val and solids_test."""
+"""Name of the dataset: its folders are solids_train, solids_val and solids_test."""
 _VERSION = 2
-"""Counts changes of the objects or the renderer: a set written by an older version is made anew."""
+"""Counts changes of the objects or the renderer: a dataset written by an older version is rendered again."""
 _GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 _TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-"""From the objects' world, y up, to that of the files, z up as in pixelNeRF's sets."""
+"""From the objects' world, y up, to that of the files, z up as in pixelNeRF's datasets."""
 
 
 @dataclass(frozen=True)
 class SolidsConfig:
-    """Everything that the files of the set depend on."""
+    """Everything that the files of the dataset depend on."""
 
     objects: int = 60
     """Number of objects; three kinds of furniture and three of other things, in turn."""
@@ -107,7 +107,7 @@ def object_cameras(config: SolidsConfig, turn: float) -> Array:
 
 
 def render_solid(world: World, c2w: Array, config: SolidsConfig) -> Array:
-    """Anti-aliased picture of an object, (size, size, 3) in [0, 1]; only rays near the object are traced."""
+    """Anti-aliased image of an object, (size, size, 3) in [0, 1]; only rays near the object are traced."""
     size, steps = config.size, (np.arange(config.supersample) + 0.5) / config.supersample
     y, x = np.meshgrid(
         (np.arange(size)[:, None] + steps).ravel(), (np.arange(size)[:, None] + steps).ravel(), indexing="ij"
@@ -123,18 +123,18 @@ def render_solid(world: World, c2w: Array, config: SolidsConfig) -> Array:
 def write_solids(
     folder: Path, config: Optional[SolidsConfig] = None, on_object: Optional[Callable[[int, int], None]] = None
 ) -> bool:
-    """Writes the set, or leaves an identical one as it is.
+    """Writes the dataset, or leaves an identical one as it is.
 
     Args:
-        folder: Folder of the set; it appears only when complete.
+        folder: Folder of the dataset; it appears only when complete.
         config: What to write; None for the default.
         on_object: Called after each object with (objects done, objects in all).
 
     Returns:
-        True where files were written, False where the same set was there already.
+        True where files were written, False where the same dataset was there already.
 
     Raises:
-        ValueError: where `folder` holds something that is not such a set; it is not touched then.
+        ValueError: where `folder` holds something that is not such a dataset; it is not touched then.
     """
     config = config or SolidsConfig()
     record = folder / RECORD_NAME

@@ -15,7 +15,7 @@ from PIL import Image
 transformers = pytest.importorskip("transformers", reason="needs the extra 'priors'")
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig  # noqa: E402
-from fewshot_ns.data.depth.maps import read_depth_prior  # noqa: E402
+from fewshot_ns.data.depth.maps import read_depth_map  # noqa: E402
 from fewshot_ns.pretrained import monocular_depth as monocular  # noqa: E402
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, model_polarity, monocular_depths  # noqa: E402
 from fewshot_ns.pretrained.weights import (  # noqa: E402
@@ -113,7 +113,7 @@ def config(dpt, tmp_path) -> Callable[..., MonocularDepthConfig]:
 def test_maps_are_those_of_the_network(dpt, photos, config):
     depths = monocular_depths(config(), photos[:1], "black", "--weights")
     assert depths.encoding.polarity == "inverse_depth"
-    prior = read_depth_prior(depths.files[0], depths.encoding.polarity, (20, 30))
+    prior = read_depth_map(depths.files[0], depths.encoding.polarity, (20, 30))
     assert prior.valid.all()
     model = transformers.AutoModelForDepthEstimation.from_pretrained(dpt)
     processor = transformers.AutoImageProcessor.from_pretrained(dpt)
@@ -185,7 +185,7 @@ def test_depth_anything_says_what_it_gives(tmp_path, photos, config, metric):
     folder = save_depth_anything(tmp_path / "anything", metric)
     depths = monocular_depths(config(model=str(folder)), photos[:2], "black", "--weights")
     assert depths.encoding.polarity == ("distance" if metric else "inverse_depth")
-    assert all(read_depth_prior(path, depths.encoding.polarity, (20, 30)).valid.all() for path in depths.files)
+    assert all(read_depth_map(path, depths.encoding.polarity, (20, 30)).valid.all() for path in depths.files)
 
 
 @pytest.mark.parametrize(

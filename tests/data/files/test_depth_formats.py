@@ -12,7 +12,7 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from fewshot_ns.data.depth.maps import find_depth_priors, read_depth_prior
+from fewshot_ns.data.depth.maps import find_depth_maps, read_depth_map
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS, implied_polarity, read_depth_file, resolve_polarity
 from fewshot_ns.data.files.exr import read_exr_channels, read_exr_vectors
 
@@ -63,7 +63,7 @@ def write(path: Path, content: bytes) -> Path:
 def test_pfm_of_either_byte_order(tmp_path, little):
     path = write(tmp_path / "d.pfm", pfm_bytes(VALUES, little))
     np.testing.assert_array_equal(read_depth_file(path), VALUES)
-    prior = read_depth_prior(path, "distance", (5, 7))
+    prior = read_depth_map(path, "distance", (5, 7))
     assert prior.polarity == "distance" and prior.valid.all()
 
 
@@ -82,7 +82,7 @@ def test_exr_holes_of_blender_and_infinities_are_kept_as_they_are(tmp_path):
     values[0, :3] = np.inf, np.nan, 0.0
     path = write(tmp_path / "d.exr", exr_bytes({"R": values, "G": values, "B": values}))
     np.testing.assert_array_equal(read_depth_file(path), values)
-    prior = read_depth_prior(path, "distance", (5, 7))
+    prior = read_depth_map(path, "distance", (5, 7))
     assert not prior.valid[0, :3].any() and prior.valid[0, 3:].all() and prior.valid[1:].all()
 
 
@@ -129,7 +129,7 @@ def test_png_in_millimetres_written_by_another_library(tmp_path):
     millimetres = np.round(VALUES * 1000).astype(np.uint16)
     millimetres[2, 3] = 0
     Image.fromarray(millimetres).save(tmp_path / "d.png")
-    prior = read_depth_prior(tmp_path / "d.png", "distance", (5, 7))
+    prior = read_depth_map(tmp_path / "d.png", "distance", (5, 7))
     np.testing.assert_array_equal(prior.values, millimetres)
     assert prior.valid.sum() == 34 and not prior.valid[2, 3]
     nearest = np.unravel_index(np.where(prior.valid, prior.nearness(), -np.inf).argmax(), (5, 7))
@@ -165,7 +165,7 @@ def test_a_pfm_of_three_channels_is_refused(tmp_path):
 def test_formats_that_do_not_say_what_is_near(tmp_path, name, content):
     path = write(tmp_path / name, content)
     with pytest.raises(ValueError, match="give --depth-polarity"):
-        read_depth_prior(path, None, (5, 7))
+        read_depth_map(path, None, (5, 7))
     assert resolve_polarity(path, "inverse_depth") == "inverse_depth"
 
 
@@ -173,7 +173,7 @@ def test_formats_that_do_not_say_what_is_near(tmp_path, name, content):
 def test_the_folders_of_the_original_script_say_what_is_near(tmp_path, folder):
     path = write(tmp_path / folder / "LLFF" / "fern" / "depth_a.pfm", pfm_bytes(VALUES))
     assert implied_polarity(path) == "inverse_depth"
-    assert read_depth_prior(path, None, (5, 7)).polarity == "inverse_depth"
+    assert read_depth_map(path, None, (5, 7)).polarity == "inverse_depth"
 
 
 def test_eight_bits_only_where_the_layout_has_them(tmp_path):
@@ -193,5 +193,5 @@ def test_jpeg_maps_are_found_only_where_the_layout_has_them(tmp_path):
     for name in ("a.jpg", "b.pfm", "c.exr"):
         (tmp_path / name).touch()
     images = [Path(f"images/{stem}.jpg") for stem in "abc"]
-    assert find_depth_priors(tmp_path, images) == (None, tmp_path / "b.pfm", tmp_path / "c.exr")
-    assert find_depth_priors(tmp_path, images, eight_bit=True)[0] == tmp_path / "a.jpg"
+    assert find_depth_maps(tmp_path, images) == (None, tmp_path / "b.pfm", tmp_path / "c.exr")
+    assert find_depth_maps(tmp_path, images, eight_bit=True)[0] == tmp_path / "a.jpg"

@@ -16,7 +16,7 @@ from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.quads import QuadSamplerOptions
 
@@ -62,7 +62,7 @@ def test_nvs_rgbd_views_depth_and_boxes(tmp_path, tiny_llff_scene, device, side)
     assert record.pair_box is not None and record.pair_box.side == side and record.pair_box.min_valid == 11
     assert record.depth_prior_filenames is not None
     for path in record.depth_prior_filenames:
-        prior = read_depth_prior(path, record.depth_encoding.polarity, SIZE, record.depth_encoding)
+        prior = read_depth_map(path, record.depth_encoding.polarity, SIZE, record.depth_encoding)
         # Nearer on the left of the valid part whatever the device writes.
         row = prior.nearness()[10]
         assert (np.diff(row[24:]) <= 0).all() and row[24] > row[-1]
@@ -138,7 +138,7 @@ def test_depth_of_the_original_script_for_dtu(tiny_dtu_scene):
     record = record_of(DTUDataParserConfig(data=tiny_dtu_scene))
     assert record.depth_encoding.polarity == "inverse_depth" and record.depth_prior_filenames is not None
     assert record.depth_prior_filenames[0] == folder / "depth_rect_026_3_r5000.png"
-    assert read_depth_prior(record.depth_prior_filenames[0], None, (12, 16)).valid.all()
+    assert read_depth_map(record.depth_prior_filenames[0], None, (12, 16)).valid.all()
 
 
 @pytest.mark.parametrize("protocol_boxes", [True, False])
