@@ -110,7 +110,7 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
         SceneError: a file is missing or damaged, the protocol does not fit, or the scene is in NDC.
     """
     try:
-        files, places, cameras = parser.read_views()
+        files, numbers, cameras = parser.read_views()
     except (OSError, ValueError) as error:
         raise SceneError(str(error)) from error
     if files.geometry.ray_space != "metric":
@@ -122,13 +122,13 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
     return Scene(
         entry=entry,
         cameras=cameras,
-        image_filenames=tuple(files.images[place] for place in places),
+        image_filenames=tuple(files.images[number] for number in numbers),
         near=near,
         far=far,
         planar_range=planar,
         background=files.geometry.background,
-        pool=tuple(position for position, place in enumerate(places) if place in train),
-        view_indices=places,
+        pool=tuple(view for view, number in enumerate(numbers) if number in train),
+        view_indices=numbers,
     )
 
 
