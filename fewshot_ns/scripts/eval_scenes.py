@@ -94,7 +94,7 @@ def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
         manager.library.chosen = options.scenes
     table = manager.eval_table()
     if len(table) == 1:
-        pipeline.activate(manager.open(table[0]))
+        pipeline.activate(manager.selector.open(table[0]))
     return len(table) > 1
 
 

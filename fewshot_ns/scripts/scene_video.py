@@ -47,7 +47,7 @@ def choose_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> Active
     entry = manager.active.scene.entry
     if options.scene is not None:
         entry = manager.library.find(options.scene, manager.test_split)
-    active = manager.open(entry)
+    active = manager.selector.open(entry)
     if options.source_views:
         active = replace(active, sources=view_positions(active.scene, options.source_views, "--source-views"))
     if active.sources is None and kind in SOURCE_KINDS:

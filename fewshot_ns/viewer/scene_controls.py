@@ -54,7 +54,7 @@ class SceneControls(nn.Module):
         manager = self._manager
         try:
             # The active scene stays where the new one is unusable.
-            active = manager.open(manager.library.find(name, manager.test_split))
+            active = manager.selector.open(manager.library.find(name, manager.test_split))
             if numbers:
                 active = replace(active, sources=view_positions(active.scene, numbers, "the viewer"))
             self._activate(active)

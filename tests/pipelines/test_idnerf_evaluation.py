@@ -71,7 +71,7 @@ def test_many_scans(build: Callable[..., Any], tiny_mvsnet: Path, tmp_path: Path
     assert [(row.scene, row.row.view_index) for row in rows] == [(s, v) for s in ("scan3", "scan4") for v in TARGETS]
     # Nearest by the sum of the centre's coordinates, of the views that may be looked at.
     assert {row.row.view_index: row.sources for row in rows} == {2: (1, 0, 4), 3: (4, 5, 1)}
-    active = pipeline.datamanager.open(pipeline.datamanager.eval_table()[0])
+    active = pipeline.datamanager.selector.open(pipeline.datamanager.eval_table()[0])
     known = known_depth(active.scene, 2)
     assert known is not None and known.shape == (32, 40, 1)
     assert not known[:, :9].any() and known[:, 11:].all()

@@ -45,7 +45,7 @@ def test_an_evaluation_spares_the_list_of_source_views(output: str, tiny_pixelne
     with pytest.raises(ValueError, match=r"expected a name that spares .*views\.txt"):
         choose_scenes(pipeline, SceneOptions(viewlist=listed), tmp_path / output)
     assert choose_scenes(pipeline, SceneOptions(viewlist=listed), tmp_path / "results.json")
-    assert pipeline.datamanager.open(pipeline.datamanager.eval_table()[0]).sources == (2,)
+    assert pipeline.datamanager.selector.open(pipeline.datamanager.eval_table()[0]).sources == (2,)
 
 
 def test_one_scene_is_compared_with_what_its_source_views_show(tiny_pixelnerf: Callable[..., Any]):

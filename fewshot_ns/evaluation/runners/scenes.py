@@ -133,7 +133,7 @@ class SceneEvaluator:
     ) -> List[SceneRow]:
         rows: List[SceneRow] = []
         try:
-            active = self.manager.open(entry)
+            active = self.manager.selector.open(entry)
             for place in self._views(active, self.manager.selector.targets_of(active)):
                 number = _number(active, place)
                 picture = None if renders is None else renders / entry.scene_id / f"{number:06d}.png"
