@@ -159,16 +159,6 @@ def composite_on_white(image: Tensor, mask: Tensor) -> Tensor:
     return image * mask + (1.0 - mask)
 
 
-def masked_ssim(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """`ssim` after both images have been composited on white with the (fractional) mask."""
-    return ssim(composite_on_white(pred, mask), composite_on_white(truth, mask))
-
-
-def masked_ssim_gaussian(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """`ssim_gaussian` after both images have been composited on white with the (fractional) mask."""
-    return ssim_gaussian(composite_on_white(pred, mask), composite_on_white(truth, mask))
-
-
 def _psnr_of_mse(mse: Tensor) -> Tensor:
     return -10.0 * torch.log10(torch.clamp(mse, min=10.0 ** (-PSNR_CEILING / 10.0)))
 
