@@ -17,7 +17,7 @@ from fewshot_ns.utils.files import replacing
 
 @dataclass(frozen=True)
 class RunPictures:
-    """Of one scene: photo, render, depth and accumulation of each view, see `save_view`."""
+    """Of one scene: true image, render, depth and accumulation of each view, see `save_view`."""
 
     folder: Path
     """Where they go."""

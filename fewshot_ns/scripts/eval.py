@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nerfstudio.data.datasets.base_dataset import InputDataset
 
     from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+    from fewshot_ns.evaluation.metrics.config import EvaluationConfig
     from fewshot_ns.evaluation.metrics.suite import MetricSuite
     from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary
     from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
@@ -85,10 +86,14 @@ class EvalCommand:
         print_table(_table(summary), str(output))
 
     def _check(self) -> None:
-        for name, least in (("max_views", 1), ("max_side", 16), ("render_views", 1)):
-            value = getattr(self, name)
+        limits = {
+            "max-views": (self.max_views, 1),
+            "max-side": (self.max_side, 16),
+            "render-views": (self.render_views, 1),
+        }
+        for name, (value, least) in limits.items():
             if value is not None and value < least:
-                raise ValueError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+                raise ValueError(f"--{name}: expected at least {least}, got {value}")
         if self.output_path is not None and self.output_path.suffix != ".json":
             raise ValueError(f"--output-path {self.output_path}: expected a file name ending in .json")
         if self.mask_dir is not None and self.masks == "none":
@@ -233,7 +238,9 @@ class EvalCommand:
         return digest(file_key(checkpoint), measured, *(file_key(file) for file in masks))
 
 
-def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> Tuple[Any, Any, Path, Dict[str, Any]]:
+def _load(
+    config_path: Path, changes: Dict[str, Any], scenes: SceneOptions
+) -> Tuple[Any, EvaluationConfig, Path, Dict[str, Any]]:
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
@@ -242,9 +249,9 @@ def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> T
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
-    given = {name: value for name, value in changes.items() if value is not None}
-    check_metric_names(tuple(given.get("metrics", ())), allow_set_metrics=True)
-    options = replace(options, **given)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    check_metric_names(tuple(changes.get("metrics", ())), allow_set_metrics=True)
+    options = replace(options, **changes)
     pipeline = load_run(config_path, "test", scenes.change)
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {

@@ -54,16 +54,16 @@ class SceneOptions:
         Raises:
             ValueError: more than one way to choose them.
         """
-        asked: Dict[str, Dict[str, Any]] = {
+        choices: Dict[str, Dict[str, Any]] = {
             "--source-views": {"mode": "views", "views": self.source_views} if self.source_views else {},
             "--viewlist": {"mode": "viewlist", "viewlist": self.viewlist} if self.viewlist else {},
             "--random-sources": {"mode": "random", "count": self.random_sources} if self.random_sources else {},
             "--nearest-sources": {"mode": "nearest", "count": self.nearest_sources} if self.nearest_sources else {},
         }
-        given = [flag for flag, changes in asked.items() if changes]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)}: give one of them")
-        return replace(configured, **asked[given[0]]) if given else configured
+        flags = [flag for flag, changes in choices.items() if changes]
+        if len(flags) > 1:
+            raise ValueError(f"{' and '.join(flags)}: give one of them")
+        return replace(configured, **choices[flags[0]]) if flags else configured
 
 
 def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
@@ -72,13 +72,13 @@ def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
     Args:
         pipeline: the loaded run.
         options: flags.
-        output: JSON file of the averages, beside which rows and table go.
+        output: JSON file of the averages; rows and table have its name with other suffixes.
 
     Returns:
         Whether there are several scenes to evaluate.
 
     Raises:
-        ValueError: flags that this run has no use for, an unknown scene, or an output in place of the viewlist.
+        ValueError: flags that this run has no use for, an unknown scene, or an output that would replace the viewlist.
     """
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 

@@ -1,4 +1,4 @@
-"""What `ns-fewshot video` does for runs of generalizable methods: scene, source views, the strip that shows them."""
+"""The part of `ns-fewshot video` for generalizable methods: scene, source views, and the strip of source images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from fewshot_ns.scripts.camera_path import PathOptions
 
 SOURCE_KINDS = ("interpolate", "spiral")
-"""Kinds of paths that are made from source views, and shown from these alone."""
+"""Kinds of paths that are made from source views, and rendered from these alone."""
 
 
 @dataclass
 class SceneVideoOptions:
-    """Of generalizable methods alone."""
+    """Options of generalizable methods."""
 
     scene: Optional[str] = None
     """Name of the scene; None: the run's active one."""
     source_views: Tuple[int, ...] = ()
-    """Views that are looked at, numbered as in the scene's files; none: as the run was configured."""
+    """Source views by their index in the scene; none: as the run was configured."""
     target_view: Optional[int] = None
-    """Where source views are those nearest to a camera, interpolate and spiral take those of this view; None: of the
-    first that is evaluated."""
+    """Where source views are chosen by camera, the paths interpolate and spiral take those of this view; None: those of
+    the first evaluated view."""
     strip: bool = True
-    """Whether the source views stand beside each frame."""
+    """Whether the source images are shown at the left of each frame."""
 
     def any(self) -> bool:
         """Whether a flag is given."""
@@ -35,7 +35,7 @@ class SceneVideoOptions:
 
 
 def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownScene:
-    """Shows a loaded run of a generalizable method the scene and the source views that are asked for.
+    """Makes the chosen scene with the chosen source views the active one of a loaded run.
 
     Raises:
         ValueError: an unknown scene or view, or another number of views than the networks are made for.
@@ -52,17 +52,17 @@ def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownSce
         shown = replace(shown, sources=places_of(shown.scene, options.source_views, "--source-views"))
     if shown.sources is None and kind in SOURCE_KINDS:
         if options.target_view is None:
-            place = manager.chooser.targets_of(shown)[0]
+            view = manager.chooser.targets_of(shown)[0]
         else:
-            (place,) = places_of(shown.scene, (options.target_view,), "--target-view")
-        # All frames from the same views: others would come in with a jump.
-        shown = replace(shown, sources=manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place]))
+            (view,) = places_of(shown.scene, (options.target_view,), "--target-view")
+        # All frames are rendered from the same views: a change of source views would show as a jump.
+        shown = replace(shown, sources=manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[view]))
     pipeline.show(shown)
     return shown
 
 
-def path_of_scene(options: PathOptions, manager: Any, shown: ShownScene) -> Dict[str, Any]:
-    """The camera path of a scene that is shown, see `build_camera_path`."""
+def scene_camera_path(options: PathOptions, manager: Any, shown: ShownScene) -> Dict[str, Any]:
+    """The camera path of the active scene, see `build_camera_path`."""
     import torch
 
     from fewshot_ns.data.dataparsers.multi.outputs import outputs_of_views

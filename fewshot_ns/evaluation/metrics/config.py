@@ -24,7 +24,7 @@ HIGHER_IS_BETTER: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian")
 
 
 SET_METRICS: Dict[str, str] = {
-    "fid": "Frechet distance of two normal distributions fitted to the features of photos and of renders",
+    "fid": "Frechet distance of two normal distributions fitted to the features of true images and of renders",
     "kid": "squared distance of the two sets of features under a cubic kernel, without the bias of small sets",
 }
 """Metrics of all images together, by name."""

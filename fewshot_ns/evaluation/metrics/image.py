@@ -67,7 +67,7 @@ def ssim(pred: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
 def ssim_gaussian(pred: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity with the 11x11 Gaussian window (sigma 1.5) of the first SSIM paper.
 
-    Only windows that lie wholly in the image count, as in the paper's code and in scikit-image.
+    Only windows wholly inside the image count, as in the paper's code and in scikit-image.
 
     Args:
         pred: predicted image (H, W, 3) in [0, 1].

@@ -145,13 +145,13 @@ def build_network(backbone: Backbone, weights: Path) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         network = _LPIPS(pretrained=True, net=backbone, pnet_rand=True)
     # The network keeps torchvision's layers in slices but under torchvision's numbers: "slice2.5.weight" is "5.weight".
-    wanted = network.net.state_dict()
-    renamed = {key: features.get(key.split(".", 1)[1]) for key in wanted}
+    expected = network.net.state_dict()
+    renamed = {key: features.get(key.split(".", 1)[1]) for key in expected}
     wrong = [
         f"{key.split('.', 1)[1]} ({'missing' if value is None else f'shape {tuple(value.shape)}'},"
-        f" expected {tuple(wanted[key].shape)})"
+        f" expected {tuple(expected[key].shape)})"
         for key, value in renamed.items()
-        if value is None or value.shape != wanted[key].shape
+        if value is None or value.shape != expected[key].shape
     ]
     if wrong:
         raise ValueError(

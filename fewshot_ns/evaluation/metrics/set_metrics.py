@@ -1,4 +1,4 @@
-"""FID and KID: distance between the renders of all test views together and their photos."""
+"""FID and KID: distance between the renders of all test views together and the true images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fewshot_ns.evaluation.records.ledger import MetricSummary
 from fewshot_ns.utils.files import replacing
 
 FeaturePairs = Sequence[Tuple[Tensor, Tensor]]
-"""Features (C,) of photo and render of each image."""
+"""Features (C,) of true image and render of each view."""
 Metric = Callable[[FeaturePairs], Tuple[float, Optional[float]]]
 """A metric of all images together: value, and deviation where it has one."""
 
@@ -28,12 +28,12 @@ _SUBSETS_SEED = 0
 
 @dataclass
 class ViewFeatures:
-    """Image features of photos and renders, view by view."""
+    """Image features of true images and renders, view by view."""
 
     key: str = ""
     """Identifies the network that they are of."""
     views: Dict[int, Tuple[Tensor, Tensor]] = field(default_factory=dict)
-    """Features (C,) of photo and render, by split index."""
+    """Features (C,) of true image and render, by split index."""
 
     def save(self, path: Path) -> None:
         """Writes all as .npz, whole or not at all."""
@@ -106,11 +106,11 @@ class SetMetrics:
         return {"metrics": list(self.names), "fid_encoder": config.fid_encoder, **sizes}
 
     def features(self, pred: Tensor, truth: Tensor) -> Tuple[Tensor, Tensor]:
-        """Features (C,) of a photo and of its render, on the CPU.
+        """Features (C,) of a true image and of its render, on the CPU.
 
         Args:
             pred: render (H, W, 3); clamped to [0, 1].
-            truth: photo (H, W, 3) in [0, 1].
+            truth: true image (H, W, 3) in [0, 1].
         """
         both = self.network(torch.stack([truth.float(), pred.float().clamp(0.0, 1.0).to(truth.device)])).cpu()
         return both[0], both[1]
@@ -119,7 +119,7 @@ class SetMetrics:
         """The metrics, by names that say which network they are of.
 
         Args:
-            pairs: features (C,) of photo and render of each image.
+            pairs: features (C,) of true image and render of each view.
 
         Returns:
             Values, and by `<name>_images` of how many images; the deviation of KID is that over its subsets. None for
@@ -144,7 +144,7 @@ class SetMetrics:
         from torchmetrics.image.kid import KernelInceptionDistance
 
         size = min(len(pairs), self.config.kid_subset_size or MAX_SUBSET_SIZE)
-        # All subsets as large as the set are the set.
+        # Subsets as large as the whole are all the same.
         subsets = self.config.kid_subsets if size < len(pairs) else 1
         metric = KernelInceptionDistance(_PrecomputedFeatures(len(pairs[0][0])), subsets=subsets, subset_size=size)
         with torch.random.fork_rng(devices=[]):

@@ -26,7 +26,7 @@ class MetricSuite:
     per run, so that missing LPIPS weights are reported once.
 
     Args:
-        config: which metrics, and where the weights lie.
+        config: which metrics, and where the weights are.
         device: where the metrics are computed.
 
     Raises:
@@ -83,7 +83,7 @@ class MetricSuite:
                 lambda: metrics.masked_psnr(pred, truth, mask),
             )
             values.update({MASKED_PREFIX + name: value for name, value in found.items()})
-        # A masked metric that was asked for by its own name has a column also where a view lacks the mask.
+        # A masked metric that is named in the config has a column also where a view has no mask.
         values.update({name: None for name in names if name not in values})
         return values
 
