@@ -31,7 +31,8 @@ from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.ledger import flatten, ledger_path, write_rows
-from fewshot_ns.evaluation.runners.views import EvaluatedScene, ViewData, ViewEvaluator, loader_views, measure_view
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, measure_view
+from fewshot_ns.evaluation.runners.views import ViewData, loader_views
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
 from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer, render_as_evaluated
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path

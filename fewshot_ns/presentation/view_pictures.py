@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot_ns.evaluation.runners.views import EvaluatedView, Outputs
+from fewshot_ns.evaluation.runners.evaluator import Outputs
+from fewshot_ns.evaluation.runners.views import EvaluatedView
 from fewshot_ns.presentation.pictures import save_png
 from fewshot_ns.utils.files import replacing
 

@@ -101,7 +101,7 @@ class EvalCommand:
 
     def _summarise(self, output: Path) -> Dict[str, MetricSummary]:
         from fewshot_ns.evaluation.records.ledger import Ledger, read_rows, summarize_scenes
-        from fewshot_ns.evaluation.runners.views import read_summary
+        from fewshot_ns.evaluation.runners.evaluator import read_summary
 
         rows = [row for row in read_rows(Ledger(output).rows_path, skip_damaged=True) if row.scene is not None]
         if rows and self.views is not None:
@@ -152,16 +152,8 @@ class EvalCommand:
         from rich.progress import Progress
 
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
-        from fewshot_ns.evaluation.runners.views import (
-            SET_METRICS_KEY,
-            EvaluatedScene,
-            ViewEvaluator,
-            at_equal_steps,
-            choose_views,
-            dataset_views,
-            read_summary,
-            scene_view_indices,
-        )
+        from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+        from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
         from fewshot_ns.presentation.view_pictures import RunPictures
 
         dataset = self._dataset(pipeline)

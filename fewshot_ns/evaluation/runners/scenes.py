@@ -24,15 +24,8 @@ from fewshot_ns.evaluation.baselines.sources import SourceBaselines
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.category_table import read_category_names, write_category_table
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, flatten, summarize_scenes
-from fewshot_ns.evaluation.runners.views import (
-    EvaluatedScene,
-    EvaluatedView,
-    Outputs,
-    ViewData,
-    ViewEvaluator,
-    ViewPictures,
-    at_equal_steps,
-)
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, Outputs, ViewEvaluator, ViewPictures
+from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData, at_equal_steps
 from fewshot_ns.utils.hashing import digest
 
 

@@ -16,13 +16,8 @@ from fewshot_ns.evaluation.baselines.trivial import trivial_baselines
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, read_rows, summarize
-from fewshot_ns.evaluation.runners.views import (
-    EvaluatedScene,
-    ViewEvaluator,
-    choose_views,
-    dataset_views,
-    read_summary,
-)
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
+from fewshot_ns.evaluation.runners.views import choose_views, dataset_views
 from fewshot_ns.presentation.pictures import save_png
 from fewshot_ns.presentation.view_pictures import RunPictures
 from fewshot_ns.scripts.eval import EvalCommand
