@@ -173,7 +173,7 @@ class WrittenScene:
         size = (truth.shape[0], truth.shape[1])
         given = (torch.stack(photos), poses[1:], lenses[1:], poses[0], lenses[0], size)
         return {
-            "nearest view": TrivialBaselines(photos, poses[1:]).predict(poses[0], *size)["nearest_view"],
+            "nearest view": TrivialBaselines(photos, poses[1:]).predict_pose(poses[0], *size)["nearest_view"],
             "blend, one plane": plane_sweep(*given, middle, 1.0001 * middle, planes=1),
             "blend, plane sweep": plane_sweep(*given, self.near, self.far),
             "truth": truth,

@@ -56,7 +56,7 @@ def cameras_plot(
         splits: Datasets by split; the training split gives scale and aspect.
         path: (F, 3, 4) poses of the video, or None.
         points: (P, 3) sparse points of the scene, or None.
-        depth_points: Name, positions (M, 3) and colours (M, 3) uint8 of the depth of each training view.
+        depth_points: Name, positions (M, 3) and colours (M, 3) uint8 of the depth points of each training view.
     """
     import plotly.graph_objects as go
 
@@ -137,7 +137,7 @@ def metric_points(dataset: FewShotDataset, view: int) -> Optional[Tuple[npt.NDAr
 
 
 def views_section(splits: Dict[str, FewShotDataset], width: int) -> Section:
-    """Every view of every split, training views beside their depth prior."""
+    """Every view of every split, with its depth prior where it has one."""
     pictures = []
     for name, dataset in splits.items():
         for view, (index, file) in enumerate(zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True)):
@@ -145,15 +145,15 @@ def views_section(splits: Dict[str, FewShotDataset], width: int) -> Section:
             files = dataset.fewshot.depth_prior_filenames
             caption = f"{name} view {index}: {file.name}"
             if files is not None:
-                shown, words = _depth_picture(dataset, view)
-                images += [_thumbnail(shown, width)] if shown is not None else []
-                caption += f"; {words}"
+                depth, description = _depth_picture(dataset, view)
+                images += [_thumbnail(depth, width)] if depth is not None else []
+                caption += f"; {description}"
             pictures.append(Picture(side_by_side(images), caption))
     return Section("Views", pictures=pictures)
 
 
 def _depth_picture(dataset: FewShotDataset, view: int) -> Tuple[Optional[npt.NDArray], str]:
-    """A view's prior in colour, red far and blue near, grey where it says nothing; or why it cannot be read."""
+    """A view's prior in colour, red far and blue near, grey where it has no value; or why it cannot be read."""
     record = dataset.fewshot
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[view]
@@ -213,7 +213,7 @@ def _depth_row(dataset: FewShotDataset, view: int) -> List[Cell]:
 
 
 def _alignment_table(record: FewShotMetadata) -> Optional[Table]:
-    """What `ns-fewshot depth --align` noted beside the maps; None where it did not make them."""
+    """The alignment that `ns-fewshot depth --align` has recorded; None where it did not make the maps."""
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[0].parent / NOTE_NAME
     note = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}

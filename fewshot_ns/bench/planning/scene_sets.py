@@ -26,7 +26,7 @@ def identify_set(dataparser: Any) -> SceneIdentity:
         ValueError: it cannot be read, or not one of the sampled test scenes can.
     """
     from fewshot_ns.data.records.scene import SceneError
-    from fewshot_ns.evaluation.runners.scenes import at_equal_steps
+    from fewshot_ns.evaluation.runners.views import at_equal_steps
 
     parser = dataparser.setup()
     parts: List[Any] = []

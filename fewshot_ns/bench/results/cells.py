@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from fewshot_ns.bench.execution.records import EVAL, FINISHED, PLAN, VIEWS, read_record
-from fewshot_ns.evaluation.records.ledger import read_rows, summarize
-from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, SceneRow, by_scene, summarize_scenes
+from fewshot_ns.evaluation.records.ledger import read_rows, scene_means, summarize, summarize_scenes
 
 NOT_RUN = "not run"
 
@@ -207,12 +206,12 @@ def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
         record: of the cell.
     """
     # The only scene of a set is measured as one scene, whose rows do not name it.
-    rows = SceneLedger(path).read() or [
-        SceneRow(record["cell"]["pictured_scene"], "", (), row) for row in read_rows(path.with_suffix(".jsonl"))
-    ]
+    rows = read_rows(path.with_suffix(".jsonl"))
+    if all(row.scene is None for row in rows):
+        rows = [replace(row, scene=record["cell"]["pictured_scene"]) for row in rows]
     names = record.get("categories") or {}
     categories = {row.scene: names.get(row.category, row.category) for row in rows}
-    scenes = by_scene(rows)
+    scenes = scene_means(rows)
     images = [
         {"file_name": name, "view_index": place, "category": categories[name], **row.metrics}
         for place, (name, row) in enumerate(scenes.items())

@@ -20,8 +20,8 @@ from fewshot_ns.bench.results.cells import BenchResults, CellResult, CurvePoint,
 from fewshot_ns.bench.results.csv_file import as_csv, merge_into, read_csv
 from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, published, status_of
 from fewshot_ns.bench.results.summary import groups_of, spread
-from fewshot_ns.evaluation.runners.views import save_view
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
+from fewshot_ns.presentation.view_pictures import save_view
 from fewshot_ns.scripts.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
