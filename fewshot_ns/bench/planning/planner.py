@@ -18,8 +18,8 @@ from fewshot_ns.bench.planning.config_identity import (
 )
 from fewshot_ns.bench.planning.plan import Cell, Plan, SourceEvaluation
 from fewshot_ns.bench.planning.scene_sets import evaluation_problems, evaluations_of, identify_set
-from fewshot_ns.bench.recipes.recipe import Budget, MethodEntry, Recipe, SceneEntry
-from fewshot_ns.bench.recipes.schema import SchemaError
+from fewshot_ns.bench.recipes.problems import SchemaError
+from fewshot_ns.bench.recipes.recipe import Budget, Recipe, RecipeMethod, RecipeScene
 from fewshot_ns.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class _Planner:
         except ValueError as error:
             self.problems.append(f"evaluation.metrics: {error}")
 
-    def _cells_of(self, number: int, method: MethodEntry, place: int, scene: SceneEntry) -> List[Cell]:
+    def _cells_of(self, number: int, method: RecipeMethod, place: int, scene: RecipeScene) -> List[Cell]:
         """The cells of all seeds of a method on a scene; none where something is wrong."""
         flags = self._flags(method, scene)
         parser = (scene.parser, *scene.flags)
@@ -114,7 +114,7 @@ class _Planner:
             for seed in self.recipe.seeds
         ]
 
-    def _flags(self, method: MethodEntry, scene: SceneEntry) -> Tuple[str, ...]:
+    def _flags(self, method: RecipeMethod, scene: RecipeScene) -> Tuple[str, ...]:
         """Flags of ns-train, those of the recipe last, so that they win."""
         default = registered_methods()[method.method]
         words: List[str] = ["--steps-per-eval-batch", "0", "--steps-per-eval-image", "0"]
@@ -131,9 +131,9 @@ class _Planner:
     def _config(
         self,
         number: int,
-        method: MethodEntry,
+        method: RecipeMethod,
         place: int,
-        scene: SceneEntry,
+        scene: RecipeScene,
         flags: Tuple[str, ...],
         parser: Tuple[str, ...],
     ) -> Optional[TrainerConfig]:
@@ -149,7 +149,7 @@ class _Planner:
                 )
         return self._configs[words]
 
-    def _identity(self, place: int, scene: SceneEntry, config: TrainerConfig, data: Path) -> Optional[SceneIdentity]:
+    def _identity(self, place: int, scene: RecipeScene, config: TrainerConfig, data: Path) -> Optional[SceneIdentity]:
         dataparser: Any = copy.deepcopy(getattr(config.pipeline.datamanager, "dataparser", None))
         dataparser.data = data
         key = (str(data), repr(dataparser))
@@ -161,7 +161,7 @@ class _Planner:
                 self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
         return self._scenes[key]
 
-    def _evaluations(self, place: int, scene: SceneEntry, data: Path) -> Optional[Tuple[SourceEvaluation, ...]]:
+    def _evaluations(self, place: int, scene: RecipeScene, data: Path) -> Optional[Tuple[SourceEvaluation, ...]]:
         """With which source views a training is evaluated; None where something is wrong."""
         if scene.protocol.across:
             self.problems += evaluation_problems(self.recipe.evaluation)
@@ -173,8 +173,8 @@ class _Planner:
 
     def _cell(
         self,
-        method: MethodEntry,
-        scene: SceneEntry,
+        method: RecipeMethod,
+        scene: RecipeScene,
         seed: int,
         flags: Tuple[str, ...],
         parser: Tuple[str, ...],

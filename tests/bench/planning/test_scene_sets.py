@@ -11,7 +11,7 @@ import pytest
 from fewshot_ns.bench.execution.commands import evaluate_commands
 from fewshot_ns.bench.execution.records import FINISHED, is_finished, write_record
 from fewshot_ns.bench.planning.planner import make_plan
-from fewshot_ns.bench.recipes.schema import SchemaError
+from fewshot_ns.bench.recipes.problems import SchemaError
 from fewshot_ns.bench.recipes.yaml_file import load_recipe
 from fewshot_ns.bench.report.object_tables import category_table
 from fewshot_ns.bench.report.tables import image_table, scene_table, summary_table, title_of
