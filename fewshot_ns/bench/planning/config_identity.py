@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
 
 _PLACES = ("output_dir", "experiment_name", "timestamp", "load_dir")
-_NOT_DECIDING = ("bench", "demo", "recipes", "rendering", "scripts", "viewer")
+_NOT_DECIDING = ("bench", "presentation", "recipes", "scripts", "synthetic", "viewer")
 """Folders of this package whose code has no part in a training or its evaluation."""
 
 

@@ -102,9 +102,11 @@ class BenchResults:
     """All cells of the recipe, finished or not, in its order."""
     pictures: Dict[Tuple[str, str, str, int], Path] = field(default_factory=dict)
     """Folder of the kept views by protocol, scene, label and seed; empty where the results come from a file."""
+    folders: Tuple[Path, ...] = ()
+    """Folder of each cell; empty where the results come from a file."""
 
     def as_json(self) -> Dict[str, Any]:
-        """Everything but the pictures, as JSON holds it."""
+        """Everything but the folders, as JSON holds it."""
         return {
             "name": self.name,
             "description": self.description,
@@ -149,13 +151,15 @@ def _read_folder(folder: Path) -> BenchResults:
     name = plan["name"]
     cells: List[CellResult] = []
     pictures: Dict[Tuple[str, str, str, int], Path] = {}
+    folders: List[Path] = []
     for planned in plan["cells"]:
-        cell = _cell(folder / planned["folder"], {**planned, "recipe": name})
+        folders.append(folder / planned["folder"])
+        cell = _cell(folders[-1], {**planned, "recipe": name})
         cells.append(cell)
-        views = folder / planned["folder"] / planned.get("views", VIEWS)
+        views = folders[-1] / planned.get("views", VIEWS)
         if cell.finished and views.is_dir():
             pictures[(cell.protocol, cell.scene, cell.label, cell.seed)] = views
-    return BenchResults(name, plan["description"], tuple(cells), pictures)
+    return BenchResults(name, plan["description"], tuple(cells), pictures, tuple(folders))
 
 
 def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
