@@ -114,20 +114,20 @@ class BenchCommand:
 
     def _executor(self) -> Tuple[Union[LocalExecutor, RayExecutor], int]:
         """What runs the cells, and how many at a time."""
-        from fewshot_ns.bench.execution.cells import Share
-        from fewshot_ns.bench.execution.local import LocalExecutor, local_shares
+        from fewshot_ns.bench.execution.cells import WorkerResources
+        from fewshot_ns.bench.execution.local import LocalExecutor, local_workers
         from fewshot_ns.bench.execution.ray_cluster import RayExecutor, cluster_workers, connect
         from fewshot_ns.utils.errors import CommandError
 
         if self.executor == "local":
-            shares = local_shares(self._device(), self.jobs, self.threads)
-            return LocalExecutor(shares, self.keep_older), len(shares)
-        share = Share(self.threads or 1)
+            local = local_workers(self._device(), self.jobs, self.threads)
+            return LocalExecutor(local, self.keep_older), len(local)
+        resources = WorkerResources(self.threads or 1)
         try:
             ray = connect(self.ray_address)
         except ImportError as error:
             raise CommandError(f"--executor ray: {error}") from error
-        return RayExecutor(ray, share, self.keep_older), cluster_workers(ray, share, self._device())
+        return RayExecutor(ray, resources, self.keep_older), cluster_workers(ray, resources, self._device())
 
     def _conclude(self, plan: Plan, outcomes: Dict[str, Outcome], console: Console) -> None:
         from fewshot_ns.utils.errors import CommandError

@@ -46,7 +46,7 @@ class DemoCommand:
     download_weights: bool = False
     """Whether the weights of LPIPS may be downloaded (VGG16, half a gigabyte) where they are not on this machine."""
     force: bool = False
-    """Do everything anew."""
+    """Remove what an earlier run has finished and do everything again."""
 
     @property
     def scene_dir(self) -> Path:

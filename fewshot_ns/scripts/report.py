@@ -27,7 +27,7 @@ class ReportCommand:
     results: Optional[Path] = None
     """CSV file of many benchmarks, into which the cells of this one are put."""
     readme: Optional[Path] = None
-    """README in which the block of results is made anew from --results."""
+    """README in which the block of results is written again from --results."""
     quiet: bool = False
     """Do not print the tables."""
 

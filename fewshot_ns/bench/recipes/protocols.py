@@ -16,7 +16,7 @@ INDICES = "indices"
 ACROSS = "srn-1, srn-2, sn64-1, sn64-unseen-1, pixelnerf-dtu-1, -3, -6, -9, matchnerf-dtu-3 or multi-object"
 NAMES = f"llff-N, dtu-N, blender-N, blender-first-N (N training views), blender-occluded-14, indices, {ACROSS}"
 VIEWLIST = "--viewlist"
-"""The flag of `ns-fewshot eval` whose file lies in the folder of the data set."""
+"""The flag of `ns-fewshot eval` whose file lies in the folder of the dataset."""
 OWN_SOURCES = {
     "views": "--source-views",
     "random": "--random-sources",
@@ -58,7 +58,7 @@ class BenchProtocol:
 
     @property
     def across(self) -> bool:
-        """Whether one training is for many scenes, so that a scene of the recipe is a data set."""
+        """Whether one training is for many scenes, so that a scene of the recipe is a dataset."""
         return bool(self.sources)
 
     def metric(self, name: str) -> str:
@@ -132,10 +132,7 @@ def _published() -> Mapping[str, BenchProtocol]:
         num_views=3,
         region="true-depth",
         sources=("--nearest-sources", "3"),
-        overrides=(
-            *("--pipeline.evaluation.region", "true-depth"),
-            *("--pipeline.datamanager.sources.distance", "l1"),
-        ),
+        overrides=("--pipeline.evaluation.region", "true-depth", "--pipeline.datamanager.sources.distance", "l1"),
     )
     return {protocol.name: protocol for protocol in (*srn, *nmr, *dtu, nearest, chairs)}
 
@@ -145,7 +142,7 @@ def own_sources(name: str, kind: str, value: Tuple[str, ...]) -> BenchProtocol:
 
     Args:
         name: of the protocol, in tables.
-        kind: 'views', 'random', 'nearest' (a number of views) or 'viewlist' (a file in the folder of the data set).
+        kind: 'views', 'random', 'nearest' (a number of views) or 'viewlist' (a file in the folder of the dataset).
         value: words of the flag.
 
     Raises:

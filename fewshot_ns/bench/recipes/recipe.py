@@ -38,9 +38,9 @@ class EvaluationOptions:
     metrics: Optional[Names] = None
     """Metrics by name; None: the method's own, as a rule all usual ones."""
     max_views: Optional[Count] = None
-    """Most test views, taken at equal steps; None: all of the protocol. In a dataset of many scenes: of each scene."""
+    """Most test views, taken at equal steps; None: all of the protocol. In a multi-scene dataset: of each scene."""
     max_scenes: Optional[Count] = None
-    """Most test scenes of a dataset of many, taken at equal steps; None: all."""
+    """Most test scenes of a multi-scene dataset, taken at equal steps; None: all."""
     max_side: Optional[Side] = None
     """Most pixels of the longer side, to which images and renders are scaled down; None: as trained."""
     pictures: Views = 2
@@ -72,7 +72,7 @@ class RecipeScene:
     """One scene with its views."""
 
     path: Path
-    """Folder, relative to the data root; of a dataset of many scenes, the whole dataset."""
+    """Folder, relative to the data root; of a multi-scene dataset, the whole dataset."""
     name: str
     """Name in folders and tables."""
     protocol: BenchProtocol
@@ -84,7 +84,7 @@ class RecipeScene:
     overrides: Tuple[str, ...] = ()
     """Flags of ns-train that every method gets on this scene."""
     evaluations: Tuple[BenchProtocol, ...] = ()
-    """Of a dataset of many scenes: the protocols by which each training is evaluated, `protocol` first. They differ in
+    """Of a multi-scene dataset: the protocols by which each training is evaluated, `protocol` first. They differ in
     the source views and in nothing else."""
 
 

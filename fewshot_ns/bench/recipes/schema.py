@@ -179,7 +179,7 @@ def _names(entries: Any, key: str, instead: str) -> Tuple[str, ...]:
 
 
 class SceneInFile(_Keys):
-    """A scene, or a dataset of many; short form: its path."""
+    """A scene, or a multi-scene dataset; short form: its path."""
 
     path: Text
     """Folder below the data root."""
@@ -284,7 +284,7 @@ class RecipeFile(_Keys):
     dataparser: Flags = ()
     """Flags of the dataparser on every scene."""
     scenes: Annotated[Tuple[SceneInFile, ...], Field(min_length=1), Expected("a list with at least one entry")]
-    """Scenes, or datasets of many."""
+    """Scenes, or multi-scene datasets."""
     methods: Annotated[Tuple[MethodInFile, ...], Field(min_length=1), Expected("a list with at least one entry")]
     """Rows of the tables."""
     seeds: Seeds = (0,)

@@ -1,4 +1,4 @@
-"""The demo's page: the cells of the built-in scene beside each other, with the true depth and a flight along a spiral."""
+"""The demo's page: the cells of the built-in scene side by side, with the true depth and a video along a spiral."""
 
 from __future__ import annotations
 
@@ -280,8 +280,8 @@ def _page(demo: Demo, table: Table, folder: Path) -> ReportPage:
     intro = (
         f"{len(first.path.train_files)} photos of a small scene, {first.result.steps} training steps, twice: once with "
         "the depth ranking and continuity losses of SparseNeRF, fed by a coarse depth map per photo, and once without "
-        "them. Everything else is equal. The scene is rendered by the package itself, so nothing was downloaded and the "
-        "true depth is known."
+        "them. Everything else is equal. The scene is rendered by the package itself, so nothing was downloaded and "
+        "the true depth is known."
     )
     prior = (
         "The prior stands for what a monocular depth network gives: the right order of near and far in most places, "
@@ -290,8 +290,8 @@ def _page(demo: Demo, table: Table, folder: Path) -> ReportPage:
     how = (
         "Each training is an ordinary nerfstudio run. Look into one with "
         f"ns-viewer --load-config {first.run / 'config.yml'} --viewer.websocket-host 127.0.0.1",
-        "Both are cells of the benchmark recipe.yaml: their logs and pictures are in the folder cells, all numbers (also "
-        f"per view) in results.json. ns-fewshot report {folder} makes the report that benchmarks have.",
+        "Both are cells of the benchmark recipe.yaml. Their logs and pictures are in the folder cells, all numbers "
+        f"(also per view) in results.json; ns-fewshot report {folder} makes the report that benchmarks have.",
     )
     video = Video(folder / "video.mp4", "Left with the prior, right without it. Depth: blue is near, red is far.")
     held_out = Picture(folder / "contact_sheet.png", "Depth: blue is near, red is far. Difference: black is none.")

@@ -32,7 +32,7 @@ class CellResult:
 
     scene: str
     """Name of the scene in folders and tables."""
-    place: str
+    folder_name: str
     """Name of the scene's folder, by which published tables know it."""
     protocol: str
     """Name of the protocol."""
@@ -59,7 +59,7 @@ class CellResult:
     size: Optional[Tuple[int, int]] = None
     """Width and height of the evaluated views, pixels."""
     test_views: Optional[int] = None
-    """Test views of the protocol; None: unknown, in a set of many scenes where not all of each were taken."""
+    """Test views of the protocol; None: unknown, in a multi-scene dataset where not all of each were taken."""
     metrics: Dict[str, Optional[float]] = field(default_factory=dict)
     """Means over the evaluated views."""
     images: Tuple[Dict[str, Any], ...] = ()
@@ -67,10 +67,10 @@ class CellResult:
     num_images: int = 0
     """Number of evaluated views."""
     objects: Optional[int] = None
-    """Of a set of many scenes: how many of them were evaluated. `images` then has a row per scene, the mean of its
-    views, with its 'category', and `metrics` are means over scenes."""
+    """Of a multi-scene dataset: how many of its scenes were evaluated. `images` then has a row per scene, the mean of
+    its views, with its 'category', and `metrics` are means over scenes."""
     test_objects: Optional[int] = None
-    """Of a set of many scenes: how many there are to evaluate."""
+    """Of a multi-scene dataset: how many scenes there are to evaluate."""
     curve: Tuple[CurvePoint, ...] = ()
     """Quality during training."""
     training: Dict[str, Any] = field(default_factory=dict)
@@ -210,7 +210,7 @@ def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
         path: JSON file of the averages.
         record: of the cell.
     """
-    # The only scene of a set is measured as one scene, whose rows do not name it.
+    # The only scene of a dataset is measured as one scene, whose rows do not name it.
     rows = SceneLedger(path).read() or [
         SceneRow(record["cell"]["pictured_scene"], "", (), row) for row in read_rows(path.with_suffix(".jsonl"))
     ]
@@ -218,8 +218,8 @@ def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
     categories = {row.scene: names.get(row.category, row.category) for row in rows}
     scenes = by_scene(rows)
     images = [
-        {"file_name": name, "view_index": place, "category": categories[name], **row.metrics}
-        for place, (name, row) in enumerate(scenes.items())
+        {"file_name": name, "view_index": number, "category": categories[name], **row.metrics}
+        for number, (name, row) in enumerate(scenes.items())
     ]
     asked = record["cell"]
     return {
