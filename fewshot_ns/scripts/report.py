@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import tyro
+
+if TYPE_CHECKING:
+    from fewshot_ns.bench.results.cells import BenchResults
 
 
 @dataclass
@@ -69,12 +72,10 @@ class ReportCommand:
             console.print(f"{self.readme}: {'updated' if changed else 'is as it should be'}", highlight=False)
 
     @staticmethod
-    def _print(results: object) -> None:
+    def _print(results: BenchResults) -> None:
         from fewshot_ns.bench.report.tables import summary_table
-        from fewshot_ns.bench.results.cells import BenchResults
         from fewshot_ns.bench.results.summary import protocols_of
         from fewshot_ns.presentation.tables import print_table
 
-        assert isinstance(results, BenchResults)
         for protocol in protocols_of(results):
             print_table(summary_table(results, protocol), protocol)

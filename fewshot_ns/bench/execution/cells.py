@@ -36,7 +36,7 @@ from fewshot_ns.evaluation.records.category_table import read_category_names
 from fewshot_ns.utils.errors import CommandError
 from fewshot_ns.utils.processes import CommandRunner, host_command
 
-Progress = Callable[[str, int], None]
+OnProgress = Callable[[str, int], None]
 """Told what is being done ('train', 'evaluate') and how many steps of the training are done."""
 _STEP_LINE = re.compile(r"^\s*(\d+) \(\d+\.\d+%\)")
 """What ns-train prints for a logged step."""
@@ -81,7 +81,7 @@ def run_cell(
     output_dir: Path,
     resources: WorkerResources,
     runner: Optional[CommandRunner] = None,
-    progress: Optional[Progress] = None,
+    progress: Optional[OnProgress] = None,
     any_source: bool = False,
 ) -> Outcome:
     """Does what is missing of a cell. Never raises because of what the cell's commands did.
@@ -115,7 +115,7 @@ class _CellWork:
     output_dir: Path
     resources: WorkerResources
     runner: CommandRunner
-    progress: Progress
+    progress: OnProgress
     any_source: bool
     attempts: int = 1
 
