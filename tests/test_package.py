@@ -20,9 +20,16 @@ def sources() -> list:
 
 
 def test_import_is_light():
-    code = "import sys; import fewshot_ns; print(sorted({'torch', 'nerfstudio', 'numpy'} & set(sys.modules)))"
+    heavy = "{'torch', 'nerfstudio', 'numpy', 'pydantic'}"
+    code = f"import sys; import fewshot_ns; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_only_recipes_are_read_with_pydantic():
+    """Not one training or evaluation needs it."""
+    importing = [path for path in sources() if re.search(r"^\s*(from|import) pydantic", path.read_text("utf8"), re.M)]
+    assert {path.parent.relative_to(PACKAGE).as_posix() for path in importing} == {"bench/recipes"}
 
 
 def test_installed_version_is_this_tree():

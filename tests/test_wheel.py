@@ -34,11 +34,11 @@ def test_recipes_and_templates_are_in_the_wheel(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    expected = {f"fewshot_ns/recipes/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}
-    assert expected and expected <= set(names)
     assert {"fewshot_ns/presentation/templates/page.html.j2", "fewshot_ns/presentation/templates/page.css"} <= set(
         names
     )
+    expected = {f"fewshot_ns/recipes/{file.name}" for file in (ROOT / "configs").iterdir()}
+    assert "fewshot_ns/recipes/recipe.schema.json" in expected and expected <= set(names)
     # The package finds them where it is unpacked.
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     code = (

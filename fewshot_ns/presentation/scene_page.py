@@ -16,7 +16,7 @@ from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.presentation.html_page import Picture, Section
 from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
-from fewshot_ns.presentation.tables import Cell, Column, Table
+from fewshot_ns.presentation.tables import Column, Table, TableCell
 
 COLOURS = {"train": "#1f77b4", "test": "#d62728", "val": "#9467bd", "path": "#2ca02c"}
 """Colour of the frusta of each split and of the video's path."""
@@ -192,11 +192,11 @@ def _meaning(record: FewShotMetadata) -> str:
     return names[record.depth_encoding.polarity]
 
 
-def _depth_row(dataset: FewShotDataset, view: int) -> List[Cell]:
+def _depth_row(dataset: FewShotDataset, view: int) -> List[TableCell]:
     record = dataset.fewshot
     assert record.depth_prior_filenames is not None
     path, encoding = record.depth_prior_filenames[view], record.depth_encoding
-    head: List[Cell] = [record.image_indices[view], path.name]
+    head: List[TableCell] = [record.image_indices[view], path.name]
     try:
         stored = read_depth_file(path, encoding.eight_bit)
         prior = read_depth_map(path, encoding.polarity, dataset.size_of(view), encoding)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional, Sequence, Union
 
-Cell = Union[str, int, float, None]
+TableCell = Union[str, int, float, None]
 
 NOT_AVAILABLE = "n/a"
 """What a table shows for None."""
@@ -34,7 +34,7 @@ class Table:
 
     columns: Sequence[Column]
     """The headings, the first of them that of the rows' names."""
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     """One cell per column."""
     caption: str = ""
     """What the table shows."""

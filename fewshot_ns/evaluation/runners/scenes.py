@@ -13,7 +13,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 from fewshot_ns.data.depth.true_depth import known_depth
