@@ -13,26 +13,31 @@ STAMP_DEV := $(STAMP)-dev
 # Idle OpenMP threads spin by default, which costs much where several processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test lint format install install-dev
+.PHONY: help demo test lint docs format install install-dev
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     train, evaluate and render the built-in scene from three views -> outputs/demo/"
-	@echo "make test     lint, types and every quick test, the host's commands included"
+	@echo "make test     lint, types, documentation and every quick test, nerfstudio's commands included"
 	@echo "make lint     ruff and pyright alone"
+	@echo "make docs     the documentation as a site -> site/"
 	@echo "make format   let ruff put the layout right"
 	@echo "make install  only install, into VENV ($(VENV))"
 
 demo: $(STAMP)
 	$(BIN)/ns-fewshot demo
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest -m "not slow" --durations=15 $(PYTEST_ARGS)
 
 lint: $(STAMP_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Every warning is an error, which --quiet would undo. The variable silences a notice of the theme about its successor.
+docs: $(STAMP_DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(STAMP_DEV)
 	$(BIN)/ruff check --fix .

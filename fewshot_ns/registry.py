@@ -1,147 +1,296 @@
-"""The entry points: every method and every dataparser that this package adds to nerfstudio.
+"""The methods and dataparsers that this package adds to nerfstudio: one entry for each, with all there is to know.
 
-The host loads the dataparsers while its own datamanagers are half imported, and the methods once it has all it needs;
+nerfstudio loads the dataparsers while its own datamanagers are half imported, and the methods once it has all it needs;
 both happen inside every `ns-train`, with nothing to catch an error. So a specification is built only when it is asked
-for (PEP 562), a dataparser never drags in a method, and nothing is imported that the host does not load itself.
+for (PEP 562), a dataparser never drags in a method, and nothing is imported that nerfstudio does not load itself.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
+
+from fewshot_ns.configs import paper_results as papers
 
 if TYPE_CHECKING:
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
     from nerfstudio.plugins.types import MethodSpecification
 
-    from fewshot_ns.configs.paper_results import PaperResult
 
+class Method(NamedTuple):
+    """One method."""
 
-class Entry(NamedTuple):
-    """Where the config behind one entry point lies."""
-
-    module: str
-    """Module below `fewshot_ns`."""
-    attribute: str
-    """A `TrainerConfig` instance (method) or a `DataParserConfig` class (dataparser) in it."""
+    config: str
+    """Its `TrainerConfig`, as `module:name` below the package."""
     description: str
     """One line for `ns-train --help`."""
+    paper: papers.Paper
+    """Where the method comes from; of a lite preset: its loss terms, not its field."""
+    page: str
+    """Its page in `docs/`."""
+    paper_results: Optional[str] = None
+    """Its published figures, as `config`; None: there are none for this configuration."""
 
 
-METHODS: Dict[str, Entry] = {
-    "sparsenerf": Entry(
-        "configs.sparsenerf", "sparsenerf", "SparseNeRF as published: mip-NeRF with depth ranking and continuity."
+class DataParser(NamedTuple):
+    """One dataparser."""
+
+    config: str
+    """Its `DataParserConfig` class, as `module:name` below the package."""
+    description: str
+    """One line for `ns-train METHOD --help`."""
+
+
+METHODS: Dict[str, Method] = {
+    "sparsenerf": Method(
+        config="configs.sparsenerf:sparsenerf",
+        description="SparseNeRF as published: mip-NeRF with depth ranking and continuity.",
+        paper=papers.SPARSENERF,
+        page="sparsenerf.md",
+        paper_results="configs.sparsenerf:paper_results",
     ),
-    "sparsenerf_lite": Entry(
-        "configs.sparsenerf_lite",
-        "sparsenerf_lite",
-        "SparseNeRF's depth ranking and continuity on a small fast field; minutes on a CPU.",
+    "sparsenerf_lite": Method(
+        config="configs.sparsenerf_lite:sparsenerf_lite",
+        description="SparseNeRF's depth ranking and continuity on a small fast field; minutes on a CPU.",
+        paper=papers.SPARSENERF,
+        page="sparsenerf.md",
     ),
-    "mipnerf_fewshot": Entry(
-        "configs.mipnerf_fewshot", "mipnerf_fewshot", "mip-NeRF with RegNeRF's training, the few-shot baseline."
+    "mipnerf_fewshot": Method(
+        config="configs.mipnerf_fewshot:mipnerf_fewshot",
+        description="mip-NeRF with RegNeRF's training, the few-shot baseline.",
+        paper=papers.MIPNERF,
+        page="mipnerf-fewshot.md",
+        paper_results="configs.mipnerf_fewshot:paper_results",
     ),
-    "mipnerf_fewshot_lite": Entry(
-        "configs.mipnerf_fewshot", "mipnerf_fewshot_lite", "The small fast field of sparsenerf-lite without any prior."
+    "mipnerf_fewshot_lite": Method(
+        config="configs.mipnerf_fewshot:mipnerf_fewshot_lite",
+        description="The small fast field of sparsenerf-lite without any prior.",
+        paper=papers.MIPNERF,
+        page="mipnerf-fewshot.md",
     ),
-    "regnerf": Entry(
-        "configs.regnerf", "regnerf", "RegNeRF: annealed near and far, smooth depth on patches of unseen views."
+    "regnerf": Method(
+        config="configs.regnerf:regnerf",
+        description="RegNeRF: annealed near and far, smooth depth on patches of unseen views.",
+        paper=papers.REGNERF,
+        page="regnerf.md",
+        paper_results="configs.regnerf:paper_results",
     ),
-    "regnerf_lite": Entry("configs.regnerf", "regnerf_lite", "RegNeRF's smoothness on a small fast field."),
-    "freenerf": Entry(
-        "configs.freenerf", "freenerf", "FreeNeRF: frequencies open step by step, occlusion regularisation."
+    "regnerf_lite": Method(
+        config="configs.regnerf:regnerf_lite",
+        description="RegNeRF's smoothness on a small fast field.",
+        paper=papers.REGNERF,
+        page="regnerf.md",
     ),
-    "freenerf_lite": Entry("configs.freenerf", "freenerf_lite", "FreeNeRF's two terms on a small fast field."),
-    "free_sparsenerf": Entry(
-        "configs.free_sparsenerf", "free_sparsenerf", "FreeNeRF with SparseNeRF's depth ranking and continuity."
+    "freenerf": Method(
+        config="configs.freenerf:freenerf",
+        description="FreeNeRF: frequencies open step by step, occlusion regularisation.",
+        paper=papers.FREENERF,
+        page="freenerf.md",
+        paper_results="configs.freenerf:paper_results",
     ),
-    "free_sparsenerf_lite": Entry(
-        "configs.free_sparsenerf", "free_sparsenerf_lite", "FreeNeRF with depth ranking on a small fast field."
+    "freenerf_lite": Method(
+        config="configs.freenerf:freenerf_lite",
+        description="FreeNeRF's two terms on a small fast field.",
+        paper=papers.FREENERF,
+        page="freenerf.md",
     ),
-    "depth_mipnerf": Entry(
-        "configs.depth_mipnerf", "depth_mipnerf", "depth-mipnerf: proposal mip-NeRF bounded by measured depth."
+    "free_sparsenerf": Method(
+        config="configs.free_sparsenerf:free_sparsenerf",
+        description="FreeNeRF with SparseNeRF's depth ranking and continuity.",
+        paper=papers.FREE_SPARSENERF,
+        page="free-sparsenerf.md",
+        paper_results="configs.free_sparsenerf:paper_results",
     ),
-    "depth_mipnerf_lite": Entry(
-        "configs.depth_mipnerf", "depth_mipnerf_lite", "depth-mipnerf's bounds by measured depth on a small fast field."
+    "free_sparsenerf_lite": Method(
+        config="configs.free_sparsenerf:free_sparsenerf_lite",
+        description="FreeNeRF with depth ranking on a small fast field.",
+        paper=papers.FREE_SPARSENERF,
+        page="free-sparsenerf.md",
     ),
-    "dietnerf": Entry(
-        "configs.dietnerf", "dietnerf", "DietNeRF as published: NeRF whose unseen views look to CLIP like the photos."
+    "depth_mipnerf": Method(
+        config="configs.depth_mipnerf:depth_mipnerf",
+        description="depth-mipnerf: proposal mip-NeRF bounded by measured depth.",
+        paper=papers.DEPTH_MIPNERF,
+        page="depth-mipnerf.md",
+        paper_results="configs.depth_mipnerf:paper_results",
     ),
-    "dietnerf_lite": Entry(
-        "configs.dietnerf", "dietnerf_lite", "DietNeRF's semantic consistency on a small fast field."
+    "depth_mipnerf_lite": Method(
+        config="configs.depth_mipnerf:depth_mipnerf_lite",
+        description="depth-mipnerf's bounds by measured depth on a small fast field.",
+        paper=papers.DEPTH_MIPNERF,
+        page="depth-mipnerf.md",
     ),
-    "dietnerf_jax": Entry(
-        "configs.dietnerf_jax", "dietnerf_jax", "DietNeRF as in its JAX version: projected embedding, cropped views."
+    "dietnerf": Method(
+        config="configs.dietnerf:dietnerf",
+        description="DietNeRF as published: NeRF whose unseen views look to CLIP like the photos.",
+        paper=papers.DIETNERF,
+        page="dietnerf.md",
+        paper_results="configs.dietnerf:paper_results",
     ),
-    "dietnerf_jax_coarse": Entry(
-        "configs.dietnerf_jax", "dietnerf_jax_coarse", "The same, comparing the coarse network alone."
+    "dietnerf_lite": Method(
+        config="configs.dietnerf:dietnerf_lite",
+        description="DietNeRF's semantic consistency on a small fast field.",
+        paper=papers.DIETNERF,
+        page="dietnerf.md",
     ),
-    "simplified_nerf": Entry(
-        "configs.simplified_nerf",
-        "simplified_nerf",
-        "Small NeRF without fine network: DietNeRF's baseline for few views.",
+    "dietnerf_jax": Method(
+        config="configs.dietnerf_jax:dietnerf_jax",
+        description="DietNeRF as in its JAX version: projected embedding, cropped views.",
+        paper=papers.DIETNERF_JAX,
+        page="dietnerf.md",
     ),
-    "pixelnerf": Entry(
-        "configs.pixelnerf", "pixelnerf", "pixelNeRF: many scenes, rendered from one or a few photos; SRN's setting."
+    "dietnerf_jax_coarse": Method(
+        config="configs.dietnerf_jax:dietnerf_jax_coarse",
+        description="The same, comparing the coarse network alone.",
+        paper=papers.DIETNERF_JAX,
+        page="dietnerf.md",
     ),
-    "pixelnerf_srn": Entry("configs.pixelnerf", "pixelnerf_srn", "pixelNeRF on one class of SRN's ShapeNet, 128x128."),
-    "pixelnerf_sn64": Entry("configs.pixelnerf", "pixelnerf_sn64", "pixelNeRF on NMR's ShapeNet, 13 classes, 64x64."),
-    "pixelnerf_sn64_unseen": Entry(
-        "configs.pixelnerf", "pixelnerf_sn64_unseen", "The same, trained on 3 classes and tested on the 10 others."
+    "simplified_nerf": Method(
+        config="configs.simplified_nerf:simplified_nerf",
+        description="Small NeRF without fine network: DietNeRF's baseline for few views.",
+        paper=papers.SIMPLIFIED_NERF,
+        page="dietnerf.md",
+        paper_results="configs.simplified_nerf:paper_results",
     ),
-    "pixelnerf_dtu": Entry("configs.pixelnerf", "pixelnerf_dtu", "pixelNeRF on DTU, 400x300, from 3 views."),
-    "pixelnerf_multi_object": Entry(
-        "configs.pixelnerf", "pixelnerf_multi_object", "pixelNeRF on scenes of several objects."
+    "pixelnerf": Method(
+        config="configs.pixelnerf:pixelnerf",
+        description="pixelNeRF: many scenes, rendered from one or a few photos; SRN's setting.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+        paper_results="configs.pixelnerf:paper_results",
     ),
-    "pixelnerf_lite": Entry("configs.pixelnerf", "pixelnerf_lite", "A small pixelNeRF; minutes on a CPU."),
-    "idnerf": Entry(
-        "configs.idnerf", "idnerf", "ID-NeRF: many scenes, matched source views, and a latent taught by diffusion."
+    "pixelnerf_srn": Method(
+        config="configs.pixelnerf:pixelnerf_srn",
+        description="pixelNeRF on one class of SRN's ShapeNet, 128x128.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+        paper_results="configs.pixelnerf:paper_results",
     ),
-    "idnerf_released": Entry("configs.idnerf", "idnerf_released", "ID-NeRF as its released code computes it."),
-    "matchnerf": Entry("configs.idnerf", "matchnerf", "MatchNeRF: many scenes, rendered from matched source views."),
-    "idnerf_lite": Entry("configs.idnerf", "idnerf_lite", "A small ID-NeRF without diffusion; minutes on a CPU."),
-    "matchnerf_lite": Entry("configs.idnerf", "matchnerf_lite", "A small MatchNeRF; minutes on a CPU, own scenes."),
+    "pixelnerf_sn64": Method(
+        config="configs.pixelnerf:pixelnerf_sn64",
+        description="pixelNeRF on NMR's ShapeNet, 13 classes, 64x64.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+        paper_results="configs.pixelnerf:paper_results",
+    ),
+    "pixelnerf_sn64_unseen": Method(
+        config="configs.pixelnerf:pixelnerf_sn64_unseen",
+        description="The same, trained on 3 classes and tested on the 10 others.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+        paper_results="configs.pixelnerf:paper_results",
+    ),
+    "pixelnerf_dtu": Method(
+        config="configs.pixelnerf:pixelnerf_dtu",
+        description="pixelNeRF on DTU, 400x300, from 3 views.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+        paper_results="configs.pixelnerf:paper_results",
+    ),
+    "pixelnerf_multi_object": Method(
+        config="configs.pixelnerf:pixelnerf_multi_object",
+        description="pixelNeRF on scenes of several objects.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+        paper_results="configs.pixelnerf:paper_results",
+    ),
+    "pixelnerf_lite": Method(
+        config="configs.pixelnerf:pixelnerf_lite",
+        description="A small pixelNeRF; minutes on a CPU.",
+        paper=papers.PIXELNERF,
+        page="pixelnerf.md",
+    ),
+    "idnerf": Method(
+        config="configs.idnerf:idnerf",
+        description="ID-NeRF: many scenes, matched source views, and a latent taught by diffusion.",
+        paper=papers.IDNERF,
+        page="idnerf.md",
+    ),
+    "idnerf_released": Method(
+        config="configs.idnerf:idnerf_released",
+        description="ID-NeRF as its released code computes it.",
+        paper=papers.IDNERF,
+        page="idnerf.md",
+    ),
+    "matchnerf": Method(
+        config="configs.idnerf:matchnerf",
+        description="MatchNeRF: many scenes, rendered from matched source views.",
+        paper=papers.MATCHNERF,
+        page="idnerf.md",
+        paper_results="configs.idnerf:matchnerf_paper_results",
+    ),
+    "idnerf_lite": Method(
+        config="configs.idnerf:idnerf_lite",
+        description="A small ID-NeRF without diffusion; minutes on a CPU.",
+        paper=papers.IDNERF,
+        page="idnerf.md",
+    ),
+    "matchnerf_lite": Method(
+        config="configs.idnerf:matchnerf_lite",
+        description="A small MatchNeRF; minutes on a CPU, own scenes.",
+        paper=papers.MATCHNERF,
+        page="idnerf.md",
+    ),
 }
-"""Methods by attribute name, which is the method's name with underscores."""
+"""Methods by the name of their entry point, which is the method's name with underscores."""
 
-DATAPARSERS: Dict[str, Entry] = {
-    "llff_data": Entry(
-        "data.dataparsers.single.llff", "LLFFDataParserConfig", "Forward-facing scenes with poses_bounds.npy (LLFF)."
+DATAPARSERS: Dict[str, DataParser] = {
+    "llff_data": DataParser(
+        config="data.dataparsers.single.llff:LLFFDataParserConfig",
+        description="Forward-facing scenes with poses_bounds.npy (LLFF).",
     ),
-    "dtu_data": Entry("data.dataparsers.single.dtu", "DTUDataParserConfig", "Rectified DTU scans."),
-    "fewshot_blender_data": Entry(
-        "data.dataparsers.single.blender", "FewShotBlenderDataParserConfig", "Synthetic Blender scenes (NeRF)."
+    "dtu_data": DataParser(
+        config="data.dataparsers.single.dtu:DTUDataParserConfig",
+        description="Rectified DTU scans.",
     ),
-    "multiscale_blender_data": Entry(
-        "data.dataparsers.single.multiscale_blender",
-        "MultiscaleBlenderDataParserConfig",
-        "Synthetic scenes at several sizes (mip-NeRF).",
+    "fewshot_blender_data": DataParser(
+        config="data.dataparsers.single.blender:FewShotBlenderDataParserConfig",
+        description="Synthetic Blender scenes (NeRF).",
     ),
-    "rgbd_data": Entry("data.dataparsers.single.rgbd", "RGBDDataParserConfig", "Captures with sensor depth (RGB-D)."),
-    "fewshot_nerfstudio_data": Entry(
-        "data.dataparsers.single.nerfstudio", "FewShotNerfstudioDataParserConfig", "Any capture with a transforms.json."
+    "multiscale_blender_data": DataParser(
+        config="data.dataparsers.single.multiscale_blender:MultiscaleBlenderDataParserConfig",
+        description="Synthetic scenes at several sizes (mip-NeRF).",
     ),
-    "srn_data": Entry(
-        "data.dataparsers.multi.srn", "SRNDataParserConfig", "Many objects: ShapeNet in the layout of SRN."
+    "rgbd_data": DataParser(
+        config="data.dataparsers.single.rgbd:RGBDDataParserConfig",
+        description="Captures with sensor depth (RGB-D).",
     ),
-    "nmr_data": Entry(
-        "data.dataparsers.multi.nmr", "NMRDataParserConfig", "Many objects: NMR's ShapeNet in DVR format."
+    "fewshot_nerfstudio_data": DataParser(
+        config="data.dataparsers.single.nerfstudio:FewShotNerfstudioDataParserConfig",
+        description="Any capture with a transforms.json.",
     ),
-    "dvr_dtu_data": Entry("data.dataparsers.multi.dvr_dtu", "DVRDTUDataParserConfig", "Many scans: DTU in DVR format."),
-    "multi_object_data": Entry(
-        "data.dataparsers.multi.multi_object", "MultiObjectDataParserConfig", "Many scenes with a transforms.json each."
+    "srn_data": DataParser(
+        config="data.dataparsers.multi.srn:SRNDataParserConfig",
+        description="Many objects: ShapeNet in the layout of SRN.",
     ),
-    "mvsnet_dtu_data": Entry(
-        "data.dataparsers.multi.mvsnet_dtu", "MVSNetDTUDataParserConfig", "Many scans: DTU of MVSNet."
+    "nmr_data": DataParser(
+        config="data.dataparsers.multi.nmr:NMRDataParserConfig",
+        description="Many objects: NMR's ShapeNet in DVR format.",
     ),
-    "scene_folder_data": Entry(
-        "data.dataparsers.multi.scene_folders", "SceneFolderDataParserConfig", "Many scenes of one single-scene format."
+    "dvr_dtu_data": DataParser(
+        config="data.dataparsers.multi.dvr_dtu:DVRDTUDataParserConfig",
+        description="Many scans: DTU in DVR format.",
+    ),
+    "multi_object_data": DataParser(
+        config="data.dataparsers.multi.multi_object:MultiObjectDataParserConfig",
+        description="Many scenes with a transforms.json each.",
+    ),
+    "mvsnet_dtu_data": DataParser(
+        config="data.dataparsers.multi.mvsnet_dtu:MVSNetDTUDataParserConfig",
+        description="Many scans: DTU of MVSNet.",
+    ),
+    "scene_folder_data": DataParser(
+        config="data.dataparsers.multi.scene_folders:SceneFolderDataParserConfig",
+        description="Many scenes of one single-scene format.",
     ),
 }
-"""Dataparsers by attribute name, which is the dataparser's name with underscores."""
+"""Dataparsers by the name of their entry point, which is the dataparser's name with underscores."""
 
 
-def _load(entry: Entry) -> Any:
-    return getattr(import_module(f"fewshot_ns.{entry.module}"), entry.attribute)
+def _load(path: str) -> Any:
+    """What `module:name` below the package stands for."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"fewshot_ns.{module}"), name)
 
 
 def method_specification(name: str) -> MethodSpecification:
@@ -152,21 +301,17 @@ def method_specification(name: str) -> MethodSpecification:
     """
     from nerfstudio.plugins.types import MethodSpecification
 
-    return MethodSpecification(config=_load(METHODS[name]), description=METHODS[name].description)
+    return MethodSpecification(config=_load(METHODS[name].config), description=METHODS[name].description)
 
 
-def paper_results(name: str) -> Tuple[PaperResult, ...]:
-    """Published figures of a method; empty where it has none, as the lite presets.
+def paper_results(name: str) -> Tuple[papers.PaperResult, ...]:
+    """Published figures of a method; empty where it has none.
 
     Args:
         name: a key of `METHODS`.
     """
-    entry = METHODS[name]
-    if entry.attribute.endswith("_lite"):
-        return ()
-    module = import_module(f"fewshot_ns.{entry.module}")
-    # Modules with methods of several papers name the figures of each after the method.
-    return getattr(module, f"{entry.attribute}_paper_results", getattr(module, "paper_results", ()))
+    path = METHODS[name].paper_results
+    return () if path is None else _load(path)
 
 
 def dataparser_specification(name: str) -> DataParserSpecification:
@@ -177,7 +322,7 @@ def dataparser_specification(name: str) -> DataParserSpecification:
     """
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-    return DataParserSpecification(config=_load(DATAPARSERS[name])(), description=DATAPARSERS[name].description)
+    return DataParserSpecification(config=_load(DATAPARSERS[name].config)(), description=DATAPARSERS[name].description)
 
 
 def __getattr__(name: str) -> MethodSpecification | DataParserSpecification:

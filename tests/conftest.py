@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -35,8 +36,17 @@ def _reference_dir(variable: str, default: str) -> Path:
 
 @pytest.fixture(scope="session")
 def goldens_dir() -> Path:
-    """Folder of reference vectors (FEWSHOT_GOLDENS)."""
-    return _reference_dir("FEWSHOT_GOLDENS", "goldens")
+    """Folder of reference vectors: FEWSHOT_GOLDENS, else ../shared/goldens, else the part that the repository holds.
+
+    Only of the last may files be missing, the listed ones.
+    """
+    given = os.environ.get("FEWSHOT_GOLDENS")
+    if given is not None:
+        if not Path(given).is_dir():
+            pytest.fail(f"FEWSHOT_GOLDENS: expected the folder of the reference vectors, found none at {given}")
+        return Path(given)
+    beside = REPOSITORY.parent / "shared" / "goldens"
+    return beside if beside.is_dir() else REPOSITORY / "tests" / "goldens" / "vectors"
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +59,41 @@ def data_dir() -> Path:
 def weights_dir() -> Path:
     """Folder of pretrained weights (FEWSHOT_WEIGHTS)."""
     return _reference_dir("FEWSHOT_WEIGHTS", "weights")
+
+
+ABSENT = (
+    ("reference vectors", "FEWSHOT_GOLDENS", "set FEWSHOT_GOLDENS to the whole folder of them"),
+    ("real scenes", "FEWSHOT_DATA", "set FEWSHOT_DATA to their folder"),
+    ("pretrained weights", "FEWSHOT_WEIGHTS", "set FEWSHOT_WEIGHTS to their folder"),
+    ("a CUDA device", "CUDA", "run on a machine that has one"),
+    ("a browser", "chromium", "apt-get install chromium chromium-driver"),
+    ("Python packages", "import|extra|installed", "pip install -e '.[all]'"),
+)
+"""What tests may lack: its name, the words of a skip's reason by which it is known, and the way out."""
+ABSENT_BY_MARKER = {"weights": "pretrained weights", "gpu": "a CUDA device"}
+
+
+def _absent_in(report: Any) -> str:
+    """Name of what a skipped test lacked; 'other' where its reason names nothing of `ABSENT`."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    for name, words, _ in ABSENT:
+        if any(word in reason for word in words.split("|")):
+            return name
+    return next((name for marker, name in ABSENT_BY_MARKER.items() if marker in report.keywords), "other")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Ends the report with what did not run for want of something, and with how to provide it."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    if not skipped:
+        return
+    counts = Counter(map(_absent_in, skipped))
+    remedies = {name: remedy for name, _, remedy in ABSENT}
+    terminalreporter.section(f"NOT RUN: {len(skipped)} skipped", sep="=", yellow=True, bold=True)
+    for name, count in counts.most_common():
+        terminalreporter.line(f"{count:5d}  {name:20s} {remedies.get(name, 'the reasons stand above')}", yellow=True)
 
 
 def _camera_positions(count: int) -> npt.NDArray[np.float64]:

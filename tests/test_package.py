@@ -29,7 +29,7 @@ def test_installed_version_is_this_tree():
     assert version("fewshot-ns") == fewshot_ns.__version__
 
 
-def test_core_needs_only_the_host_and_ffmpeg():
+def test_core_needs_only_nerfstudio_and_ffmpeg():
     core = [requirement for requirement in requires("fewshot-ns") or [] if "extra ==" not in requirement]
     assert sorted(re.split(r"[<>=\s]", requirement)[0] for requirement in core) == ["imageio-ffmpeg", "nerfstudio"]
 
@@ -69,31 +69,8 @@ def test_every_folder_is_a_package():
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_stay_readable(path):
-    text = path.read_text(encoding="utf8")
-    assert len(text.splitlines()) <= 320
-    found = re.findall(r"except Exception:|NotImplementedError|\.cuda\(\)|\bTODO\b", text)
+    found = re.findall(r"except Exception:|NotImplementedError|\.cuda\(\)|\bTODO\b", path.read_text(encoding="utf8"))
     assert found == []
-
-
-FLOORS = (
-    ("utils",),
-    ("cameras", "data", "field_components", "model_components"),
-    ("fields", "encoders", "priors"),
-    ("models",),
-    ("pipelines", "engine"),
-    ("configs",),
-    ("registry", "scripts", "bench"),
-)
-"""Rooms from the ground up; what is not named here may be on any floor."""
-
-
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nothing_imports_upward(path):
-    """At the top of a file; imports for annotations alone are indented."""
-    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    here = floor.get(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), len(FLOORS))
-    imported = re.findall(r"^(?:from|import) fewshot_ns\.(\w+)", path.read_text(encoding="utf8"), re.MULTILINE)
-    assert [room for room in imported if floor.get(room, 0) > here] == []
 
 
 def test_licence_is_there():

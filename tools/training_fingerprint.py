@@ -86,7 +86,7 @@ class Cases:
         """Name -> (method, fields that change, dataparser)."""
         from importlib import import_module
 
-        parsers = {name: registry._load(registry.DATAPARSERS[name]) for name in registry.DATAPARSERS}
+        parsers = {name: registry._load(registry.DATAPARSERS[name].config) for name in registry.DATAPARSERS}
         del import_module
         ndc = lambda: parsers["llff_data"](data=self.llff)  # noqa: E731
         metric = lambda: parsers["llff_data"](data=self.llff, ray_space="metric")  # noqa: E731

@@ -14,7 +14,7 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
-from fewshot_ns.cameras.ndc import ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
+from fewshot_ns.cameras.ndc import ndc_normals_to_world, ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
 from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 
@@ -99,6 +99,44 @@ def attach_radii(ray_bundle: RayBundle, geometry: SceneGeometry) -> RayBundle:
     return ray_bundle
 
 
+def camera_rays(cameras: Cameras, geometry: SceneGeometry, footprint_scale: float = 1.0) -> RayBundle:
+    """Rays (B, H, W) of all pixels of cameras that nobody photographed, with their footprints; camera index -1.
+
+    Args:
+        cameras: (B,) of one size.
+        geometry: of the scene.
+        footprint_scale: see `RenderOptions.footprint_scale`.
+
+    Raises:
+        ValueError: cameras of several sizes.
+    """
+    sizes = torch.cat([cameras.height, cameras.width], dim=-1).unique(dim=0)
+    if len(sizes) != 1:
+        raise ValueError(f"expected cameras of one size, found {sizes.tolist()} (height, width)")
+    height, width = sizes[0].tolist()
+    # One row and one column more than asked for: a footprint is the distance to the next pixel.
+    axes = [torch.arange(side + 1, device=cameras.device) + 0.5 for side in (height, width)]
+    coords = torch.stack(torch.meshgrid(axes[0], axes[1], indexing="ij"), dim=-1).expand(len(cameras), -1, -1, -1)
+    index = torch.arange(len(cameras), device=cameras.device)[:, None, None, None].expand(*coords.shape[:-1], 1)
+    bundle = attach_radii(cameras.generate_rays(camera_indices=index, coords=coords), geometry)
+    rays = bundle[:, :height, :width]
+    rays.metadata[RADII_KEY] = (
+        footprint_scale * rays.metadata[RADII_KEY] if footprint_scale != 1.0 else (rays.metadata[RADII_KEY])
+    )
+    rays.camera_indices = torch.full_like(index[:, :height, :width], -1)
+    return rays
+
+
+def concatenate_rays(first: RayBundle, second: RayBundle) -> RayBundle:
+    """Rays (N,) of photos followed by rays (M,) of unseen cameras: what a model needs, no bounds and no times."""
+    if MEASURED_KEY in first.metadata:
+        second.metadata[MEASURED_KEY] = torch.zeros(len(second), 2, device=second.origins.device)
+    keys = first.metadata.keys() & second.metadata.keys()
+    names = ("origins", "directions", "pixel_area", "camera_indices")
+    parts = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in names}
+    return RayBundle(**parts, metadata={key: torch.cat([first.metadata[key], second.metadata[key]]) for key in keys})
+
+
 def to_model_rays(ray_bundle: RayBundle, geometry: SceneGeometry) -> ModelRays:
     """Converts world rays (R,) to the ray space of the scene.
 
@@ -179,6 +217,14 @@ def depth_slope(t: Tensor, rays: ModelRays, geometry: SceneGeometry) -> Tensor:
     if geometry.ray_space == "ndc":
         return rays.z_slope * (1.0 - t) ** 2 / geometry.ndc_near
     return torch.ones_like(t)
+
+
+def normals_to_world(normals: Tensor, positions: Tensor, geometry: SceneGeometry) -> Tensor:
+    """(..., 3) unit normals in the world of unit normals (..., 3) in ray space at positions (..., 3) in ray space."""
+    if geometry.ray_space != "ndc" or geometry.ndc_focal is None:
+        return normals
+    turned = ndc_normals_to_world(normals, positions.detach(), geometry.ndc_focal, geometry.ndc_near)
+    return torch.nn.functional.normalize(turned, dim=-1, eps=1e-6)
 
 
 def _from_distance(distance: Tensor, norm: Tensor, offset: Tensor, z_slope: Tensor, geometry: SceneGeometry) -> Tensor:

@@ -13,9 +13,9 @@ Numbers of the lite preset are our own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.paper_results import row
-from fewshot_ns.configs.sparsenerf_lite import MAX_STEPS as LITE_STEPS
-from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
+from fewshot_ns.configs.compact import MAX_STEPS as LITE_STEPS
+from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
@@ -57,13 +57,18 @@ depth_mipnerf = FewShotTrainerConfig(
 )
 
 depth_mipnerf_lite = derive(
-    sparsenerf_lite,
+    compact,
     "depth-mipnerf-lite",
-    model={"anneal_steps": 0},
-    depth={"loss": "cdf", "fade_ratio": 1.0, "metric": MetricDepthConfig(urf_anneal_steps=LITE_STEPS)},
+    model=COARSE_TO_FINE,
+    depth={
+        "enabled": True,
+        "loss": "cdf",
+        "fade_ratio": 1.0,
+        "metric": MetricDepthConfig(urf_anneal_steps=LITE_STEPS),
+    },
 )
 
-_PAPER = "depth-mipnerf: A. Sheldrick, 'Probabilistically Bounded Ray Densities', README of the code"
+_PAPER = DEPTH_MIPNERF.citation
 _TABLE = "README of AlexSheldrick/mipnerf_pl, branch depth-mipnerf, row 'Ours' (CDF)"
 _CONDITIONS = (
     "not stated; by configs and history: Lego re-rendered at 400x400 with true depth, first n training frames, white "

@@ -11,8 +11,8 @@ own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot_lite
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.compact import compact
+from fewshot_ns.configs.paper_results import DIETNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
@@ -56,7 +56,7 @@ dietnerf = FewShotTrainerConfig(
 )
 
 dietnerf_lite = derive(
-    mipnerf_fewshot_lite,
+    compact,
     "dietnerf-lite",
     datamanager={"dataparser": FewShotBlenderDataParserConfig(downscale_factor=2)},
     semantic={
@@ -68,7 +68,7 @@ dietnerf_lite = derive(
     },
 )
 
-PAPER = "DietNeRF: Jain, Tancik, Abbeel, ICCV 2021"
+PAPER = DIETNERF.citation
 TABLE = "DietNeRF, table of the Blender scenes; as later papers repeat it, not checked against the paper"
 CONDITIONS = (
     "8 scenes, 400x400, 25 test views (every eighth), mean of scenes; SSIM 7x7 uniform, data range 1; LPIPS VGG on "

@@ -3,16 +3,15 @@
 Source: Wanggcong/FreeNeRF_plus_SparseNeRF: FreeNeRF's configs, ranking weight 0.5 on LLFF and DTU alike.
 """
 
-from fewshot_ns.configs.freenerf import LITE_TERMS, freenerf
-from fewshot_ns.configs.paper_results import row
-from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.freenerf import freenerf, freenerf_lite
+from fewshot_ns.configs.paper_results import FREE_SPARSENERF, row
 from fewshot_ns.configs.variants import derive
 
 free_sparsenerf = derive(freenerf, "free-sparsenerf", depth={"enabled": True, "ranking_weight": 0.5})
 
-free_sparsenerf_lite = derive(sparsenerf_lite, "free-sparsenerf-lite", model=LITE_TERMS)
+free_sparsenerf_lite = derive(freenerf_lite, "free-sparsenerf-lite", depth={"enabled": True})
 
-_PAPER = "FreeNeRF with SparseNeRF's depth terms: run by SparseNeRF's author, not in a paper"
+_PAPER = FREE_SPARSENERF.citation
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF"
 paper_results = (
     *row("llff/fern", 3, (21.42, 0.656, 0.289, 0.109), _PAPER, table=_RUN),

@@ -3,24 +3,32 @@
 Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals near and far nor looks at unseen views.
 """
 
+from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
-from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.paper_results import FREENERF, row
 from fewshot_ns.configs.variants import derive
+from fewshot_ns.model_components.curricula import FrequencyMaskConfig, NearFarAnnealingConfig
 
 freenerf = derive(
     mipnerf_fewshot,
     "freenerf",
-    model={"include_mean": True, "frequency_mask_steps": None, "occlusion_weight": 0.01},
+    model={"include_mean": True, "frequency_mask": FrequencyMaskConfig(steps=None)},
+    occlusion={"enabled": True, "weight": 0.01},
 )
 
-LITE_TERMS = {"anneal_steps": None, "frequency_mask_steps": 240, "occlusion_weight": 0.01, "occlusion_samples": 1}
+LITE_CURRICULA = {
+    "annealing": NearFarAnnealingConfig(steps=None),
+    "frequency_mask": FrequencyMaskConfig(steps=240, order="octave", first_step=0),
+    **COARSE_TO_FINE,
+}
 """On the planes of the lite field, their opening from coarse to fine is the frequency regularisation; the mask acts
 where `field_type` is 'mlp'. Near and far open slowly in NDC alone, which FreeNeRF does not do: there it gains 2 dB."""
 
-freenerf_lite = derive(sparsenerf_lite, "freenerf-lite", depth={"enabled": False}, model=LITE_TERMS)
+LITE_OCCLUSION = {"enabled": True, "weight": 0.01, "num_samples": 1, "background_samples": 0}
 
-_PAPER = "FreeNeRF: Yang, Pavone, Wang, CVPR 2023"
+freenerf_lite = derive(compact, "freenerf-lite", model=LITE_CURRICULA, occlusion=LITE_OCCLUSION)
+
+_PAPER = FREENERF.citation
 _RUN = "result.md of Wanggcong/FreeNeRF_plus_SparseNeRF, FreeNeRF alone"
 paper_results = (
     *row("llff", 3, (19.63, 0.612, 0.308, 0.134), _PAPER),

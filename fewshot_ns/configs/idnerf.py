@@ -14,7 +14,7 @@ import torch
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
-from fewshot_ns.configs.paper_results import PaperResult, row
+from fewshot_ns.configs.paper_results import MATCHNERF, PaperResult, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
 from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
@@ -128,7 +128,7 @@ idnerf_lite = replace(
 # Told how alike the views are, not what they show: of few scenes the other one learns which scene it looks at.
 matchnerf_lite = derive(idnerf_lite, "matchnerf-lite", model={"refinement": "off"})
 
-MATCHNERF = "MatchNeRF: Chen, Xu, Wu, Zheng, Cham, Cai, 2023"
+_PAPER = MATCHNERF.citation
 README = "table of the code's README, trained on DTU"
 THREE = "3 nearest source views; SSIM 7x7 uniform; LPIPS VGG; "
 CENTRE = "the middle of the image, a tenth cut off on each side"
@@ -138,14 +138,12 @@ matchnerf_paper_results: Tuple[PaperResult, ...] = (
         "matchnerf-dtu",
         3,
         (26.91, 0.934, 0.159),
-        MATCHNERF,
+        _PAPER,
         table=README,
         conditions=f"16 scans, 4 targets, 640x512, {THREE}pixels with a true depth, the others black",
     ),
-    *row("matchnerf-llff", 3, (22.43, 0.805, 0.244), MATCHNERF, table=README, conditions=f"960x640, {THREE}{CENTRE}"),
-    *row(
-        "matchnerf-blender", 3, (23.20, 0.897, 0.164), MATCHNERF, table=README, conditions=f"800x800, {THREE}{CENTRE}"
-    ),
-    *row("matchnerf-tanks", 3, (21.94, 0.840, 0.258), MATCHNERF, table=README, conditions=f"{THREE}{CENTRE}"),
+    *row("matchnerf-llff", 3, (22.43, 0.805, 0.244), _PAPER, table=README, conditions=f"960x640, {THREE}{CENTRE}"),
+    *row("matchnerf-blender", 3, (23.20, 0.897, 0.164), _PAPER, table=README, conditions=f"800x800, {THREE}{CENTRE}"),
+    *row("matchnerf-tanks", 3, (21.94, 0.840, 0.258), _PAPER, table=README, conditions=f"{THREE}{CENTRE}"),
 )
 """Published figures of MatchNeRF. Those of ID-NeRF's paper were not at hand, so none are quoted."""

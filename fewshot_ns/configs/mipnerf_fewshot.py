@@ -2,13 +2,13 @@
 
 Sources: google-research regnerf/configs and Jiawei-Yang/FreeNeRF configs/mipnerf (llff3, dtu3). 69768 steps of 4096
 rays are 500 passes over three photos of 504x378, 43945 over three of 400x300. The depth prior is off; switched on, it
-is that of SparseNeRF. The lite preset is the field of sparsenerf-lite without anything that helps with few views.
+is that of SparseNeRF. The lite preset is the compact baseline.
 """
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.paper_results import row
-from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.compact import compact
+from fewshot_ns.configs.paper_results import MIPNERF, row
 from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -49,14 +49,9 @@ mipnerf_fewshot = FewShotTrainerConfig(
     vis="viewer",
 )
 
-mipnerf_fewshot_lite = derive(
-    sparsenerf_lite,
-    "mipnerf-fewshot-lite",
-    depth={"enabled": False},
-    model={"anneal_steps": 0, "coarse_steps": 0, "fine_steps": 0},
-)
+mipnerf_fewshot_lite = derive(compact, "mipnerf-fewshot-lite")
 
-_PAPER = "mip-NeRF: Barron et al., ICCV 2021, trained on few views by RegNeRF's authors"
+_PAPER = f"{MIPNERF.citation}, trained on few views by RegNeRF's authors"
 paper_results = (
     *row("llff", 3, (16.11, 0.401, 0.460, 0.215), _PAPER),
     *row("llff", 6, (22.91, 0.756, 0.213, 0.090), _PAPER),

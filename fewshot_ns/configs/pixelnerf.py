@@ -12,7 +12,7 @@ from typing import Any, Dict, Tuple
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
-from fewshot_ns.configs.paper_results import PaperResult, row
+from fewshot_ns.configs.paper_results import PIXELNERF, PaperResult, row
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
 from fewshot_ns.data.dataparsers.multi.dvr_dtu import DVRDTUDataParserConfig
 from fewshot_ns.data.dataparsers.multi.multi_object import MultiObjectDataParserConfig
@@ -129,7 +129,7 @@ pixelnerf_lite = _method(
     lr=(1e-3, 1e-4),
 )
 
-PAPER = "pixelNeRF: Yu, Ye, Tancik, Kanazawa, CVPR 2021"
+PAPER = PIXELNERF.citation
 README = "table of the code's README (category-agnostic ShapeNet)"
 UNCHECKED = "pixelNeRF, as later papers repeat it, not checked against the paper"
 NERDI = "NeRDi's table of DTU, which repeats pixelNeRF's figures"

@@ -4,18 +4,23 @@ Source: google-research regnerf/configs (llff3, dtu3). Its code multiplies the s
 normalising flow out; here, as in the paper, smoothness is on everywhere. The lite weights are our own choice.
 """
 
+from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
-from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.configs.paper_results import REGNERF, row
 from fewshot_ns.configs.variants import derive
+from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
 
-regnerf = derive(mipnerf_fewshot, "regnerf", model={"anneal_steps": None}, smoothness={"enabled": True, "factor": 1.0})
+regnerf = derive(
+    mipnerf_fewshot,
+    "regnerf",
+    model={"annealing": NearFarAnnealingConfig(steps=None)},
+    smoothness={"enabled": True, "factor": 1.0},
+)
 
 regnerf_lite = derive(
-    sparsenerf_lite,
+    compact,
     "regnerf-lite",
-    depth={"enabled": False},
-    model={"anneal_steps": None, "coarse_steps": 0, "fine_steps": 0},
+    model={"annealing": NearFarAnnealingConfig(steps=None)},
     smoothness={
         "enabled": True,
         "factor": 1.0,
@@ -28,7 +33,7 @@ regnerf_lite = derive(
     },
 )
 
-_PAPER = "RegNeRF: Niemeyer et al., CVPR 2022"
+_PAPER = REGNERF.citation
 _SCAN114 = "README of the released code (google-research regnerf), masked PSNR of scan114 without the flow"
 paper_results = (
     *row("llff", 3, (19.08, 0.587, 0.336, 0.149), _PAPER),

@@ -8,7 +8,7 @@ hotdog and materials a learning rate of 1e-5:
 """
 
 from fewshot_ns.configs.dietnerf import CONDITIONS, TABLE, dietnerf
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import SIMPLIFIED_NERF, row
 from fewshot_ns.configs.variants import derive
 
 simplified_nerf = derive(
@@ -20,6 +20,6 @@ simplified_nerf = derive(
     schedule={"lr_final": 5e-6},
 )
 
-_PAPER = "simplified NeRF: a baseline of DietNeRF, Jain, Tancik, Abbeel, ICCV 2021"
+_PAPER = SIMPLIFIED_NERF.citation
 paper_results = (*row("blender", 8, (20.092, 0.822, 0.179), _PAPER, table=TABLE, conditions=CONDITIONS),)
 """Published figures of the simplified NeRF."""

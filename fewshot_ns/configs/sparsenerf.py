@@ -5,8 +5,9 @@ Source: Wanggcong/SparseNeRF configs (llff3, dtu3) and what its code makes of th
 """
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
-from fewshot_ns.configs.paper_results import row
+from fewshot_ns.configs.paper_results import SPARSENERF, row
 from fewshot_ns.configs.variants import derive
+from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
 
 MAX_STEPS = 90000
 
@@ -18,12 +19,12 @@ sparsenerf = derive(
     metric_iterations=MAX_STEPS,
     schedule={"max_steps": MAX_STEPS},
     datamanager={"train_num_rays_per_batch": None},
-    model={"anneal_steps": None},
+    model={"annealing": NearFarAnnealingConfig(steps=None)},
     depth={"enabled": True},
     smoothness={"enabled": True, "num_patches": 4, "num_poses": 1000},
 )
 
-_PAPER = "SparseNeRF: Wang et al., ICCV 2023"
+_PAPER = SPARSENERF.citation
 paper_results = (
     *row("llff", 3, (19.86, 0.624, 0.328, 0.127), _PAPER),
     *row("dtu", 3, (19.55, 0.769, 0.201, 0.102), _PAPER),

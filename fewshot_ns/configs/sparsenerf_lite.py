@@ -1,44 +1,12 @@
-"""sparsenerf-lite: SparseNeRF's losses on a small, fast field. Numbers without a source are our own choice."""
+"""sparsenerf-lite: SparseNeRF's losses on the compact field, whose planes, near and far open slowly."""
 
-from nerfstudio.configs.base_config import ViewerConfig
+from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
+from fewshot_ns.configs.variants import derive
+from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
 
-from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
-from fewshot_ns.engine.schedulers import WarmupCosineSchedulerConfig
-from fewshot_ns.engine.trainer import FewShotTrainerConfig
-from fewshot_ns.models.compact import CompactModelConfig
-from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
-from fewshot_ns.priors.depth.prior import DepthPriorConfig
-
-MAX_STEPS = 1000
-
-sparsenerf_lite = FewShotTrainerConfig(
-    method_name="sparsenerf-lite",
-    max_num_iterations=MAX_STEPS,
-    steps_per_save=500,
-    steps_per_eval_batch=0,
-    steps_per_eval_image=500,
-    steps_per_eval_all_images=0,
-    pipeline=FewShotPipelineConfig(
-        datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=1024),
-        model=CompactModelConfig(),
-        depth=DepthPriorConfig(
-            enabled=True,
-            ranking_margin_scale=0.1,
-            ranking_margin_fit=0.9,
-            fade_start_step=200,
-            fade_end_step=400,
-            fade_ratio=0.1,
-        ),
-    ),
-    optimizers={
-        name: {
-            "optimizer": ClippedAdamOptimizerConfig(lr=lr, eps=1e-8, clip_norm=clip_norm),
-            "scheduler": WarmupCosineSchedulerConfig(warmup_steps=100, max_steps=MAX_STEPS, final_ratio=0.05),
-        }
-        for name, lr, clip_norm in (("field", 2e-3, 1.0), ("planes", 3e-2, None), ("proposal", 1e-1, None))
-    },
-    viewer=ViewerConfig(num_rays_per_chunk=4096),
-    vis="viewer",
+sparsenerf_lite = derive(
+    compact,
+    "sparsenerf-lite",
+    model={"annealing": NearFarAnnealingConfig(steps=150), **COARSE_TO_FINE},
+    depth={"enabled": True},
 )

@@ -1,8 +1,8 @@
 """Methods that are another method with a few fields changed."""
 
 from copy import deepcopy
-from dataclasses import replace
-from typing import Any, Dict, Mapping, Optional
+from dataclasses import fields, replace
+from typing import Any, Mapping, Optional
 
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
@@ -12,33 +12,27 @@ Fields = Optional[Mapping[str, Any]]
 def derive(
     base: FewShotTrainerConfig,
     method_name: str,
-    datamanager: Fields = None,
-    model: Fields = None,
-    depth: Fields = None,
-    smoothness: Fields = None,
-    semantic: Fields = None,
-    diffusion: Fields = None,
     schedule: Fields = None,
     optimizer: Fields = None,
-    **trainer: Any,
+    **changes: Any,
 ) -> FewShotTrainerConfig:
     """A copy of a method under a new name, which shares nothing with it.
 
     Args:
         base: the method to start from.
         method_name: name of the new one.
-        datamanager: fields of the pipeline's datamanager that change; so with `model` and the priors.
         schedule: fields of all learning-rate schedulers that change.
         optimizer: fields of all optimizers that change.
-        trainer: fields of the trainer's config that change.
+        changes: by the name of a part of the pipeline, a prior or `datamanager` or `model`, the fields of it that
+            change; other names are fields of the trainer's config.
 
     Raises:
         TypeError: a field that the part does not have.
     """
+    parts = {one.name for one in fields(base.pipeline)} & changes.keys()
+    trainer = {name: value for name, value in changes.items() if name not in parts}
     config = replace(deepcopy(base), method_name=method_name, **trainer)
-    parts: Dict[str, Fields] = dict(datamanager=datamanager, model=model, depth=depth)
-    parts |= dict(smoothness=smoothness, semantic=semantic, diffusion=diffusion)
-    changed = {name: replace(getattr(config.pipeline, name), **fields) for name, fields in parts.items() if fields}
+    changed = {name: replace(getattr(config.pipeline, name), **deepcopy(dict(changes[name]))) for name in parts}
     optimizers = {
         name: {
             **group,

@@ -1,7 +1,7 @@
 """Optimizers that clip, and optimizers that refuse gradients that are not finite."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Type
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
 
 import torch
 from nerfstudio.engine.optimizers import OptimizerConfig, Optimizers
@@ -92,7 +92,8 @@ class CheckedOptimizers(Optimizers):
     Args:
         config: the optimizer configurations.
         param_groups: parameters by group name.
-        names: name of each parameter, for the message.
+        named_parameters: gives the names of the parameters, for the message; asked for when it is written, since a
+            backbone may replace its parameters while it trains (densification).
         current_step: tells the training step, for the message.
     """
 
@@ -100,11 +101,11 @@ class CheckedOptimizers(Optimizers):
         self,
         config: Dict[str, Any],
         param_groups: Dict[str, List[Parameter]],
-        names: Mapping[Parameter, str],
+        named_parameters: Callable[[], Iterable[Tuple[str, Parameter]]],
         current_step: Callable[[], int],
     ) -> None:
         super().__init__(config, param_groups)
-        self._names = names
+        self._named_parameters = named_parameters
         self._current_step = current_step
 
     def optimizer_scaler_step_some(self, grad_scaler: Any, param_groups: List[str]) -> None:
@@ -118,8 +119,8 @@ class CheckedOptimizers(Optimizers):
             NonFiniteGradientError: names the step and the parameters; no group has been stepped.
         """
         if not grad_scaler.is_enabled():
-            parameters = [parameter for group in param_groups for parameter in self.parameters[group]]
-            check_gradients(
-                [(self._names.get(parameter, "?"), parameter) for parameter in parameters], self._current_step()
-            )
+            names = {parameter: name for name, parameter in self._named_parameters()}
+            optimizers = (self.optimizers[group] for group in param_groups)
+            stepped = [value for one in optimizers for group in one.param_groups for value in group["params"]]
+            check_gradients([(names.get(parameter, "?"), parameter) for parameter in stepped], self._current_step())
         super().optimizer_scaler_step_some(grad_scaler, param_groups)

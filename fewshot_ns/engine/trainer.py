@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
@@ -36,6 +36,8 @@ from fewshot_ns.utils.files import write_json
 class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """Configuration of a training run."""
 
+    outermost: ClassVar[bool] = True
+    """A config.yml begins with this config."""
     _target: Type = field(default_factory=lambda: FewShotTrainer)
     """target class to instantiate"""
     max_num_iterations: Optional[int] = 5000  # type: ignore[assignment]
@@ -127,7 +129,7 @@ class FewShotTrainer(Trainer):
         return CheckedOptimizers(
             optimizers,
             self.pipeline.get_param_groups(),
-            names={parameter: name for name, parameter in self.pipeline.named_parameters()},
+            named_parameters=self.pipeline.named_parameters,
             current_step=lambda: self.step,
         )
 
@@ -218,6 +220,7 @@ class FewShotTrainer(Trainer):
             path, state = config.load_checkpoint, load_checkpoint(config.load_checkpoint)
         else:
             return
+        self._make_room_for(state["pipeline"])
         check_state(self.pipeline, state["pipeline"], path)
         if state["optimizers"].keys() != self.optimizers.optimizers.keys():
             raise CheckpointMismatchError(
@@ -233,6 +236,17 @@ class FewShotTrainer(Trainer):
         self._states_to_restore = state.get("random_states")
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Resuming after step {state['step']} of {path}")
+
+    def _make_room_for(self, state: Dict[str, Any]) -> None:
+        """Lets a backbone that says so take another number of primitives, and its optimizers with it."""
+        pipeline = self._whole_pipeline()
+        if not getattr(pipeline.model, "resizes_for_checkpoints", False):
+            return
+        pipeline.make_room_for(state)
+        for name, parameters in pipeline.get_param_groups().items():
+            if name in self.optimizers.optimizers:
+                self.optimizers.parameters[name] = parameters
+                self.optimizers.optimizers[name].param_groups[0]["params"] = parameters
 
     @check_main_thread
     def _write_views(self) -> None:

@@ -49,6 +49,17 @@ class MLPField(nn.Module):
         self.head = RadianceHead(width, view_octaves, colour_width, density_bias, rgb_padding)
         initialise_layers(self)
 
+    def trainable_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
+        """(R, S, 3) unit normals in ray space: against the gradient of the density by the means (R, S, 3).
+
+        They are differentiable by the parameters.
+        """
+        points = means.detach().requires_grad_(True)
+        with torch.enable_grad():
+            density, _ = self.forward(points, cov_diag, torch.zeros_like(points[:, 0]))
+            (gradient,) = torch.autograd.grad(density.sum(), points, create_graph=True)
+        return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
+
     def forward(
         self, means: Tensor, cov_diag: Tensor, viewdirs: Tensor, mask: Optional[Tensor] = None
     ) -> Tuple[Tensor, Tensor]:

@@ -67,28 +67,46 @@ class NeRFField(nn.Module):
         """Columns of the position encoding."""
         return 3 + 6 * self.num_octaves
 
-    def forward(self, positions: Tensor, viewdirs: Tensor, noise: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        positions: Tensor,
+        viewdirs: Tensor,
+        noise: Optional[Tensor] = None,
+        mask: Optional[Tensor] = None,
+        view_mask: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
         """Evaluates the field.
 
         Args:
             positions: (R, S, 3) points, ray space.
             viewdirs: (R, 3) unit directions, one per ray.
             noise: (R, S) added to the raw density, or None.
+            mask: (encoded_columns,) visibility of the encoding's columns, or None.
+            view_mask: the same of the direction encoding's, where colour depends on the direction.
 
         Returns:
             (R, S) density >= 0 and (R, S, 3) colour in [0, 1].
         """
-        raw_density, raw_rgb = self.raw(positions, viewdirs)
+        raw_density, raw_rgb = self.raw(positions, viewdirs, mask, view_mask)
         raw_density = raw_density if noise is None else raw_density + noise
         relu = self.density_activation == "relu"
         return torch.relu(raw_density) if relu else nn.functional.softplus(raw_density), torch.sigmoid(raw_rgb)
 
-    def raw(self, positions: Tensor, viewdirs: Tensor) -> Tuple[Tensor, Tensor]:
+    def raw(
+        self,
+        positions: Tensor,
+        viewdirs: Tensor,
+        mask: Optional[Tensor] = None,
+        view_mask: Optional[Tensor] = None,
+    ) -> Tuple[Tensor, Tensor]:
         """(R, S) density and (R, S, 3) colour before their activations; see `forward`."""
         reduced = self.compute_dtype == "bfloat16"
         encoded = encode_in_blocks(
-            lambda points, _: positional_encoding(points, self.num_octaves, by_octave=True),
-            *(positions, positions, self.encoded_columns, torch.bfloat16 if reduced else positions.dtype),
+            lambda points, _: self._encode(points, mask),
+            positions,
+            positions,
+            self.encoded_columns,
+            torch.bfloat16 if reduced else positions.dtype,
         )
         if self.view_octaves is None:
             with torch.autocast(positions.device.type, dtype=torch.bfloat16, enabled=reduced):
@@ -97,13 +115,35 @@ class NeRFField(nn.Module):
                     x = torch.relu(layer(torch.cat([encoded, x], dim=-1) if index == self.skip_layer else x))
                 raw = self.output(x).to(positions.dtype)
             return raw[..., 3], raw[..., :3]
+        view = positional_encoding(viewdirs, self.view_octaves, by_octave=True)
         return fused_radiance(
             encoded,
-            positional_encoding(viewdirs, self.view_octaves, by_octave=True),
+            view if view_mask is None else view * view_mask,
             [self._layer(index) for index in range(len(self.trunk))],
             self.skip_layer,
-            *(self.density, self.bottleneck, self.colour, self.rgb),
+            self.density,
+            self.bottleneck,
+            self.colour,
+            self.rgb,
         )
+
+    def trainable_normals(self, positions: Tensor) -> Tensor:
+        """(R, S, 3) unit normals in ray space: against the gradient of the density by the points (R, S, 3).
+
+        They are differentiable by the parameters, so the layers run one after the other, in full precision.
+        """
+        points = positions.detach().requires_grad_(True)
+        with torch.enable_grad():
+            x = encoded = self._encode(points, None)
+            for index, layer in enumerate(self.trunk):
+                x = torch.relu(layer(torch.cat([encoded, x], dim=-1) if index == self.skip_layer else x))
+            density = self.output(x)[..., 3] if self.view_octaves is None else self.density(x)[..., 0]
+            (gradient,) = torch.autograd.grad(density.sum(), points, create_graph=True)
+        return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
+
+    def _encode(self, points: Tensor, mask: Optional[Tensor]) -> Tensor:
+        encoded = positional_encoding(points, self.num_octaves, by_octave=True)
+        return encoded if mask is None else encoded * mask
 
     def _layer(self, index: int) -> Tuple[Tensor, Tensor]:
         """Weight and bias of a layer of the trunk, whose inputs are [activations, encoding] where it sees both."""

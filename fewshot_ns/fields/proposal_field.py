@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Optional
 
 import torch
 from torch import Tensor, nn
@@ -40,11 +40,22 @@ class ProposalField(nn.Module):
         self.density = nn.Linear(width, 1)
         initialise_layers(self)
 
-    def forward(self, means: Tensor, cov_diag: Tensor) -> Tensor:
-        """(R, S) density >= 0 of Gaussians with means (R, S, 3) and covariance diagonals (R, S, 3)."""
+    def forward(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """(R, S) density >= 0 of Gaussians with means (R, S, 3) and covariance diagonals (R, S, 3).
+
+        Args:
+            means: Gaussian means, ray space.
+            cov_diag: their covariance diagonals.
+            mask: (6 * num_octaves,) visibility of the encoding's columns, or None.
+        """
+
+        def encode(m: Tensor, c: Tensor) -> Tensor:
+            encoded = integrated_positional_encoding(m, c, self.num_octaves)
+            return encoded if mask is None else encoded * mask
+
         dtype = torch.bfloat16 if self.compute_dtype == "bfloat16" else self.density.weight.dtype
         encoded = encode_in_blocks(
-            lambda m, c: integrated_positional_encoding(m, c, self.num_octaves),
+            encode,
             means,
             cov_diag,
             6 * self.num_octaves,

@@ -1,8 +1,8 @@
-"""SparseNeRF-lite: the losses of SparseNeRF on a small, fast field with proposal sampling."""
+"""The compact backbone of the -lite presets: a small, fast field behind a voxel-grid proposal."""
 
 import copy
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, FrozenSet, List, Literal, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -10,39 +10,46 @@ from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttrib
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.cameras.ray_space import ModelRays
+from fewshot_ns.cameras.ray_space import ModelRays, normals_to_world
+from fewshot_ns.cameras.scene_geometry import RaySpace
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
-from fewshot_ns.field_components.encodings import frequency_mask, level_visibility, octave_mask
+from fewshot_ns.field_components.encodings import level_visibility
 from fewshot_ns.fields.density_grid import DensityGrid
 from fewshot_ns.fields.mlp_field import MLPField
 from fewshot_ns.fields.triplane_field import TriPlaneField
+from fewshot_ns.model_components.curricula import (
+    ANNEALING,
+    AnnealingDefaults,
+    EncodedColumns,
+    FrequencyMaskConfig,
+    NearFarAnnealingConfig,
+)
 from fewshot_ns.model_components.gaussians import cast_rays
 from fewshot_ns.model_components.interval_losses import interlevel_loss
-from fewshot_ns.model_components.losses import (
-    colour_loss,
-    distortion_loss,
-    occlusion_loss,
-    plane_smoothness_loss,
-)
+from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
-from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
 
 _PROPOSAL_EPSILON = 1e-5
 """Added to the weights that the proposal's loss divides by."""
 
 
 @dataclass
-class CompactModelConfig(FewShotModelConfig):
+class CompactModelConfig(RayModelConfig):
     """A small field, tri-plane or MLP, behind a voxel-grid proposal."""
 
     _target: Type = field(default_factory=lambda: CompactModel)
     """Class that the config builds."""
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the matrix products; everything else stays in float32."""
-    anneal_steps: Optional[int] = 150
-    """Steps over which near and far open to the whole interval; 0 switches annealing off; None: 150 in NDC and 0 in
-    metric scenes, where without a depth prior it does harm."""
+    annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=150))
+    """Near and far that open slowly (RegNeRF); in metric scenes without a depth prior it does harm."""
+    frequency_mask: FrequencyMaskConfig = field(
+        default_factory=lambda: FrequencyMaskConfig(order="octave", first_step=0)
+    )
+    """MLP: frequencies of the encoding that open slowly (FreeNeRF)."""
     num_proposal_samples: int = 64
     """Samples per ray of the proposal."""
     num_samples: int = 24
@@ -78,35 +85,28 @@ class CompactModelConfig(FewShotModelConfig):
     """Tri-plane: steps in which the coarsest level stands alone."""
     fine_steps: int = 250
     """Tri-plane: step from which all levels are visible; they open one after the other."""
-    plane_smoothness_weight: float = 0.5
-    """Tri-plane: weight of the total variation of the planes."""
     num_octaves: int = 16
     """MLP: octaves of the integrated positional encoding."""
     skip_layer: int = 2
     """MLP: layer that sees the encoding once more."""
-    frequency_mask_steps: int = 0
-    """MLP: steps until all octaves are visible (FreeNeRF); 0 switches the mask off."""
-    frequency_mask_order: Literal["octave", "column"] = "octave"
-    """MLP: order in which the mask opens: 'octave' as in FreeNeRF's text, 'column' as in its code."""
     random_background: Optional[bool] = None
     """Whether training lays its rays on a random colour, so that only an opaque field can explain a photo; None: where
     the photos are opaque."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
-    distortion_weight: float = 0.1
-    """Weight of the distortion loss, which pulls each ray's weights together."""
-    occlusion_weight: float = 0.0
-    """Weight of the occlusion regularisation (FreeNeRF)."""
-    occlusion_samples: int = 5
-    """How many of a ray's first samples it covers."""
     ema_decay: float = 0.99
     """Decay per step of the running average of the weights that is used outside training; 0 uses the last weights."""
 
 
-class CompactModel(FewShotModel):
-    """See `CompactModelConfig`; losses of the depth prior are added by the pipeline."""
+class CompactModel(RayModel):
+    """See `CompactModelConfig`; what priors add to the loss comes from the pipeline."""
 
     config: CompactModelConfig
+    ANNEALING_DEFAULTS: Dict[RaySpace, AnnealingDefaults] = {
+        "ndc": ANNEALING["ndc"]._replace(steps=150),
+        "metric": ANNEALING["metric"]._replace(steps=0),
+    }
+    masks_frequencies = True
 
     def populate_modules(self) -> None:
         """Builds the proposal, the field and, where asked for, their running average."""
@@ -146,9 +146,24 @@ class CompactModel(FewShotModel):
             compute_dtype=config.compute_dtype,
         )
 
-    def anneal_defaults(self, ndc: bool) -> Tuple[int, float, Optional[float]]:
-        """As every model's, but with a length of its own."""
-        return (150 if ndc else 0, *super().anneal_defaults(ndc)[1:])
+    @property
+    def planes(self) -> List[Parameter]:
+        """(3, C, H, W) feature planes, one of each level; none of an MLP."""
+        field = self.networks["field"]
+        return list(field.planes.parameters()) if isinstance(field, TriPlaneField) else []
+
+    @property
+    def provides(self) -> FrozenSet[str]:
+        """Planes of the tri-plane; normals of the MLP."""
+        return self.PROVIDES | {"planes" if self.config.field_type == "triplane" else "normals"}
+
+    def why_not(self, name: str) -> Optional[str]:
+        """As of every backbone; a tri-plane's look-up has no second derivative, which normals need."""
+        if name not in self.provides and name == "planes":
+            return "a field of --pipeline.model.field-type mlp has none"
+        if name not in self.provides and name == "normals":
+            return "the look-up of a tri-plane's texels has no second derivative"
+        return super().why_not(name)
 
     def resolved(self) -> Dict[str, Any]:
         """Adds whether training uses a random background."""
@@ -179,14 +194,10 @@ class CompactModel(FewShotModel):
         for mean, value in zip(self.average.parameters(), self.networks.parameters(), strict=True):
             mean.lerp_(value, 1.0 - decay)
 
-    def encoding_mask(self) -> Tensor | None:
+    def encoding_mask(self) -> Optional[Tensor]:
         """Visibility of the encoding's columns at this step, None once all are visible."""
-        config = self.config
-        if self.step >= config.frequency_mask_steps:
-            return None
-        if config.frequency_mask_order == "octave":
-            return octave_mask(config.num_octaves, 3, self.step, config.frequency_mask_steps, self.device)
-        return frequency_mask(6 * config.num_octaves, self.step, config.frequency_mask_steps, self.device)
+        columns = EncodedColumns(self.config.num_octaves, include_input=False)
+        return self.frequency_mask.apply([columns], self.step, self.device)[0]
 
     def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Proposal, resampling, field."""
@@ -202,8 +213,13 @@ class CompactModel(FewShotModel):
         weights_proposal = compositing_weights(density_proposal, t_proposal, rays.directions)
         t = resample_fenceposts(t_proposal, weights_proposal, config.num_samples, config.resample_padding, random)
         means, cov_diag = cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
-        density, rgb = self._evaluate_field(networks["field"], means, cov_diag, rays.viewdirs)
+        field = networks["field"]
+        density, rgb = self._evaluate_field(field, means, cov_diag, rays.viewdirs)
+        normals: Dict[str, Tensor] = {}
+        if self.training and "normals" in self.served and isinstance(field, MLPField):
+            normals["normals"] = normals_to_world(field.trainable_normals(means, cov_diag), means, self.geometry)
         return {
+            **normals,
             "weights": compositing_weights(density, t, rays.directions),
             "t": t,
             "sample_rgb": rgb,
@@ -223,34 +239,25 @@ class CompactModel(FewShotModel):
         )
         return field(self.normalise_positions(means), viewdirs, visibility)
 
-    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
-        """Outputs of world rays (R,); in training, colours may lie on a random background."""
-        outputs = super().get_outputs(ray_bundle)
-        if self.training and self.random_background:
-            change = torch.rand_like(outputs["rgb"]) - float(self.geometry.background == "white")
-            outputs["rgb"] = outputs["rgb"] + (1.0 - outputs["accumulation"]) * change
-        return outputs
+    def render_training_rays(self, ray_bundle: RayBundle) -> Rendering:
+        """Renders the rays (R,) of a training step; colours may lie on a random background."""
+        rendering = super().render_training_rays(ray_bundle)
+        if not (self.training and self.random_background):
+            return rendering
+        change = torch.rand_like(rendering.rgb) - float(self.geometry.background == "white")
+        return replace(rendering, rgb=rendering.rgb + (1.0 - rendering.accumulation) * change)
 
-    def get_loss_dict(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Dict[str, Tensor] | None = None
+    def get_loss_dict(  # type: ignore[override]
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
-        """Colour, proposal and the regularisers that are switched on, one entry per term."""
-        config = self.config
+        """Colour and proposal."""
         target, ray_weights = batch["image"].to(self.device), batch.get("loss_weight")
-        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, ray_weights) / 3.0}
-        if not self.training:
+        losses = {"rgb_loss": colour_loss(outputs.rgb, target, ray_weights) / 3.0}
+        samples, proposal = outputs.samples, outputs.extras
+        if not self.training or samples is None:
             return losses
         excess = interlevel_loss(
-            outputs["t"], outputs["weights"], outputs["t_proposal"], outputs["weights_proposal"], _PROPOSAL_EPSILON
+            samples.t, samples.weights, proposal["t_proposal"], proposal["weights_proposal"], _PROPOSAL_EPSILON
         )
-        losses["proposal_loss"] = config.proposal_weight * excess.sum(-1).mean()
-        if config.occlusion_weight > 0:
-            losses["occlusion_loss"] = config.occlusion_weight * occlusion_loss(
-                outputs["density"], config.occlusion_samples
-            )
-        if config.distortion_weight > 0:
-            losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
-        field = self.networks["field"]
-        if isinstance(field, TriPlaneField) and config.plane_smoothness_weight > 0:
-            losses["plane_smoothness_loss"] = config.plane_smoothness_weight * plane_smoothness_loss(list(field.planes))
+        losses["proposal_loss"] = self.config.proposal_weight * excess.sum(-1).mean()
         return losses

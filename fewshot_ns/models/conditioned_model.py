@@ -1,6 +1,7 @@
-"""What generalizable models share: they render what source views show, and those have to be the camera's."""
+"""What generalizable models share: they are conditioned on the source views of the camera that they render."""
 
-from typing import Callable, Dict, List, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -8,8 +9,16 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
 from torch import Tensor
 
+from fewshot_ns.data.multiscene.source_provider import (
+    SOURCE_PROVIDER_KEY,
+    TARGET_VIEW_KEY,
+    SourceKey,
+    SourceProvider,
+)
 from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
-from fewshot_ns.models.fewshot_model import FewShotModel
+from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
+from fewshot_ns.priors.base import CameraRequest
 from fewshot_ns.priors.diffusion.prior import PromptViews
 
 
@@ -21,11 +30,11 @@ def rays_between(
     Args:
         ray_bundle: (R,) rays, with nears and fars as distances where a crop box has set them (viewer, ns-render,
             ns-export).
-        known: the scenes that are shown; rays are of scene 0 where `SCENE_INDEX_KEY` does not name another.
+        known: the scenes that the model is conditioned on; rays are of scene 0 where `SCENE_INDEX_KEY` names no other.
         length: (R, 1) distance along a ray per unit of the scenes' near and far; None: 1.
 
     Returns:
-        (R,) places of the scenes, (R, 1) near and (R, 1) far.
+        (R,) indices of the scenes, (R, 1) near and (R, 1) far.
     """
     origins, index = ray_bundle.origins, ray_bundle.metadata.get(SCENE_INDEX_KEY)
     scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
@@ -38,21 +47,60 @@ def rays_between(
     return scenes, near, far
 
 
-class ConditionedModel(FewShotModel):
-    """Base of the generalizable models; a subclass gives `condition` and `get_outputs`."""
+@dataclass
+class ConditionedModelConfig(RayModelConfig):
+    """Fields that every generalizable model shares."""
 
-    before_camera: Optional[Callable[[Cameras], None]] = None
-    """Called before a camera is rendered: the pipeline shows the model the source views of that camera, for the viewer
-    and the host's commands ask the model alone."""
+    annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=0))
+    """Not served: near and far are those of the scene from the first step on."""
+
+
+class ConditionedModel(RayModel):
+    """Base of the generalizable models; a subclass gives `encode_sources` and `render_bundle`.
+
+    In training whoever trains calls `condition` with the source views of the batch. For single cameras (evaluation,
+    viewer, nerfstudio's commands) the model asks the datamanager's `SourceProvider` by itself, which it is given in its
+    metadata; a model that was built without one has to be conditioned before each camera.
+    """
+
+    config: ConditionedModelConfig
+    sources_from: Optional[SourceProvider]
+    """Says which source views a camera has."""
+    conditioned_on: Optional[SourceKey]
+    """Source views of the provider that the model is conditioned on; None: none, or others."""
+
+    def populate_modules(self) -> None:
+        """Takes the provider out of the metadata.
+
+        Raises:
+            ValueError: annealed near and far, which differ from scene to scene.
+        """
+        super().populate_modules()
+        if self.annealing.steps > 0:
+            raise ValueError(
+                f"--pipeline.model.annealing.steps: {type(self).__name__} renders many scenes, each from its own near "
+                "to its own far; give 0"
+            )
+        self.sources_from = self.kwargs["metadata"].get(SOURCE_PROVIDER_KEY)
+        self.conditioned_on = None
 
     def condition(self, conditioning: Conditioning) -> None:
-        """Shows the model the source views of the scenes whose rays come next, until the next call."""
-        raise TypeError(f"{type(self).__name__} has to define condition")
+        """Conditions the model on the source views of the scenes whose rays come next, until the next call.
 
-    @property
-    def has_latent(self) -> bool:
-        """Whether the model predicts a latent of the view that is rendered, see `guided_latents`."""
-        return False
+        They are encoded once; in training with a graph, so that the losses of all rays of a step reach the encoder.
+
+        Args:
+            conditioning: B scenes of V views each.
+
+        Raises:
+            ValueError: a number of views that the networks are not made for.
+        """
+        self.conditioned_on = None
+        self.encode_sources(conditioning)
+
+    def encode_sources(self, conditioning: Conditioning) -> None:
+        """Encodes source views and keeps the result for rays; see `condition`."""
+        raise TypeError(f"{type(self).__name__} has to define encode_sources")
 
     def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
         """(B, C, h, w) predicted latents of the views that are rendered, for the diffusion prior, and the source views
@@ -62,22 +110,52 @@ class ConditionedModel(FewShotModel):
     def load_encoder_weights(self) -> None:
         """Takes pretrained weights of an encoder, before training from nothing; does nothing where there are none."""
 
-    def look_at(self, camera: Cameras) -> None:
-        """Shows the model what it needs of a camera that is about to be rendered: its source views."""
-        if self.before_camera is not None:
-            self.before_camera(camera)
+    @torch.no_grad()
+    def condition_on(self, camera: Cameras, again: bool = False) -> None:
+        """Conditions the model on the source views of a camera of the active scene.
+
+        Args:
+            camera: one camera.
+            again: encodes them also where the model is conditioned on them already, as after its weights have changed.
+
+        Raises:
+            SceneError: a source view cannot be read, or the scene has too few.
+        """
+        if self.sources_from is None:
+            return
+        sources = self.sources_from.sources_for(camera)
+        if sources.key == self.conditioned_on and not again:
+            return
+        self.conditioned_on = None
+        conditioning = self.sources_from.load(sources)
+        training = self.training
+        # Encoders have batch statistics of their own in training.
+        self.eval()
+        try:
+            self.condition(conditioning)
+        finally:
+            self.train(training)
+        self.conditioned_on = sources.key
+
+    def prepare_for(self, camera: Cameras) -> None:
+        """Conditions the model on all that it needs of a camera whose rays come next."""
+        self.condition_on(camera)
+
+    def forward(  # type: ignore[override]
+        self,
+        ray_bundle: RayBundle,
+        pixels: Optional[Tuple[Cameras, Tensor]] = None,
+        views: Sequence[CameraRequest] = (),
+    ) -> Any:
+        """As every backbone's. Outside of training, rays that name their view (`TARGET_VIEW_KEY`) are rendered from its
+        source views."""
+        view = ray_bundle.metadata.get(TARGET_VIEW_KEY)
+        if view is not None and self.sources_from is not None and not self.training:
+            self.prepare_for(self.sources_from.camera(int(view[0, 0])))
+        return super().forward(ray_bundle, pixels, views)
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
         """Outputs (H, W, C) of a whole image, from the source views of its camera."""
-        self.look_at(camera)
+        self.prepare_for(camera)
         return super().get_outputs_for_camera(camera, obb_box)
-
-    def render_levels(
-        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
-    ) -> Dict[str, Tensor]:
-        """Colours of world rays (R,) of the scene shown; samples are always random in training, and a coarse level
-        never comes alone."""
-        outputs = self.get_outputs(ray_bundle)
-        names = [name for name in ("rgb", "rgb_coarse") if name in outputs and not (coarse_only and name == "rgb")]
-        return {name: outputs[name] for name in names}

@@ -1,46 +1,40 @@
 """depth-mipnerf: mip-NeRF behind a proposal network, whose weights a measured depth can bound."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Literal, Optional, Tuple, Type
+from typing import Dict, FrozenSet, List, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.cameras.ndc import ndc_normals_to_world
-from fewshot_ns.cameras.ray_space import ModelRays
-from fewshot_ns.data.labels.normals import NORMAL_KEY
+from fewshot_ns.cameras.ray_space import ModelRays, normals_to_world
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.fields.mipnerf_field import MipNeRFField
 from fewshot_ns.fields.proposal_field import ProposalField
+from fewshot_ns.model_components.curricula import EncodedColumns, NearFarAnnealingConfig
 from fewshot_ns.model_components.gaussians import cast_rays
 from fewshot_ns.model_components.interval_losses import interlevel_loss
-from fewshot_ns.model_components.losses import charbonnier_loss, distortion_loss
-from fewshot_ns.model_components.normal_losses import (
-    has_normal,
-    normal_alignment_loss,
-    normal_chord_loss,
-    orientation_loss,
-)
+from fewshot_ns.model_components.losses import charbonnier_loss
 from fewshot_ns.model_components.ray_samplers import (
     depth_guided_fenceposts,
     resample_fenceposts,
     stratified_fenceposts,
 )
 from fewshot_ns.model_components.renderers import compositing_weights
-from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
 
 
 @dataclass
-class DepthMipNeRFModelConfig(FewShotModelConfig):
+class DepthMipNeRFModelConfig(RayModelConfig):
     """Proposal levels of one 4x256 network, then one level of mip-NeRF's 8x256 network."""
 
     _target: Type = field(default_factory=lambda: DepthMipNeRFModel)
     """Class that the config builds."""
     eval_num_rays_per_chunk: int = 2048
     """Rays rendered at once at evaluation."""
-    anneal_steps: Optional[int] = 0
-    """Steps over which near and far open to the whole interval; 0: none, as in the original; None: 256."""
+    annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=0))
+    """Near and far that open slowly (RegNeRF); not in the original."""
     num_proposal_samples: Tuple[int, ...] = (64, 64)
     """Samples per ray of each proposal level; the original's other setting is one level of 128."""
     num_samples: int = 32
@@ -76,24 +70,17 @@ class DepthMipNeRFModelConfig(FewShotModelConfig):
     """Added to the squared colour error under the root."""
     proposal_weight: float = 1.0
     """Weight of the proposal levels' loss (the two-level setting: 0.05)."""
-    distortion_weight: float = 0.0
-    """Weight of the distortion loss (the original's ScanNet and Matterport: 1e-4)."""
-    orientation_weight: float = 0.0
-    """Weight of the penalty on normals that point away from the camera (Ref-NeRF); where the scene has measured normals
-    it counts on the rays that have one, as in the original, else on all."""
-    normal_weight: float = 0.0
-    """Weight of the misfit between the samples' normals and the measured one, which the scene then has to have."""
-    normal_loss: Literal["alignment", "chord"] = "alignment"
-    """alignment: 1 - cosine; chord: half the squared distance, which differs only where a normal vanishes."""
     depth_guided_samples: int = 0
     """How many of the first level's samples are drawn in training around the measured depth, with a learnt width; the
     original's option draws 16 of its 64. Rays without depth, and all rays at evaluation, are sampled uniformly."""
 
 
-class DepthMipNeRFModel(FewShotModel):
-    """See `DepthMipNeRFModelConfig`; losses on depth are added by the pipeline."""
+class DepthMipNeRFModel(RayModel):
+    """See `DepthMipNeRFModelConfig`; what priors add to the loss comes from the pipeline."""
 
     config: DepthMipNeRFModelConfig
+    PROVIDES = RayModel.PROVIDES | {"normals"}
+    masks_frequencies = True
 
     def populate_modules(self) -> None:
         """Builds both networks and the embedding of the training views.
@@ -112,9 +99,6 @@ class DepthMipNeRFModel(FewShotModel):
             )
         self.length_unit = get_fewshot_metadata(self.kwargs["metadata"]).length_unit
         self.samples_by_depth = config.depth_guided_samples > 0
-        self.normals_used = (
-            "yes" if config.normal_weight > 0 else "where any" if config.orientation_weight > 0 else "no"
-        )
         self.proposal = ProposalField(
             config.num_proposal_layers,
             config.proposal_width,
@@ -144,6 +128,11 @@ class DepthMipNeRFModel(FewShotModel):
         parameters = [value for network in networks if network is not None for value in network.parameters()]
         return {"field": [*parameters, self.log_depth_spread]}
 
+    @property
+    def labels(self) -> FrozenSet[str]:
+        """Depth, where it guides samples."""
+        return frozenset({"depth"}) if self.samples_by_depth else frozenset()
+
     def embedding_of(self, rays: ModelRays) -> Optional[Tensor]:
         """(R, embedding_size) of the training views of the rays; None, which means zeros, outside of training.
 
@@ -160,9 +149,14 @@ class DepthMipNeRFModel(FewShotModel):
         random = self.samples_at_random(stratified)
         outputs: Dict[str, Tensor] = {}
         counts = config.num_proposal_samples
+        encodings = [
+            EncodedColumns(config.num_octaves, include_input=False),
+            EncodedColumns(config.view_octaves, include_input=True),
+        ]
+        mask, view_mask = self.frequency_mask.apply(encodings, self.step, self.device)
         t = self._first_fenceposts(rays, counts[0], random)
         for level, following in enumerate((*counts[1:], config.num_samples)):
-            density = self.proposal(*self._gaussians(t, rays))
+            density = self.proposal(*self._gaussians(t, rays), mask)
             weights = compositing_weights(density, t, rays.directions) * rays.valid
             outputs |= {f"t_proposal_{level}": t, f"weights_proposal_{level}": weights}
             outputs[f"density_proposal_{level}"] = density
@@ -171,12 +165,13 @@ class DepthMipNeRFModel(FewShotModel):
         noise = None
         if self.training and config.density_noise > 0:
             noise = config.density_noise * torch.randn_like(t[:, 1:])
-        density, rgb = self.field(means, cov_diag, rays.viewdirs, noise=noise, embedding=self.embedding_of(rays))
+        density, rgb = self.field(
+            means, cov_diag, rays.viewdirs, mask, view_mask, noise=noise, embedding=self.embedding_of(rays)
+        )
         outputs["weights"] = compositing_weights(density, t, rays.directions)
         outputs |= {"t": t, "sample_rgb": rgb, "density": density}
-        if self.training and self.normals_used != "no":
-            outputs["normals"] = self._world_normals(means, cov_diag)
-            outputs["viewdirs"] = rays.viewdirs
+        if self.training and "normals" in self.served:
+            outputs["normals"] = normals_to_world(self.field.trainable_normals(means, cov_diag), means, self.geometry)
         return outputs
 
     def _first_fenceposts(self, rays: ModelRays, count: int, random: bool) -> Tensor:
@@ -188,54 +183,29 @@ class DepthMipNeRFModel(FewShotModel):
         spread = self.log_depth_spread.exp() * slope * self.length_unit
         return depth_guided_fenceposts(rays.near, rays.far, count, depth, spread, noise, jitter)
 
-    def _world_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
-        """(R, S, 3) unit normals in the world, differentiable by the parameters."""
-        normals, geometry = self.field.trainable_normals(means, cov_diag), self.geometry
-        if geometry.ray_space != "ndc" or geometry.ndc_focal is None:
-            return normals
-        turned = ndc_normals_to_world(normals, means.detach(), geometry.ndc_focal, geometry.ndc_near)
-        return torch.nn.functional.normalize(turned, dim=-1, eps=1e-6)
-
     def _gaussians(self, t: Tensor, rays: ModelRays) -> Tuple[Tensor, Tensor]:
         return cast_rays(t, rays.origins, rays.directions, rays.radii, self.geometry.ray_shape)
 
-    def proposal_losses(self, outputs: Dict[str, Tensor]) -> Tensor:
+    def proposal_losses(self, outputs: Rendering) -> Tensor:
         """(R, S) interlevel loss of each final sample, mean over the proposal levels."""
+        samples, extras = outputs.samples, outputs.extras
+        if samples is None:
+            raise RuntimeError("the proposal is compared with the samples of a training step, and this is none")
         levels = range(len(self.config.num_proposal_samples))
-        final = outputs["t"], outputs["weights"]
-        each = [interlevel_loss(*final, outputs[f"t_proposal_{i}"], outputs[f"weights_proposal_{i}"]) for i in levels]
+        final = samples.t, samples.weights
+        each = [interlevel_loss(*final, extras[f"t_proposal_{i}"], extras[f"weights_proposal_{i}"]) for i in levels]
         return torch.stack(each).mean(0)
 
-    def get_loss_dict(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    def get_loss_dict(  # type: ignore[override]
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
-        """Colour, proposal and what else is switched on."""
+        """Colour and proposal."""
         config, target = self.config, batch["image"].to(self.device)
         losses = {
-            "rgb_loss": charbonnier_loss(outputs["rgb"], target, batch.get("loss_weight"), config.charbonnier_offset)
+            "rgb_loss": charbonnier_loss(outputs.rgb, target, batch.get("loss_weight"), config.charbonnier_offset)
         }
-        if not self.training:
-            return losses
-        losses["proposal_loss"] = config.proposal_weight * self.proposal_losses(outputs).mean()
-        if config.distortion_weight > 0:
-            losses["distortion_loss"] = config.distortion_weight * distortion_loss(outputs["t"], outputs["weights"])
-        if self.normals_used != "no":
-            losses |= self._normal_losses(outputs, batch.get(NORMAL_KEY))
-        return losses
-
-    def _normal_losses(self, outputs: Dict[str, Tensor], measured: Optional[Tensor]) -> Dict[str, Tensor]:
-        """Terms on normals, given the measured ones (R, 3), zero where there is none, or None in scenes without."""
-        config, losses = self.config, {}
-        weights, normals, viewdirs = outputs["weights"], outputs["normals"], outputs["viewdirs"]
-        if config.normal_weight > 0 and measured is not None:
-            misfit = normal_alignment_loss if config.normal_loss == "alignment" else normal_chord_loss
-            losses["normal_loss"] = config.normal_weight * misfit(weights, normals, measured)
-        if config.orientation_weight > 0:
-            every = torch.ones_like(weights[:, 0], dtype=torch.bool)
-            counted = every if measured is None else has_normal(measured)
-            losses["orientation_loss"] = config.orientation_weight * orientation_loss(
-                weights, normals, viewdirs, counted
-            )
+        if self.training:
+            losses["proposal_loss"] = config.proposal_weight * self.proposal_losses(outputs).mean()
         return losses
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Type
+from typing import Dict, FrozenSet, List, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -21,24 +21,22 @@ from fewshot_ns.fields.matching_sources import GROUPS, MatchingSources
 from fewshot_ns.model_components.matching_points import Window
 from fewshot_ns.model_components.planar_samples import TrainingDepths, planar_depths, sample_weights
 from fewshot_ns.model_components.renderers import composite_rgb
-from fewshot_ns.models.conditioned_model import ConditionedModel, rays_between
+from fewshot_ns.model_components.rendering import RaySamples, Rendering
+from fewshot_ns.models.conditioned_model import ConditionedModel, ConditionedModelConfig, rays_between
 from fewshot_ns.models.convert_idnerf import released_state
-from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
 from fewshot_ns.models.idnerf_targets import TargetViews, imagine, lens_at_size, prompt_views
 from fewshot_ns.priors.diffusion.prior import PromptViews
 from fewshot_ns.utils.checkpoints import load_strictly
 
 
 @dataclass
-class IDNeRFModelConfig(FewShotModelConfig):
+class IDNeRFModelConfig(ConditionedModelConfig):
     """ID-NeRF as its paper describes it. docs/idnerf.md has a table of where the released code differs."""
 
     _target: Type = field(default_factory=lambda: IDNeRFModel)
     """Class that the config builds."""
     eval_num_rays_per_chunk: int = 512
     """Rays rendered at once at evaluation."""
-    anneal_steps: Optional[int] = 0
-    """Unused: near and far are those of the scene from the first step on."""
     encoder: MatchingEncoderConfig = field(default_factory=MatchingEncoderConfig)
     """Matching encoder."""
     encoder_cache_mb: int = 1024
@@ -85,7 +83,7 @@ class IDNeRFModel(ConditionedModel):
     """See `IDNeRFModelConfig`.
 
     `condition` has to be called before rays are asked for; with a latent, also the camera that they belong to has to be
-    known: by the conditioning in training, by `get_outputs_for_camera`, or by `look_from`.
+    known: by the conditioning in training, by `get_outputs_for_camera`, or by `set_target_cameras`.
 
     Rays are sampled between the planar bounds of a scene. Samples absorb light whatever their distance, see
     `planar_samples`. Parameters have the names of the released checkpoints.
@@ -156,10 +154,8 @@ class IDNeRFModel(ConditionedModel):
         groups = {name: [value for value in values if value.requires_grad] for name, values in there.items()}
         return {name: values for name, values in groups.items() if values}
 
-    def condition(self, conditioning: Conditioning) -> None:
-        """Shows the model the source views of the scenes whose rays come next, until the next call.
-
-        They are encoded once; in training with a graph, so that the losses of all rays of a step reach the encoder.
+    def encode_sources(self, conditioning: Conditioning) -> None:
+        """Encodes source views and keeps their features; see `condition`.
 
         Args:
             conditioning: B scenes of V views each.
@@ -180,7 +176,7 @@ class IDNeRFModel(ConditionedModel):
         self._sources = MatchingSources(given, features, near, far, self.config.window, groups)
         self._targets = None
         if given.target_to_worlds is not None and given.target_intrinsics is not None:
-            self.look_from(given.target_to_worlds, given.target_intrinsics)
+            self.set_target_cameras(given.target_to_worlds, given.target_intrinsics)
 
     def _encode(self, images: Tensor) -> List[Tensor]:
         """Matching features per scale, see `MatchingEncoder`; none without an encoder."""
@@ -194,7 +190,7 @@ class IDNeRFModel(ConditionedModel):
                 return [each.to(dtype) for each in self.feat_enc(images)]
             return self._known_pairs(images, dtype)
 
-    def look_from(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
+    def set_target_cameras(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
         """Tells the model which view of each scene the rays belong to that come next.
 
         Args:
@@ -227,38 +223,45 @@ class IDNeRFModel(ConditionedModel):
         if self._targets is None:
             raise RuntimeError(
                 "the latent belongs to one view, but the model does not know which: train with "
-                "--pipeline.datamanager.target-views 1, or call look_from()"
+                "--pipeline.datamanager.target-views 1, or call set_target_cameras()"
             )
         return self._targets
 
     @property
-    def has_latent(self) -> bool:
-        """With refinement."""
-        return self.latent_inference is not None
+    def provides(self) -> FrozenSet[str]:
+        """With refinement a latent of the view that is trained on, and none of unseen views."""
+        latent = self.latent_inference is not None
+        return frozenset({"samples", "density", "latents"}) if latent else self.PROVIDES
+
+    def why_not(self, name: str) -> Optional[str]:
+        """As of every backbone."""
+        if name == "unseen_views" and name not in self.provides:
+            return (
+                "this method predicts a latent of the view that is trained on, and has none of unseen views; of idnerf "
+                "give --pipeline.model.refinement off with it"
+            )
+        return super().why_not(name)
 
     def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
         """(B, 4, 64, 64) latents of the views that are rendered, and the source views of the B scenes."""
         return self.targets.latents, prompt_views(self.sources.given, self.config.ray_matrices)
 
-    def look_at(self, camera: Cameras) -> None:
-        """Shows the model the source views of a camera, and computes its latent."""
-        super().look_at(camera)
+    def prepare_for(self, camera: Cameras) -> None:
+        """Conditions the model on the source views of a camera, and computes its latent."""
+        super().prepare_for(camera)
         height, width = self.sources.given.images.shape[2:4]
         pose, lens = camera.camera_to_worlds.reshape(1, 3, 4), lens_at_size(camera, (height, width))
         # The poses of the host's camera paths are float64.
-        self.look_from(pose.to(self.device, torch.float32), lens.to(self.device, torch.float32))
+        self.set_target_cameras(pose.to(self.device, torch.float32), lens.to(self.device, torch.float32))
 
-    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
-        """Outputs of world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
-        return self._outputs(ray_bundle)
-
-    def render_levels(
-        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
-    ) -> Dict[str, Tensor]:
-        """Colours of world rays (R,) of the scene shown; there is no coarse level."""
-        return {"rgb": self._outputs(ray_bundle, stratified)["rgb"]}
-
-    def _outputs(self, ray_bundle: RayBundle, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
+    def render_bundle(
+        self,
+        ray_bundle: RayBundle,
+        stratified: Optional[bool] = None,
+        coarse_only: bool = False,
+        annealed: bool = False,
+    ) -> Rendering:
+        """Renders world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
         known = self.sources.given
         norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(ray_bundle.origins[:, :1]))
         scenes, near, far = rays_between(ray_bundle, known, norm)
@@ -267,17 +270,20 @@ class IDNeRFModel(ConditionedModel):
         density, colours = self.query(ray_bundle.origins, ray_bundle.directions, z * norm, scenes)
         weights = sample_weights(density)
         accumulation = weights.sum(-1, keepdim=True)
-        rgb = composite_rgb(colours, weights, known.background)
         depth = (weights * z).sum(-1, keepdim=True) / accumulation.clamp(min=torch.finfo(torch.float32).eps)
         depth = torch.clamp(depth, near, far)
-        if not self.training:
-            return {"rgb": rgb.clamp(0.0, 1.0), "depth": depth * norm, "accumulation": accumulation}
-        # For the pipeline's priors, which measure in units of the un-normalised direction.
-        ends = torch.cat([z, torch.maximum(z[:, -1:], far)], dim=-1)
-        return {
-            **{"rgb": rgb, "depth": depth * norm, "accumulation": accumulation},
-            **{"weights": weights, "t": ends, DISTANCE_MEAN: depth},
-        }
+        samples = None
+        if self.training:
+            ends = torch.cat([z, torch.maximum(z[:, -1:], far)], dim=-1)
+            samples = RaySamples(weights, ends, colours, density)
+        return Rendering(
+            rgb=composite_rgb(colours, weights, known.background),
+            depth=depth * norm,
+            accumulation=accumulation,
+            distance=depth,
+            viewdirs=ray_bundle.directions,
+            samples=samples,
+        )
 
     def query(self, origins: Tensor, directions: Tensor, distances: Tensor, scenes: Tensor) -> Tuple[Tensor, Tensor]:
         """(R, S) densities and (R, S, 3) colours at points of world rays.
@@ -307,9 +313,9 @@ class IDNeRFModel(ConditionedModel):
             latent_vectors=None if matrix is None else self.targets.vectors[scenes],
         )
 
-    def get_loss_dict(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    def get_loss_dict(  # type: ignore[override]
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
         """Colour loss."""
         target = batch["image"].to(self.device)[..., :3]
-        return {"rgb_loss": torch.nn.functional.mse_loss(outputs["rgb"], target)}
+        return {"rgb_loss": torch.nn.functional.mse_loss(outputs.rgb, target)}

@@ -1,37 +1,34 @@
 """mip-NeRF as RegNeRF, FreeNeRF and SparseNeRF train it on a few views: one network, two levels of samples."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.cameras.ray_space import ModelRays
-from fewshot_ns.field_components.encodings import frequency_mask, octave_mask
+from fewshot_ns.cameras.ray_space import ModelRays, normals_to_world
+from fewshot_ns.cameras.scene_geometry import RaySpace
 from fewshot_ns.fields.mipnerf_field import MipNeRFField
+from fewshot_ns.model_components.curricula import AnnealingDefaults, EncodedColumns, NearFarAnnealingConfig
 from fewshot_ns.model_components.gaussians import cast_rays
-from fewshot_ns.model_components.losses import background_coloured, colour_loss, occlusion_loss
+from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
-from fewshot_ns.model_components.renderers import composite_rgb, compositing_weights
-from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.model_components.renderers import compositing_weights
+from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
 
 
 @dataclass
-class MipNeRFModelConfig(FewShotModelConfig):
+class MipNeRFModelConfig(RayModelConfig):
     """Two levels of one 8x256 network on integrated encodings, black background, RegNeRF's constants."""
 
     _target: Type = field(default_factory=lambda: MipNeRFModel)
     """Class that the config builds."""
     eval_num_rays_per_chunk: int = 1024
     """Rays rendered at once at evaluation."""
-    anneal_steps: Optional[int] = 0
-    """Steps over which near and far open to the whole interval; 0: none; None: RegNeRF's 512 in NDC, 256 in metric
-    scenes (for 9 views it does not anneal)."""
-    anneal_init_fraction: Optional[float] = None
-    """Fraction of the near-far interval open at the start; None: RegNeRF's 1e-4 in NDC, 0.5 in metric scenes."""
-    anneal_mid_fraction: Optional[float] = None
-    """Where the interval opens from (0 near, 1 far); None: RegNeRF's 1.0 in NDC, 0.5 in metric scenes."""
+    annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=0))
+    """Near and far that open slowly (RegNeRF; for 9 views it does not anneal)."""
     num_samples: int = 128
     """Samples per ray of each of the two levels."""
     resample_padding: float = 0.01
@@ -61,40 +58,24 @@ class MipNeRFModelConfig(FewShotModelConfig):
     """Colours may exceed [0, 1] by this much."""
     coarse_weight: float = 0.1
     """Weight of the coarse level's colour loss; the fine level's is 1."""
-    frequency_mask_steps: Optional[int] = 0
-    """Steps until the whole encoding is visible (FreeNeRF); 0 switches the mask off; None: FreeNeRF's, nine tenths of
-    its training: 62791 in NDC, 39550 in metric scenes."""
-    frequency_mask_order: Literal["octave", "column"] = "column"
-    """Order in which the mask opens: 'column' as in FreeNeRF's code (all sines before all cosines), 'octave' as in its
-    text."""
-    visible_ratio: Optional[float] = None
-    """Instead of the mask's schedule: this fraction of the columns is visible from the first step to the last."""
-    occlusion_weight: float = 0.0
-    """Weight of the occlusion regularisation (FreeNeRF: 0.01), on the fine level."""
-    occlusion_samples: Optional[int] = None
-    """How many of a ray's first samples it covers; None: FreeNeRF's 20 in NDC, 10 in metric scenes."""
-    occlusion_background_samples: Optional[int] = None
-    """Among how many of the first samples nearly white or black ones count as well; None: none in NDC, FreeNeRF's 20
-    for DTU in metric scenes."""
 
 
-class MipNeRFModel(FewShotModel):
+class MipNeRFModel(RayModel):
     """See `MipNeRFModelConfig`; what priors add to the loss comes from the pipeline."""
 
     config: MipNeRFModelConfig
+    PROVIDES = RayModel.PROVIDES | {"normals"}
+    ANNEALING_DEFAULTS: Dict[RaySpace, AnnealingDefaults] = {
+        "ndc": AnnealingDefaults(512, 1e-4, 1.0),
+        "metric": AnnealingDefaults(256, 0.5, 0.5),
+    }
+    masks_frequencies = True
 
     def populate_modules(self) -> None:
         """Builds the network and resolves what the paper gives separately for LLFF and DTU."""
         super().populate_modules()
-        config, ndc = self.config, self.geometry.ray_space == "ndc"
-
-        def choose(value: Any, in_ndc: Any, in_metric: Any) -> Any:
-            return (in_ndc if ndc else in_metric) if value is None else value
-
-        self.unit_viewdirs: bool = choose(config.unit_viewdirs, False, True)
-        self.mask_steps: int = choose(config.frequency_mask_steps, 62791, 39550)
-        self.occlusion_samples: int = choose(config.occlusion_samples, 20, 10)
-        self.occlusion_background_samples: int = choose(config.occlusion_background_samples, 0, 20)
+        config, metric = self.config, self.geometry.ray_space == "metric"
+        self.unit_viewdirs = metric if config.unit_viewdirs is None else config.unit_viewdirs
         self.field = MipNeRFField(
             num_layers=config.num_layers,
             width=config.width,
@@ -108,19 +89,9 @@ class MipNeRFModel(FewShotModel):
             compute_dtype=config.compute_dtype,
         )
 
-    def anneal_defaults(self, ndc: bool) -> Tuple[int, float, Optional[float]]:
-        """RegNeRF's annealing."""
-        return (512, 1e-4, 1.0) if ndc else (256, 0.5, 0.5)
-
     def resolved(self) -> Dict[str, Any]:
         """Adds what this model resolved."""
-        return {
-            **super().resolved(),
-            "unit_viewdirs": self.unit_viewdirs,
-            "frequency_mask_steps": self.mask_steps,
-            "occlusion_samples": self.occlusion_samples,
-            "occlusion_background_samples": self.occlusion_background_samples,
-        }
+        return {**super().resolved(), "unit_viewdirs": self.unit_viewdirs}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """One group, so that the gradient's norm is clipped over all parameters together."""
@@ -128,23 +99,13 @@ class MipNeRFModel(FewShotModel):
 
     def encoding_masks(self) -> Tuple[Optional[Tensor], Optional[Tensor]]:
         """Visibility of the columns of the position and the direction encoding; None where all are visible."""
-        ratio = self.config.visible_ratio
-        if ratio is None and self.step >= self.mask_steps:
-            return None, None
-        columns, view_columns = self.field.encoded_columns, self.field.view_columns
-        # The step counts from 1 for the first batch, as the original's.
-        if self.config.frequency_mask_order == "column" or ratio is not None:
-            masks = (
-                frequency_mask(n, self.step + 1, self.mask_steps, self.device, ratio) for n in (columns, view_columns)
-            )
-            return tuple(masks)  # type: ignore[return-value]
-        ones = torch.ones(3, device=self.device)
-        octaves = (
-            octave_mask(n, 3, self.step + 1, self.mask_steps, self.device)
-            for n in (self.config.num_octaves, self.config.view_octaves)
-        )
-        position, view = octaves
-        return (torch.cat([ones, position]) if self.config.include_mean else position), torch.cat([ones, view])
+        config = self.config
+        encodings = [
+            EncodedColumns(config.num_octaves, config.include_mean),
+            EncodedColumns(config.view_octaves, include_input=True),
+        ]
+        mask, view_mask = self.frequency_mask.apply(encodings, self.step, self.device)
+        return mask, view_mask
 
     def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Two levels; the fenceposts of the second follow from the weights of the first, without gradient."""
@@ -170,24 +131,17 @@ class MipNeRFModel(FewShotModel):
             outputs[f"t{suffix}"] = t
             outputs[f"sample_rgb{suffix}"] = rgb
             outputs[f"density{suffix}"] = density
+        if self.training and "normals" in self.served:
+            outputs["normals"] = normals_to_world(self.field.trainable_normals(means, cov_diag), means, self.geometry)
         return outputs
 
-    def get_loss_dict(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    def get_loss_dict(  # type: ignore[override]
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
-        """Colour of both levels, and the occlusion regularisation where it is switched on."""
-        config, target = self.config, batch["image"].to(self.device)
-        weights = batch.get("loss_weight")
-        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, weights)}
-        if not self.training:
+        """Colour of both levels."""
+        target, weights = batch["image"].to(self.device), batch.get("loss_weight")
+        losses = {"rgb_loss": colour_loss(outputs.rgb, target, weights)}
+        if not self.training or outputs.coarse is None:
             return losses
-        coarse = composite_rgb(outputs["sample_rgb_coarse"], outputs["weights_coarse"], self.geometry.background)
-        losses["rgb_loss_coarse"] = config.coarse_weight * colour_loss(coarse, target, weights)
-        if config.occlusion_weight > 0:
-            extra = None
-            if self.occlusion_background_samples > 0:
-                extra = background_coloured(outputs["sample_rgb"].detach(), self.occlusion_background_samples)
-            losses["occlusion_loss"] = config.occlusion_weight * occlusion_loss(
-                outputs["density"], self.occlusion_samples, extra
-            )
+        losses["rgb_loss_coarse"] = self.config.coarse_weight * colour_loss(outputs.coarse.rgb, target, weights)
         return losses

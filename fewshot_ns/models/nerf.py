@@ -1,6 +1,6 @@
 """The NeRF under DietNeRF: two networks, a coarse and a fine one, on points along rays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Type
 
@@ -9,8 +9,9 @@ from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 from torch.nn import Parameter
 
-from fewshot_ns.cameras.ray_space import ModelRays, to_model_rays
+from fewshot_ns.cameras.ray_space import ModelRays, normals_to_world, to_model_rays
 from fewshot_ns.fields.nerf_field import NeRFField
+from fewshot_ns.model_components.curricula import EncodedColumns, NearFarAnnealingConfig
 from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.point_samples import (
     point_fenceposts,
@@ -18,22 +19,22 @@ from fewshot_ns.model_components.point_samples import (
     resample_points,
     stratified_points,
 )
-from fewshot_ns.model_components.renderers import composite_rgb
+from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.convert_dietnerf import released_networks
-from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError, load_strictly
 
 
 @dataclass
-class NeRFModelConfig(FewShotModelConfig):
+class NeRFModelConfig(RayModelConfig):
     """NeRF with DietNeRF's constants; what makes it a DietNeRF is the pipeline's semantic prior."""
 
     _target: Type = field(default_factory=lambda: NeRFModel)
     """Class that the config builds."""
     eval_num_rays_per_chunk: int = 2048
     """Rays rendered at once at evaluation."""
-    anneal_steps: Optional[int] = 0
-    """Steps over which near and far open to the whole interval; 0: none, as in the original; None: 256."""
+    annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=0))
+    """Near and far that open slowly (RegNeRF); not in the original."""
     num_samples: int = 64
     """Samples per ray of the coarse network."""
     num_importance_samples: int = 128
@@ -62,10 +63,12 @@ class NeRFModelConfig(FewShotModelConfig):
     """Weight of the coarse network's colour loss; the fine network's is 1."""
 
 
-class NeRFModel(FewShotModel):
+class NeRFModel(RayModel):
     """See `NeRFModelConfig`; what priors add to the loss comes from the pipeline."""
 
     config: NeRFModelConfig
+    PROVIDES = RayModel.PROVIDES | {"normals"}
+    masks_frequencies = True
 
     def populate_modules(self) -> None:
         """Builds one or two networks.
@@ -133,19 +136,20 @@ class NeRFModel(FewShotModel):
         coarse = {f"{name}_coarse": value for name, value in level.items()}
         return {**coarse, **self._render_level(self.fine, rays, z)}
 
-    def render_coarse(self, rays: ModelRays, stratified: Optional[bool] = None) -> Tensor:
-        """(R, 3) colour of the coarse network alone."""
-        points = self._coarse_points(rays, self.samples_at_random(stratified))
-        level = self._render_level(self.coarse, rays, points)
-        return composite_rgb(level["sample_rgb"], level["weights"], self.geometry.background)
-
-    def render_levels(
-        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
-    ) -> Dict[str, Tensor]:
-        """As every model's, but the coarse network alone where nothing else is asked for."""
+    def render_bundle(
+        self,
+        ray_bundle: RayBundle,
+        stratified: Optional[bool] = None,
+        coarse_only: bool = False,
+        annealed: bool = False,
+    ) -> Rendering:
+        """As every ray backbone's, but the coarse network alone where nothing else is asked for."""
         if not coarse_only or self.fine is None:
-            return super().render_levels(ray_bundle, stratified, coarse_only)
-        return {"rgb_coarse": self.render_coarse(to_model_rays(ray_bundle, self.geometry), stratified)}
+            return super().render_bundle(ray_bundle, stratified, coarse_only, annealed)
+        rays = to_model_rays(ray_bundle, self.geometry)
+        points = self._coarse_points(rays, self.samples_at_random(stratified))
+        coarse = self.composite(self._render_level(self.coarse, rays, points), rays)
+        return replace(coarse, coarse=coarse)
 
     def _coarse_points(self, rays: ModelRays, random: bool) -> Tensor:
         count, jitter = self.config.num_samples, None
@@ -165,22 +169,32 @@ class NeRFModel(FewShotModel):
         if self.training and self.config.density_noise > 0:
             noise = self.config.density_noise * torch.randn_like(z)
         positions = rays.origins[:, None] + z[..., None] * rays.directions[:, None]
-        density, rgb = network(positions, rays.viewdirs, noise)
-        return {
+        density, rgb = network(positions, rays.viewdirs, noise, *self.encoding_masks())
+        level = {
             "weights": point_weights(density, z, rays.directions) * rays.valid,
             "t": point_fenceposts(z, rays.far),
             "sample_rgb": rgb,
             "density": density,
         }
+        if self.training and "normals" in self.served and network is (self.fine or self.coarse):
+            level["normals"] = normals_to_world(network.trainable_normals(positions), positions, self.geometry)
+        return level
 
-    def get_loss_dict(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    def encoding_masks(self) -> List[Optional[Tensor]]:
+        """Visibility of the columns of the position and the direction encoding; None where all are visible."""
+        config = self.config
+        encodings = [EncodedColumns(config.num_octaves, True, by_octave=True)]
+        if config.view_dependent:
+            encodings.append(EncodedColumns(config.view_octaves, True, by_octave=True))
+        return self.frequency_mask.apply(encodings, self.step, self.device)
+
+    def get_loss_dict(  # type: ignore[override]
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
         """Mean squared error of the colours of both networks."""
         target, weights = batch["image"].to(self.device), batch.get("loss_weight")
-        losses = {"rgb_loss": colour_loss(outputs["rgb"], target, weights) / 3.0}
-        if not self.training or "weights_coarse" not in outputs:
+        losses = {"rgb_loss": colour_loss(outputs.rgb, target, weights) / 3.0}
+        if not self.training or outputs.coarse is None:
             return losses
-        coarse = composite_rgb(outputs["sample_rgb_coarse"], outputs["weights_coarse"], self.geometry.background)
-        losses["rgb_loss_coarse"] = self.config.coarse_weight * colour_loss(coarse, target, weights) / 3.0
+        losses["rgb_loss_coarse"] = self.config.coarse_weight * colour_loss(outputs.coarse.rgb, target, weights) / 3.0
         return losses

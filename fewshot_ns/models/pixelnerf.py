@@ -1,6 +1,6 @@
 """pixelNeRF: one network for all scenes, which looks at a few source views of the scene that it renders."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Tuple, Type
 
@@ -22,22 +22,20 @@ from fewshot_ns.model_components.point_samples import (
     stratum_fractions,
 )
 from fewshot_ns.model_components.renderers import composite_rgb
-from fewshot_ns.models.conditioned_model import ConditionedModel, rays_between
+from fewshot_ns.model_components.rendering import RaySamples, Rendering
+from fewshot_ns.models.conditioned_model import ConditionedModel, ConditionedModelConfig, rays_between
 from fewshot_ns.models.convert_pixelnerf import released_state
-from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModelConfig
 from fewshot_ns.utils.checkpoints import load_strictly
 
 
 @dataclass
-class PixelNeRFModelConfig(FewShotModelConfig):
+class PixelNeRFModelConfig(ConditionedModelConfig):
     """pixelNeRF with the constants of its default configuration."""
 
     _target: Type = field(default_factory=lambda: PixelNeRFModel)
     """Class that the config builds."""
     eval_num_rays_per_chunk: int = 1024
     """Rays rendered at once at evaluation."""
-    anneal_steps: Optional[int] = 0
-    """Unused: near and far are those of the scene from the first step on."""
     encoder: ResNetEncoderConfig = field(default_factory=ResNetEncoderConfig)
     """Image encoder."""
     width: int = 512
@@ -146,14 +144,8 @@ class PixelNeRFModel(ConditionedModel):
         parts = [part for part in (self.encoder, self.mlp_coarse, self.mlp_fine) if part is not None]
         return {"field": [value for part in parts for value in part.parameters() if value.requires_grad]}
 
-    def condition(self, conditioning: Conditioning) -> None:
-        """Shows the model the source views of the scenes whose rays come next, until the next call.
-
-        They are encoded once; in training with a graph, so that the losses of all rays of a step reach the encoder.
-
-        Args:
-            conditioning: B scenes of V views each.
-        """
+    def encode_sources(self, conditioning: Conditioning) -> None:
+        """Encodes source views of B scenes and keeps their features; see `condition`."""
         given, config = conditioning.to(self.device), self.config
         self._sources = SourceFeatures(
             given,
@@ -173,44 +165,48 @@ class PixelNeRFModel(ConditionedModel):
             raise RuntimeError(f"{type(self).__name__} was shown no source views: call condition() before it renders")
         return self._sources
 
-    def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
-        """Outputs of world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
-        return self._outputs(ray_bundle)
-
-    def render_levels(
-        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
-    ) -> Dict[str, Tensor]:
-        """Colours of world rays (R,) of the scene shown; see `FewShotModel.render_levels`."""
-        outputs = self._outputs(ray_bundle, stratified, coarse_only and self.mlp_fine is not None)
-        return {name: outputs[name] for name in ("rgb", "rgb_coarse") if name in outputs}
-
     def samples_at_random(self, stratified: Optional[bool]) -> bool:
         """In training as said, or None: at random; at evaluation as configured."""
         return stratified is not False if self.training else self.config.eval_samples == "random"
 
-    def _outputs(
-        self, ray_bundle: RayBundle, stratified: Optional[bool] = None, coarse_only: bool = False
-    ) -> Dict[str, Tensor]:
+    def render_bundle(
+        self,
+        ray_bundle: RayBundle,
+        stratified: Optional[bool] = None,
+        coarse_only: bool = False,
+        annealed: bool = False,
+    ) -> Rendering:
+        """Renders world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
         known = self.sources.given
         scenes, near, far = rays_between(ray_bundle, known)
         counts = self._counts()
         draws = (Draws.random if self.samples_at_random(stratified) else Draws.even)(near, counts)
-        levels = self.levels_of(ray_bundle.origins, ray_bundle.directions, near, far, scenes, draws, coarse_only)
-        outputs: Dict[str, Tensor] = {}
+        only = coarse_only and self.mlp_fine is not None
+        levels = self.levels_of(ray_bundle.origins, ray_bundle.directions, near, far, scenes, draws, only)
+        norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(near))
+        found: Dict[str, Rendering] = {}
         for suffix, level in levels.items():
             weights, z = level["weights"], level["z"]
             accumulation = weights.sum(-1, keepdim=True)
-            rgb = composite_rgb(level["sample_rgb"], weights, known.background)
             mean = (weights * z).sum(-1, keepdim=True) / accumulation.clamp(min=torch.finfo(torch.float32).eps)
-            outputs[f"rgb{suffix}"] = rgb if self.training else rgb.clamp(0.0, 1.0)
-            outputs[f"depth{suffix}"] = torch.clamp(mean, near, far)
-            outputs[f"accumulation{suffix}"] = accumulation
-        if self.training and "" in levels:
-            # For the pipeline's priors, which measure in units of the un-normalised direction.
-            norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(near))
-            outputs["weights"], outputs["t"] = levels[""]["weights"], torch.cat([levels[""]["z"], far], dim=-1) / norm
-            outputs[DISTANCE_MEAN] = outputs["depth"] / norm
-        return outputs
+            depth = torch.clamp(mean, near, far)
+            # Priors measure in units of the un-normalised direction.
+            t = torch.cat([z, far], dim=-1) / norm
+            found[suffix] = Rendering(
+                rgb=composite_rgb(level["sample_rgb"], weights, known.background),
+                depth=depth,
+                accumulation=accumulation,
+                distance=depth / norm,
+                viewdirs=ray_bundle.directions,
+                samples=RaySamples(weights, t, level["sample_rgb"], level["density"]) if self.training else None,
+            )
+        coarse = found.get("_coarse")
+        final = replace(found.get("", coarse), coarse=coarse)  # type: ignore[type-var]
+        if self.training or coarse is None:
+            return final
+        names = ("rgb", "depth", "accumulation")
+        shown = {"rgb": coarse.rgb.clamp(0.0, 1.0), "depth": coarse.depth, "accumulation": coarse.accumulation}
+        return replace(final, extras={f"{name}_coarse": shown[name] for name in names})
 
     def levels_of(
         self,
@@ -235,7 +231,7 @@ class PixelNeRFModel(ConditionedModel):
 
         Returns:
             by suffix of their outputs, '_coarse' and '' ('' alone of a model without a fine network), `z` (R, S),
-            `weights` (R, S) and `sample_rgb` (R, S, 3).
+            `density` (R, S), `weights` (R, S) and `sample_rgb` (R, S, 3).
         """
         config, disparity = self.config, self.config.in_disparity
         activation = torch.relu if config.density_activation == "relu" else torch.nn.functional.softplus
@@ -249,7 +245,8 @@ class PixelNeRFModel(ConditionedModel):
             return activation(density), torch.sigmoid(rgb)
 
         def level(z: Tensor, density: Tensor, rgb: Tensor) -> Dict[str, Tensor]:
-            return {"z": z, "weights": bounded_point_weights(density, z, far), "sample_rgb": rgb}
+            weights = bounded_point_weights(density, z, far)
+            return {"z": z, "density": density, "weights": weights, "sample_rgb": rgb}
 
         z = points_in_bins(near, far, stratum_fractions(draws.coarse), disparity)
         coarse = level(z, *query(self.mlp_coarse, z))
@@ -281,13 +278,13 @@ class PixelNeRFModel(ConditionedModel):
         counts = counts._replace(coarse=max(counts.coarse, config.min_eval_samples))
         return counts._replace(importance=_COARSE_ONLY - counts.depth) if self._coarse_alone else counts
 
-    def get_loss_dict(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    def get_loss_dict(  # type: ignore[override]
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
         """Colour losses of both networks."""
         target = batch["image"].to(self.device)[..., :3]
         measure = torch.nn.functional.mse_loss if self.config.colour_loss == "mse" else torch.nn.functional.l1_loss
-        losses = {"rgb_loss": self.config.fine_weight * measure(outputs["rgb"], target)}
-        if "rgb_coarse" in outputs:
-            losses["rgb_loss_coarse"] = self.config.coarse_weight * measure(outputs["rgb_coarse"], target)
+        losses = {"rgb_loss": self.config.fine_weight * measure(outputs.rgb, target)}
+        if outputs.coarse is not None:
+            losses["rgb_loss_coarse"] = self.config.coarse_weight * measure(outputs.coarse.rgb, target)
         return losses

@@ -1,11 +1,12 @@
 """Where priors meet the host's training step, and evaluation gives one row per image."""
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Dict, Literal, Optional, Type
+from typing import Any, Dict, Literal, Mapping, Optional, Type
 
+import torch
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
@@ -15,37 +16,44 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.ray_space import ray_bounds, scene_focus, scene_radius
-from fewshot_ns.data.datamanagers.fewshot import (
-    DEPTH_KEY,
-    DEPTH_SIGMA_KEY,
-    DEPTH_SLOPE_KEY,
-    FewShotDataManager,
-    FewShotDataManagerConfig,
-)
+from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager, FewShotDataManagerConfig
 from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
-from fewshot_ns.data.samplers.quads import QuadSamplerOptions
+from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
-from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
-from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer, render_as_evaluated
+from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
+from fewshot_ns.priors.base import PriorScene, PriorSet, StepContext
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
-from fewshot_ns.priors.diffusion.rendered import RenderedDiffusion
+from fewshot_ns.priors.distortion import DistortionPriorConfig
+from fewshot_ns.priors.normals import NormalsPriorConfig
+from fewshot_ns.priors.occlusion import OcclusionPriorConfig
+from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.configs import SavedConfig
-from fewshot_ns.viewer.sphere_controls import sphere_controls
-from fewshot_ns.viewer.unseen_controls import UnseenViewControls
+
+_MODEL_TERMS = (
+    "occlusion_weight",
+    "occlusion_samples",
+    "occlusion_background_samples",
+    "distortion_weight",
+    "plane_smoothness_weight",
+    "normal_weight",
+    "normal_loss",
+    "orientation_weight",
+)
+"""Fields that models had before these terms were priors."""
 
 
 @dataclass
@@ -58,6 +66,14 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Data: the few training views and how rays are drawn from them."""
     model: ModelConfig = field(default_factory=FewShotModelConfig)
     """Backbone."""
+    occlusion: OcclusionPriorConfig = field(default_factory=OcclusionPriorConfig)
+    """Occlusion prior: nothing stands right before the cameras."""
+    distortion: DistortionPriorConfig = field(default_factory=DistortionPriorConfig)
+    """Distortion prior: the weights of a ray lie close together."""
+    normals: NormalsPriorConfig = field(default_factory=NormalsPriorConfig)
+    """Normals prior: surfaces face the way that was measured, and never away from the camera."""
+    plane_smoothness: PlaneSmoothnessPriorConfig = field(default_factory=PlaneSmoothnessPriorConfig)
+    """Plane smoothness prior: neighbouring texels of feature planes are alike."""
     depth: DepthPriorConfig = field(default_factory=DepthPriorConfig)
     """Depth prior: ranking and continuity, or bounds by measured depth, from depth maps of the training views."""
     smoothness: SmoothnessPriorConfig = field(default_factory=SmoothnessPriorConfig)
@@ -73,6 +89,26 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Which metrics are computed and where their weights lie."""
     run_dir: Suppress[Optional[Path]] = None
     """Folder of the run, set by the trainer's config; per-image rows are written there."""
+
+    @classmethod
+    def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
+        """Terms that were options of the model are priors today, on where they had a weight."""
+        old = {name: outdated.pop(f"model.{name}") for name in _MODEL_TERMS if f"model.{name}" in outdated}
+        if old.get("occlusion_weight", 0.0) > 0:
+            known = {"weight": old["occlusion_weight"], "num_samples": old.get("occlusion_samples")}
+            # The compact model never looked at colours.
+            known["background_samples"] = old.get("occlusion_background_samples", 0)
+            state["occlusion"] = OcclusionPriorConfig(enabled=True, **known)
+        if old.get("distortion_weight", 0.0) > 0:
+            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"])
+        planes = getattr(state.get("model"), "field_type", None) == "triplane"
+        if planes and old.get("plane_smoothness_weight", 0.0) > 0:
+            weight = old["plane_smoothness_weight"]
+            state["plane_smoothness"] = PlaneSmoothnessPriorConfig(enabled=True, weight=weight)
+        normal, orientation = old.get("normal_weight", 0.0), old.get("orientation_weight", 0.0)
+        if normal > 0 or orientation > 0:
+            known = {"weight": normal, "loss": old.get("normal_loss", "alignment"), "orientation_weight": orientation}
+            state["normals"] = NormalsPriorConfig(enabled=True, **known)
 
 
 class FewShotPipeline(VanillaPipeline):
@@ -99,105 +135,99 @@ class FewShotPipeline(VanillaPipeline):
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self.local_rank = local_rank
         self.loaded_step: Optional[int] = None
-        record = get_fewshot_metadata(self.datamanager.train_dataset.metadata)
-        space = self.model.geometry.ray_space
-        self.depth_prior = config.depth.setup(
-            ray_space=space, nvs_rgbd=record.pair_box is not None, length_unit=record.length_unit
-        )
-        self.smoothness_prior = config.smoothness.setup(ray_space=space)
-        self.semantic_prior = config.semantic.setup()
-        self.diffusion_prior = config.diffusion.setup()
-        self.rendered_diffusion = RenderedDiffusion(self.diffusion_prior)
+        self.priors = PriorSet(config, self._prior_scene())
         self.suite = MetricSuite(config.evaluation, device)
-        cameras = self.datamanager.train_dataset.cameras
-        focus = scene_focus(cameras, self.model.geometry)
-        self.model.set_scene(ray_bounds(cameras, self.model.geometry), focus, scene_radius(cameras, focus))
+        self.model.set_scene(self.datamanager.train_dataset.cameras)
         if test_mode == "val":
             self._prepare_training()
-        dataset = self.datamanager.train_dataset
-        self.sphere = sphere_controls(dataset, config.semantic.views, self.model.focus_point)
-        render = partial(render_as_evaluated, self.model)
-        self.unseen_views = UnseenViewControls(self.semantic_prior, dataset, render, self.device)
+        for prior in self.priors.all.values():
+            for name, controls in prior.viewer_controls(self.model.render_as_evaluated).items():
+                setattr(self, name, controls)
+
+    def _prior_scene(self) -> PriorScene:
+        manager = self.datamanager
+        return PriorScene(
+            dataset=manager.train_dataset,
+            device=self.device,
+            data=manager.config.dataparser.data,
+            provides=self.model.provides,
+            num_rays=manager.num_rays,
+            single_image_batches=manager.config.single_image_batches,
+        )
 
     def _prepare_training(self) -> None:
+        manager = self.datamanager
         if self.config.run_dir is not None and self.local_rank == 0:
-            manager = self.datamanager
             test = manager.dataparser.get_dataparser_outputs(split="test")
             store_scene(self.config.run_dir, {"train": manager.train_dataparser_outputs, "test": test})
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.config.initial_weights is not None:
             self.model.start_from(self.config.initial_weights)
-        depth = self.config.depth
-        validate_dataset(self.datamanager.train_dataset)
-        validate_dataset(self.datamanager.eval_dataset)
-        self.depth_prior.provide_maps(self.datamanager.train_dataset)
-        if self.depth_prior.measures or self.model.samples_by_depth:
-            self.datamanager.use_metric_depth()
-        normals = get_fewshot_metadata(self.datamanager.train_dataset.metadata).normal_filenames
-        if self.model.normals_used == "yes" or (self.model.normals_used == "where any" and normals is not None):
-            self.datamanager.use_normals()
-        if self.depth_prior.ranks:
-            options = QuadSamplerOptions(
-                box_fraction=self.depth_prior.box_fraction,
-                box_pixels=self.depth_prior.box_pixels,
-                neighbour_fraction=depth.neighbour_fraction,
-                allow_self=depth.allow_self_neighbour,
-                tie=depth.tie,
-            )
-            quads = self.depth_prior.num_quads(self.datamanager.num_rays)
-            self.datamanager.use_quads(quads, options, depth.single_image, depth.protocol_boxes)
-        if self.smoothness_prior.active:
-            smooth = self.config.smoothness
-            self.datamanager.use_unseen_patches(
-                smooth.num_patches, smooth.patch_size, smooth.num_poses, smooth.training_cameras_only
-            )
-        self.suite.of_set.prepare()
-        self.semantic_prior.prepare(self.datamanager.train_dataset, self.device)
-        self.rendered_diffusion.prepare(self.datamanager.train_dataset, self.device)
+        validate_dataset(manager.train_dataset)
+        validate_dataset(manager.eval_dataset)
+        self._prepare_priors(num_scenes=1, takes_requests=True)
+        manager.use_labels(self.priors.labels() | self.model.labels)
         CONSOLE.print("Resolved from the scene:", self.resolved())
+
+    def _prepare_priors(self, num_scenes: int, takes_requests: bool) -> None:
+        self.priors.check(self.model.why_not, num_scenes, takes_requests)
+        self.model.serve(self.priors.served())
+        self.suite.of_set.prepare()
+        self.priors.prepare()
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
-        manager = self.datamanager
-        batch = {"rays": manager.num_rays, "quads": manager.num_quads, "patches": manager.num_patches}
-        return {
-            "model": self.model.resolved(),
-            "batch": batch,
-            "depth": self.depth_prior.resolved(),
-            "smoothness": self.smoothness_prior.resolved(),
-            "semantic": self.semantic_prior.resolved(),
-            "diffusion": self.rendered_diffusion.resolved(),
-        }
+        batch = {"rays": self.datamanager.num_rays}
+        return {"model": self.model.resolved(), "batch": batch, **self.priors.resolved()}
 
-    def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
-        """One training step's outputs, loss terms and metrics.
+    def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
+        """What one training step renders, its loss terms and metrics.
 
         Raises:
             NonFiniteLossError: where a term is not finite, before anything was learnt from it.
         """
-        ray_bundle, batch = self.datamanager.next_train(step)
-        outputs, unseen = split_outputs(self._model(ray_bundle), batch["num_unseen"])
-        metrics_dict = self.model.get_metrics_dict(outputs, batch)
-        loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
-        interval = self.model.geometry.far - self.model.geometry.near
-        gaps = batch["quad_gaps"]
-        views = batch["indices"][: 4 * len(gaps) : 4, 0].to(gaps.device)
-        loss_dict.update(self.depth_prior.loss_dict(outputs[DISTANCE_MEAN], gaps, interval, step, views))
-        measured = (batch.get(key) for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
-        loss_dict.update(self.depth_prior.metric_loss_dict(outputs, *measured, step=step))
-        loss_dict.update(self.smoothness_prior.loss_dict(unseen, step))
-        loss_dict.update(self.semantic_prior.loss_dict(self.unseen_renderer(), step))
-        whole = UnseenRenderer(self.model, self.config.diffusion.chunk_rays)
-        loss_dict.update(self.rendered_diffusion.loss_dict(whole, step))
-        check_losses(loss_dict, step)
-        return outputs, loss_dict, metrics_dict
+        pixels = self.priors.requests(step, "pixels")
+        ray_bundle, batch = self.datamanager.next_train(step, list(pixels.values()))
+        return self._train_step(step, ray_bundle, batch, pixels)
 
-    def unseen_renderer(self) -> UnseenRenderer:
-        """Renders unseen views as the semantic prior's config says."""
-        options = self.config.semantic
-        random = None if options.stratified else False
-        return UnseenRenderer(self.model, options.chunk_rays, random, options.fine_weight <= 0)
+    def _train_step(
+        self, step: int, ray_bundle: RayBundle, batch: Dict[str, Any], pixels: Dict[str, PixelRequest]
+    ) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
+        """One forward of the batch and of the views that priors ask for, and the terms of model and priors.
+
+        Args:
+            step: current step.
+            ray_bundle: (R,) rays of the training pixels.
+            batch: of these pixels, which begin with those that priors asked for.
+            pixels: what priors asked for, by their names.
+        """
+        views = self.priors.requests(step, "cameras")
+        seen = self.datamanager.train_dataset.cameras, batch["indices"]
+        photos, unseen = self._model(ray_bundle, seen, tuple(views.values()))
+        metrics_dict = self.model.get_metrics_dict(photos, batch)
+        loss_dict = self.model.get_loss_dict(photos, batch, metrics_dict)
+        requested = {**_beginnings(photos, pixels), **dict(zip(views, unseen, strict=True))}
+
+        def context(name: str) -> StepContext:
+            return StepContext(photos, requested.get(name), batch, self.model.render_cameras, self.model)
+
+        loss_dict.update(self.priors.loss_dict(step, context))
+        check_losses(loss_dict, step)
+        return photos, loss_dict, metrics_dict
+
+    @torch.no_grad()
+    def get_eval_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
+        """The same of a batch of test pixels, without priors."""
+        self.eval()
+        ray_bundle, batch = self.datamanager.next_eval(step)
+        seen = self.datamanager.eval_dataset.cameras, batch["indices"]
+        rendering, _ = self.model(ray_bundle, seen)
+        rendering = replace(rendering, rgb=rendering.rgb.clamp(0.0, 1.0))
+        metrics_dict = self.model.get_metrics_dict(rendering, batch)
+        loss_dict = self.model.get_loss_dict(rendering, batch, metrics_dict)
+        self.train()
+        return rendering, loss_dict, metrics_dict
 
     def get_eval_image_metrics_and_images(self, step: int) -> tuple[Dict[str, Any], Dict[str, Tensor]]:
         """Metrics and pictures of one test view."""
@@ -251,8 +281,23 @@ class FewShotPipeline(VanillaPipeline):
         """Loads a checkpoint; every key has to fit."""
         state = {key.removeprefix("module."): value for key, value in loaded_state.items()}
         self.model.update_to_step(step)
+        self.make_room_for(state)
         load_strictly(self, state, origin=f"step {step}")
         self.loaded_step = step
+
+    def make_room_for(self, state: Mapping[str, Any]) -> None:
+        """Lets a backbone that says so (`resizes_for_checkpoints`) take the number of primitives of a state."""
+        if not self.model.resizes_for_checkpoints:
+            return
+        prefixes = ("module.", "_model.", "module.")
+        own = {}
+        for key, value in state.items():
+            name = key
+            for prefix in prefixes:
+                name = name.removeprefix(prefix)
+            if name != key:
+                own[name] = value
+        self.model.resize_for(own)
 
     def _step_number(self, step: Optional[int]) -> int:
         known = step if step is not None else self.loaded_step
@@ -295,9 +340,10 @@ class FewShotPipeline(VanillaPipeline):
             save_image(image.permute(2, 0, 1).cpu(), folder / f"{stem}_{name}.png")
 
 
-def split_outputs(outputs: Dict[str, Tensor], num_unseen: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor]]:
-    """Training outputs (R, ...) of the photos' rays, and of the `num_unseen` rays of unseen views after them."""
-    if num_unseen == 0:
-        return outputs, {}
-    seen = {name: value[:-num_unseen] for name, value in outputs.items()}
-    return seen, {name: value[-num_unseen:] for name, value in outputs.items()}
+def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:
+    """The pixels that each prior asked for, with which the batch begins, by the names of the priors."""
+    found, start = {}, 0
+    for name, request in requests.items():
+        found[name] = photos[start : start + len(request.pixels)]
+        start += len(request.pixels)
+    return found

@@ -1,9 +1,8 @@
-"""Where a model that was trained on many scenes is shown the source views of the one it is asked for."""
+"""The pipeline of models that are trained on many scenes and conditioned on source views of the one they render."""
 
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Type
 
 import torch
 import torch.distributed as dist
@@ -16,13 +15,14 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
-from fewshot_ns.data.multiscene.active import ShownScene
+from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneError
-from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
+from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
 from fewshot_ns.presentation.panels import source_panel
+from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.viewer.scene_controls import SceneControls
 
@@ -43,22 +43,22 @@ class GeneralizablePipelineConfig(FewShotPipelineConfig):
 
 
 class GeneralizablePipeline(FewShotPipeline):
-    """The package's pipeline for a `ConditionedModel`: before every forward the model is shown source views.
+    """The package's pipeline for a `ConditionedModel`, which is conditioned on source views before every forward.
 
-    In training these are those of the batch. Whoever renders a camera (evaluation, viewer, the host's commands) gets
-    the source views of the scene that is shown, at first the active one; in every test mode, and without a dataset.
+    In training these are those of the batch. For a camera (evaluation, viewer, nerfstudio's commands) the model asks
+    the datamanager's `SourceProvider` for those of the active scene; in every test mode, and without a dataset.
 
     Args:
         config: see `GeneralizablePipelineConfig`.
         device: of the model.
-        test_mode: as the host's.
+        test_mode: as nerfstudio's.
         world_size: number of processes.
         local_rank: rank of this one on its machine.
         grad_scaler: the trainer's.
 
     Raises:
         ValueError: a prior is on that knows one scene only.
-        SceneError: the active scene cannot be shown.
+        SceneError: the active scene cannot be used.
     """
 
     config: GeneralizablePipelineConfig
@@ -74,18 +74,11 @@ class GeneralizablePipeline(FewShotPipeline):
         local_rank: int = 0,
         grad_scaler: Optional[GradScaler] = None,
     ) -> None:
-        for name in ("depth", "smoothness"):
-            if getattr(config, name).enabled:
-                raise ValueError(f"--pipeline.{name}.enabled: generalizable methods take the semantic prior alone")
-        # The host would copy batch statistics between ranks after the encoder has used them.
+        # nerfstudio would copy batch statistics between ranks after the encoder has used them.
         super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
         self.world_size = world_size
-        self.shown = self.datamanager.active
-        self._looked_at: Optional[Tuple[str, Tuple[int, ...]]] = None
-        self.model.before_camera = self._look
-        self.datamanager.before_rays = self.model.look_at
-        self.show(self.shown)
-        self.scene_controls = SceneControls(self.datamanager, self.switch)
+        self._condition_on_active()
+        self.scene_controls = SceneControls(self.datamanager, self.activate)
         if world_size > 1:
             on_cuda = self.device.type == "cuda"
             self._model = DistributedDataParallel(  # type: ignore[assignment]
@@ -96,6 +89,16 @@ class GeneralizablePipeline(FewShotPipeline):
             )
             dist.barrier(device_ids=[local_rank] if on_cuda else None)
 
+    def _prior_scene(self) -> PriorScene:
+        manager = self.datamanager
+        return PriorScene(
+            dataset=manager.train_dataset,
+            device=self.device,
+            data=manager.config.dataparser.data,
+            provides=self.model.provides,
+            num_rays=manager.get_train_rays_per_batch(),
+        )
+
     def _prepare_training(self) -> None:
         config, manager = self.config, self.datamanager
         if self.device.type == "cpu":
@@ -105,22 +108,7 @@ class GeneralizablePipeline(FewShotPipeline):
             manager.bad_scenes.record_in(config.run_dir / f"bad_scenes{rank}.json")
         if config.initial_weights is not None:
             self.model.start_from(config.initial_weights)
-        if config.semantic.enabled:
-            count = len(manager.library.table("train"))
-            if count > 1:
-                raise ValueError(
-                    f"--pipeline.semantic.enabled: expected one scene to train on, found {count}; name it by "
-                    "--pipeline.datamanager.scenes"
-                )
-            if self.model.has_latent:
-                raise ValueError(
-                    "--pipeline.semantic.enabled: this method predicts a latent of the view that is trained on, and "
-                    "has none of unseen views; of idnerf give --pipeline.model.refinement off with it"
-                )
-            self.semantic_prior.prepare(manager.train_dataset, self.device)
-        if config.diffusion.enabled and not self.model.has_latent:
-            raise ValueError("--pipeline.diffusion.enabled: this method has no latent network")
-        self.diffusion_prior.prepare(self.device)
+        self._prepare_priors(len(manager.library.table("train")), takes_requests=False)
         CONSOLE.print("Resolved from the scenes:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:
@@ -140,73 +128,50 @@ class GeneralizablePipeline(FewShotPipeline):
                 "active": scene.scene.entry.scene_id,
                 "sources": "nearest" if scene.sources is None else list(scene.sources),
             },
-            "semantic": self.semantic_prior.resolved(),
-            "diffusion": self.diffusion_prior.resolved(),
+            **self.priors.resolved(),
         }
 
-    def show(self, shown: ShownScene) -> None:
-        """From now on renders are of this scene, seen from its source views; says at once where they cannot be read.
+    def _condition_on_active(self) -> None:
+        self.model.condition_on(self.datamanager.provider.camera(0), again=True)
+
+    def render_scene(self, active: ActiveScene) -> None:
+        """From now on cameras are of this scene, seen from its source views; the datasets stay those of the scene
+        before. Says at once where the source views cannot be read.
 
         Raises:
-            SceneError: a source view cannot be read.
+            SceneError: a source view cannot be read; nothing has changed then.
         """
-        before, self.shown, self._looked_at = self.shown, shown, None
+        provider = self.datamanager.provider
+        before, provider.active = provider.active, active
         try:
-            self._look(shown.scene.cameras[:1])
+            self._condition_on_active()
         except SceneError:
-            self.shown = before
+            provider.active = before
             raise
 
-    def switch(self, shown: ShownScene) -> None:
-        """Makes a scene the active one for the model, and for the host, which asks the datamanager.
+    def activate(self, active: ActiveScene) -> None:
+        """Makes a scene the active one, with its datasets.
 
         Raises:
             SceneError: a source view cannot be read, or there is nothing to evaluate; nothing has changed then.
         """
-        before = self.shown
-        self.show(shown)
+        before = self.datamanager.active
+        self.render_scene(active)
         try:
-            self.datamanager.show(shown)
+            self.datamanager.activate(active)
         except SceneError:
-            self.show(before)
+            self.render_scene(before)
             raise
 
-    @contextmanager
-    def showing(self, shown: ShownScene) -> Iterator[None]:
-        """Within the block renders are of another scene."""
-        before, self.shown = self.shown, shown
-        try:
-            yield
-        finally:
-            self.shown = before
-
-    @torch.no_grad()
-    def _look(self, camera: Cameras) -> None:
-        """Shows the model the source views of a camera, if it does not look at them already."""
-        shown = self.shown
-        sources = self.datamanager.chooser.sources_for(shown, camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu())
-        key = (shown.scene.entry.scene_id, sources)
-        if key == self._looked_at:
-            return
-        self._looked_at = None
-        training = self.model.training
-        # Encoders have batch statistics of their own in training.
-        self.model.eval()
-        try:
-            self.model.condition(self.datamanager.chooser.conditioning(shown, sources))
-        finally:
-            self.model.train(training)
-        self._looked_at = key
-
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
-        """Loads a checkpoint, of which every key has to fit, and shows it the active scene."""
+        """Loads a checkpoint, of which every key has to fit, and conditions the model on the active scene."""
         super().load_pipeline(loaded_state, step)
-        self.show(self.shown)
+        self._condition_on_active()
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> List[TrainingCallback]:
-        """Those of the host, and a word on bad scenes at the end."""
+        """Those of nerfstudio, and a report of bad scenes at the end."""
         # The trainer asks once checkpoints are loaded: here a run knows that it starts from nothing.
         if self.loaded_step is None and self.config.initial_weights is None:
             self.model.load_encoder_weights()
@@ -216,7 +181,7 @@ class GeneralizablePipeline(FewShotPipeline):
     def _report(self) -> None:
         self.datamanager.bad_scenes.report()
 
-    def get_train_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
+    def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
         """One training step's outputs, loss terms and metrics.
 
         Raises:
@@ -224,33 +189,25 @@ class GeneralizablePipeline(FewShotPipeline):
             SceneError: a scene cannot be used, and such scenes end the run.
         """
         ray_bundle, batch = self.datamanager.next_train(step)
-        self._looked_at = None
         self.model.condition(batch["conditioning"])
-        outputs = self._model(ray_bundle)
-        metrics_dict = self.model.get_metrics_dict(outputs, batch)
-        loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
-        loss_dict.update(self.semantic_prior.loss_dict(self.unseen_renderer(), step))
-        if self.diffusion_prior.active(step):
-            loss_dict.update(self.diffusion_prior.loss_dict(*self.model.guided_latents(), step))
-        check_losses(loss_dict, step)
-        return outputs, loss_dict, metrics_dict
+        return self._train_step(step, ray_bundle, batch, {})
 
     @torch.no_grad()
-    def get_eval_loss_dict(self, step: int) -> tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
+    def get_eval_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
         """The same of a batch of scenes that are evaluated, without priors."""
         self.eval()
         ray_bundle, batch = self.datamanager.next_eval(step)
-        self._looked_at = None
         self.model.condition(batch["conditioning"])
-        outputs = self.model(ray_bundle)
-        metrics_dict = self.model.get_metrics_dict(outputs, batch)
-        loss_dict = self.model.get_loss_dict(outputs, batch, metrics_dict)
+        rendering, _ = self.model(ray_bundle, (self.datamanager.eval_dataset.cameras, batch["indices"]))
+        rendering = replace(rendering, rgb=rendering.rgb.clamp(0.0, 1.0))
+        metrics_dict = self.model.get_metrics_dict(rendering, batch)
+        loss_dict = self.model.get_loss_dict(rendering, batch, metrics_dict)
         self.train()
-        return outputs, loss_dict, metrics_dict
+        return rendering, loss_dict, metrics_dict
 
-    def render(self, shown: ShownScene, camera: Cameras) -> Dict[str, Tensor]:
-        """Outputs (H, W, C) of a camera of a scene."""
-        with self.showing(shown):
+    def render(self, active: ActiveScene, camera: Cameras) -> Dict[str, Tensor]:
+        """Outputs (H, W, C) of a camera of any scene."""
+        with self.datamanager.provider.activated(active):
             return self.model.get_outputs_for_camera(camera)
 
     def get_eval_image_metrics_and_images(self, step: int) -> tuple[Dict[str, Any], Dict[str, Tensor]]:
@@ -273,11 +230,12 @@ class GeneralizablePipeline(FewShotPipeline):
     def _eval_image(self, step: int) -> tuple[Dict[str, Any], Dict[str, Tensor]]:
         manager = self.datamanager
         camera, batch = manager.next_eval_image(step)
-        shown: ShownScene = batch["shown"]
-        outputs = self.render(shown, camera)
-        sources = manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[batch["view"]])
-        images = [manager.library.images.image(shown.scene, view) for view in sources]
-        panel = source_panel(images, batch["image"], outputs, shown.scene.near, shown.scene.far)
+        active: ActiveScene = batch["active"]
+        scene = active.scene
+        outputs = self.render(active, camera)
+        sources = manager.selector.sources_for(active, scene.cameras.camera_to_worlds[batch["view"]])
+        images = [manager.library.images.image(scene, view) for view in sources]
+        panel = source_panel(images, batch["image"], outputs, scene.near, scene.far)
         metrics = {name: value for name, value in self._measure(outputs, batch).items() if value is not None}
         metrics["num_rays"] = int((camera.height * camera.width).item())
         return metrics, {"panel": panel}

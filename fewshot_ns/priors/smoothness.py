@@ -1,25 +1,26 @@
 """The smoothness prior: rendered depth is smooth on patches of views that nobody photographed (RegNeRF)."""
 
 from dataclasses import dataclass, field
-from typing import Dict, Mapping, Optional, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
-from nerfstudio.configs.base_config import InstantiateConfig
+import torch
 from torch import Tensor
 
-from fewshot_ns.cameras.scene_geometry import RaySpace
+from fewshot_ns.data.samplers.patches import UnseenPatchSampler
+from fewshot_ns.data.samplers.unseen_views import unseen_cameras
 from fewshot_ns.model_components.losses import patch_smoothness_loss
 from fewshot_ns.model_components.renderers import expected_distance_clipped
+from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.model_components.schedules import linear_ramp
+from fewshot_ns.priors.base import CameraRequest, Needs, Prior, PriorConfig, PriorScene, StepContext
 
 
 @dataclass
-class SmoothnessPriorConfig(InstantiateConfig):
+class SmoothnessPriorConfig(PriorConfig):
     """Depth smoothness on patches of unseen views."""
 
     _target: Type = field(default_factory=lambda: SmoothnessPrior)
     """Class that the config builds."""
-    enabled: bool = False
-    """Whether training renders patches of unseen views."""
     factor: Optional[float] = None
     """Factor on the whole term; None: 1 in metric scenes and 0 in NDC, where the released code of RegNeRF and
     SparseNeRF multiplies the term by zero."""
@@ -42,58 +43,78 @@ class SmoothnessPriorConfig(InstantiateConfig):
     """Weight of the coarse level, where the model has one; it follows no ramp, as in the original."""
 
 
-class SmoothnessPrior:
-    """Loss terms of the smoothness prior.
+class SmoothnessPrior(Prior[SmoothnessPriorConfig]):
+    """See `SmoothnessPriorConfig`.
 
     Args:
-        config: see `SmoothnessPriorConfig`.
-        ray_space: that of the scene.
+        config: the prior's config.
+        scene: its ray space resolves the factor.
+        name: of the field.
     """
 
-    def __init__(self, config: SmoothnessPriorConfig, ray_space: RaySpace) -> None:
-        self.config = config
-        default = 0.0 if ray_space == "ndc" else 1.0
+    def __init__(self, config: SmoothnessPriorConfig, scene: PriorScene, name: str) -> None:
+        super().__init__(config, scene, name)
+        default = 0.0 if scene.geometry.ray_space == "ndc" else 1.0
         self.factor = (default if config.factor is None else config.factor) if config.enabled else 0.0
+        self.patches: Optional[UnseenPatchSampler] = None
 
     @property
     def active(self) -> bool:
         """Whether unseen views have to be rendered at all."""
         return self.factor != 0.0
 
-    def resolved(self) -> Dict[str, float]:
-        """What the scene decided, for the log; empty where the prior is off."""
-        return {"factor": self.factor} if self.config.enabled else {}
+    @property
+    def needs(self) -> Needs:
+        """Patches of unseen views in the main forward."""
+        if not self.active:
+            return Needs(single_scene=False)
+        why = {"unseen_views": "smoothness compares the depth of patches of unseen views"}
+        return Needs(why, "train a single-scene method on one scene", request="cameras")  # type: ignore[arg-type]
+
+    def prepare(self) -> None:
+        """Draws the unseen views.
+
+        Raises:
+            ValueError: see `unseen_cameras` and `UnseenPatchSampler`.
+        """
+        if not self.active:
+            return
+        config, dataset = self.config, self.scene.dataset
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))
+        seen = dataset.cameras
+        cameras = unseen_cameras(seen, dataset.fewshot, config.num_poses, config.training_cameras_only, generator)
+        self.patches = UnseenPatchSampler(cameras.to(self.scene.device), config.patch_size)
+
+    def request(self, step: int) -> Optional[CameraRequest]:
+        """Patches, each of a view of its own."""
+        return None if self.patches is None else CameraRequest(self.patches.sample(self.config.num_patches))
+
+    def resolved(self) -> Dict[str, Any]:
+        """What the scene decided, for the log."""
+        return {"factor": self.factor, "num_patches": self.config.num_patches if self.active else 0}
 
     def weight(self, step: int) -> float:
         """Weight of the fine level at a step counted from 0; the original counts from 1."""
         config = self.config
         return self.factor * linear_ramp(step + 1, config.weight_start, config.weight_end, config.ramp_steps)
 
-    def loss_dict(self, outputs: Mapping[str, Tensor], step: int) -> Dict[str, Tensor]:
-        """Weighted terms of the step.
-
-        Args:
-            outputs: of the unseen rays, patch by patch and row by row: `weights` (N, S) and `t` (N, S + 1), and
-                `weights_coarse` and `t_coarse` where the model has a coarse level.
-            step: current step.
-
-        Returns:
-            `depth_smoothness` and, given a coarse level, `depth_smoothness_coarse`; empty where the prior is off.
-        """
-        if not self.active:
+    def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
+        """`depth_smoothness` and, given a coarse level, `depth_smoothness_coarse`, of the patches (P, H, W)."""
+        patches = context.requested
+        if patches is None:
             return {}
-        coarse = None
-        if "weights_coarse" in outputs:
-            coarse = _distance_and_opacity(outputs["weights_coarse"], outputs["t_coarse"])
-        return self.terms(_distance_and_opacity(outputs["weights"], outputs["t"]), coarse, step)
+        coarse = None if patches.coarse is None else _distance_and_opacity(patches.coarse)
+        return self.terms(_distance_and_opacity(patches), coarse, step)
 
     def terms(
         self, fine: Tuple[Tensor, Tensor], coarse: Optional[Tuple[Tensor, Tensor]], step: int
     ) -> Dict[str, Tensor]:
-        """As `loss_dict`, from distances (N, 1) and opacities (N, 1) of each level."""
-        losses = {"depth_smoothness": self.weight(step) * self._of_level(*fine)}
+        """Weighted terms of a step from distances and opacities of each level, patch by patch, N values each."""
+        factor = self.config.fade(step)
+        losses = {"depth_smoothness": factor * self.weight(step) * self._of_level(*fine)}
         if coarse is not None:
-            losses["depth_smoothness_coarse"] = self.factor * self.config.coarse_weight * self._of_level(*coarse)
+            weight = factor * self.factor * self.config.coarse_weight
+            losses["depth_smoothness_coarse"] = weight * self._of_level(*coarse)
         return losses
 
     def _of_level(self, distance: Tensor, opacity: Tensor) -> Tensor:
@@ -101,5 +122,10 @@ class SmoothnessPrior:
         return patch_smoothness_loss(distance.reshape(shape), opacity.reshape(shape))
 
 
-def _distance_and_opacity(weights: Tensor, t: Tensor) -> Tuple[Tensor, Tensor]:
+def _distance_and_opacity(rendering: Rendering) -> Tuple[Tensor, Tensor]:
+    """(N, 1) distances, of ray backbones as RegNeRF clips them, and (N, 1) opacities."""
+    flat = rendering.flatten()
+    if flat.samples is None:
+        return flat.distance, flat.accumulation
+    weights, t = flat.samples.weights, flat.samples.t
     return expected_distance_clipped(weights, t), weights.sum(-1, keepdim=True)

@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor
 
-from fewshot_ns.cameras.pixel_grids import crop_grid, full_grid, strided_grid
+from fewshot_ns.cameras.pixel_grids import PixelGrid, crop_grid, full_grid, strided_grid
 from fewshot_ns.cameras.poses import Poses, check_finite_poses, focus_point, homogeneous
 from fewshot_ns.cameras.sphere_views import interpolated_poses, spherical_poses
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.samplers.unseen_views import unseen_cameras
+from fewshot_ns.priors.base import CameraRequest
 
 
 @dataclass
@@ -97,32 +96,44 @@ class UnseenViews:
 
     def draw_pose(self) -> Poses:
         """(3, 4) a pose."""
-        pose = getattr(self, f"_draw_{self.kind}")()
+        draws = {
+            "hemisphere": self._draw_hemisphere,
+            "interpolate": self._draw_interpolate,
+            "training": self._draw_from_pool,
+            "given": self._draw_from_pool,
+            "box": self._draw_box,
+        }
+        pose = draws[self.kind]()
         if self.config.jitter > 0:
             pose[:, 3] += self.config.jitter * torch.randn(3, dtype=torch.float64).numpy()
         return pose
 
-    def draw_grid(self) -> Tensor:
-        """(rows, columns, 2) pixels (row, column), counted from the middle of the first."""
+    def draw(self) -> CameraRequest:
+        """The next unseen view, one camera whose pixels are those of the grid."""
+        grid = self.draw_grid()
+        return self.view(self.draw_pose(), grid)
+
+    def draw_grid(self) -> PixelGrid:
+        """Which pixels of a whole view are rendered."""
         config, count = self.config, (self.grid_size, self.grid_size)
         if config.grid == "full":
-            return full_grid(self.size, count).positions()
+            return full_grid(self.size, count)
         if config.grid == "strided":
-            return strided_grid(self.size, count, torch.rand(2)).positions()
+            return strided_grid(self.size, count, torch.rand(2))
         low, high = config.crop_centre
         row, column = ((low + (high - low) * torch.rand(2)) * torch.tensor(self.size)).int().tolist()
-        return crop_grid((row, column), int(round(config.crop_fraction * min(self.size))), count).positions()
+        return crop_grid((row, column), int(round(config.crop_fraction * min(self.size))), count)
 
-    def rays(self, pose: Poses, grid: Tensor) -> RayBundle:
-        """Rays (rows * columns,) of a camera at a pose (3, 4) through pixels (rows, columns, 2)."""
+    def view(self, pose: Poses, grid: PixelGrid) -> CameraRequest:
+        """The camera at a pose (3, 4) whose pixels are those of a grid of the training views' first camera.
+
+        Its footprints are those of that camera's pixels, not of the larger ones of a coarse grid.
+        """
         seen = self.dataset.cameras
         fx, fy, cx, cy = (float(value[0]) for value in (seen.fx, seen.fy, seen.cx, seen.cy))
-        camera = Cameras(torch.from_numpy(pose)[None].float(), fx, fy, cx, cy, self.size[1], self.size[0])
-        coords = grid.reshape(-1, 2).to(self.device) + 0.5
-        none = torch.zeros(len(coords), 1, dtype=torch.long, device=self.device)
-        bundle = camera.to(self.device).generate_rays(camera_indices=none, coords=coords)
-        bundle.camera_indices = none - 1
-        return bundle
+        intrinsics = grid.intrinsics(fx, fy, cx, cy)
+        camera = Cameras(torch.from_numpy(pose)[None].float(), *intrinsics)
+        return CameraRequest(camera.to(self.device), 2.0 / sum(grid.step))
 
     def _grid_size(self) -> int:
         asked, smaller = self.config.grid_size, min(self.size)
@@ -157,10 +168,8 @@ class UnseenViews:
         shares = low + (high - low) * self._uniform(2)
         return interpolated_poses(first, second, third, shares[None], self.config.shortest_turn)[0]
 
-    def _draw_training(self) -> Poses:
+    def _draw_from_pool(self) -> Poses:
         return self._from_pool(1)[0].copy()
-
-    _draw_given = _draw_training
 
     def _draw_box(self) -> Poses:
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))

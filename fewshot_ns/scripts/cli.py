@@ -19,6 +19,7 @@ from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
+from fewshot_ns.scripts.methods import MethodsCommand
 from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.retarget import RetargetCommand
 from fewshot_ns.scripts.scenes import split_dataparser
@@ -26,6 +27,7 @@ from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
 
 COMMANDS: Dict[str, Any] = {
+    "methods": MethodsCommand,
     "demo": DemoCommand,
     "solids": SolidsCommand,
     "depth": DepthCommand,

@@ -22,13 +22,13 @@ class SceneOptions:
     """Of generalizable methods alone."""
 
     source_views: Tuple[int, ...] = ()
-    """Views that are looked at, numbered as in the scenes' files; none: as the run was configured."""
+    """Source views, numbered as in the scenes' files; none: as the run was configured."""
     viewlist: Optional[Path] = None
     """File that lists the source views of each object."""
     random_sources: Optional[int] = None
-    """Look at so many views drawn for each scene."""
+    """Number of source views drawn for each scene."""
     nearest_sources: Optional[int] = None
-    """Look at so many views nearest to each camera that is rendered."""
+    """Number of source views nearest to each camera that is rendered."""
     scenes: Tuple[str, ...] = ()
     """Only these scenes, by name; none: all of the test split."""
     max_scenes: Optional[int] = None
@@ -94,19 +94,21 @@ def choose_scenes(pipeline: Any, options: SceneOptions, output: Path) -> bool:
         manager.library.chosen = options.scenes
     table = manager.eval_table()
     if len(table) == 1:
-        pipeline.switch(manager.shown(table[0]))
+        pipeline.activate(manager.open(table[0]))
     return len(table) > 1
 
 
 def baselines_of_run(pipeline: Any) -> Optional[Baselines]:
-    """Trivial predictions to compare a loaded run with: from the views that train, or that the model looks at; None
+    """Trivial predictions to compare a loaded run with: from the training views, or the source views; None
     where there are none."""
+    from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
     from fewshot_ns.evaluation.baselines.sources import SourceBaselines
     from fewshot_ns.evaluation.baselines.trivial import baselines_of
 
     manager = pipeline.datamanager
-    active = getattr(manager, "active", None)
-    return baselines_of(manager.train_dataset) if active is None else SourceBaselines(manager.chooser, active)
+    if isinstance(manager, MultiSceneDataManager):
+        return SourceBaselines(manager.selector, manager.active)
+    return baselines_of(manager.train_dataset)
 
 
 def evaluate_scenes(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 import tyro
 
 if TYPE_CHECKING:
-    from fewshot_ns.data.multiscene.active import ShownScene
+    from fewshot_ns.data.multiscene.active import ActiveScene
 
 
 @dataclass
@@ -54,7 +54,7 @@ class RetargetCommand:
             FileExistsError: the folder is there.
             ValueError: a run that knows one scene only, or views and scenes that are not there.
         """
-        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+        import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
         from rich.console import Console
 
         from fewshot_ns.scripts.runs import load_run_config
@@ -65,13 +65,13 @@ class RetargetCommand:
         config = load_run_config(self.load_config)
         checkpoint = find_checkpoint(config.get_checkpoint_dir(), self.step)
         retargeted = self._config(config)
-        shown = self._check(retargeted)
+        active = self._check(retargeted)
         self._write(retargeted, checkpoint)
-        numbers = shown.scene.view_indices or range(len(shown.scene.image_filenames))
-        looked_at = "the nearest views" if shown.sources is None else [numbers[place] for place in shown.sources]
+        numbers = active.scene.view_indices or range(len(active.scene.image_filenames))
+        sources = "the nearest views" if active.sources is None else [numbers[view] for view in active.sources]
         Console().print(
             f"{self.output}: {config.method_name} of step {checkpoint.stem[5:].lstrip('0') or 0}, scene "
-            f"{shown.scene.entry.scene_id}, looking at {looked_at}. Evaluate it with\n"
+            f"{active.scene.entry.scene_id}, looking at {sources}. Evaluate it with\n"
             f"  ns-eval --load-config {self.output / 'config.yml'}",
             highlight=False,
             soft_wrap=True,
@@ -126,7 +126,7 @@ class RetargetCommand:
                 raise ValueError(f"dataparser {name}: expected --data with it, got none")
             if self.scene is None:
                 raise ValueError("expected --data or --scene, got neither: nothing to point the run at")
-            # The host hands --data ahead of the parser to the datamanager alone.
+            # nerfstudio hands --data ahead of the parser to the datamanager alone.
             manager.dataparser.data = Path(manager.dataparser.data if manager.data is None else manager.data).resolve()
             return manager.dataparser
         parser = scene_config(self.data, name, self.dataparser_arguments)
@@ -153,24 +153,24 @@ class RetargetCommand:
         elif self.nearest is not None:
             sources.mode, sources.count, sources.pool = "nearest", self.nearest, ()
 
-    def _check(self, config: Any) -> ShownScene:
+    def _check(self, config: Any) -> ActiveScene:
         """Opens the scene and reads its source views, before anything is written."""
         manager = config.pipeline.datamanager.setup(device="cpu", test_mode="inference")
-        shown = manager.active
-        place = manager.chooser.targets_of(shown)[0]
-        sources = manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place])
+        active = manager.active
+        view = manager.selector.targets_of(active)[0]
+        sources = manager.selector.sources_for(active, active.scene.cameras.camera_to_worlds[view])
         wanted = getattr(config.pipeline.model, "num_views", None)
         if wanted not in (None, len(sources)):
             raise ValueError(
                 f"{self.load_config}: expected {wanted} source views, which its networks are made for, got "
                 f"{len(sources)}; give as many by --source-views or --nearest"
             )
-        manager.chooser.conditioning(shown, sources)
-        entry = shown.scene.entry
+        manager.selector.load_sources(active, sources)
+        entry = active.scene.entry
         if not manager.library.single:
             config.pipeline.datamanager.scenes = (entry.scene_id,)
         config.experiment_name = entry.scene_id.replace("/", "-")
-        return shown
+        return active
 
     def _write(self, config: Any, checkpoint: Path) -> None:
         import yaml

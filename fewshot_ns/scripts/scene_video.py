@@ -1,4 +1,4 @@
-"""What `ns-fewshot video` does for runs of generalizable methods: scene, source views, the strip that shows them."""
+"""What `ns-fewshot video` does for runs of generalizable methods: scene, source views, and a strip of them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 if TYPE_CHECKING:
     import numpy as np
 
-    from fewshot_ns.data.multiscene.active import ShownScene
+    from fewshot_ns.data.multiscene.active import ActiveScene
     from fewshot_ns.scripts.camera_path import PathOptions
 
 SOURCE_KINDS = ("interpolate", "spiral")
-"""Kinds of paths that are made from source views, and shown from these alone."""
+"""Kinds of paths that are made from source views, and rendered from these alone."""
 
 
 @dataclass
@@ -22,9 +22,9 @@ class SceneVideoOptions:
     scene: Optional[str] = None
     """Name of the scene; None: the run's active one."""
     source_views: Tuple[int, ...] = ()
-    """Views that are looked at, numbered as in the scene's files; none: as the run was configured."""
+    """Source views, numbered as in the scene's files; none: as the run was configured."""
     target_view: Optional[int] = None
-    """Where source views are those nearest to a camera, interpolate and spiral take those of this view; None: of the
+    """Where each camera has its own nearest source views, interpolate and spiral take those of this view; None: of the
     first that is evaluated."""
     strip: bool = True
     """Whether the source views stand beside each frame."""
@@ -34,8 +34,8 @@ class SceneVideoOptions:
         return self != SceneVideoOptions()
 
 
-def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownScene:
-    """Shows a loaded run of a generalizable method the scene and the source views that are asked for.
+def choose_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ActiveScene:
+    """Makes a loaded run of a generalizable method render the scene and from the source views that are asked for.
 
     Raises:
         ValueError: an unknown scene or view, or another number of views than the networks are made for.
@@ -47,41 +47,42 @@ def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ShownSce
     entry = manager.active.scene.entry
     if options.scene is not None:
         entry = manager.library.find(options.scene, manager.test_split)
-    shown = manager.shown(entry)
+    active = manager.open(entry)
     if options.source_views:
-        shown = replace(shown, sources=view_positions(shown.scene, options.source_views, "--source-views"))
-    if shown.sources is None and kind in SOURCE_KINDS:
+        active = replace(active, sources=view_positions(active.scene, options.source_views, "--source-views"))
+    if active.sources is None and kind in SOURCE_KINDS:
         if options.target_view is None:
-            place = manager.chooser.targets_of(shown)[0]
+            view = manager.selector.targets_of(active)[0]
         else:
-            (place,) = view_positions(shown.scene, (options.target_view,), "--target-view")
+            (view,) = view_positions(active.scene, (options.target_view,), "--target-view")
         # All frames from the same views: others would come in with a jump.
-        shown = replace(shown, sources=manager.chooser.sources_for(shown, shown.scene.cameras.camera_to_worlds[place]))
-    pipeline.show(shown)
-    return shown
+        pose = active.scene.cameras.camera_to_worlds[view]
+        active = replace(active, sources=manager.selector.sources_for(active, pose))
+    pipeline.render_scene(active)
+    return active
 
 
-def path_of_scene(options: PathOptions, manager: Any, shown: ShownScene) -> Dict[str, Any]:
-    """The camera path of a scene that is shown, see `build_camera_path`."""
+def path_of_scene(options: PathOptions, manager: Any, active: ActiveScene) -> Dict[str, Any]:
+    """The camera path of a scene, see `build_camera_path`."""
     import torch
 
-    from fewshot_ns.data.dataparsers.multi.outputs import outputs_of_views
+    from fewshot_ns.data.dataparsers.multi.outputs import scene_outputs
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
     from fewshot_ns.scripts.camera_path import build_camera_path
 
-    scene = shown.scene
-    views = shown.sources or scene.pool or tuple(range(len(scene.image_filenames)))
-    outputs = outputs_of_views(scene, views, "train", views, ())
+    scene = active.scene
+    views = active.sources or scene.pool or tuple(range(len(scene.image_filenames)))
+    outputs = scene_outputs(scene, views, "train", views, ())
     # The parser of a single scene knows more of it: bounds of each view, NDC.
     record = get_fewshot_metadata((manager.train_dataparser_outputs if manager.library.single else outputs).metadata)
     return build_camera_path(options, scene.cameras[torch.tensor(views)], record, scene.planar_range)
 
 
-def source_strips(pipeline: Any, shown: ShownScene, poses: Any) -> List[List[np.ndarray]]:
+def source_strips(pipeline: Any, active: ActiveScene, poses: Any) -> List[List[np.ndarray]]:
     """For each pose (F, 3, 4) the images (H, W, 3) uint8 of the views that it is rendered from."""
     from fewshot_ns.presentation.pictures import to_uint8
 
     manager = pipeline.datamanager
-    chosen = [manager.chooser.sources_for(shown, pose.cpu()) for pose in poses]
-    read = {view: to_uint8(manager.library.images.image(shown.scene, view)) for views in chosen for view in views}
+    chosen = [manager.selector.sources_for(active, pose.cpu()) for pose in poses]
+    read = {view: to_uint8(manager.library.images.image(active.scene, view)) for views in chosen for view in views}
     return [[read[view] for view in views] for views in chosen]

@@ -75,7 +75,7 @@ def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotData
         ValueError: an unknown dataparser, or none that fits.
         SystemExit: by the parser of the flags: status 0 after --help, 2 where they are wrong.
     """
-    # The host's modules import each other in this order only.
+    # nerfstudio's modules import each other in this order only.
     import nerfstudio.configs.method_configs  # noqa: F401
     import tyro
 

@@ -59,7 +59,7 @@ class VideoCommand(PathOptions):
         from fewshot_ns.presentation.pictures import save_png
         from fewshot_ns.presentation.video import depth_range, render_path, rgb_beside_depth, with_strip, write_video
         from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
-        from fewshot_ns.scripts.scene_video import path_of_scene, show_scene, source_strips
+        from fewshot_ns.scripts.scene_video import choose_scene, path_of_scene, source_strips
 
         if (self.load_config is None) == (self.weights is None):
             raise ValueError("expected either a run (--load-config) or a checkpoint (--weights)")
@@ -72,11 +72,11 @@ class VideoCommand(PathOptions):
         if target.suffix != ".mp4":
             raise ValueError(f"--output {target}: expected a file name ending in .mp4")
         path = None if self.camera_path is None else read_camera_path(self.camera_path)
-        shown = None
+        active = None
         if config_path is not None and is_generalizable(config_path):
             pipeline = load_run(config_path, test_mode="inference")
-            shown = show_scene(pipeline, self.generalizable, self.kind)
-            path = path or path_of_scene(self, pipeline.datamanager, shown)
+            active = choose_scene(pipeline, self.generalizable, self.kind)
+            path = path or path_of_scene(self, pipeline.datamanager, active)
         elif self.generalizable.any():
             raise ValueError("--scene, --source-views, --target-view and --no-strip are for generalizable methods")
         elif config_path is not None:
@@ -93,8 +93,8 @@ class VideoCommand(PathOptions):
             task = progress.add_task("", total=len(cameras))
             rendered = render_path(pipeline, cameras, lambda: progress.advance(task))
         frames = rgb_beside_depth(rendered, *depth_range([rendered]), self.min_height)
-        if shown is not None and self.generalizable.strip:
-            strips = source_strips(pipeline, shown, cameras.camera_to_worlds)
+        if active is not None and self.generalizable.strip:
+            strips = source_strips(pipeline, active, cameras.camera_to_worlds)
             frames = [with_strip(frame, strip) for frame, strip in zip(frames, strips, strict=True)]
         if self.forth_and_back:
             frames = [*frames, *frames[-2:0:-1]]

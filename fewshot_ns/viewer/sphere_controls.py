@@ -9,12 +9,10 @@ from typing import Any, Tuple
 import numpy as np
 import numpy.typing as npt
 from nerfstudio.viewer.viewer_elements import ViewerControl, ViewerSlider
-from torch import Tensor, nn
+from torch import nn
 
 from fewshot_ns.cameras.poses import Poses, normalize
 from fewshot_ns.cameras.sphere_views import spherical_poses
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.priors.unseen_views import UnseenViewsConfig, on_hemisphere
 from fewshot_ns.viewer.cameras import place_camera
 
 DEMO_RADII = (2.0, 6.0)
@@ -65,20 +63,6 @@ def sphere_of_cameras(poses: Poses, focus: npt.NDArray[np.float64]) -> Sphere:
     side = normalize(side)
     distance = float(np.linalg.norm(poses[:, :3, 3] - focus, axis=-1).mean())
     return Sphere(focus, np.stack([side, np.cross(up, side), up], axis=1), (0.5 * distance, 1.5 * distance))
-
-
-def sphere_controls(dataset: FewShotDataset, views: UnseenViewsConfig, focus: Tensor) -> SphereControls:
-    """Sliders for a scene, which show its first training view at first.
-
-    Args:
-        dataset: training split.
-        views: hemisphere of the semantic prior, whose centre is taken where the cameras stand on it.
-        focus: (3,) world point that the cameras look at.
-    """
-    poses = dataset.cameras.camera_to_worlds.double().cpu().numpy()
-    if on_hemisphere(views, dataset):
-        return SphereControls(synthetic_sphere(views.centre), poses[0, :, 3])
-    return SphereControls(sphere_of_cameras(poses, focus.double().cpu().numpy()), poses[0, :, 3])
 
 
 class SphereControls(nn.Module):

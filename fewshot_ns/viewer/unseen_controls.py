@@ -1,19 +1,40 @@
-"""A button of ns-viewer that draws a pose as the semantic prior does, and shows what the encoder makes of it."""
+"""A button of ns-viewer that draws an unseen view as a prior does, and shows what the encoder makes of it."""
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+from typing import Any, Callable, List, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
-from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.viewer.viewer_elements import ViewerButton, ViewerControl
 from torch import Tensor, nn
 
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.priors.semantic import SemanticPrior
+from fewshot_ns.cameras.poses import Poses
+from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.viewer.cameras import place_camera
 from fewshot_ns.viewer.markdown import ViewerMarkdown, embedded
+
+
+class Views(Protocol):
+    """Draws unseen views: a pose and a grid of pixels, and the camera of both."""
+
+    @property
+    def kind(self) -> str:
+        """Where they stand, in a word."""
+        ...
+
+    def draw_pose(self) -> Poses:
+        """(3, 4) pose."""
+        ...
+
+    def draw_grid(self) -> Any:
+        """Grid of pixels."""
+        ...
+
+    def view(self, pose: Poses, grid: Any) -> Any:
+        """`cameras` (1,) and `footprint_scale`."""
+        ...
 
 
 class UnseenViewControls(nn.Module):
@@ -22,21 +43,22 @@ class UnseenViewControls(nn.Module):
     The encoder is loaded at the first press. Where it cannot be had, the rendering is shown with the reason.
 
     Args:
-        prior: the semantic prior, switched on or not.
-        dataset: training views.
-        render: gives the colours `rgb` (R, 3) of rays (R,) as they are seen at evaluation.
-        device: of model and encoder.
+        load_views: gives the unseen views.
+        load_encoder: gives the encoder of images (N, H, W, 3), and the embeddings (V, C) of the training views.
+        names: of the training views.
+        render: shows cameras (1,) as evaluation sees them.
     """
 
     def __init__(
         self,
-        prior: SemanticPrior,
-        dataset: FewShotDataset,
-        render: Callable[[RayBundle], Dict[str, Tensor]],
-        device: torch.device,
+        load_views: Callable[[], Views],
+        load_encoder: Callable[[], Tuple[Callable[[Tensor], Tensor], Tensor]],
+        names: Sequence[str],
+        render: Callable[[Cameras, RenderOptions], Rendering],
     ) -> None:
         super().__init__()
-        self._prior, self._dataset, self._render, self._device = prior, dataset, render, device
+        self._load_views, self._load_encoder = load_views, load_encoder
+        self._names, self._render = names, render
         self._count = 0
         self.control = ViewerControl()
         self.draw = ViewerButton("Draw an unseen view", cb_hook=lambda element: self.show())
@@ -51,15 +73,16 @@ class UnseenViewControls(nn.Module):
 
     @torch.no_grad()
     def _show(self) -> None:
-        prior = self._prior
-        views = prior.load_views(self._dataset, self._device)
+        views = self._load_views()
         self._count += 1
         # Draws of its own: those of a training that goes on beside must stay what they are.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._count)
             pose, grid = views.draw_pose(), views.draw_grid()
         place_camera(self.control, pose, float(np.linalg.norm(pose[:, 3])) or 1.0)
-        picture = self._render(views.rays(pose, grid))["rgb"].reshape(*grid.shape[:2], 3)
+        view = views.view(pose, grid)
+        picture = self._render(view.cameras, RenderOptions(footprint_scale=view.footprint_scale)).rgb[0]
+        picture = picture.clamp(0.0, 1.0)
         x, y, z = (f"{value:.2f}" for value in pose[:, 3])
         lines = [embedded(picture.cpu().numpy()), "", f"{views.kind}, from ({x}, {y}, {z})", ""]
         self.report.content = "\n".join([*lines, "looking at the encoder ..."])
@@ -71,8 +94,7 @@ class UnseenViewControls(nn.Module):
 
     def _similarities(self, picture: Tensor) -> List[str]:
         """Table of the cosine between the embeddings of the picture (H, W, 3) and of each training view."""
-        encoder, targets = self._prior.load_encoder(self._dataset, self._device)
+        encoder, targets = self._load_encoder()
         cosines = torch.nn.functional.cosine_similarity(encoder(picture[None]), targets, dim=-1).tolist()
-        names = [file.name for file in self._dataset.image_filenames]
-        rows = [f"| {name} | {cosine:.3f} |" for name, cosine in zip(names, cosines, strict=True)]
+        rows = [f"| {name} | {cosine:.3f} |" for name, cosine in zip(self._names, cosines, strict=True)]
         return ["| training view | cosine |", "| --- | --- |", *rows]

@@ -14,7 +14,7 @@ from fewshot_ns.data.dataparsers.multi.scene_folders import SceneFolderDataParse
 from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.data.multiscene.batches import look_at
+from fewshot_ns.data.multiscene.batches import load_sources
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import Scene, SceneEntry
 
@@ -75,7 +75,7 @@ def test_of_a_folder_of_scenes(make_llff_scene: Callable[..., Path], tmp_path: P
 def test_a_model_is_told_both(make_llff_scene: Callable[..., Path], tmp_path: Path):
     parser = LLFFDataParserConfig(data=make_llff_scene(tmp_path / "one"), ray_space="metric", near=0.5, far=3.0).setup()
     scene = scene_of_parser(parser, SceneEntry("one", "", tmp_path))
-    given = look_at(SceneImages(), [(scene, (0, 1)), (scene, (2, 3))])
+    given = load_sources(SceneImages(), [(scene, (0, 1)), (scene, (2, 3))])
     assert given.far.tolist() == pytest.approx([scene.far] * 2)
     planar = given.to("cpu").with_planar_bounds()
     torch.testing.assert_close(torch.stack([planar.near, planar.far], -1), torch.tensor([[0.5, 3.0]] * 2))

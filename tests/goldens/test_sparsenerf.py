@@ -19,7 +19,6 @@ from golden_arrays import (
     GoldenFile,
     both_dtypes,
     expect,
-    expect_all_used,
     stored,
     tensors,
 )
@@ -953,14 +952,3 @@ def test_training_step(sparsenerf_golden, dataset, dtype):
         step = -rate * parameter.grad / (parameter.grad.abs() + group["optimizer"].eps)
         assert torch.allclose(parameter.detach() - old, step, rtol=1e-4, atol=1e-6 * rate + 1e-7), name
     assert optimizer.param_groups[0]["lr"] > rate > 0
-
-
-FILES = (
-    *("cast_rays", "dtu_loader", "ipe", "llff_loader", "losses", "metrics", "model_forward_full"),
-    *("model_forward_small", "resample", "schedules", "train_step", "volumetric_rendering"),
-)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_array_is_used(sparsenerf_golden, request, name):
-    expect_all_used(sparsenerf_golden(f"{name}.npz"), request)

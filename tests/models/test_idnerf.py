@@ -134,7 +134,7 @@ def test_latent_of_a_camera_of_another_size(model):
     half.rescale_output_resolution(0.5)
     model.condition(shown(target=False))
     with torch.no_grad():
-        model.look_at(half)
+        model.prepare_for(half)
     torch.testing.assert_close(model.targets.latents, known)
 
 

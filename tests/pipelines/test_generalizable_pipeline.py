@@ -2,6 +2,8 @@
 
 import json
 import math
+import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Callable
 
@@ -27,7 +29,7 @@ def test_a_step_reaches_encoder_and_networks(tiny_pixelnerf: Callable[..., Any])
     assert without == {"device_indicator_param"}
 
 
-def test_evaluation_looks_at_the_shown_scene_not_at_the_last_batch(tiny_pixelnerf: Callable[..., Any]):
+def test_evaluation_sees_the_active_scene_not_the_last_batch(tiny_pixelnerf: Callable[..., Any]):
     pipeline = tiny_pixelnerf().setup(device="cpu", test_mode="val")
     camera = pipeline.datamanager.eval_dataset.cameras[:1]
     pipeline.eval()
@@ -39,10 +41,10 @@ def test_evaluation_looks_at_the_shown_scene_not_at_the_last_batch(tiny_pixelner
     pipeline.model.eval()
     given = pipeline.model.sources.given.images
     pipeline.model.get_outputs_for_camera(camera)
-    shown = pipeline.model.sources.given.images
-    assert given.shape[0] == 2 and shown.shape[0] == 1
+    active = pipeline.model.sources.given.images
+    assert given.shape[0] == 2 and active.shape[0] == 1
     expected = pipeline.datamanager.train_dataset.get_image_float32(0)
-    torch.testing.assert_close(shown[0, 0], expected)
+    torch.testing.assert_close(active[0, 0], expected)
     assert before.shape == (16, 16, 3)
 
 
@@ -60,11 +62,28 @@ def test_a_loaded_pipeline_renders_its_scene(test_mode: str, tiny_pixelnerf: Cal
     pipeline = config.setup(device="cpu", test_mode=test_mode)
     pipeline.eval()
     pipeline.load_pipeline(state, 7)
-    shown = pipeline.datamanager.active
+    active = pipeline.datamanager.active
     trained.eval()
-    trained.show(shown)
-    camera = shown.scene.cameras[1:2]
+    trained.render_scene(active)
+    camera = active.scene.cameras[1:2]
     torch.testing.assert_close(*(each.model.get_outputs_for_camera(camera)["rgb"] for each in (pipeline, trained)))
+
+
+def test_copies_of_a_model_leave_the_data_where_it_is(tiny_pixelnerf: Callable[..., Any]):
+    """A deep copy asks the same datamanager for source views; a pickled model has none, a state dict neither."""
+    pipeline = tiny_pixelnerf().setup(device="cpu", test_mode="test").eval()
+    provider, camera = pipeline.datamanager.provider, pipeline.datamanager.provider.camera(1)
+    assert pipeline.model.sources_from is provider
+    copied = deepcopy(pipeline.model)
+    assert copied.sources_from is provider and copied.kwargs["metadata"] is not pipeline.model.kwargs["metadata"]
+    for model in (pipeline.model, copied):
+        torch.manual_seed(0)
+        model.rendered = model.get_outputs_for_camera(camera)["rgb"]
+    assert torch.equal(pipeline.model.rendered, copied.rendered)
+    loaded = pickle.loads(pickle.dumps(pipeline.model))
+    assert loaded.sources_from is None and loaded.kwargs["metadata"]["source_provider"] is None
+    assert loaded.state_dict().keys() == pipeline.model.state_dict().keys()
+    assert not any("source" in name for name in loaded.state_dict())
 
 
 def test_nearest_sources_follow_the_camera(tiny_pixelnerf: Callable[..., Any]):
@@ -72,10 +91,10 @@ def test_nearest_sources_follow_the_camera(tiny_pixelnerf: Callable[..., Any]):
     config.datamanager.sources.mode, config.datamanager.sources.count = "nearest", 2
     pipeline = config.setup(device="cpu", test_mode="test")
     pipeline.eval()
-    scene, seen = pipeline.shown.scene, set()
+    scene, seen = pipeline.datamanager.active.scene, set()
     for view in range(5):
         pipeline.model.get_outputs_for_camera(scene.cameras[view : view + 1])
-        name, sources = pipeline._looked_at
+        name, sources = pipeline.model.conditioned_on
         assert view not in sources and len(sources) == 2
         poses = pipeline.model.sources.given.camera_to_worlds[0]
         torch.testing.assert_close(poses, scene.cameras.camera_to_worlds[list(sources)])
@@ -89,7 +108,7 @@ def test_evaluation_over_scenes_is_taken_up_again(tiny_pixelnerf: Callable[..., 
     pipeline = config.setup(device="cpu", test_mode="test")
     rendered = []
     original = pipeline.render
-    pipeline.render = lambda shown, camera: rendered.append(shown.scene.entry.scene_id) or original(shown, camera)
+    pipeline.render = lambda active, camera: rendered.append(active.scene.entry.scene_id) or original(active, camera)
     results = pipeline.get_average_eval_image_metrics(output_path=tmp_path / "png", get_std=True)
     record = tmp_path / "eval" / "scenes-step-000000000.json"
     rows = [json.loads(line) for line in record.with_suffix(".jsonl").read_text().splitlines()]
@@ -175,22 +194,22 @@ def test_panel_of_an_evaluated_view(tiny_pixelnerf: Callable[..., Any]):
     assert images["panel"].shape == (2 * 16, 6 * 16, 3) and pipeline.training
 
 
-def test_switching_scenes_leaves_all_as_it_was_where_it_fails(tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
+def test_activating_a_scene_leaves_all_as_it_was_where_it_fails(tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
     config = tiny_pixelnerf(copy_to=tmp_path / "set")
     pipeline = config.setup(device="cpu", test_mode="test")
     pipeline.eval()
     manager = pipeline.datamanager
     before = manager.active
     other = next(name for name in manager.scene_names() if name != before.scene.entry.scene_id)
-    shown = manager.shown(manager.library.find(other, "test"))
-    image = shown.scene.image_filenames[shown.sources[0]]
+    active = manager.open(manager.library.find(other, "test"))
+    image = active.scene.image_filenames[active.sources[0]]
     content = image.read_bytes()
     image.write_bytes(b"no image")
     with pytest.raises(SceneError, match=image.name):
-        pipeline.switch(shown)
-    assert pipeline.shown is before and manager.active is before
+        pipeline.activate(active)
+    assert manager.active is before
     image.write_bytes(content)
-    pipeline.switch(shown)
+    pipeline.activate(active)
     assert manager.train_dataset.image_filenames == [image] and len(manager.fixed_indices_eval_dataloader) == 4
 
 

@@ -57,7 +57,7 @@ def test_rays_of_an_export_are_seen_from_their_own_source_views(build: Callable[
         view = int(batch["indices"][0, 0])
         outputs = pipeline.model(rays)
         assert outputs["rgb"].shape == (12, 3) and outputs["rgb"].isfinite().all()
-        assert pipeline._looked_at[1] == manager.chooser.sources_for(
+        assert pipeline.model.conditioned_on[1] == manager.selector.sources_for(
             manager.active, manager.active.scene.cameras.camera_to_worlds[view]
         )
         latents.append((view, pipeline.model.targets.latents))
@@ -71,12 +71,12 @@ def test_many_scans(build: Callable[..., Any], tiny_mvsnet: Path, tmp_path: Path
     assert [(row.scene, row.row.view_index) for row in rows] == [(s, v) for s in ("scan3", "scan4") for v in TARGETS]
     # Nearest by the sum of the centre's coordinates, of the views that may be looked at.
     assert {row.row.view_index: row.sources for row in rows} == {2: (1, 0, 4), 3: (4, 5, 1)}
-    shown = pipeline.datamanager.shown(pipeline.datamanager.eval_table()[0])
-    known = known_depth(shown.scene, 2)
+    active = pipeline.datamanager.open(pipeline.datamanager.eval_table()[0])
+    known = known_depth(active.scene, 2)
     assert known is not None and known.shape == (32, 40, 1)
     assert not known[:, :9].any() and known[:, 11:].all()
-    truth = pipeline.datamanager.library.images.image(shown.scene, 2)
-    rendered = pipeline.render(shown, shown.scene.cameras[2:3])["rgb"]
+    truth = pipeline.datamanager.library.images.image(active.scene, 2)
+    rendered = pipeline.render(active, active.scene.cameras[2:3])["rgb"]
     found = rows[0].row.metrics
     assert found["true_depth_psnr"] == pytest.approx(float(metrics.masked_psnr(rendered, truth, known.float())))
     assert found["baseline_nearest_view_true_depth_psnr"] is not None and "centre_psnr" not in found
@@ -119,8 +119,8 @@ def test_other_data_is_measured_in_the_middle(name: str, build: Callable[..., An
     geometry = parser.setup().get_dataparser_outputs("test").metadata["fewshot"].geometry
     given = pipeline.model.sources.given
     assert (float(given.near), float(given.far)) == pytest.approx((geometry.near, geometry.far))
-    tested = set(manager.chooser.targets_of(manager.active))
-    for place in tested:
-        pose = manager.active.scene.cameras.camera_to_worlds[place]
-        sources = manager.chooser.sources_for(manager.active, pose)
+    tested = set(manager.selector.targets_of(manager.active))
+    for view in tested:
+        pose = manager.active.scene.cameras.camera_to_worlds[view]
+        sources = manager.selector.sources_for(manager.active, pose)
         assert len(sources) == 3 and not tested & set(sources)

@@ -137,8 +137,8 @@ def test_a_camera_path_encodes_every_pair_of_views_once(folder):
     pipeline = tiny(folder).setup(device="cpu", test_mode="inference")
     pipeline.eval()
     cameras, encoder = pipeline.datamanager.train_dataset.cameras, pipeline.model.feat_enc
-    chooser = pipeline.datamanager.chooser
-    pairs = {frozenset(chooser.sources_for(pipeline.shown, pose)) for pose in cameras.camera_to_worlds}
+    manager = pipeline.datamanager
+    pairs = {frozenset(manager.selector.sources_for(manager.active, pose)) for pose in cameras.camera_to_worlds}
     met, matched = [], encoder.matched
     encoder.matched = lambda maps: met.append(len(maps[0])) or matched(maps)
 
@@ -146,7 +146,7 @@ def test_a_camera_path_encodes_every_pair_of_views_once(folder):
         return [pipeline.model.get_outputs_for_camera(cameras[i : i + 1])["rgb"] for i in order]
 
     forth = path(range(len(cameras)))
-    # The pipeline has shown the model the first camera's sources when it was set up.
+    # The pipeline has conditioned the model on the first camera's sources when it was set up.
     assert len(met) == len(pairs) - 1 > 0
     back = path(reversed(range(len(cameras))))
     assert len(met) == len(pairs) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -30,7 +31,8 @@ def test_every_command_has_a_help_that_explains_its_flags(name, capsys):
         main([name, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "--output" in text and text.count("(default:") + text.count("(required)") >= 6
+    assert "--output" in text or name == "methods"
+    assert text.count("(default:") + text.count("(required)") >= min(6, len(fields(COMMANDS[name])))
 
 
 def test_an_error_is_one_clear_message():

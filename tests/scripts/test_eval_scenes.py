@@ -45,7 +45,7 @@ def test_an_evaluation_spares_the_list_of_source_views(output: str, tiny_pixelne
     with pytest.raises(ValueError, match=r"expected a name that spares .*views\.txt"):
         choose_scenes(pipeline, SceneOptions(viewlist=listed), tmp_path / output)
     assert choose_scenes(pipeline, SceneOptions(viewlist=listed), tmp_path / "results.json")
-    assert pipeline.datamanager.shown(pipeline.datamanager.eval_table()[0]).sources == (2,)
+    assert pipeline.datamanager.open(pipeline.datamanager.eval_table()[0]).sources == (2,)
 
 
 def test_one_scene_is_compared_with_what_its_source_views_show(tiny_pixelnerf: Callable[..., Any]):
@@ -58,7 +58,7 @@ def test_one_scene_is_compared_with_what_its_source_views_show(tiny_pixelnerf: C
     scene, images = manager.active.scene, manager.library.images
     for place in (0, 2):
         found = baselines.of_camera(scene.cameras[place : place + 1], (16, 16))
-        sources = manager.chooser.sources_for(manager.active, scene.cameras.camera_to_worlds[place])
+        sources = manager.selector.sources_for(manager.active, scene.cameras.camera_to_worlds[place])
         assert place not in sources and set(found) == {"mean_colour", "nearest_view", "plane_sweep"}
         seen = torch.stack([images.image(scene, source) for source in sources])
         torch.testing.assert_close(found["mean_colour"][0, 0], seen.reshape(-1, 3).mean(0))

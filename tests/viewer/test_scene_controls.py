@@ -49,7 +49,7 @@ def test_another_scene(pipeline: Any, viewer: Any):
     controls.choose()
     assert manager.active.scene.entry.scene_id == other and controls.state.value.startswith(f"{other}, from ")
     pipeline.model.get_outputs_for_camera(manager.eval_dataset.cameras[:1])
-    assert pipeline._looked_at == (other, manager.active.sources)
+    assert pipeline.model.conditioned_on == (other, manager.active.sources)
     assert len(viewer.camera_handles) == len(manager.train_dataset) == 1
 
 
@@ -84,10 +84,10 @@ def test_what_is_being_typed_is_not_overwritten(pipeline: Any, viewer: Any, monk
     "text, message", [("1 x", "expected numbers"), ("77", "expected views among"), ("1 1", "once")]
 )
 def test_what_is_wrong_is_said_and_nothing_changes(text: str, message: str, pipeline: Any, viewer: Any):
-    controls, before = pipeline.scene_controls, pipeline.shown
+    controls, before = pipeline.scene_controls, pipeline.datamanager.active
     controls.sources.gui_handle._impl.value = text
     controls.choose_sources()
-    assert message in controls.state.value and pipeline.shown is before
+    assert message in controls.state.value and pipeline.datamanager.active is before
 
 
 def test_a_scene_by_its_name(pipeline: Any, viewer: Any):
@@ -95,7 +95,7 @@ def test_a_scene_by_its_name(pipeline: Any, viewer: Any):
     controls.name.gui_handle._impl.value = "table_0001"
     controls.sources.gui_handle._impl.value = ""
     controls.choose_sources()
-    assert pipeline.shown.scene.entry.scene_id == "table_0001"
+    assert pipeline.datamanager.active.scene.entry.scene_id == "table_0001"
     controls.name.gui_handle._impl.value = "tble"
     controls.choose_sources()
     assert "expected the name of a scene" in controls.state.value

@@ -1,8 +1,8 @@
-"""The datamanager of generalizable methods: batches of many scenes, and one scene of them that the host sees."""
+"""The datamanager of generalizable methods: batches of many scenes, and one active scene for nerfstudio."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Literal, Optional, Tuple, Type, Union
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type, Union
 
 import torch
 import torch.distributed as dist
@@ -15,10 +15,11 @@ from tyro.conf import Suppress
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, known_depth
-from fewshot_ns.data.multiscene.active import RayCount, SceneViewChooser, ShownScene, first_usable, outputs_of_shown
-from fewshot_ns.data.multiscene.batches import BatchOptions, SceneBatches
+from fewshot_ns.data.multiscene.active import ActiveScene, SceneViewSelector, active_outputs, first_usable_scene
+from fewshot_ns.data.multiscene.batches import BatchOptions, RayCount, SceneBatches
 from fewshot_ns.data.multiscene.library import BadScenePolicy, BadScenes, SceneLibrary
 from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_generator
+from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
 from fewshot_ns.utils.configs import SavedConfig
@@ -75,16 +76,14 @@ class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
 class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     """Rays of several scenes with the source views of each; see `SceneBatches`.
 
-    For the host, which knows one scene per run, `train_dataset` holds the source views of the active scene and
-    `eval_dataset` the views that are evaluated. Only training opens other scenes.
+    For nerfstudio, which knows one scene per run, `train_dataset` holds the source views of the active scene and
+    `eval_dataset` the views that are evaluated. Only training opens other scenes. The model finds the source views of
+    single cameras by `provider`, which it gets with the metadata of `train_dataset`.
     """
 
     config: MultiSceneDataManagerConfig
     batches: Optional[SceneBatches] = None
     eval_batches: Optional[SceneBatches] = None
-    before_rays: Callable[[Cameras], None] = staticmethod(lambda camera: None)
-    """Outside of training called with the camera of the rays that come next: the pipeline shows the model its source
-    views."""
 
     def __init__(
         self,
@@ -95,7 +94,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         local_rank: int = 0,
         **kwargs: Any,
     ) -> None:
-        # The host's constructor would open the first training scene, whatever is to be shown.
+        # nerfstudio's constructor would open the first training scene, whatever is active.
         self.config, self.device, self.test_mode = config, device, test_mode
         self.local_rank, self.world_size, self.rank = local_rank, world_size, local_rank
         if dist.is_available() and dist.is_initialized():
@@ -112,8 +111,8 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.library = SceneLibrary(
             self.dataparser, config.scenes, config.image_cache_mb * 1024**2, config.max_open_scenes
         )
-        self.choose_sources(config.sources)
-        if config.train_on_sources_only and self.chooser.selector.depends_on_target and not config.sources.pool:
+        selector = SceneViewSelector(self.library, config.sources, config.targets)
+        if config.train_on_sources_only and selector.source_views.depends_on_target and not config.sources.pool:
             raise ValueError(
                 "--pipeline.datamanager.train-on-sources-only: expected the same source views for all targets, or "
                 "views that they are chosen from (--pipeline.datamanager.sources.pool), found "
@@ -122,7 +121,9 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.bad_scenes = BadScenes(config.on_bad_scene)
         self.seed = shared_seed() if config.data_seed is None else config.data_seed
         self.exclude_batch_keys_from_device = list(FewShotDataset.exclude_batch_keys_from_device)
-        self._show(first_usable(self.chooser, self.test_split, self.bad_scenes))
+        active = first_usable_scene(selector, self.test_split, self.bad_scenes)
+        self.provider = SourceProvider(selector, active)
+        self._build_datasets()
         super(VanillaDataManager, self).__init__()
 
     def eval_table(self, test_while_training: bool = False) -> Tuple[SceneEntry, ...]:
@@ -142,40 +143,56 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         return self.library.table("train")
 
     def choose_sources(self, sources: SourceViewsConfig) -> None:
-        """From now on these views are looked at.
+        """From now on these are the source views.
 
         Raises:
             FileNotFoundError: a list of source views is missing.
             ValueError: what their mode needs is missing.
         """
         self.config.sources = sources
-        self.chooser = SceneViewChooser(self.library, sources, self.config.targets)
+        self.provider.selector = SceneViewSelector(self.library, sources, self.config.targets)
 
-    def shown(self, entry: SceneEntry) -> ShownScene:
-        """A scene with the configured source views.
+    @property
+    def selector(self) -> SceneViewSelector:
+        """Selects source views and evaluated views."""
+        return self.provider.selector
+
+    @property
+    def active(self) -> ActiveScene:
+        """The scene whose cameras are rendered."""
+        return self.provider.active
+
+    def open(self, entry: SceneEntry) -> ActiveScene:
+        """Opens a scene, with the configured source views.
 
         Raises:
             SceneError: it cannot be opened, or lacks these views.
         """
-        return self.chooser.shown(entry)
+        return self.selector.open(entry)
 
-    def _show(self, shown: ShownScene) -> None:
-        """Makes a scene the active one, which the host sees."""
-        self.active = shown
+    def _build_datasets(self) -> None:
+        """Training and evaluated views of the active scene."""
         whole = self.test_mode == "val" and not self.config.train_on_sources_only
-        outputs = outputs_of_shown(shown, self.chooser, self.test_split, whole)
+        outputs = active_outputs(self.active, self.selector, self.test_split, whole)
         self.train_dataparser_outputs, self.eval_dataparser_outputs = outputs
         self.train_dataset, self.eval_dataset = self.create_train_dataset(), self.create_eval_dataset()
 
-    def show(self, shown: ShownScene) -> None:
-        """Makes a scene the active one, also where datasets have been built.
+    def activate(self, active: ActiveScene) -> None:
+        """Makes a scene the active one, and builds its datasets anew.
 
         Raises:
             SceneError: the scene has no views to evaluate.
         """
-        self._show(shown)
+        self.provider.active = active
+        self._build_datasets()
         if self.test_mode != "inference":
             self.setup_eval()
+
+    def create_train_dataset(self) -> FewShotDataset:
+        """The training views of the active scene; their metadata hands the provider to the model."""
+        dataset = super().create_train_dataset()
+        dataset.metadata[SOURCE_PROVIDER_KEY] = self.provider
+        return dataset
 
     def create_eval_dataset(self) -> FewShotDataset:
         """The evaluated views of the active scene."""
@@ -197,7 +214,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     def _check_only_sources(self) -> None:
         """Raises a ValueError where the source views are fewer than a step draws."""
         config = self.config
-        found = len(self.chooser.selector.views_of(self.active.scene))
+        found = len(self.selector.source_views.views_of(self.active.scene))
         # A target is never among its own source views.
         needed = max(config.num_sources) + (config.train_source_mode != "random")
         if found < needed:
@@ -225,7 +242,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             no_box_step=config.no_box_step if training else 0,
             target_views=config.target_views if self.test_mode == "val" else 1,
             colour_jitter=config.colour_jitter if training else 0.0,
-            only=self.chooser.selector if config.train_on_sources_only else None,
+            only=self.selector.source_views if config.train_on_sources_only else None,
         )
         return SceneBatches(self.library, entries, order, options, self.bad_scenes)
 
@@ -247,8 +264,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             return self._on_device(*self.batches.draw(step))
         # ns-export asks for step 0 each time, for rays alone, and wants others.
         rays, batch = self.batches.draw(self.train_count)
-        view = int(batch["indices"][0, 0])
-        self.before_rays(self.active.scene.cameras[view : view + 1])
+        rays.metadata[TARGET_VIEW_KEY] = batch["indices"][:, :1]
         return self._on_device(rays, batch)
 
     def next_eval(self, step: int) -> Tuple[RayBundle, Dict]:
@@ -262,16 +278,16 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         moved = {name: batch[name].to(self.device) for name in ("image", "conditioning")}
         return rays.to(self.device), {**batch, **moved}
 
-    def draw_eval_view(self, step: int) -> Tuple[ShownScene, int]:
+    def draw_eval_view(self, step: int) -> Tuple[ActiveScene, int]:
         """A scene that is evaluated, and one of its evaluated views, another one with each step.
 
         Raises:
             SceneError: the scene cannot be used.
         """
-        shown = self.shown(self._entry_of(step))
-        targets = self.chooser.targets_of(shown)
+        active = self.open(self._entry_of(step))
+        targets = self.selector.targets_of(active)
         generator = step_generator(self.seed, step + 1, self.rank)
-        return shown, targets[int(torch.randint(len(targets), (1,), generator=generator))]
+        return active, targets[int(torch.randint(len(targets), (1,), generator=generator))]
 
     def note_bad_view(self, step: int, error: SceneError) -> None:
         """Takes note of the scene that `draw_eval_view` gave for a step.
@@ -286,12 +302,12 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         return table[int(torch.randint(len(table), (1,), generator=step_generator(self.seed, step, self.rank)))]
 
     def next_eval_image(self, step: int) -> Tuple[Cameras, Dict]:
-        """A view of a scene that is evaluated: its camera, and `image` (H, W, 3), `shown` and `view`, and
+        """A view of a scene that is evaluated: its camera, and `image` (H, W, 3), `active` and `view`, and
         `known_depth` (H, W, 1) or None."""
-        shown, view = self.draw_eval_view(step)
-        image = self.library.images.image(shown.scene, view).to(self.device)
-        batch = {"image": image, "shown": shown, "view": view, KNOWN_DEPTH_KEY: known_depth(shown.scene, view)}
-        return shown.scene.cameras[view : view + 1].to(self.device), batch
+        active, view = self.draw_eval_view(step)
+        image = self.library.images.image(active.scene, view).to(self.device)
+        batch = {"image": image, "active": active, "view": view, KNOWN_DEPTH_KEY: known_depth(active.scene, view)}
+        return active.scene.cameras[view : view + 1].to(self.device), batch
 
     def get_train_rays_per_batch(self) -> int:
         """Rays of a step of this process."""

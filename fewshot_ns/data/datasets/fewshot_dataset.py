@@ -81,12 +81,19 @@ class FewShotDataset(InputDataset):
         image = self.get_image_uint8(image_idx) if image_type == "uint8" else self.get_image_float32(image_idx)
         data = {"image_idx": image_idx, "image": image}
         if self._dataparser_outputs.mask_filenames is not None:
-            mask = read_image(self._dataparser_outputs.mask_filenames[image_idx])[..., 0] > 0
-            # A pixel may train only where all that it is made of may.
-            kept = resize_float(mask.astype(np.float32), self.size_of(image_idx), self.fewshot.resize) >= 1.0 - 1e-5
-            data["mask"] = torch.from_numpy(kept)[..., None]
+            data["mask"] = self.training_mask(image_idx)
         data.update(self.get_metadata(data))
         return data
+
+    def training_mask(self, image_idx: int) -> Tensor:
+        """(H, W, 1) bool, which pixels may train; all where the scene has no masks."""
+        files = self._dataparser_outputs.mask_filenames
+        if files is None:
+            return torch.ones(*self.size_of(image_idx), 1, dtype=torch.bool)
+        mask = read_image(files[image_idx])[..., 0] > 0
+        # A pixel may train only where all that it is made of may.
+        kept = resize_float(mask.astype(np.float32), self.size_of(image_idx), self.fewshot.resize) >= 1.0 - 1e-5
+        return torch.from_numpy(kept)[..., None]
 
     def get_metadata(self, data: Dict) -> Dict:
         """Returns {'object_mask': (H, W, 1) float32 in [0, 1]} where the scene has evaluation masks, and

@@ -10,6 +10,13 @@ from torch import Tensor
 from fewshot_ns.cameras.ray_space import attach_radii, depth_slope, ray_parameter, to_model_rays
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
+DEPTH_KEY = "depth"
+"""Batch key of the measured depths (R, 1) as ray parameters, 0 where there is none."""
+DEPTH_SIGMA_KEY = "depth_sigma"
+"""Batch key of their standard deviations (R, 1), world units of planar depth, 0 where the map gives none."""
+DEPTH_SLOPE_KEY = "depth_slope"
+"""Batch key of the ray parameter per world unit of planar depth (R, 1) at these depths, 1 where there is none."""
+
 
 def depth_labels(dataset: FewShotDataset) -> List[Tensor]:
     """Measured depth of every pixel of a split.

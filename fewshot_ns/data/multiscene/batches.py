@@ -1,8 +1,8 @@
-"""Training batches of many scenes: source views to look at, and rays of each scene."""
+"""Training batches of many scenes: source views, and rays of each scene."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -33,7 +33,7 @@ class BatchOptions:
     colour_jitter: float = 0.0
     """Amount of the change of colours, one draw for all images of a scene; 0: none."""
     only: Optional[SourceViews] = None
-    """Views that are looked at and trained on; None: all that a scene allows."""
+    """Source views and views that train; None: all that a scene allows."""
     by_target: Optional[Dict[int, SourceViews]] = None
     """For each number of source views, how they are chosen by the target; None: any of those that may train, the target
     itself included."""
@@ -82,7 +82,7 @@ class SceneBatches:
 
         Returns:
             the rays, and `image` (B * R, 3), `indices` (B * R, 3) of view, row and column in the scene, `conditioning`,
-            `scenes` (names) and `sources` (places of the source views of each), all on the CPU.
+            `scenes` (names) and `sources` (view indices of the source views of each), all on the CPU.
 
         Raises:
             SceneError: an unusable scene where those end the run, or not one is usable. Where a step takes several
@@ -131,8 +131,8 @@ class SceneBatches:
         if self.options.by_target is not None:
             view, poses = int(targets[0]), scene.cameras.camera_to_worlds
             outside = set(range(len(poses))) - set(pool.tolist())
-            chooser = self.options.by_target[num_sources]
-            sources = chooser.select(scene, poses[view], exclude=(view, *outside), seed=step, target_view=view)
+            selector = self.options.by_target[num_sources]
+            sources = selector.select(scene, poses[view], exclude=(view, *outside), seed=step, target_view=view)
         indices = self._pixels(scene, targets, step, generator)
         source_images = images.images(scene, sources)
         if self.options.colour_jitter > 0:
@@ -157,7 +157,7 @@ class SceneBatches:
             return
         if self._first is None:
             self._first = self._first_that_opens()
-        if _looks(scene) != _looks(self._first):
+        if _image_format(scene) != _image_format(self._first):
             raise SceneError(
                 f"{scene.entry.folder}: expected images like those of scene {self._first.entry.scene_id}, "
                 f"{_described(self._first)}, as several scenes make a step; found {_described(scene)}; give the "
@@ -193,13 +193,30 @@ class SceneBatches:
         return torch.stack([views, rows, columns], dim=-1)
 
 
-def _looks(scene: Scene) -> Tuple[int, int, str]:
+class RayCount:
+    """In place of a pixel sampler, by which ns-export sets the number of rays."""
+
+    def __init__(self, batches: SceneBatches) -> None:
+        self._batches = batches
+
+    @property
+    def num_rays_per_batch(self) -> int:
+        """Rays of a step of this process."""
+        return self._batches.order.per_step * self._batches.options.rays_per_scene
+
+    @num_rays_per_batch.setter
+    def num_rays_per_batch(self, count: int) -> None:
+        per_scene = max(count // self._batches.order.per_step, 1)
+        self._batches.options = replace(self._batches.options, rays_per_scene=per_scene)
+
+
+def _image_format(scene: Scene) -> Tuple[int, int, str]:
     """Height, width and background of a scene's images."""
     return int(scene.cameras.height[0].item()), int(scene.cameras.width[0].item()), scene.background
 
 
 def _described(scene: Scene) -> str:
-    height, width, background = _looks(scene)
+    height, width, background = _image_format(scene)
     return f"{height}x{width} (height x width) on {background}"
 
 
@@ -214,12 +231,12 @@ class _ScenePart:
     target: Optional[int]
 
 
-def look_at(images: SceneImages, scenes: Sequence[Tuple[Scene, Sequence[int]]]) -> Conditioning:
-    """Source views of scenes.
+def load_sources(images: SceneImages, scenes: Sequence[Tuple[Scene, Sequence[int]]]) -> Conditioning:
+    """Reads source views of scenes.
 
     Args:
         images: reads them.
-        scenes: scenes with the places of their source views, of all the same number.
+        scenes: scenes with the view indices of their source views, the same number for each.
 
     Raises:
         SceneError: an image cannot be read.
@@ -234,32 +251,31 @@ def conditioning_of(
     """Source views whose images are read already.
 
     Args:
-        scenes: scenes with the places of their source views, of all the same number.
+        scenes: scenes with the view indices of their source views, the same number for each.
         images: their images, each (N, H, W, 3).
-        targets: place of the one view of each scene that the rays are of; others than one for each count for none.
+        targets: view index of the one view of each scene that the rays are of; ignored unless there is one for each.
 
     Raises:
         ValueError: they differ in size or background.
     """
-    if len({_looks(scene) for scene, _ in scenes}) > 1:
+    if len({_image_format(scene) for scene, _ in scenes}) > 1:
         found = "; ".join(f"scene {scene.entry.scene_id}: {_described(scene)}" for scene, _ in scenes)
         raise ValueError(
             f"expected images of one size and one background, found {found}; give the dataparser's --image-size"
         )
     picked = [scene.cameras[torch.tensor(sources)] for scene, sources in scenes]
-    lenses = [intrinsics_of(cameras) for cameras in picked]
-    aims = [scene.cameras[torch.tensor([view])] for (scene, _), view in zip(scenes, targets, strict=False)]
+    target_cameras = [scene.cameras[torch.tensor([view])] for (scene, _), view in zip(scenes, targets, strict=False)]
     known = len(targets) == len(scenes)
     return Conditioning(
         images=torch.stack(list(images)),
         camera_to_worlds=torch.stack([cameras.camera_to_worlds for cameras in picked]),
-        intrinsics=torch.stack(lenses),
+        intrinsics=torch.stack([intrinsics_of(cameras) for cameras in picked]),
         near=torch.tensor([scene.near for scene, _ in scenes]),
         far=torch.tensor([scene.far for scene, _ in scenes]),
         planar_range=torch.tensor([scene.planar_range for scene, _ in scenes]),
         background=scenes[0][0].background,
-        target_to_worlds=torch.cat([cameras.camera_to_worlds for cameras in aims]) if known else None,
-        target_intrinsics=torch.cat([intrinsics_of(cameras) for cameras in aims]) if known else None,
+        target_to_worlds=torch.cat([cameras.camera_to_worlds for cameras in target_cameras]) if known else None,
+        target_intrinsics=torch.cat([intrinsics_of(cameras) for cameras in target_cameras]) if known else None,
     )
 
 

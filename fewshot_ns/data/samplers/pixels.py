@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
+
+
+class PixelRequest(NamedTuple):
+    """Pixels of photos that a prior wants in the batch, in place of as many others; they serve the colour loss too."""
+
+    pixels: Tensor
+    """(N, 3) training view, row, column."""
+    draw_others: Optional[Callable[[int, Optional[int]], Tensor]] = None
+    """Function (count, view or None) -> (count, 3) by which the remaining pixels of the batch are drawn; None: as the
+    datamanager draws them."""
 
 
 class ImageStack:

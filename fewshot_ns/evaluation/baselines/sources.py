@@ -9,7 +9,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
-from fewshot_ns.data.multiscene.active import SceneViewChooser, ShownScene
+from fewshot_ns.data.multiscene.active import ActiveScene, SceneViewSelector
 from fewshot_ns.data.multiscene.batches import intrinsics_of
 from fewshot_ns.evaluation.baselines.plane_sweep import plane_sweep
 from fewshot_ns.evaluation.baselines.trivial import TrivialBaselines
@@ -19,9 +19,9 @@ from fewshot_ns.evaluation.baselines.trivial import TrivialBaselines
 class SourceBaselines:
     """The mean colour of a camera's source views, the nearest of them, and, of two or more, a plane sweep."""
 
-    chooser: SceneViewChooser
+    selector: SceneViewSelector
     """Says which source views a camera has, and reads them."""
-    shown: ShownScene
+    active: ActiveScene
     """The scene."""
 
     def of_camera(self, camera: Cameras, size: Tuple[int, int]) -> Dict[str, Tensor]:
@@ -34,9 +34,9 @@ class SourceBaselines:
         Raises:
             SceneError: a source view cannot be read.
         """
-        scene, pose = self.shown.scene, camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu()
-        sources = list(self.chooser.sources_for(self.shown, pose))
-        seen = [self.chooser.library.images.image(scene, source) for source in sources]
+        scene, pose = self.active.scene, camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu()
+        sources = list(self.selector.sources_for(self.active, pose))
+        seen = [self.selector.library.images.image(scene, source) for source in sources]
         poses = scene.cameras.camera_to_worlds[sources]
         predicted = TrivialBaselines(seen, poses).predict(pose, *size)
         near, far = scene.planar_range

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 from fewshot_ns.data.depth.true_depth import known_depth
-from fewshot_ns.data.multiscene.active import ShownScene
+from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.evaluation.baselines.sources import SourceBaselines
 from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX
@@ -134,13 +134,13 @@ class SceneEvaluator:
     ) -> List[SceneRow]:
         rows: List[SceneRow] = []
         try:
-            shown = self.manager.shown(entry)
-            for place in self._views(shown, self.manager.chooser.targets_of(shown)):
-                number = _number(shown, place)
+            active = self.manager.open(entry)
+            for place in self._views(active, self.manager.selector.targets_of(active)):
+                number = _number(active, place)
                 picture = None if renders is None else renders / entry.scene_id / f"{number:06d}.png"
                 row = known.get((entry.scene_id, number))
                 if row is None or (picture is not None and not picture.is_file()):
-                    row = self._measure(shown, place, picture)
+                    row = self._measure(active, place, picture)
                     if ledger is not None and (entry.scene_id, number) not in known:
                         ledger.append(row)
                     self.on_row(row)
@@ -153,46 +153,46 @@ class SceneEvaluator:
     def _table(self) -> Tuple[SceneEntry, ...]:
         return self.manager.eval_table(self.options.test_while_training)
 
-    def _views(self, shown: ShownScene, targets: Sequence[int]) -> Sequence[int]:
+    def _views(self, active: ActiveScene, targets: Sequence[int]) -> Sequence[int]:
         if not self.options.approximate:
             return at_equal_steps(targets, self.options.max_views)
-        scene = zlib.crc32(shown.scene.entry.scene_id.encode())
+        scene = zlib.crc32(active.scene.entry.scene_id.encode())
         return [targets[int(np.random.default_rng([self.options.seed, scene]).integers(len(targets)))]]
 
-    def _measure(self, shown: ShownScene, place: int, picture: Optional[Path]) -> SceneRow:
-        scene, images = shown.scene, self.manager.library.images
+    def _measure(self, active: ActiveScene, place: int, picture: Optional[Path]) -> SceneRow:
+        scene, images = active.scene, self.manager.library.images
         truth = images.image(scene, place).to(self.pipeline.device)
         mask = images.mask(scene, place) if self.options.masks else None
         start = perf_counter()
-        outputs = self.pipeline.render(shown, scene.cameras[place : place + 1].to(self.pipeline.device))
+        outputs = self.pipeline.render(active, scene.cameras[place : place + 1].to(self.pipeline.device))
         seconds = perf_counter() - start
         rgb = outputs["rgb"].float()
         usable = mask is not None and bool(mask.any())
         known = known_depth(scene, place)
         values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None, known)
-        sources = self.manager.chooser.sources_for(shown, scene.cameras.camera_to_worlds[place])
+        sources = self.manager.selector.sources_for(active, scene.cameras.camera_to_worlds[place])
         if self.with_baselines:
-            values = {**values, **self._baselines(shown, place, truth, known)}
+            values = {**values, **self._baselines(active, place, truth, known)}
         if picture is not None:
             save_png(rgb.clamp(0.0, 1.0), picture)
             save_png(truth, picture.with_name(f"{picture.stem}-truth.png"))
         row = LedgerRow(
             file_name=scene.image_filenames[place].name,
-            view_index=_number(shown, place),
+            view_index=_number(active, place),
             split_index=place,
             step=self.step,
             num_rays_per_sec=truth.shape[0] * truth.shape[1] / seconds,
             metrics={**values, "fps": 1.0 / seconds},
         )
-        numbers = tuple(_number(shown, source) for source in sources)
+        numbers = tuple(_number(active, source) for source in sources)
         return SceneRow(scene.entry.scene_id, scene.entry.category, numbers, row)
 
     def _baselines(
-        self, shown: ShownScene, place: int, truth: Tensor, known: Optional[Tensor]
+        self, active: ActiveScene, place: int, truth: Tensor, known: Optional[Tensor]
     ) -> Dict[str, Optional[float]]:
         """PSNR of what needs no model, of the whole image and in the metrics' region."""
-        camera = shown.scene.cameras[place : place + 1]
-        predicted = SourceBaselines(self.manager.chooser, shown).of_camera(camera, (truth.shape[0], truth.shape[1]))
+        camera = active.scene.cameras[place : place + 1]
+        predicted = SourceBaselines(self.manager.selector, active).of_camera(camera, (truth.shape[0], truth.shape[1]))
         found = {
             name: self.suite(image.to(truth), truth, None, known, only=("psnr",)) for name, image in predicted.items()
         }
@@ -249,6 +249,6 @@ def weights_key(model: nn.Module) -> str:
     return total.hexdigest()
 
 
-def _number(shown: ShownScene, place: int) -> int:
-    numbers = shown.scene.view_indices
+def _number(active: ActiveScene, place: int) -> int:
+    numbers = active.scene.view_indices
     return place if numbers is None else numbers[place]

@@ -72,6 +72,21 @@ def annealed_sigma(config: MetricDepthConfig, step: int) -> float:
     return square_root_decay(step, config.sigma_start, config.sigma_slope, config.sigma_end, config.sigma_anneal_steps)
 
 
+def l2_depth_terms(
+    config: MetricDepthConfig, accumulated: Tensor, depth: Tensor, length_unit: float = 1.0
+) -> Dict[str, Tensor]:
+    """The weighted term of l2.
+
+    Args:
+        config: see `MetricDepthConfig`.
+        accumulated: (R, 1) rendered ray parameter, not divided by the opacity.
+        depth: (R, 1) measured one, 0 where there is none.
+        length_unit: unit of the config's lengths, world units.
+    """
+    error = depth_error(accumulated, depth, depth > 0)
+    return {"depth_l2": config.l2_weight * error / length_unit**2}
+
+
 def metric_depth_terms(
     config: MetricDepthConfig,
     loss: DepthLoss,
@@ -98,8 +113,7 @@ def metric_depth_terms(
     """
     t = t.detach()
     if loss == "l2":
-        error = depth_error(accumulated_distance(weights, t), depth, depth > 0)
-        return {"depth_l2": config.l2_weight * error / length_unit**2}
+        return l2_depth_terms(config, accumulated_distance(weights, t), depth, length_unit)
     # To first order planar depth around the surface, whatever the ray parameter is; in metric scenes the same up to the
     # unit. The depth itself stays what it is: only differences to it count.
     t = depth + (t - depth) / (depth_slope * length_unit)

@@ -1,29 +1,27 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
-from dataclasses import dataclass, field
-from typing import Any, Dict, Literal, Optional, Type
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
 
 import torch
-from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
-from fewshot_ns.cameras.scene_geometry import RaySpace
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.depth.maps import read_depth_map
+from fewshot_ns.data.labels.depth import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
+from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
-from fewshot_ns.model_components.schedules import linear_ramp
+from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
-from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, metric_depth_terms
-from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
+from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, l2_depth_terms, metric_depth_terms
 
 
 @dataclass
-class DepthPriorConfig(SavedConfig, InstantiateConfig):
+class DepthPriorConfig(PriorConfig):
     """Depth ranking and spatial continuity on quads of pixels."""
 
     _target: Type = field(default_factory=lambda: DepthPrior)
     """Class that the config builds."""
-    enabled: bool = False
-    """Whether training uses the depth maps of the scene."""
     loss: DepthLoss = "ranking"
     """ranking: order of depths and continuity, on quads of pixels; cdf, l2, urf, ds-nerf: comparison with depths of
     known scale on all rays that have one; none: no term."""
@@ -66,119 +64,171 @@ class DepthPriorConfig(SavedConfig, InstantiateConfig):
     """Weight of the continuity term. None: SparseNeRF's 0.005 in NDC (NVS-RGBD 0.05), 0.2 in metric scenes."""
     continuity_margin: float = 1e-4
     """Difference between neighbours that costs nothing, units of the ray parameter."""
-    start_step: int = 0
-    """First step at which the terms count."""
-    stop_step: Optional[int] = None
-    """Step from which the terms no longer count; None: never."""
-    fade_start_step: int = 0
-    """Step from which the weights of both terms fall linearly."""
-    fade_end_step: int = 0
-    """Step from which they have fallen to fade_ratio."""
-    fade_ratio: float = 1.0
-    """Fraction of the weights that remains; 1: they never fall."""
+
+    def scene_files(self) -> FrozenSet[str]:
+        """The scene's own depth maps, unless a network makes them."""
+        return frozenset({"depth_maps"}) if self.enabled and self.source == "files" else frozenset()
 
 
-class DepthPrior:
-    """Loss terms of the depth prior.
+class DepthPrior(Prior[DepthPriorConfig]):
+    """See `DepthPriorConfig`.
 
     Args:
-        config: see `DepthPriorConfig`.
-        ray_space: that of the scene.
-        nvs_rgbd: whether the scene's protocol is that of NVS-RGBD, which has a weight and a batch of its own.
-        length_unit: the scene's own unit of lengths, world units; see `FewShotMetadata.length_unit`.
+        config: the prior's config.
+        scene: its ray space, protocol and length unit resolve the fields that are None.
+        name: of the field.
+
+    Raises:
+        ValueError: a length unit that is not positive.
     """
 
-    def __init__(
-        self,
-        config: DepthPriorConfig,
-        ray_space: RaySpace = "metric",
-        nvs_rgbd: bool = False,
-        length_unit: float = 1.0,
-    ) -> None:
-        self.config, self.nvs_rgbd = config, nvs_rgbd
-        self.length_unit = length_unit if config.metric.length_unit is None else config.metric.length_unit
+    def __init__(self, config: DepthPriorConfig, scene: PriorScene, name: str) -> None:
+        super().__init__(config, scene, name)
+        record = scene.dataset.fewshot
+        self.nvs_rgbd = record.pair_box is not None
+        given = config.metric.length_unit
+        self.length_unit = record.length_unit if given is None else given
         if not self.length_unit > 0:
-            raise ValueError(f"expected a positive --pipeline.depth.metric.length-unit, got {self.length_unit:g}")
-        ndc = ray_space == "ndc"
-        ranking, continuity = (0.5, 0.05 if nvs_rgbd else 0.005) if ndc else (0.2, 0.2)
+            raise ValueError(f"expected a positive {self.flag}.metric.length-unit, got {self.length_unit:g}")
+        ndc = record.geometry.ray_space == "ndc"
+        ranking, continuity = (0.5, 0.05 if self.nvs_rgbd else 0.005) if ndc else (0.2, 0.2)
         self.ranking_weight = ranking if config.ranking_weight is None else config.ranking_weight
         self.continuity_weight = continuity if config.continuity_weight is None else config.continuity_weight
         self.box_fraction, self.box_pixels = config.box_fraction, config.box_pixels
         if config.box_fraction is None:
             self.box_fraction = 1.0
             self.box_pixels = 30 if ndc and config.box_pixels is None else config.box_pixels
+        self.quads: Optional[QuadSampler] = None
+        self._gaps, self._views = torch.zeros(0), torch.zeros(0, dtype=torch.long)
 
     @property
-    def ranks(self) -> bool:
+    def needs_quads(self) -> bool:
         """Whether training needs quads of pixels."""
         return self.config.enabled and self.config.loss == "ranking"
 
     @property
-    def measures(self) -> bool:
-        """Whether training needs the depth of each ray."""
+    def needs_metric_depth(self) -> bool:
+        """Whether training needs the measured depth of each pixel."""
         return self.config.enabled and self.config.loss not in ("ranking", "none")
 
-    def num_quads(self, num_rays: int) -> int:
-        """Quads in a batch of `num_rays` rays."""
-        share = num_rays // (8 if self.nvs_rgbd else 4)
+    @property
+    def needs(self) -> Needs:
+        """Quads in the batch, or measured depth; samples along rays for the losses that bound weights."""
+        loss = self.config.loss
+        if loss == "ranking":
+            return Needs(alternative="train a single-scene method on one scene", request="pixels")
+        labels = frozenset({"depth"}) if self.needs_metric_depth else frozenset()
+        if loss in ("cdf", "urf", "ds-nerf"):
+            why = {"samples": f"{self.flag}.loss {loss} bounds weights along rays"}
+            return Needs(why, f"use {self.flag}.loss l2 or ranking", labels=labels)  # type: ignore[arg-type]
+        return Needs(alternative="train a single-scene method on one scene", labels=labels)  # type: ignore[arg-type]
+
+    @property
+    def num_quads(self) -> int:
+        """Quads in a batch."""
+        share = self.scene.num_rays // (8 if self.nvs_rgbd else 4)
         return share if self.config.num_quads is None else self.config.num_quads
 
     def resolved(self) -> Dict[str, Any]:
-        """What the scene decided, for the log; empty where the prior is off."""
-        names = ("ranking_weight", "continuity_weight", "box_fraction", "box_pixels")
-        if self.config.enabled and not self.ranks:
+        """What the scene decided, for the log."""
+        if not self.needs_quads:
             return {"loss": self.config.loss, "length_unit": self.length_unit}
-        return {name: getattr(self, name) for name in names} if self.config.enabled else {}
+        weights = {"ranking_weight": self.ranking_weight, "continuity_weight": self.continuity_weight}
+        boxes = {"box_fraction": self.box_fraction, "box_pixels": self.box_pixels}
+        return {**weights, **boxes, "num_quads": self.num_quads}
 
-    def provide_maps(self, dataset: FewShotDataset) -> None:
-        """Gives the training views the maps of a monocular network where the config asks for it.
+    def prepare(self) -> None:
+        """Computes the maps of a monocular network where the config asks for it, and reads what quads are drawn from.
 
         Raises:
             WeightsNotFoundError: the network is nowhere to be had.
+            ValueError: the scene has no depth maps, one of them is unusable, or the batch is too small.
         """
-        if not (self.ranks or self.measures) or self.config.source == "files":
-            return
-        background = dataset.fewshot.geometry.background
-        depths = monocular_depths(
-            self.config.mono, dataset.image_filenames, background, "--pipeline.depth.mono.weights"
+        if self.config.source == "mono" and self.config.loss != "none":
+            dataset = self.scene.dataset
+            background = dataset.fewshot.geometry.background
+            flag = f"{self.flag}.mono.weights"
+            depths = monocular_depths(self.config.mono, dataset.image_filenames, background, flag)
+            dataset.use_depth_maps(depths.files, depths.encoding)
+        if self.needs_quads:
+            self.quads = self._build_sampler()
+
+    def _build_sampler(self) -> QuadSampler:
+        config, dataset, num_rays = self.config, self.scene.dataset, self.scene.num_rays
+        record = dataset.fewshot
+        if record.depth_prior_filenames is None:
+            raise ValueError(
+                f"the depth prior is on, but {self.scene.data} has no depth maps; give them by the "
+                f"dataparser's --depth-dir, or train without: {self.flag}.enabled False"
+            )
+        if 4 * self.num_quads > num_rays:
+            raise ValueError(
+                f"{self.num_quads} quads need {4 * self.num_quads} rays, but a batch has {num_rays}; lower "
+                f"{self.flag}.num-quads or raise --pipeline.datamanager.train-num-rays-per-batch"
+            )
+        options = QuadSamplerOptions(
+            box_fraction=1.0 if self.box_fraction is None else self.box_fraction,
+            box_pixels=self.box_pixels,
+            neighbour_fraction=config.neighbour_fraction,
+            allow_self=config.allow_self_neighbour,
+            tie=config.tie,
         )
-        dataset.use_depth_maps(depths.files, depths.encoding)
+        box = record.pair_box if config.protocol_boxes else None
+        if box is not None:
+            options = replace(options, box_pixels=box.side, min_valid=box.min_valid, tie=box.tie)
+        nearness: List[Tensor] = []
+        valid: List[Tensor] = []
+        for index, path in enumerate(record.depth_prior_filenames):
+            size = dataset.size_of(index)
+            depth = read_depth_map(path, record.depth_encoding.polarity, size, record.depth_encoding)
+            nearness.append(torch.as_tensor(depth.nearness()))
+            valid.append(torch.as_tensor(depth.valid) & dataset.training_mask(index)[..., 0])
+        return QuadSampler(nearness, valid, options)
 
-    def active(self, step: int) -> bool:
-        """Whether the terms count at this step."""
-        stop = self.config.stop_step
-        return self.config.enabled and step >= self.config.start_step and (stop is None or step < stop)
+    def request(self, step: int) -> Optional[PixelRequest]:
+        """Quads in the order p0, p1, n0, n1; of NVS-RGBD the other pixels come from boxes too, as in the original."""
+        if self.quads is None:
+            return None
+        single = self.config.single_image or self.scene.single_image_batches
+        pixels = self.quads.sample(self.num_quads, single)
+        self._gaps, self._views = self.quads.gaps(pixels), pixels[::4, 0]
+        boxed = self.config.protocol_boxes and self.nvs_rgbd
+        return PixelRequest(pixels, self.quads.sample_singles if boxed else None)
 
-    def fade(self, step: int) -> float:
-        """Factor on the weights at this step."""
-        config = self.config
-        start = config.fade_start_step
-        return linear_ramp(step - start, 1.0, config.fade_ratio, config.fade_end_step - start)
+    def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
+        """Terms of the configured loss: `depth_ranking` and `depth_continuity`, or those on measured depth."""
+        if self.config.loss == "ranking":
+            if context.requested is None:
+                return {}
+            quads = context.requested.distance[:, 0].reshape(-1, 4)
+            return self.ranking_terms(quads, self._gaps.to(quads.device), step, self._views.to(quads.device))
+        if not self.needs_metric_depth:
+            return {}
+        labels = (context.batch[key] for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
+        return self.metric_terms(context.photos, *labels, step=step)
 
-    def loss_dict(
-        self, distance: Tensor, gaps: Tensor, interval: float, step: int, views: Optional[Tensor] = None
+    def ranking_terms(
+        self, quads: Tensor, gaps: Tensor, step: int, views: Optional[Tensor] = None
     ) -> Dict[str, Tensor]:
-        """Weighted terms of the step.
+        """Weighted terms of ranking and continuity.
 
         Args:
-            distance: (R, 1) expected ray parameter; the first 4 * Q rays are quads.
-            gaps: (Q,) gap that the prior sees between p0 and p1 of each quad; empty for a batch without quads.
-            interval: far minus near, units of the ray parameter.
+            quads: (Q, 4) rendered ray parameters of p0, p1, n0, n1.
+            gaps: (Q,) gap that the prior sees between p0 and p1 of each quad.
             step: current step.
             views: (Q,) training view of each quad, whose own scale the prior has; None: all of one view.
 
         Returns:
-            `depth_ranking` and `depth_continuity`, empty where the prior is off.
+            `depth_ranking` and `depth_continuity`, empty without quads.
         """
-        if not self.active(step) or len(gaps) == 0:
+        if len(gaps) == 0:
             return {}
-        quads = distance[: 4 * len(gaps), 0].reshape(-1, 4)
-        config = self.config
-        slope = torch.full_like(gaps, config.ranking_margin_scale * interval)
+        config, geometry = self.config, self.scene.geometry
+        slope = torch.full_like(gaps, config.ranking_margin_scale * (geometry.far - geometry.near))
         if config.ranking_margin_fit > 0:
             views = torch.zeros_like(gaps, dtype=torch.long) if views is None else views
             slope = slope.maximum(config.ranking_margin_fit * depth_gap_slope(quads.detach(), gaps, views))
-        factor = self.fade(step)
+        factor = config.fade(step)
         ranking = depth_ranking_loss(quads, config.ranking_margin + slope * gaps)
         continuity = depth_continuity_loss(quads, config.continuity_margin)
         return {
@@ -186,27 +236,27 @@ class DepthPrior:
             "depth_continuity": factor * self.continuity_weight * continuity,
         }
 
-    def metric_loss_dict(
-        self,
-        outputs: Dict[str, Tensor],
-        depth: Optional[Tensor],
-        depth_sigma: Optional[Tensor],
-        depth_slope: Optional[Tensor],
-        step: int,
+    def metric_terms(
+        self, rendering: Rendering, depth: Tensor, depth_sigma: Tensor, depth_slope: Tensor, step: int
     ) -> Dict[str, Tensor]:
-        """Weighted terms of the step that compare rendered with measured depth; empty where the loss is another.
+        """Weighted terms that compare rendered with measured depth.
 
         Args:
-            outputs: `weights` (R, S) and `t` (R, S + 1) of the final level.
-            depth: (R, 1) measured depth as ray parameter, 0 where there is none; None without maps.
+            rendering: (R,) training pixels.
+            depth: (R, 1) measured depth as ray parameter, 0 where there is none.
             depth_sigma: (R, 1) its standard deviation, world units of planar depth, 0 where unknown.
             depth_slope: (R, 1) ray parameter per world unit of planar depth there.
             step: current step.
         """
-        if not self.measures or not self.active(step) or depth is None or depth_sigma is None or depth_slope is None:
-            return {}
-        config, factor = self.config, self.fade(step)
-        rendered = outputs["weights"], outputs["t"]
+        config, factor, samples = self.config, self.config.fade(step), rendering.samples
         measured = depth, depth_sigma, depth_slope
-        terms = metric_depth_terms(config.metric, config.loss, *rendered, *measured, step, self.length_unit)
+        if samples is None:
+            if config.loss != "l2":
+                return {}
+            # The mean over an image backbone's pixel, not divided by its opacity, as along a ray.
+            accumulated = rendering.distance * rendering.accumulation
+            terms = l2_depth_terms(config.metric, accumulated, depth, self.length_unit)
+        else:
+            rendered = samples.weights, samples.t
+            terms = metric_depth_terms(config.metric, config.loss, *rendered, *measured, step, self.length_unit)
         return {name: factor * term for name, term in terms.items()}

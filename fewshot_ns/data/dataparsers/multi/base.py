@@ -1,7 +1,7 @@
 """What all dataparsers of many scenes share: the table, the way from a scene's files to its cameras, the active scene.
 
-A format only says what is listed (`_list_scenes`) and what a scene consists of (`_read_views`). The host, which knows
-one scene per run, is served the active one.
+A format only says what is listed (`_list_scenes`) and what a scene consists of (`_read_views`). nerfstudio,
+which knows one scene per run, is served the active one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
-from fewshot_ns.data.dataparsers.multi.outputs import outputs_of_views
+from fewshot_ns.data.dataparsers.multi.outputs import scene_outputs
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 
@@ -60,7 +60,7 @@ class MultiSceneDataParser(DataParser):
     """Base of the dataparsers of many scenes.
 
     `scene_table` lists without opening anything, `open_scene` reads the cameras of one scene, and
-    `get_dataparser_outputs` gives the host the active scene.
+    `get_dataparser_outputs` gives nerfstudio the active scene.
 
     Args:
         config: The parser's flags.
@@ -68,9 +68,9 @@ class MultiSceneDataParser(DataParser):
 
     config: MultiSceneDataParserConfig
     downscale_factor: Optional[int] = None
-    """Set by the host in inference mode to keep parsers from opening images; has no effect here."""
+    """Set by nerfstudio in inference mode to keep parsers from opening images; has no effect here."""
     min_views: int = 2
-    """A scene with fewer views has nothing to render from the view that is looked at."""
+    """A scene with fewer views has nothing to render from its source view."""
 
     def __init__(self, config: MultiSceneDataParserConfig) -> None:
         super().__init__(config)
@@ -201,17 +201,17 @@ class MultiSceneDataParser(DataParser):
         return self.outputs_of(self.open_scene(entry), split)
 
     def outputs_of(self, scene: Scene, split: str) -> DataparserOutputs:
-        """An opened scene as the host sees it: the views of `split` that train or test.
+        """An opened scene as nerfstudio sees it: the views of `split` that train or test.
 
         Raises:
             ValueError: --train-indices or --test-indices out of range.
         """
         train, test = self._views_of(scene)
         chosen = train if split == "train" else test
-        return outputs_of_views(scene, chosen, split, train, test)
+        return scene_outputs(scene, chosen, split, train, test)
 
     def _views_of(self, scene: Scene) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-        """Training and test views of a scene, as places in it."""
+        """View indices of the training and the test views of a scene."""
         count, config = len(scene.image_filenames), self.config
         for name, given in (("--train-indices", config.train_indices), ("--test-indices", config.test_indices)):
             outside = [index for index in given or () if not 0 <= index < count]

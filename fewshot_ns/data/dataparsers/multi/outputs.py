@@ -1,4 +1,4 @@
-"""Views of an opened scene in the form in which the host's datasets take them."""
+"""Views of an opened scene as the `DataparserOutputs` of nerfstudio's datasets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ PROTOCOL = "multi-scene"
 """Name of the view protocol of such scenes."""
 
 
-def outputs_of_views(
+def scene_outputs(
     scene: Scene, views: Sequence[int], split: str, train: Sequence[int], test: Sequence[int]
 ) -> DataparserOutputs:
     """Some views of a scene.
 
     Args:
         scene: An opened scene.
-        views: Places of the views.
+        views: View indices.
         split: 'train', 'val' or 'test', for the record.
-        train: Places of all views that train or are looked at.
-        test: Places of all views that are evaluated.
+        train: View indices of all views that train or are source views.
+        test: View indices of all views that are evaluated.
 
     Raises:
         FileNotFoundError: the first image is missing.

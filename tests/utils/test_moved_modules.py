@@ -1,0 +1,85 @@
+"""Configs of runs made before modules moved: their class names are found, their values mean the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+import pytest
+import yaml
+
+from fewshot_ns import registry
+from fewshot_ns.utils import moved_modules
+from fewshot_ns.utils.moved_modules import MOVED, PACKAGE, RENAMED, moved_class
+
+SAVED = sorted((Path(__file__).parents[1] / "saved_configs").glob("*.yml"))
+"""Configs of methods as version 0.1.0 wrote them at commit e9ce1a0, before any module moved."""
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixture) -> None:
+    """None of their values was changed, so each equals the method's defaults, wherever a value is kept now."""
+    restored = yaml.load(path.read_text(), Loader=yaml.Loader)
+    assert capsys.readouterr().out == ""
+    assert restored == registry.method_specification(path.stem.replace("-", "_")).config
+    assert yaml.load(yaml.dump(restored), Loader=yaml.Loader) == restored
+
+
+def test_saved_configs_name_old_modules() -> None:
+    """Otherwise the test above would show nothing."""
+    texts = [path.read_text() for path in SAVED]
+    assert len(texts) >= 7
+    named = {old for old in MOVED if any(f"{PACKAGE}.{old}." in text for text in texts)}
+    assert {"priors.depth", "priors.diffusion", "models.sparsenerf_lite", "evaluation.suite"} <= named
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_old_modules_hand_out_their_classes(old: str) -> None:
+    module = import_module(f"{PACKAGE}.{old}")
+    for name in MOVED[old].names:
+        found = getattr(module, name)
+        assert isinstance(found, type) and found.__name__ == RENAMED.get(name, name)
+        assert found.__module__ == f"{PACKAGE}.{MOVED[old].module}"
+        if name.endswith("Config"):
+            assert isinstance(yaml.load(f"!!python/object:{PACKAGE}.{old}.{name} {{}}", Loader=yaml.Loader), found)
+        assert yaml.load(f"!!python/name:{PACKAGE}.{old}.{name} ''", Loader=yaml.Loader) is found
+    with pytest.raises(AttributeError, match=f"'{PACKAGE}.{old}' has no attribute 'Nothing'"):
+        module.Nothing  # noqa: B018
+
+
+def test_only_old_names_are_answered() -> None:
+    assert find_spec(f"{PACKAGE}.models.sparsenerf") is None
+    with pytest.raises(ModuleNotFoundError, match="fewshot_ns.models.sparsenerf"):
+        import_module(f"{PACKAGE}.models.sparsenerf")
+    with pytest.raises(AttributeError, match="no attribute 'CompactModel'"):
+        moved_class(f"{PACKAGE}.models.compact", "CompactModel")
+
+
+def test_modules_that_exist_are_not_hidden() -> None:
+    """A package of an old module's name is found first, with its own files."""
+    for old in MOVED:
+        spec = find_spec(f"{PACKAGE}.{old}")
+        assert spec is not None
+        folder = Path(moved_modules.__file__).parents[1] / Path(*old.split("."))
+        assert (spec.origin == moved_modules.__name__) == (not folder.is_dir())
+    assert find_spec(f"{PACKAGE}.priors.depth.metric") is not None
+
+
+def test_the_hook_is_there_once_and_loads_nothing() -> None:
+    code = """
+import sys
+import fewshot_ns
+fewshot_ns.utils.moved_modules.install()
+import fewshot_ns.models.sparsenerf_lite
+hooks = [hook for hook in sys.meta_path if type(hook).__module__ == "fewshot_ns.utils.moved_modules"]
+ours = sorted(name for name in sys.modules if name.startswith("fewshot_ns"))
+print(len(hooks), sys.meta_path[-1] is hooks[0], ours, {"torch", "nerfstudio"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = ["fewshot_ns", "fewshot_ns.models", "fewshot_ns.models.sparsenerf_lite"]
+    names += ["fewshot_ns.utils", "fewshot_ns.utils.moved_modules"]
+    assert done.stdout == f"1 True {names} set()\n"
