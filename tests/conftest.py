@@ -24,6 +24,9 @@ PLANE_DISTANCE = 4.0
 FOCAL = 1.2
 """Focal length of all cameras as a fraction of the image width."""
 
+# Tests write EXR files by OpenCV, another library than the one that reads them; its codec is off by default.
+os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
+
 SceneMaker = Callable[..., Path]
 
 
@@ -330,7 +333,7 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
         model.plane_resolutions, model.plane_channels = (4, 8), 4
         model.coarse_steps, model.fine_steps = 5, 20
         model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
-        model.anneal_steps = 20
+        model.annealing.steps = 20
         return config
 
     return build

@@ -29,9 +29,13 @@ def test_installed_version_is_this_tree():
     assert version("fewshot-ns") == fewshot_ns.__version__
 
 
-def test_core_needs_only_nerfstudio_and_ffmpeg():
+def test_core_needs_only_nerfstudio_ffmpeg_and_openexr():
     core = [requirement for requirement in requires("fewshot-ns") or [] if "extra ==" not in requirement]
-    assert sorted(re.split(r"[<>=\s]", requirement)[0] for requirement in core) == ["imageio-ffmpeg", "nerfstudio"]
+    assert sorted(re.split(r"[<>=\s]", requirement)[0] for requirement in core) == [
+        "OpenEXR",
+        "imageio-ffmpeg",
+        "nerfstudio",
+    ]
 
 
 def test_console_script_is_registered():

@@ -16,7 +16,7 @@ from fewshot_ns.scripts.demo_renders import depth_errors, load_renders
 from fewshot_ns.scripts.demo_report import VariantResult
 from fewshot_ns.scripts.progress import StageBoard, StageRecord, content_key, source_key
 from fewshot_ns.utils.errors import CommandError
-from fewshot_ns.utils.processes import CommandRunner, host_command
+from fewshot_ns.utils.processes import CommandRunner, console_script
 
 if TYPE_CHECKING:
     from fewshot_ns.scripts.demo import DemoCommand, Variant
@@ -96,7 +96,7 @@ class DemoWork:
         flags, log = self.command.train_flags(self.variant), self._log("train")
         place = ["--data", str(self.command.scene_dir), "--output-dir", str(self.command.output_dir / "runs")]
         place += ["--experiment-name", "demo", "--timestamp", self.variant.name]
-        arguments = [str(host_command("ns-train")), flags[0], *place, *flags[1:]]
+        arguments = [str(console_script("ns-train")), flags[0], *place, *flags[1:]]
         shutil.rmtree(self.run_dir, ignore_errors=True)
         started = time.monotonic()
         try:
@@ -122,7 +122,7 @@ class DemoWork:
         title, record = f"evaluate {self.variant.title}", self._record("eval", "metrics.json")
         if self._is_done(title, record):
             return
-        arguments = [str(host_command("ns-eval")), "--load-config", str(self.run_dir / "config.yml")]
+        arguments = [str(console_script("ns-eval")), "--load-config", str(self.run_dir / "config.yml")]
         arguments += ["--output-path", str(self.run_dir / "metrics.json")]
         started = time.monotonic()
         with self.board.stage(title, 1) as stage:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 from rich.console import Console
 from rich.progress import (
@@ -23,11 +22,12 @@ from rich.progress import (
 )
 
 from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.hashing import json_hash, sha256_hex
 
 
 def content_key(*parts: Any) -> str:
     """A short hash of values that JSON can hold: equal for equal work."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return json_hash(parts, sort_keys=True)[:16]
 
 
 @functools.lru_cache(maxsize=1)
@@ -40,16 +40,15 @@ def source_key() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     package = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
+    parts: List[Union[str, bytes]] = []
     for file in sorted(file for file in package.rglob("*.py") if "scripts" not in file.relative_to(package).parts):
-        digest.update(str(file.relative_to(package)).encode())
-        digest.update(file.read_bytes())
+        parts += [str(file.relative_to(package)), file.read_bytes()]
     for library in ("nerfstudio", "torch", "numpy"):
         try:
-            digest.update(f"{library} {version(library)}".encode())
+            parts.append(f"{library} {version(library)}")
         except PackageNotFoundError:
-            digest.update(f"{library} without metadata".encode())
-    return digest.hexdigest()[:16]
+            parts.append(f"{library} without metadata")
+    return sha256_hex(parts)[:16]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
@@ -17,6 +14,8 @@ from fewshot_ns.cameras.poses import flip_camera_axes, homogeneous, look_at
 from fewshot_ns.synthetic.raytracer import AreaLight, World, camera_rays
 from fewshot_ns.synthetic.solids import KINDS, RADIUS, build_solid
 from fewshot_ns.synthetic.textures import Array
+from fewshot_ns.utils.files import replacing_folder
+from fewshot_ns.utils.hashing import json_hash
 
 RECORD_NAME = "solids_set.json"
 NAME = "solids"
@@ -86,8 +85,7 @@ class SolidsConfig:
 
     def content_hash(self) -> str:
         """Identifies the files that this configuration gives."""
-        text = json.dumps([_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_hash([_VERSION, asdict(self)], sort_keys=True)[:16]
 
 
 def object_cameras(config: SolidsConfig, turn: float) -> Array:
@@ -145,9 +143,7 @@ def write_solids(
             return False
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: expected an empty or new folder, found files that are no such set ({RECORD_NAME})")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "new"
+    with replacing_folder(folder) as fresh:
         done = 0
         for number, (split, count) in enumerate(config.counts().items()):
             split_folder = fresh / f"{NAME}_{split}"
@@ -163,9 +159,6 @@ def write_solids(
                     on_object(done, config.objects)
         content = {"hash": config.content_hash(), "config": asdict(config)}
         (fresh / RECORD_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(fresh, folder)
     return True
 
 

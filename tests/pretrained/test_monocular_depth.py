@@ -16,10 +16,14 @@ transformers = pytest.importorskip("transformers", reason="needs the extra 'prio
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig  # noqa: E402
 from fewshot_ns.data.depth.maps import read_depth_map  # noqa: E402
-from fewshot_ns.pretrained import folders as pretrained  # noqa: E402
 from fewshot_ns.pretrained import monocular_depth as monocular  # noqa: E402
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, model_polarity, monocular_depths  # noqa: E402
-from fewshot_ns.pretrained.weights import WEIGHTS_ENV, WeightsNotFoundError  # noqa: E402
+from fewshot_ns.pretrained.weights import (  # noqa: E402
+    WEIGHTS_ENV,
+    FolderSpec,
+    WeightsNotFoundError,
+    resolve_weights,
+)
 
 BACKBONE = dict(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32)
 
@@ -217,7 +221,7 @@ def test_places_in_their_order(dpt, tmp_path, monkeypatch):
     monkeypatch.delenv(WEIGHTS_ENV, raising=False)
 
     def found(explicit=None):
-        return pretrained.resolve_pretrained("some/net", "--weights", explicit, download=False)
+        return resolve_weights(FolderSpec("some/net", "--weights"), explicit, download=False)
 
     assert os.path.samefile(found(), snapshot)
     in_folder = save_dpt(tmp_path / "weights" / "some--net")

@@ -34,7 +34,7 @@ from fewshot_ns.bench.execution.records import (
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.evaluation.records.category_table import read_category_names
 from fewshot_ns.utils.errors import CommandError
-from fewshot_ns.utils.processes import CommandRunner, host_command
+from fewshot_ns.utils.processes import CommandRunner, console_script
 
 Progress = Callable[[str, int], None]
 """Told what is being done ('train', 'evaluate') and how many steps of the training are done."""
@@ -171,7 +171,7 @@ class _CellWork:
         words += ["--logging.local-writer.max-log-size", "0"]
         if resume:
             words += ["--load-dir", str(cell.run_dir / "nerfstudio_models")]
-        return (str(host_command("ns-train")), cell.method, *words, *cell.flags, *cell.parser)
+        return (str(console_script("ns-train")), cell.method, *words, *cell.flags, *cell.parser)
 
     def _train(self, handles: List[int], resume: bool) -> float:
         cell = self.cell

@@ -6,7 +6,7 @@ from typing import List, Optional, Tuple
 
 from fewshot_ns.bench.execution.records import EVAL, VIEWS
 from fewshot_ns.bench.planning.plan import Cell, SourceEvaluation
-from fewshot_ns.utils.processes import host_command
+from fewshot_ns.utils.processes import console_script
 
 
 def evaluate_commands(cell: Cell) -> List[Tuple[str, ...]]:
@@ -42,7 +42,7 @@ def _command(cell: Cell, file: str, *words: str) -> Tuple[str, ...]:
     places = ("--load-config", str(cell.run_dir / "config.yml"), "--output-path", str(cell.folder / file))
     metrics = cell.evaluation.metrics
     chosen = () if metrics is None else ("--metrics", *metrics)
-    return (str(host_command("ns-fewshot")), "eval", *places, *words, *chosen)
+    return (str(console_script("ns-fewshot")), "eval", *places, *words, *chosen)
 
 
 def _given(*flags: Tuple[str, Optional[int]]) -> Tuple[str, ...]:

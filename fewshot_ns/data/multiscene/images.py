@@ -15,7 +15,7 @@ from torch.nn import functional
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.images import read_image, same_aspect
 from fewshot_ns.data.records.scene import Scene, SceneError
-from fewshot_ns.utils.lru_cache import BoundedCache
+from fewshot_ns.utils.lru_cache import LRUCache
 
 BACKGROUND_VALUE = {"black": 0, "white": 255}
 """Value of all channels of the background."""
@@ -37,7 +37,7 @@ class SceneImages:
     """
 
     def __init__(self, max_bytes: int = 2 * 1024**3) -> None:
-        self.cache: BoundedCache[npt.NDArray] = BoundedCache(max_bytes, _bytes_of)
+        self.cache: LRUCache[npt.NDArray] = LRUCache(max_bytes, _bytes_of)
 
     def image(self, scene: Scene, view: int) -> Tensor:
         """An image at the size of its camera, on the scene's background.

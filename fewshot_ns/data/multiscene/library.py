@@ -17,7 +17,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 from fewshot_ns.utils.files import write_json
-from fewshot_ns.utils.lru_cache import BoundedCache
+from fewshot_ns.utils.lru_cache import LRUCache
 
 BadScenePolicy = Literal["stop", "skip"]
 
@@ -50,7 +50,7 @@ class SceneLibrary:
         self.parser: Union[MultiSceneDataParser, FewShotDataParser] = parser
         self.chosen = scenes
         self.images = SceneImages(max_image_bytes)
-        self._opened: BoundedCache[Scene] = BoundedCache(max_open_scenes)
+        self._opened: LRUCache[Scene] = LRUCache(max_open_scenes)
 
     @property
     def single(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence, Tuple, Union
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from fewshot_ns.evaluation.metrics.config import SET_METRICS
 from fewshot_ns.evaluation.metrics.image_features import FeatureNetwork, encoder_name, load_features, suffix_of
 from fewshot_ns.evaluation.records.ledger import MetricSummary
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.npz_cache import read_npz, write_npz
 
 if TYPE_CHECKING:
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig
@@ -40,20 +39,16 @@ class ViewFeatures:
             name: np.stack([self.views[place][side].numpy() for place in places])
             for side, name in enumerate(("photo", "render"))
         }
-        with replacing(path) as partial, partial.open("wb") as stream:
-            np.savez(stream, key=np.array(self.key), places=np.array(places), **arrays)
+        write_npz(path, {"key": self.key, "places": places, **arrays})
 
     @classmethod
     def load(cls, path: Path, key: Optional[str] = None) -> ViewFeatures:
         """What a file holds; nothing where there is none, it is damaged, or of another network than `key` names."""
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                found = str(archive["key"])
-                pairs = zip(torch.from_numpy(archive["photo"]), torch.from_numpy(archive["render"]), strict=True)
-                views = dict(zip(archive["places"].tolist(), pairs, strict=True))
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        arrays = read_npz(path, "key", "places", "photo", "render")
+        if arrays is None or key not in (None, str(arrays["key"])):
             return cls(key or "")
-        return cls(found, views) if key in (None, found) else cls(key or "")
+        pairs = zip(torch.from_numpy(arrays["photo"]), torch.from_numpy(arrays["render"]), strict=True)
+        return cls(str(arrays["key"]), dict(zip(arrays["places"].tolist(), pairs, strict=True)))
 
 
 class SetMetrics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from fewshot_ns.evaluation.records.category_table import read_category_names
 from fewshot_ns.evaluation.records.ledger import LedgerRow, flatten
 from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, SceneRow, summarize_scenes
 from fewshot_ns.presentation.pictures import save_png
-from fewshot_ns.utils.hashing import digest
+from fewshot_ns.utils.hashing import digest, fast_hash
 
 Item = TypeVar("Item")
 
@@ -241,12 +240,14 @@ def at_equal_steps(items: Sequence[Item], most: Optional[int]) -> Sequence[Item]
 
 def weights_key(model: nn.Module) -> str:
     """Hash of all weights of a model."""
-    total = hashlib.blake2b(digest_size=16)
-    for name, value in model.state_dict().items():
-        total.update(name.encode())
-        if isinstance(value, Tensor):
-            total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+    state = model.state_dict()
+    return fast_hash(chunk for name, value in state.items() for chunk in (name.encode(), _bytes(value)))
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, Tensor):
+        return b""
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _number(active: ActiveScene, place: int) -> int:

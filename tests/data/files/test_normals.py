@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Dict
@@ -17,7 +16,6 @@ from torch import Tensor
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.files.exr import CODEC_VARIABLE
 from fewshot_ns.data.files.normals import read_normals
 from fewshot_ns.data.labels.normals import normal_labels, world_normals
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
@@ -38,7 +36,6 @@ def write_png(path: Path, normals: np.ndarray, alpha: bool = False) -> None:
 
 
 def write_exr(path: Path, normals: np.ndarray) -> None:
-    os.environ.setdefault(CODEC_VARIABLE, "1")
     assert cv2.imwrite(str(path), normals[..., ::-1].astype(np.float32))
 
 
