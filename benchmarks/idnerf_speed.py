@@ -126,7 +126,7 @@ def twin_of(model: Any, conditioning: Any, bundle: Any) -> Tuple[Any, Dict[str, 
         "focal": conditioning.intrinsics[0, :, :2],
         "centre": conditioning.intrinsics[0, :, 2:] - 0.5,
         **{"near": near, "far": far},
-        "latent": model.targets.vectors[0].detach() if model.has_latent else None,
+        "latent": model.targets.vectors[0].detach() if "latents" in model.provides else None,
     }
     length = bundle.metadata["directions_norm"]
     steps = torch.linspace(0.0, 1.0, config.num_samples, dtype=length.dtype)
@@ -202,7 +202,7 @@ def product_step(case: Case, mode: str, compute_dtype: str, arguments: Arguments
     def step() -> float:
         near, far = (bound[:, None].expand(-1, 3) for bound in (conditioning.near, conditioning.far))
         model._sources = MatchingSources(conditioning, features, near, far, model.config.window)
-        loss = torch.stack(list(model.get_loss_dict(model(bundle), batch).values())).sum()
+        loss = torch.stack(list(model.get_loss_dict(model.render_training_rays(bundle), batch).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

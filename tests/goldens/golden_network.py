@@ -67,10 +67,11 @@ def build_model(
         fields: further fields of the model's config.
     """
     config: Any = deepcopy(sparsenerf.pipeline.model)
-    chosen = {"num_samples": num_samples, "stratified": False, "density_noise": 0.0, "anneal_steps": 0}
+    chosen = {"num_samples": num_samples, "stratified": False, "density_noise": 0.0}
     for name, value in {**network_sizes(arrays), **chosen, **fields}.items():
         assert hasattr(config, name), name
         setattr(config, name, value)
+    config.annealing.steps = 0
     record = FewShotMetadata(GEOMETRY[case], "golden", "train", (0,), (0,), (0,), torch.eye(4)[None, :3])
     box = SceneBox(torch.tensor([[-1.0] * 3, [1.0] * 3]))
     model = config.setup(scene_box=box, num_train_data=1, metadata={METADATA_KEY: record}).to(dtype)

@@ -347,7 +347,8 @@ def architecture(golden: GoldenFile) -> Tuple[Dict[str, Any], Dict[str, str]]:
 def build_model(golden: GoldenFile, dtype: torch.dtype) -> Tuple[DepthMipNeRFModel, Dict[str, str]]:
     """The product's model with the reference parameters, in training without random numbers."""
     fields, names = architecture(golden)
-    config = DepthMipNeRFModelConfig(stratified=False, anneal_steps=0, **fields)
+    config = DepthMipNeRFModelConfig(stratified=False, **fields)
+    assert config.annealing.steps == 0
     near, far = (float(golden[f"rays_{name}"].flat[0]) for name in ("near", "far"))
     geometry = SceneGeometry("metric", near, far, "cone", "white")
     record = FewShotMetadata(geometry, "golden", "train", (0,), (0,), (0,), torch.eye(4)[None, :3])
@@ -375,7 +376,9 @@ def test_model(arrays, size, dtype):
     golden = arrays(f"model_forward_{size}")
     model, names = build_model(golden, dtype)
     rays = golden_rays({name: golden[f"rays_{name}"] for name in RAY_ARRAYS}, dtype)
-    outputs = model.outputs_of(rays)
+    rendering = model.rendering_of(rays)
+    assert rendering.samples is not None
+    final, proposed = rendering.samples, rendering.extras
     proposals = len(model.config.num_proposal_samples)
 
     def near(name: str, value: Tensor, tolerance: float) -> None:
@@ -386,27 +389,31 @@ def test_model(arrays, size, dtype):
         assert error <= tolerance * largest, (name, error, largest)
 
     for level in range(proposals + 1):
-        suffix = "" if level == proposals else f"_proposal_{level}"
         kind = "final" if level == proposals else "middle" if level else "first"
         of_t, of_rest = LEVEL_TOLERANCE[dtype][kind]
-        t, weights = outputs[f"t{suffix}"], outputs[f"weights{suffix}"]
+        t, weights, density = (
+            (final.t, final.weights, final.density)
+            if level == proposals
+            else (proposed[f"{name}_proposal_{level}"] for name in ("t", "weights", "density"))
+        )
+        assert density is not None
         near(f"level{level}_t", t, of_t)
         near(f"level{level}_weights", weights, of_rest)
         near(f"level{level}_acc", weights.sum(-1), of_rest)
         near(f"level{level}_depth", accumulated_distance(weights, t), of_rest)
-        near(f"level{level}_density", outputs[f"density{suffix}"], of_rest)
-    near("rgb", outputs["rgb"], of_rest)
-    near("depth", accumulated_distance(outputs["weights"], outputs["t"]), of_rest)
-    near("distortion", distortion_per_ray(outputs["t"], outputs["weights"]), of_rest)
-    near("envelope_loss", model.proposal_losses(outputs), of_rest)
+        near(f"level{level}_density", density, of_rest)
+    near("rgb", rendering.rgb, of_rest)
+    near("depth", accumulated_distance(final.weights, final.t), of_rest)
+    near("distortion", distortion_per_ray(final.t, final.weights), of_rest)
+    near("envelope_loss", model.proposal_losses(rendering), of_rest)
     (depth,) = tensors(golden, dtype, "rays_depth")
-    bounds = cdf_bound_losses(outputs["weights"], middle(outputs["t"]), depth, float(arrays("cdf_loss")["sigma"]))
+    bounds = cdf_bound_losses(final.weights, middle(final.t), depth, float(arrays("cdf_loss")["sigma"]))
     near("near_loss", bounds.near, of_rest)
     near("empty_loss", bounds.empty, of_rest)
 
     lego = dict(zip(LAMBDAS, arrays("total_loss")["lego_lambdas"].tolist(), strict=True))
     total = lego["near"] * bounds.near + lego["empty"] * bounds.empty
-    total = total + lego["envelope"] * model.proposal_losses(outputs).mean()
+    total = total + lego["envelope"] * model.proposal_losses(rendering).mean()
     near("aux_total", total, of_rest)
     total.backward()
     parameters = dict(model.named_parameters())

@@ -16,6 +16,7 @@ import pytest
 import torch
 from golden_arrays import GoldenFile
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
@@ -299,7 +300,11 @@ def test_rendering(arrays, case, monkeypatch):
     close(coarse_rgb, golden[f"{case}_rgb0"], **AT_STORED_POINTS)
     if case != "det":
         monkeypatch.setattr(torch, "rand", Drawn(golden[f"{case}_t_rand"]))
-    close(model.render_coarse(rays), golden[f"{case}_rgb0"], **AT_STORED_POINTS)
+    world = RayBundle(
+        rays.origins, rays.viewdirs, torch.ones_like(rays.near), metadata={"directions_norm": rays.z_scale}
+    )
+    coarse = model.render_bundle(world, coarse_only=True)
+    close(coarse.rgb, golden[f"{case}_rgb0"], **AT_STORED_POINTS)
     close(composite_rgb(outputs["sample_rgb"], outputs["weights"], background), golden[f"{case}_rgb"], **RENDER)
     if case == "lindisp":
         return

@@ -45,7 +45,7 @@ from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.model_components.source_views import look_up
 from fewshot_ns.models.idnerf import IDNeRFModel
 from fewshot_ns.models.idnerf_targets import TargetViews
-from fewshot_ns.priors.diffusion.prior import DiffusionPrior, DiffusionPriorConfig
+from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig, Distillation
 from fewshot_ns.priors.diffusion.score_distillation import (
     diffusion_latents,
     distillation_loss,
@@ -389,8 +389,8 @@ class StoredPredictor:
         return self.stored
 
 
-def distillation(golden: GoldenFile) -> Tuple[DiffusionPrior, StoredPredictor]:
-    prior = DiffusionPrior(DiffusionPriorConfig(guidance=float(golden["guidance_scale"])))
+def distillation(golden: GoldenFile) -> Tuple[Distillation, StoredPredictor]:
+    prior = Distillation(DiffusionPriorConfig(guidance=float(golden["guidance_scale"])))
     predictor = StoredPredictor(golden)
     prior.predictor = predictor  # type: ignore[assignment]
     return prior, predictor

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict, List
 
 import numpy as np
@@ -35,7 +37,7 @@ from fewshot_ns.configs.sparsenerf import sparsenerf
 from fewshot_ns.data.dataparsers.single.dtu import decompose_projections
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.maps import read_depth_map
-from fewshot_ns.data.records.metadata import get_fewshot_metadata
+from fewshot_ns.data.records.metadata import FewShotMetadata, PairBox, get_fewshot_metadata
 from fewshot_ns.data.views.selection import dtu_protocol, every_eighth_protocol, select_views
 from fewshot_ns.engine.schedulers import delayed_log_linear
 from fewshot_ns.evaluation.metrics import image as metrics
@@ -75,7 +77,7 @@ from fewshot_ns.model_components.renderers import (
     segment_lengths,
 )
 from fewshot_ns.model_components.schedules import anneal_near_far
-from fewshot_ns.models.fewshot_model import DISTANCE_MEAN
+from fewshot_ns.priors.base import PriorScene, StepContext
 from fewshot_ns.priors.depth.prior import DepthPrior
 from fewshot_ns.priors.smoothness import SmoothnessPrior, SmoothnessPriorConfig
 
@@ -604,7 +606,7 @@ def test_weight_of_the_smoothness(sparsenerf_golden):
         weight_end=end,
         ramp_steps=round((start - end) / (start - stored_weights[1])),
     )
-    prior = config.setup(ray_space="metric")
+    prior = config.setup(scene=prior_scene("dtu"), name="smoothness")
     # The prior counts steps from 0, the original from 1.
     weights = [prior.weight(step - 1) for step in stored_weights]
     np.testing.assert_allclose(weights, list(stored_weights.values()), rtol=1e-9)
@@ -632,16 +634,24 @@ SPACE: Dict[str, RaySpace] = {"llff": "ndc", "dtu": "metric"}
 LOSS_CASES = ["random", "satisfied", "equal"]
 
 
-def depth_prior(dataset: str, **fields: Any) -> DepthPrior:
-    """sparsenerf's depth prior as it resolves on a data set."""
-    config = replace(PIPELINE.depth, **fields)
-    return config.setup(ray_space=SPACE[dataset], nvs_rgbd=False)
+def prior_scene(dataset: str, num_rays: int = 0, **fields: Any) -> PriorScene:
+    """What priors are told of a scene of a data set, near 0 and far 1."""
+    record = FewShotMetadata(
+        SceneGeometry(SPACE[dataset], 0.0, 1.0), "golden", "train", (0,), (0,), (0,), torch.eye(4)[None, :3], **fields
+    )
+    views: Any = SimpleNamespace(fewshot=record)
+    return PriorScene(views, torch.device("cpu"), Path("golden"), num_rays=num_rays)
+
+
+def depth_prior(dataset: str, num_rays: int = 0, **fields: Any) -> DepthPrior:
+    """sparsenerf's depth prior as it resolves on a data set, for batches of some rays."""
+    return PIPELINE.depth.setup(scene=prior_scene(dataset, num_rays, **fields), name="depth")
 
 
 def smoothness_prior(dataset: str, weight: float, **fields: Any) -> SmoothnessPrior:
     """sparsenerf's smoothness prior as it resolves on a data set, with the annealed weight of the stored step."""
     config = replace(PIPELINE.smoothness, weight_end=weight, ramp_steps=0, **fields)
-    return config.setup(ray_space=SPACE[dataset])
+    return config.setup(scene=prior_scene(dataset), name="smoothness")
 
 
 def sum_of(losses: Dict[str, torch.Tensor], like: torch.Tensor) -> torch.Tensor:
@@ -658,7 +668,7 @@ def test_depth_losses(sparsenerf_golden, dataset, case, dtype):
     np.testing.assert_allclose(float(depth_ranking_loss(fine)), golden[f"{name}_ranking_f64"], **TOLERANCE[dtype])
     np.testing.assert_allclose(float(depth_continuity_loss(fine)), golden[f"{name}_continuity_f64"], **TOLERANCE[dtype])
     for level, quads in enumerate((coarse, fine)):
-        terms = prior.loss_dict(quads.reshape(-1, 1), torch.rand(len(quads), dtype=dtype), interval=1.0, step=0)
+        terms = prior.ranking_terms(quads, torch.rand(len(quads), dtype=dtype), step=0)
         term = float(sum_of(terms, quads)) / prior.ranking_weight
         np.testing.assert_allclose(term, stored(golden, f"{name}_depth_loss", dtype)[level], **TOLERANCE[dtype])
 
@@ -688,7 +698,7 @@ def test_total_loss_and_its_gradients(sparsenerf_golden, dataset, case, dtype):
 
     losses = {"fine": colour[1], "coarse": PIPELINE.model.coarse_weight * colour[0]}
     gaps = torch.rand(len(x["depth_fine"]), dtype=dtype)
-    losses |= depth_prior(dataset).loss_dict(x["depth_fine"].reshape(-1, 1), gaps, interval=1.0, step=0)
+    losses |= depth_prior(dataset).ranking_terms(x["depth_fine"], gaps, step=0)
     if smooth.active:
         fine, coarse = (
             (x[f"patch_depth_{level}"].reshape(-1, 1), x[f"patch_acc_{level}"].reshape(-1, 1))
@@ -715,14 +725,14 @@ def test_total_loss_and_its_gradients(sparsenerf_golden, dataset, case, dtype):
 def test_losses_of_nvs_rgbd(sparsenerf_golden):
     """Its batches hold quads in their first half only."""
     golden = sparsenerf_golden("losses.npz")
-    prior = PIPELINE.depth.setup(ray_space="ndc", nvs_rgbd=True)
     names = [f"llff_random_{part}" for part in ("depth_coarse", "depth_fine", "rgb_coarse", "rgb_fine", "rgb_gt")]
     *depths, rgb_coarse, rgb_fine, target = tensors(golden, torch.float64, *names)
     for level, quads in enumerate(depths):
-        distance = quads.reshape(-1, 1).requires_grad_(True)
-        half = prior.num_quads(len(distance))
+        distance = quads.requires_grad_(True)
+        prior = depth_prior("llff", distance.numel(), pair_box=PairBox(side=30, min_valid=1))
+        half = prior.num_quads
         assert 2 * half == len(quads)
-        terms = sum_of(prior.loss_dict(distance, torch.rand(half), interval=1.0, step=0), distance)
+        terms = sum_of(prior.ranking_terms(distance[:half], torch.rand(half), step=0), distance)
         stored_terms = golden["nvs_random_depth_loss_f64"][level]
         np.testing.assert_allclose(terms.item(), prior.ranking_weight * stored_terms, rtol=1e-9)
     total = terms + colour_loss(rgb_fine, target)
@@ -846,12 +856,13 @@ def test_both_levels(sparsenerf_golden, size, case, dtype):
     model = build_model(network(golden), case, dtype, int(golden["num_samples"]), resample_padding=padding).train()
     rays = golden_rays({name: golden[f"{case}_{name}"] for name in RAY_ARRAYS}, dtype)
     with torch.no_grad():
-        outputs = model.outputs_of(rays)
+        rendering = model.rendering_of(rays)
     background = model.geometry.background
-    for level, suffix in enumerate(("_coarse", "")):
-        weights, t = outputs[f"weights{suffix}"], outputs[f"t{suffix}"]
+    for level, rendered in enumerate((rendering.coarse, rendering)):
+        assert rendered is not None and rendered.samples is not None and rendered.samples.rgb is not None
+        weights, t = rendered.samples.weights, rendered.samples.t
         values = {
-            "rgb": composite_rgb(outputs[f"sample_rgb{suffix}"], weights, background),
+            "rgb": composite_rgb(rendered.samples.rgb, weights, background),
             "distance_mean": expected_distance(weights, t)[:, 0],
             "distance_mean_save": expected_distance_clipped(weights, t)[:, 0],
             "distance_median": distance_percentile(weights, t, 0.5)[:, 0],
@@ -868,9 +879,10 @@ def test_both_levels(sparsenerf_golden, size, case, dtype):
                 within = np.abs(value.numpy() - golden[stored_name]) <= tolerance * largest
                 # A median jumps where half of the weight is reached between two surfaces; rounding decides there.
                 assert within.mean() > 0.9 if name == "distance_median" else within.all(), stored_name
-    # And what the product calls by the host's names.
-    assert torch.equal(outputs["rgb"], values["rgb"])
-    assert torch.equal(outputs[DISTANCE_MEAN][:, 0], values["distance_mean"])
+        # And what priors and terms of the loss see of the level.
+        assert torch.equal(rendered.rgb, values["rgb"])
+        assert torch.equal(rendered.distance[:, 0], values["distance_mean"])
+        assert torch.equal(rendered.accumulation[:, 0], values["acc"])
 
 
 @both_dtypes
@@ -881,20 +893,24 @@ def test_training_step(sparsenerf_golden, dataset, dtype):
     arrays = network(golden, f"{dataset}_param_")
     model = build_model(arrays, dataset, dtype, int(golden["num_samples"])).train()
     seen, patch = (
-        model.outputs_of(golden_rays({name: golden[f"{dataset}_{kind}_{name}"] for name in RAY_ARRAYS}, dtype))
+        model.rendering_of(golden_rays({name: golden[f"{dataset}_{kind}_{name}"] for name in RAY_ARRAYS}, dtype))
         for kind in ("rays", "patch")
     )
     (target,) = tensors(golden, dtype, f"{dataset}_rgb_gt")
-    depth = depth_prior(dataset)
+    depth = depth_prior(dataset, len(target))
     smooth = smoothness_prior(dataset, float(golden[f"{dataset}_tv_weight"]))
     losses = model.get_loss_dict(seen, {"image": target})
-    gaps = torch.rand(depth.num_quads(len(target)), dtype=dtype)
-    losses |= depth.loss_dict(seen[DISTANCE_MEAN], gaps, interval=1.0, step=0)
-    losses |= smooth.loss_dict(patch, step=0)
+    gaps = torch.rand(depth.num_quads, dtype=dtype)
+    # SparseNeRF's batches consist of quads.
+    losses |= depth.ranking_terms(seen.distance.reshape(len(gaps), 4), gaps, step=0)
+    size = smooth.config.patch_size
+    patches = patch.reshape(-1, size, size) if smooth.needs.request == "cameras" else None
+    losses |= smooth.loss_dict(0, StepContext(seen, patches, {"image": target}, model.render_cameras, model))
 
     tolerance = 1e-8 if dtype == torch.float64 else 3e-4
-    coarse_quads = expected_distance(seen["weights_coarse"], seen["t_coarse"])
-    of_coarse = depth.loss_dict(coarse_quads, gaps, interval=1.0, step=0)
+    assert seen.coarse is not None and seen.coarse.samples is not None
+    coarse_quads = expected_distance(seen.coarse.samples.weights, seen.coarse.samples.t)
+    of_coarse = depth.ranking_terms(coarse_quads.reshape(-1, 4), gaps, step=0)
     unweighted = {
         "losses": (losses["rgb_loss_coarse"] / model.config.coarse_weight, losses["rgb_loss"]),
         "all_depth_loss": [

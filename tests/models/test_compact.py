@@ -7,8 +7,10 @@ from typing import Any, Callable
 import pytest
 import torch
 
-from fewshot_ns.cameras.ray_space import attach_radii, ray_bounds, scene_focus, scene_radius
+from fewshot_ns.cameras.ray_space import attach_radii
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.model_components.curricula import FrequencyMaskConfig
+from fewshot_ns.model_components.rendering import RaySamples, Rendering
 from fewshot_ns.models.compact import CompactModel
 
 
@@ -28,8 +30,7 @@ def make_model(parsed: Any, tiny_pipeline_config: Any) -> Callable[..., CompactM
             setattr(config, name, value)
         torch.manual_seed(0)
         model = config.setup(scene_box=parsed.scene_box, num_train_data=3, metadata=parsed.metadata)
-        focus = scene_focus(parsed.cameras, model.geometry)
-        model.set_scene(ray_bounds(parsed.cameras, model.geometry), focus, scene_radius(parsed.cameras, focus))
+        model.set_scene(parsed.cameras)
         return model
 
     return make
@@ -46,15 +47,18 @@ DENSE = 30.0
 
 
 def losses_of(model: CompactModel, bundle: Any) -> dict:
-    outputs = model(bundle)
-    return model.get_loss_dict(outputs, {"image": torch.rand(len(bundle), 3)})
+    return model.get_loss_dict(model.render_training_rays(bundle), {"image": torch.rand(len(bundle), 3)})
+
+
+def samples_of(rendering: Rendering) -> RaySamples:
+    assert rendering.samples is not None
+    return rendering.samples
 
 
 def test_one_entry_per_term(make_model: Any, bundle: Any) -> None:
-    terms = {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss"}
-    for field_type, own in (("triplane", {"plane_smoothness_loss"}), ("mlp", set())):
-        losses = losses_of(make_model(occlusion_weight=0.1, field_type=field_type, density_bias=DENSE).train(), bundle)
-        assert set(losses) == terms | own
+    for field_type in ("triplane", "mlp"):
+        losses = losses_of(make_model(field_type=field_type, density_bias=DENSE).train(), bundle)
+        assert set(losses) == {"rgb_loss", "proposal_loss"}
         assert all(term.shape == () and term.isfinite() and term > 0 for term in losses.values())
 
 
@@ -64,18 +68,52 @@ def test_terms_scale_with_their_weights_and_vanish_without(make_model: Any, bund
         torch.manual_seed(1)
         return losses_of(model, bundle)
 
-    once = terms(distortion_weight=0.1, occlusion_weight=0.1, proposal_weight=1.0)
-    twice = terms(distortion_weight=0.2, occlusion_weight=0.2, proposal_weight=2.0)
-    for name in ("distortion_loss", "occlusion_loss", "proposal_loss"):
-        assert float(twice[name]) == pytest.approx(2 * float(once[name]), rel=1e-5)
+    once, twice, off = (terms(proposal_weight=weight) for weight in (1.0, 2.0, 0.0))
+    assert float(twice["proposal_loss"]) == pytest.approx(2 * float(once["proposal_loss"]), rel=1e-5)
     assert float(twice["rgb_loss"]) == pytest.approx(float(once["rgb_loss"]))
-    off = terms(distortion_weight=0.0, occlusion_weight=0.0, proposal_weight=0.0)
-    assert "distortion_loss" not in off and "occlusion_loss" not in off
-    assert float(off.get("proposal_loss", torch.tensor(0.0))) == 0.0
+    assert float(off["proposal_loss"]) == 0.0
+
+
+def test_what_priors_look_at(make_model: Any, bundle: Any) -> None:
+    """Samples of the final level in training alone; normals of the MLP where a prior asked for them."""
+    model = make_model(field_type="mlp", density_bias=DENSE).train()
+    assert samples_of(model.render_training_rays(bundle)).normals is None
+    model.serve(frozenset({"normals"}))
+    rendering = model.render_training_rays(bundle)
+    samples, count = samples_of(rendering), model.config.num_samples
+    rays = len(bundle)
+    assert samples.weights.shape == (rays, count) and samples.t.shape == (rays, count + 1)
+    assert samples.density is not None and samples.density.shape == (rays, count)
+    assert samples.rgb is not None and samples.normals is not None and samples.normals.shape == samples.rgb.shape
+    torch.testing.assert_close(samples.normals.norm(dim=-1), torch.ones(rays, count), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(samples.weights.sum(-1, keepdim=True), rendering.accumulation)
+    assert rendering.viewdirs is not None and rendering.viewdirs.shape == (rays, 3)
+    (samples.normals[..., 0] * samples.weights.detach()).sum().backward()
+    assert any(value.grad is not None and value.grad.any() for value in model.networks["field"].parameters())
+    assert model.eval().render_bundle(bundle).samples is None
+    provided = {kind: make_model(field_type=kind).provides - model.PROVIDES for kind in ("triplane", "mlp")}
+    assert provided == {"triplane": {"planes"}, "mlp": {"normals"}}
+    assert [len(make_model(field_type=kind).planes) for kind in ("triplane", "mlp")] == [2, 0]
+
+
+def test_pixels_of_a_view_are_those_of_its_image(make_model: Any, parsed: Any) -> None:
+    """All three ways to ask: single pixels in any order, whole cameras, and nerfstudio's own."""
+    model = make_model().eval()
+    pixels = torch.tensor([[1, 3, 4], [0, 2, 30], [1, 23, 0], [0, 0, 0], [1, 3, 4]])
+    with torch.no_grad():
+        found = model.render_pixels(parsed.cameras, pixels)
+        whole = model.render_cameras(parsed.cameras)
+        whole_camera = model.get_outputs_for_camera(parsed.cameras[1:2])
+    assert whole.shape == (3, 24, 32) and found.shape == (5,)
+    for name in ("rgb", "depth", "accumulation", "distance"):
+        image = getattr(whole, name)
+        torch.testing.assert_close(getattr(found, name), image[tuple(pixels.unbind(-1))], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole_camera["rgb"], whole.rgb[1].clamp(0, 1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole_camera["depth"], whole.depth[1], rtol=1e-4, atol=1e-5)
 
 
 def test_evaluation_has_the_colour_term_alone(make_model: Any, bundle: Any) -> None:
-    assert set(losses_of(make_model(occlusion_weight=0.1).eval(), bundle)) == {"rgb_loss"}
+    assert set(losses_of(make_model().eval(), bundle)) == {"rgb_loss"}
 
 
 @pytest.mark.parametrize("field_type", ["triplane", "mlp"])
@@ -87,7 +125,7 @@ def test_every_network_is_trained(make_model: Any, bundle: Any, field_type: str)
     assert all(p.grad is not None and p.grad.isfinite().all() for group in groups.values() for p in group)
     assert all(any(p.grad is not None and p.grad.abs().sum() > 0 for p in group) for group in groups.values())
     trained = {id(p) for group in groups.values() for p in group}
-    # The host's models carry an empty parameter that tells their device.
+    # nerfstudio's models carry an empty parameter that tells their device.
     assert {id(p) for p in model.parameters() if p.requires_grad and p.numel() > 0} == trained
 
 
@@ -156,7 +194,7 @@ def test_no_average_where_it_is_off(make_model: Any, bundle: Any) -> None:
 
 @pytest.mark.parametrize("order", ["octave", "column"])
 def test_frequency_mask_opens_step_by_step(make_model: Any, order: str) -> None:
-    model = make_model(field_type="mlp", frequency_mask_steps=40, frequency_mask_order=order)
+    model = make_model(field_type="mlp", frequency_mask=FrequencyMaskConfig(steps=40, order=order, first_step=0))
     columns = 6 * model.config.num_octaves
     visible = []
     for step in (0, 10, 39):
@@ -207,13 +245,14 @@ def test_a_random_background_is_for_opaque_photos(make_model: Any, parsed: Any) 
 
 
 def test_frequency_mask_can_be_off(make_model: Any) -> None:
-    assert make_model(frequency_mask_steps=0).train().encoding_mask() is None
+    assert make_model(frequency_mask=FrequencyMaskConfig(steps=0)).train().encoding_mask() is None
 
 
 def test_evaluation_is_deterministic_and_training_is_not(make_model: Any, bundle: Any) -> None:
     model = make_model()
     assert torch.equal(model.eval()(bundle)["rgb"], model.eval()(bundle)["rgb"])
-    assert not torch.equal(model.train()(bundle)["t"], model.train()(bundle)["t"])
+    drawn = [samples_of(model.train().render_training_rays(bundle)).t for _ in range(2)]
+    assert not torch.equal(*drawn)
 
 
 @pytest.mark.parametrize("field_type", ["triplane", "mlp"])
@@ -245,7 +284,7 @@ def test_it_learns_a_colour(make_model: Any, bundle: Any) -> None:
     errors = []
     for step in range(40):
         model.update_to_step(step)
-        losses = model.get_loss_dict(model(bundle), batch)
+        losses = model.get_loss_dict(model.render_training_rays(bundle), batch)
         errors.append(float(losses["rgb_loss"].detach()))
         optimizer.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]
@@ -258,11 +297,11 @@ def test_it_learns_a_colour(make_model: Any, bundle: Any) -> None:
 
 def test_rays_count_by_their_weight(make_model: Any, bundle: Any) -> None:
     model = make_model().eval()
-    outputs = model(bundle)
-    target = torch.zeros_like(outputs["rgb"])
+    outputs = model.render_bundle(bundle)
+    target = torch.zeros_like(outputs.rgb)
     weights = torch.zeros(len(bundle), 1)
     weights[3] = 2.0
-    error = (outputs["rgb"] ** 2).mean(-1)
+    error = (outputs.rgb**2).mean(-1)
     plain = model.get_loss_dict(outputs, {"image": target})["rgb_loss"]
     weighted = model.get_loss_dict(outputs, {"image": target, "loss_weight": weights})["rgb_loss"]
     assert float(plain) == pytest.approx(float(error.mean()), rel=1e-5)

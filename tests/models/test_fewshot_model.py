@@ -12,6 +12,7 @@ from torch import Tensor
 from fewshot_ns.cameras.ray_space import (
     ModelRays,
     attach_radii,
+    camera_rays,
     ray_bounds,
     scene_focus,
     scene_radius,
@@ -21,7 +22,11 @@ from fewshot_ns.cameras.ray_space import (
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.models.fewshot_model import DISTANCE_MEAN, FewShotModel, FewShotModelConfig
+from fewshot_ns.model_components.curricula import FrequencyMaskConfig, NearFarAnnealingConfig
+from fewshot_ns.model_components.rendering import Rendering, RenderOptions
+from fewshot_ns.models.fewshot_model import FewShotModelConfig, StepRenderings
+from fewshot_ns.models.ray_model import RayModel, RayModelConfig
+from fewshot_ns.priors.base import CameraRequest
 
 
 @pytest.fixture(params=["ndc", "metric", "plane"])
@@ -35,11 +40,10 @@ def outputs(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def model(outputs: Any, tiny_pipeline_config: Any) -> FewShotModel:
+def model(outputs: Any, tiny_pipeline_config: Any) -> RayModel:
     config = tiny_pipeline_config(None).model
     model = config.setup(scene_box=outputs.scene_box, num_train_data=len(outputs.cameras), metadata=outputs.metadata)
-    focus = scene_focus(outputs.cameras, model.geometry)
-    model.set_scene(ray_bounds(outputs.cameras, model.geometry), focus, scene_radius(outputs.cameras, focus))
+    model.set_scene(outputs.cameras)
     return model
 
 
@@ -47,18 +51,98 @@ def bundle_of(cameras: Cameras, geometry: Any, view: int = 0) -> Any:
     return attach_radii(cameras.generate_rays(camera_indices=view, keep_shape=True), geometry).flatten()
 
 
-def test_training_outputs(model: FewShotModel, outputs: Any) -> None:
+def test_training_outputs(model: RayModel, outputs: Any) -> None:
     bundle = bundle_of(outputs.cameras, model.geometry)[:50]
-    rendered = model.train()(bundle)
-    shapes = {"rgb": 3, "depth": 1, "accumulation": 1, DISTANCE_MEAN: 1}
-    for name, channels in shapes.items():
-        assert rendered[name].shape == (50, channels) and rendered[name].isfinite().all(), name
-    assert rendered["weights"].shape[0] == 50 and rendered["t"].shape[1] == rendered["weights"].shape[1] + 1
-    assert (rendered["depth"] >= 0).all() and (rendered["accumulation"] <= 1 + 1e-5).all()
-    assert (rendered[DISTANCE_MEAN] >= rendered["t"][:, :1]).all()
+    torch.manual_seed(0)
+    rendered = model.train().render_training_rays(bundle)
+    samples = rendered.samples
+    assert samples is not None and rendered.shape == (50,) and rendered.viewdirs is not None
+    values = {"rgb": 3, "depth": 1, "accumulation": 1, "distance": 1, "viewdirs": 3}
+    for name, channels in values.items():
+        assert getattr(rendered, name).shape == (50, channels) and getattr(rendered, name).isfinite().all(), name
+    assert samples.weights.shape[0] == 50 and samples.t.shape[1] == samples.weights.shape[1] + 1
+    assert (rendered.depth >= 0).all() and (rendered.accumulation <= 1 + 1e-5).all()
+    assert (rendered.distance >= samples.t[:, :1]).all()
+    # By nerfstudio's way the same, as a dict.
+    torch.manual_seed(0)
+    asked = model(bundle)
+    for name in ("rgb", "depth", "accumulation"):
+        assert torch.equal(asked[name], getattr(rendered, name)), name
 
 
-def test_images_at_evaluation_have_one_or_three_channels(model: FewShotModel, outputs: Any) -> None:
+def test_what_the_scene_says_is_kept(model: RayModel, outputs: Any) -> None:
+    focus = scene_focus(outputs.cameras, model.geometry)
+    torch.testing.assert_close(model.focus_point, focus.float())
+    torch.testing.assert_close(model.scene_radius, torch.tensor(scene_radius(outputs.cameras, focus)))
+    torch.testing.assert_close(model.ray_bounds, ray_bounds(outputs.cameras, model.geometry))
+
+
+def test_a_step_renders_photos_and_views_together(model: RayModel, outputs: Any) -> None:
+    """Each part is what it is alone, where no random number is drawn."""
+    model.config.stratified = False
+    model.random_background = False  # type: ignore[assignment]
+    model.train().update_to_step(7)
+    # Every second pixel of each side of a view that is not there, and all of two others.
+    strided = outputs.cameras[1:2]
+    strided.rescale_output_resolution(0.5)
+    requests = [CameraRequest(strided, 0.5), CameraRequest(outputs.cameras[torch.tensor([0, 2])])]
+    pixels = torch.tensor([[0, 1, 2], [2, 5, 3], [1, 0, 0]])
+    bundle = attach_radii(outputs.cameras.generate_rays(camera_indices=0, keep_shape=True), model.geometry)
+    bundle = bundle.flatten()[:3]
+    step = model(bundle, (outputs.cameras, pixels), requests)
+    assert isinstance(step, StepRenderings) and [view.shape for view in step.views] == [
+        (len(view.cameras), int(view.cameras.height[0]), int(view.cameras.width[0])) for view in requests
+    ]
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close(step.photos.rgb, model.render_training_rays(bundle).rgb, **close)
+    for request, found in zip(requests, step.views, strict=True):
+        rays = camera_rays(request.cameras, model.geometry, request.footprint_scale)
+        alone = model.render_training_rays(rays.flatten()).reshape(*rays.shape)
+        assert alone.samples is not None and found.samples is not None
+        torch.testing.assert_close(found.rgb, alone.rgb, **close)
+        torch.testing.assert_close(found.samples.t, alone.samples.t, **close)
+    nothing = model(bundle, (outputs.cameras, pixels), ())
+    assert nothing.views == [] and torch.allclose(nothing.photos.rgb, step.photos.rgb, **close)
+    step.views[1].depth.sum().backward()
+    assert any(value.grad is not None and value.grad.any() for value in model.parameters())
+
+
+def test_cameras_in_training_are_not_annealed_and_have_a_gradient(model: RayModel, outputs: Any) -> None:
+    seen, whole = [], model.train().render_rays
+    assert model.annealing.steps > 1
+    model.render_rays = lambda rays, stratified=None: seen.append(rays) or whole(rays, stratified)  # type: ignore
+    rendering = model.render_cameras(outputs.cameras[:2], RenderOptions(stratified=False))
+    sizes = int(outputs.cameras.height[0]), int(outputs.cameras.width[0])
+    assert rendering.shape == (2, *sizes)
+    (rays,) = seen
+    # Between the scene's own near and far, whatever the step.
+    expected = to_model_rays(camera_rays(outputs.cameras[:2], model.geometry).flatten(), model.geometry)
+    assert torch.equal(rays.near, expected.near) and torch.equal(rays.far, expected.far)
+    rendering.rgb.sum().backward()
+    assert any(value.grad is not None and value.grad.any() for value in model.parameters())
+    seen.clear()
+    shown = model.render_as_evaluated(outputs.cameras[:1])
+    assert model.training and not shown.rgb.requires_grad and shown.samples is None
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_chunks_have_the_gradient_of_the_whole(model: RayModel, outputs: Any, stratified: bool) -> None:
+    """A view rendered chunk by chunk without a graph, and again when the gradient comes back."""
+    found = []
+    size = int(outputs.cameras.height[0]) * int(outputs.cameras.width[0])
+    for chunk in (size, size // 3 + 1) if not stratified else (size, size):
+        model.train().zero_grad()
+        torch.manual_seed(3)
+        options = RenderOptions(stratified, chunk_rays=chunk if found else None)
+        rendering = model.render_cameras(outputs.cameras[:1], options)
+        (rendering.rgb**2).sum().backward()
+        found.append([rendering.rgb.detach(), *(v.grad for v in model.parameters() if v.grad is not None)])
+    assert len(found[0]) == len(found[1]) > 3
+    for whole, chunked in zip(*found, strict=True):
+        torch.testing.assert_close(chunked, whole, rtol=2e-2, atol=2e-3 * float(whole.abs().max()))
+
+
+def test_images_at_evaluation_have_one_or_three_channels(model: RayModel, outputs: Any) -> None:
     camera = outputs.cameras[0:1]
     rendered = model.eval().get_outputs_for_camera(camera)
     size = int(camera.height), int(camera.width)
@@ -70,7 +154,7 @@ def test_images_at_evaluation_have_one_or_three_channels(model: FewShotModel, ou
     assert all(not value.requires_grad and value.isfinite().all() for value in rendered.values())
 
 
-def test_statistics_of_depth(model: FewShotModel, outputs: Any, monkeypatch: Any) -> None:
+def test_statistics_of_depth(model: RayModel, outputs: Any, monkeypatch: Any) -> None:
     """Of a ray whose weight lies on two thin shells around its middle, 3 : 1."""
     near, far = model.geometry.near, model.geometry.far
     middle, half = near + 0.4 * (far - near), 1e-3 * (far - near)
@@ -82,7 +166,7 @@ def test_statistics_of_depth(model: FewShotModel, outputs: Any, monkeypatch: Any
 
     monkeypatch.setattr(model, "render_rays", shells)
     bundle = bundle_of(outputs.cameras, model.geometry)
-    assert "depth_std" not in model.eval()(bundle)
+    assert "depth_std" not in model.eval()(bundle) and model.render_bundle(bundle).extras == {}
     monkeypatch.setattr(model.config, "depth_statistics", True)
     rendered, rays = model(bundle), to_model_rays(bundle, model.geometry)
     ends = [world_distance(torch.full_like(rays.near, middle + s * half), rays, model.geometry) for s in (-1, 1)]
@@ -92,7 +176,7 @@ def test_statistics_of_depth(model: FewShotModel, outputs: Any, monkeypatch: Any
     assert (rendered["depth_median"] >= ends[0]).all()
 
 
-def test_colours_are_clamped_at_evaluation_only(model: FewShotModel, outputs: Any, monkeypatch: Any) -> None:
+def test_colours_are_clamped_at_evaluation_only(model: RayModel, outputs: Any, monkeypatch: Any) -> None:
     def overexposed(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
         count = len(rays.near)
         t = rays.near + (rays.far - rays.near) * torch.linspace(0, 1, 3)
@@ -102,9 +186,12 @@ def test_colours_are_clamped_at_evaluation_only(model: FewShotModel, outputs: An
     bundle = bundle_of(outputs.cameras, model.geometry)
     assert model.train()(bundle)["rgb"].max() == 1.5
     assert model.eval()(bundle)["rgb"].max() == 1.0
+    assert model.get_outputs_for_camera(outputs.cameras[0:1])["rgb"].max() == 1.0
+    # Terms of the loss see what was rendered.
+    assert model.render_bundle(bundle).rgb.max() == 1.5
 
 
-def wall_renderer(model: FewShotModel, wall: float, sign: float, samples: int = 4096) -> Any:
+def wall_renderer(model: RayModel, wall: float, sign: float, samples: int = 4096) -> Any:
     """A render_rays for a black scene with a white, opaque wall where sign * z exceeds sign * wall in the world."""
 
     def render(rays: ModelRays, stratified: Any = None) -> Dict[str, Tensor]:
@@ -121,7 +208,7 @@ def wall_renderer(model: FewShotModel, wall: float, sign: float, samples: int = 
 
 
 def test_depth_of_a_wall_is_its_distance_from_the_camera(
-    model: FewShotModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
+    model: RayModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     camera = outputs.cameras[0:1]
     forward = -camera.camera_to_worlds[0, 2, 2]
@@ -171,7 +258,7 @@ def test_background_of_the_scene_is_seen_in_training_and_at_evaluation(
             assert (rendered["rgb"] == value).all()
 
 
-def seen_interval(model: FewShotModel, bundle: Any, monkeypatch: pytest.MonkeyPatch) -> ModelRays:
+def seen_interval(model: RayModel, bundle: Any, monkeypatch: pytest.MonkeyPatch) -> ModelRays:
     """The rays that the model samples for a bundle."""
     seen = []
     original = model.render_rays
@@ -187,13 +274,13 @@ def seen_interval(model: FewShotModel, bundle: Any, monkeypatch: pytest.MonkeyPa
 
 
 def test_near_and_far_are_annealed_in_training_only(
-    model: FewShotModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
+    model: RayModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = bundle_of(outputs.cameras, model.geometry)
     whole = to_model_rays(bundle, model.geometry)
     widths = []
-    steps = model.config.anneal_steps
-    assert steps is not None
+    steps = model.annealing.steps
+    assert steps == 20
     for step in (0, 5, 10, steps):
         model.update_to_step(step)
         rays = seen_interval(model.train(), bundle, monkeypatch)
@@ -207,7 +294,7 @@ def test_near_and_far_are_annealed_in_training_only(
 
 
 def test_annealing_opens_from_the_far_end_in_ndc_and_from_the_focus_elsewhere(
-    model: FewShotModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
+    model: RayModel, outputs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = bundle_of(outputs.cameras, model.geometry)
     rays = seen_interval(model.train(), bundle, monkeypatch)
@@ -224,10 +311,10 @@ def test_annealing_opens_from_the_far_end_in_ndc_and_from_the_focus_elsewhere(
 
 def test_annealing_by_the_user_s_numbers(outputs: Any, tiny_pipeline_config: Any, monkeypatch: Any) -> None:
     config = tiny_pipeline_config(None).model
-    config.anneal_steps, config.anneal_init_fraction, config.anneal_mid_fraction = 10, 0.5, 0.25
+    config.annealing = NearFarAnnealingConfig(steps=10, init_fraction=0.5, mid_fraction=0.25)
     model = config.setup(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
     near, far = model.geometry.near, model.geometry.far
-    assert model.resolved()["anneal_init_fraction"] == 0.5 and model.resolved()["anneal_mid_fraction"] == 0.25
+    assert model.resolved()["annealing"] == {"steps": 10, "init_fraction": 0.5, "mid_fraction": 0.25}
     # The original's counter is 1 at the first batch.
     rays = seen_interval(model.train(), bundle_of(outputs.cameras, model.geometry), monkeypatch)
     middle = near + 0.25 * (far - near)
@@ -237,7 +324,7 @@ def test_annealing_by_the_user_s_numbers(outputs: Any, tiny_pipeline_config: Any
     assert rays.far.tolist()[0][0] == pytest.approx(expected[1], abs=1e-6)
 
 
-def test_the_step_comes_from_the_trainer(model: FewShotModel) -> None:
+def test_the_step_comes_from_the_trainer(model: RayModel) -> None:
     from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
 
     attributes = TrainingCallbackAttributes(optimizers=None, grad_scaler=None, pipeline=None, trainer=None)
@@ -246,7 +333,7 @@ def test_the_step_comes_from_the_trainer(model: FewShotModel) -> None:
     assert model.step == 17
 
 
-def test_pictures_of_a_test_view(model: FewShotModel, outputs: Any) -> None:
+def test_pictures_of_a_test_view(model: RayModel, outputs: Any) -> None:
     camera = outputs.cameras[0:1]
     rendered = model.eval().get_outputs_for_camera(camera)
     height, width = rendered["rgb"].shape[:2]
@@ -259,8 +346,9 @@ def test_pictures_of_a_test_view(model: FewShotModel, outputs: Any) -> None:
     }
 
 
-def test_psnr_of_a_batch(model: FewShotModel) -> None:
-    outputs = {"rgb": torch.full((4, 3), 0.5)}
+def test_psnr_of_a_batch(model: RayModel) -> None:
+    ones = torch.ones(4, 1)
+    outputs = Rendering(torch.full((4, 3), 0.5), ones, ones, ones)
     assert float(model.get_metrics_dict(outputs, {"image": torch.full((4, 3), 0.6)})["psnr"]) == pytest.approx(20.0)
 
 
@@ -270,12 +358,39 @@ def test_a_scene_without_few_shot_metadata_is_named(outputs: Any) -> None:
 
 
 def test_a_subclass_has_to_render(outputs: Any) -> None:
-    model = FewShotModelConfig().setup(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
-    with pytest.raises(TypeError, match="FewShotModel has to define render_rays"):
+    given = dict(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
+    model = RayModelConfig().setup(**given)
+    with pytest.raises(TypeError, match="RayModel has to define render_rays"):
         model(bundle_of(outputs.cameras, model.geometry))
+    base = FewShotModelConfig().setup(**given)
+    with pytest.raises(TypeError, match="FewShotModel has to define render_pixels"):
+        base.render_pixels(outputs.cameras, torch.zeros(1, 3, dtype=torch.long))
+    with pytest.raises(TypeError, match="FewShotModel has to define render_cameras"):
+        base.render_cameras(outputs.cameras)
 
 
-def test_positions_are_normalised(model: FewShotModel) -> None:
+def test_what_a_backbone_lacks_is_said(outputs: Any) -> None:
+    given = dict(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
+    base, rays = FewShotModelConfig().setup(**given), RayModelConfig().setup(**given)
+    assert base.why_not("unseen_views") is None and rays.why_not("samples") is None
+    assert base.why_not("samples") == "FewShotModel has no samples along rays"
+    assert rays.why_not("planes") == "RayModel has no feature planes"
+
+
+def test_a_frequency_mask_needs_an_encoding(outputs: Any) -> None:
+    given = dict(scene_box=outputs.scene_box, num_train_data=3, metadata=outputs.metadata)
+    for mask in (FrequencyMaskConfig(steps=5), FrequencyMaskConfig(visible_ratio=0.5)):
+        with pytest.raises(ValueError, match="--pipeline.model.frequency-mask.steps: RayModel has no encoding"):
+            RayModelConfig(frequency_mask=mask).setup(**given)
+
+
+def test_the_object_on_transparent_ground(model: RayModel) -> None:
+    rendered = {"rgb": torch.rand(4, 5, 3), "accumulation": torch.rand(4, 5, 1)}
+    expected = torch.cat([rendered["rgb"], rendered["accumulation"]], dim=-1)
+    assert torch.equal(model.get_rgba_image(rendered), expected)
+
+
+def test_positions_are_normalised(model: RayModel) -> None:
     direction = torch.nn.functional.normalize(torch.tensor([1.0, -2.0, 0.5]), dim=0)
     if model.geometry.ray_space == "ndc":
         lower, upper = model.ray_bounds

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -78,9 +78,9 @@ def test_every_preset_renders_and_learns(preset):
     assert set(model.get_param_groups()) <= set(PRESETS[preset].optimizers)
     model.condition(shown())
     bundle = rays()
-    outputs = model.train()(bundle)
-    assert outputs["rgb"].shape == (10, 3) and (outputs["depth"] > 0).all()
-    loss = model.get_loss_dict(outputs, {"image": torch.rand(10, 3)})["rgb_loss"]
+    rendering = model.train().render_training_rays(bundle)
+    assert rendering.rgb.shape == (10, 3) and (rendering.depth > 0).all()
+    loss = model.get_loss_dict(rendering, {"image": torch.rand(10, 3)})["rgb_loss"]
     loss.backward()
     for name, group in model.get_param_groups().items():
         # Of two tokens alike in a layer norm some biases have no gradient; every group as a whole has one.
@@ -210,9 +210,9 @@ def test_distillation_moves_the_latent_network_alone():
 
 def test_without_refinement_there_is_no_latent():
     model = build("matchnerf")
-    assert not model.has_latent and model.latent_inference is None
+    assert "latents" not in model.provides and "unseen_views" in model.provides and model.latent_inference is None
     model.condition(shown(target=False))
-    assert model.train()(rays())["rgb"].shape == (10, 3)
+    assert model.train().render_training_rays(rays()).rgb.shape == (10, 3)
 
 
 def test_what_was_not_shown_is_an_error():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import attach_radii
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.model_components.curricula import FrequencyMaskConfig, NearFarAnnealingConfig
+from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.mipnerf import MipNeRFModel, MipNeRFModelConfig
+from fewshot_ns.priors.occlusion import OcclusionPriorConfig
 
 
 @pytest.fixture
@@ -42,6 +47,16 @@ def bundle_of(parsed: Any, model: MipNeRFModel) -> Any:
     return attach_radii(rays, model.geometry).flatten()[:60]
 
 
+def trained(model: MipNeRFModel, parsed: Any) -> Rendering:
+    """What a step renders of the first photo's rays."""
+    return model.render_training_rays(bundle_of(parsed, model))
+
+
+def fenceposts(rendering: Rendering) -> Tensor:
+    assert rendering.samples is not None
+    return rendering.samples.t
+
+
 def test_default_has_the_original_size(ndc: Any) -> None:
     model = MipNeRFModelConfig().setup(scene_box=ndc.scene_box, num_train_data=3, metadata=ndc.metadata)
     (group,) = model.get_param_groups().values()
@@ -50,36 +65,37 @@ def test_default_has_the_original_size(ndc: Any) -> None:
 
 
 def test_open_fields_resolve_from_the_ray_space(make_model: Any, ndc: Any, metric: Any) -> None:
-    given = dict(anneal_steps=None, frequency_mask_steps=None)
+    given = dict(annealing=NearFarAnnealingConfig(steps=None), frequency_mask=FrequencyMaskConfig(steps=None))
     in_ndc, in_metric = (make_model(parsed, **given).resolved() for parsed in (ndc, metric))
     paper = {
-        "anneal_steps": (512, 256),
-        "anneal_init_fraction": (1e-4, 0.5),
-        "anneal_mid_fraction": (1.0, 0.5),
+        "annealing": (
+            {"steps": 512, "init_fraction": 1e-4, "mid_fraction": 1.0},
+            {"steps": 256, "init_fraction": 0.5, "mid_fraction": 0.5},
+        ),
         "unit_viewdirs": (False, True),
-        "frequency_mask_steps": (62791, 39550),
-        "occlusion_samples": (20, 10),
-        "occlusion_background_samples": (0, 20),
+        "frequency_mask": ({"steps": 62791}, {"steps": 39550}),
     }
     for name, values in paper.items():
         assert (in_ndc[name], in_metric[name]) == values, name
 
 
 def test_given_fields_stay(make_model: Any, metric: Any) -> None:
-    given = dict(anneal_steps=3, anneal_init_fraction=0.1, anneal_mid_fraction=0.2, unit_viewdirs=False)
-    given |= dict(frequency_mask_steps=7, occlusion_samples=2, occlusion_background_samples=1)
-    resolved = make_model(metric, **given).resolved()
-    assert {name: resolved[name] for name in given} == given
+    annealing, mask = NearFarAnnealingConfig(steps=3, init_fraction=0.1, mid_fraction=0.2), FrequencyMaskConfig(steps=7)
+    resolved = make_model(metric, annealing=annealing, frequency_mask=mask, unit_viewdirs=False).resolved()
+    assert resolved["annealing"] == {"steps": 3, "init_fraction": 0.1, "mid_fraction": 0.2}
+    assert resolved["frequency_mask"] == {"steps": 7} and resolved["unit_viewdirs"] is False
 
 
 def test_outputs_of_both_levels(make_model: Any, ndc: Any) -> None:
     model = make_model()
-    outputs = model.train()(bundle_of(ndc, model))
-    assert outputs["rgb"].shape == (60, 3) and outputs["depth"].shape == (60, 1)
-    for suffix in ("", "_coarse"):
-        assert outputs[f"weights{suffix}"].shape == (60, 8) and outputs[f"t{suffix}"].shape == (60, 9)
-        assert (outputs[f"t{suffix}"].diff(dim=-1) >= 0).all()
-    assert not outputs["t"].requires_grad
+    rendering = trained(model.train(), ndc)
+    assert rendering.coarse is not None and rendering.coarse.coarse is None
+    for level in (rendering, rendering.coarse):
+        assert level.rgb.shape == (60, 3) and level.depth.shape == (60, 1) and level.samples is not None
+        assert level.samples.weights.shape == (60, 8) and level.samples.t.shape == (60, 9)
+        assert (level.samples.t.diff(dim=-1) >= 0).all()
+        assert level.samples.density is not None and level.samples.density.shape == (60, 8)
+    assert not fenceposts(rendering).requires_grad
     assert set(model.eval()(bundle_of(ndc, model))) == {"rgb", "depth", "accumulation"}
 
 
@@ -92,7 +108,7 @@ def test_view_directions_keep_their_length_in_ndc(make_model: Any, ndc: Any) -> 
 def test_training_is_random_and_evaluation_is_not(make_model: Any, ndc: Any) -> None:
     model = make_model()
     bundle = bundle_of(ndc, model)
-    assert not torch.equal(model.train()(bundle)["t"], model.train()(bundle)["t"])
+    assert not torch.equal(*(fenceposts(trained(model.train(), ndc)) for _ in range(2)))
     assert torch.equal(model.eval()(bundle)["rgb"], model.eval()(bundle)["rgb"])
     fixed = make_model(stratified=False, density_noise=0.0).train()
     assert torch.equal(fixed(bundle)["rgb"], fixed(bundle)["rgb"])
@@ -101,35 +117,41 @@ def test_training_is_random_and_evaluation_is_not(make_model: Any, ndc: Any) -> 
 
 
 def test_near_and_far_open(make_model: Any, ndc: Any) -> None:
-    model = make_model(anneal_steps=10, anneal_init_fraction=0.1, anneal_mid_fraction=0.5).train()
+    model = make_model(annealing=NearFarAnnealingConfig(steps=10, init_fraction=0.1, mid_fraction=0.5)).train()
     spans = []
     for step in (0, 5, 9):
         model.update_to_step(step)
-        t = model(bundle_of(ndc, model))["t_coarse"]
+        coarse = trained(model, ndc).coarse
+        assert coarse is not None
+        t = fenceposts(coarse)
         spans.append(float(t.max() - t.min()))
     assert spans[0] < spans[1] < spans[2]
 
 
 def test_one_entry_per_term(make_model: Any, ndc: Any) -> None:
-    model = make_model(occlusion_weight=0.5).train()
+    model = make_model().train()
     batch = {"image": torch.rand(60, 3)}
-    losses = model.get_loss_dict(model(bundle_of(ndc, model)), batch)
-    assert set(losses) == {"rgb_loss", "rgb_loss_coarse", "occlusion_loss"}
+    losses = model.get_loss_dict(trained(model, ndc), batch)
+    assert set(losses) == {"rgb_loss", "rgb_loss_coarse"}
     assert all(term.shape == () and term > 0 for term in losses.values())
-    assert set(model.get_loss_dict(model.eval()(bundle_of(ndc, model)), batch)) == {"rgb_loss"}
-    plain = make_model().train()
-    assert "occlusion_loss" not in plain.get_loss_dict(plain(bundle_of(ndc, plain)), batch)
+    evaluated = model.eval().render_bundle(bundle_of(ndc, model))
+    assert set(model.get_loss_dict(evaluated, batch)) == {"rgb_loss"}
 
 
 def test_occlusion_counts_background_colours_in_metric_scenes(make_model: Any, metric: Any) -> None:
+    """The prior on what the model renders: densities and colours of the samples, from near to far."""
+
     def term(samples: int, colour: float) -> float:
-        model = make_model(metric, occlusion_weight=1.0, occlusion_samples=2, occlusion_background_samples=samples)
+        model = make_model(metric)
         with torch.no_grad():
             model.field.rgb.weight.zero_()
             model.field.rgb.bias.fill_(colour)
         torch.manual_seed(1)
-        outputs = model.train()(bundle_of(metric, model))
-        return float(model.get_loss_dict(outputs, {"image": torch.rand(60, 3)})["occlusion_loss"].detach())
+        config = OcclusionPriorConfig(enabled=True, weight=1.0, num_samples=2, background_samples=samples)
+        context: Any = SimpleNamespace(photos=trained(model.train(), metric))
+        scene: Any = SimpleNamespace(geometry=model.geometry)
+        prior = config.setup(scene=scene, name="occlusion")
+        return float(prior.loss_dict(0, context)["occlusion_loss"].detach())
 
     assert term(6, colour=-20.0) > term(0, colour=-20.0)
     assert term(6, colour=0.0) == term(0, colour=0.0)
@@ -138,7 +160,7 @@ def test_occlusion_counts_background_colours_in_metric_scenes(make_model: Any, m
 @pytest.mark.parametrize("order", ["column", "octave"])
 @pytest.mark.parametrize("include_mean", [False, True])
 def test_frequency_masks_open(make_model: Any, order: str, include_mean: bool) -> None:
-    model = make_model(frequency_mask_steps=40, frequency_mask_order=order, include_mean=include_mean)
+    model = make_model(frequency_mask=FrequencyMaskConfig(steps=40, order=order), include_mean=include_mean)
     visible = []
     for step in (0, 10, 38):
         model.update_to_step(step)
@@ -152,7 +174,7 @@ def test_frequency_masks_open(make_model: Any, order: str, include_mean: bool) -
 
 
 def test_a_fixed_share_of_the_columns(make_model: Any) -> None:
-    model = make_model(visible_ratio=0.5)
+    model = make_model(frequency_mask=FrequencyMaskConfig(visible_ratio=0.5))
     for step in (0, 10**6):
         model.update_to_step(step)
         mask, _ = model.encoding_masks()
@@ -167,7 +189,7 @@ def test_it_learns_a_colour(make_model: Any, ndc: Any, compute_dtype: str) -> No
     errors = []
     for step in range(60):
         model.update_to_step(step)
-        losses = model.get_loss_dict(model(bundle_of(ndc, model)), batch)
+        losses = model.get_loss_dict(trained(model, ndc), batch)
         errors.append(float(losses["rgb_loss"].detach()))
         optimizer.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]

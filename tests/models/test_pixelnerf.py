@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, List
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
-from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
@@ -17,7 +17,7 @@ from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
-from fewshot_ns.models.fewshot_model import DISTANCE_MEAN
+from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.models.pixelnerf import PixelNeRFModel, PixelNeRFModelConfig
 
 SMALL: Dict[str, Any] = {"width": 16, "num_blocks": 2, "pool_before": 1, "num_octaves": 2, "min_eval_samples": 4}
@@ -151,10 +151,11 @@ def test_without_a_fine_network():
     model = build(num_importance_samples=0, num_depth_samples=0).train()
     assert model.mlp_fine is None
     model.condition(sources())
-    outputs = model.get_outputs(rays([0, 1]))
-    assert "rgb_coarse" not in outputs and outputs["weights"].shape == (2, 6)
-    assert set(model.get_loss_dict(outputs, {"image": torch.rand(2, 3)})) == {"rgb_loss"}
-    assert set(model.render_levels(rays([0, 1]), coarse_only=True)) == {"rgb"}
+    rendering = model.render_bundle(rays([0, 1]))
+    assert rendering.coarse is None and rendering.samples is not None and rendering.samples.weights.shape == (2, 6)
+    assert set(model.get_loss_dict(rendering, {"image": torch.rand(2, 3)})) == {"rgb_loss"}
+    even, only = (model.render_bundle(rays([0, 1]), False, coarse_only) for coarse_only in (False, True))
+    assert only.coarse is None and torch.equal(only.rgb, even.rgb)
 
 
 @pytest.mark.parametrize("depth_samples", [0, 3])
@@ -163,7 +164,7 @@ def test_the_fine_loss_reaches_the_coarse_network_through_the_depth(depth_sample
     # On rays that are nearly empty the depth, which no opacity divides, lies before near.
     torch.nn.init.constant_(model.mlp_coarse.lin_out.bias, 2.0)
     model.condition(sources())
-    losses = model.get_loss_dict(model.get_outputs(rays([0, 1])), {"image": torch.rand(2, 3)})
+    losses = model.get_loss_dict(model.render_training_rays(rays([0, 1])), {"image": torch.rand(2, 3)})
     assert set(losses) == {"rgb_loss", "rgb_loss_coarse"}
     losses["rgb_loss"].backward()
     gradient = model.mlp_coarse.lin_in.weight.grad
@@ -174,25 +175,27 @@ def test_the_fine_loss_reaches_the_coarse_network_through_the_depth(depth_sample
 def test_a_step_teaches_encoder_and_both_networks():
     model = build().train()
     model.condition(sources())
-    outputs = model.get_outputs(rays([0, 1, 0]))
+    rendering = model.render_training_rays(rays([0, 1, 0]))
+    assert rendering.coarse is not None
+    fine, coarse = rendering.rgb, rendering.coarse.rgb
     target = torch.rand(3, 3)
-    losses = model.get_loss_dict(outputs, {"image": target})
-    torch.testing.assert_close(losses["rgb_loss"], ((outputs["rgb"] - target) ** 2).mean())
-    torch.testing.assert_close(losses["rgb_loss_coarse"], ((outputs["rgb_coarse"] - target) ** 2).mean())
+    losses = model.get_loss_dict(rendering, {"image": target})
+    torch.testing.assert_close(losses["rgb_loss"], ((fine - target) ** 2).mean())
+    torch.testing.assert_close(losses["rgb_loss_coarse"], ((coarse - target) ** 2).mean())
     torch.stack(list(losses.values())).sum().backward()
     (parameters,) = model.get_param_groups().values()
     assert all(parameter.grad is not None for parameter in parameters)
     model.config.colour_loss, model.config.fine_weight, model.config.coarse_weight = "l1", 2.0, 0.5
-    losses = model.get_loss_dict(outputs, {"image": target})
-    torch.testing.assert_close(losses["rgb_loss"], 2.0 * (outputs["rgb"] - target).abs().mean())
-    torch.testing.assert_close(losses["rgb_loss_coarse"], 0.5 * (outputs["rgb_coarse"] - target).abs().mean())
+    losses = model.get_loss_dict(rendering, {"image": target})
+    torch.testing.assert_close(losses["rgb_loss"], 2.0 * (fine - target).abs().mean())
+    torch.testing.assert_close(losses["rgb_loss_coarse"], 0.5 * (coarse - target).abs().mean())
 
 
 def test_a_frozen_encoder_is_no_parameter_to_learn():
     model = build(frozen=True).train()
     statistics = model.encoder.model.bn1.running_mean.clone()  # type: ignore[union-attr,operator]
     model.condition(sources())
-    model.get_loss_dict(model.get_outputs(rays([0])), {"image": torch.rand(1, 3)})["rgb_loss"].backward()
+    model.get_loss_dict(model.render_training_rays(rays([0])), {"image": torch.rand(1, 3)})["rgb_loss"].backward()
     learning = {id(parameter) for parameter in model.get_param_groups()["field"]}
     assert not any(id(parameter) in learning for parameter in model.encoder.parameters())
     assert torch.equal(statistics, model.encoder.model.bn1.running_mean)  # type: ignore[arg-type]
@@ -204,7 +207,7 @@ def test_the_encoder_runs_once_per_conditioning(monkeypatch):
     monkeypatch.setattr(model.encoder, "forward", lambda images: calls.append(len(images)) or forward(images))
     model.condition(sources(scenes=3, views=2))
     model.get_outputs(rays([0, 1, 2]))
-    model.render_levels(rays([0, 1, 2]))
+    model.render_bundle(rays([0, 1, 2]))
     assert calls == [6]
 
 
@@ -212,30 +215,42 @@ def test_levels_for_priors():
     model = build().train()
     model.condition(sources())
     norm = torch.full((2, 1), 1.25)
-    assert set(model.render_levels(rays([0, 1]))) == {"rgb", "rgb_coarse"}
-    even = [model.render_levels(rays([0, 1]), stratified=False)["rgb"] for _ in range(2)]
-    assert torch.equal(*even)
+    assert model.render_bundle(rays([0, 1])).coarse is not None
+    even = [model.render_bundle(rays([0, 1]), stratified=False) for _ in range(2)]
+    assert torch.equal(even[0].rgb, even[1].rgb) and even[0].coarse is not None
     fine_calls: List[int] = []
     assert model.mlp_fine is not None
     model.mlp_fine.register_forward_hook(lambda *_: fine_calls.append(1))
-    assert set(model.render_levels(rays([0, 1]), coarse_only=True)) == {"rgb_coarse"} and not fine_calls
-    outputs = model.get_outputs(rays([0, 1], directions_norm=norm))
-    torch.testing.assert_close(outputs[DISTANCE_MEAN] * norm, outputs["depth"])
-    assert outputs["t"].shape == (2, 14) and (outputs["t"].diff(dim=-1) >= 0).all()
-    torch.testing.assert_close(outputs["t"][:, -1:] * norm, torch.full((2, 1), 3.0))
+    only = model.render_bundle(rays([0, 1]), stratified=False, coarse_only=True)
+    assert not fine_calls and torch.equal(only.rgb, even[0].coarse.rgb)
+    assert only.coarse is not None and torch.equal(only.coarse.rgb, only.rgb)
+    rendering = model.render_bundle(rays([0, 1], directions_norm=norm))
+    assert rendering.coarse is not None
+    for level, count in ((rendering, 13), (rendering.coarse, 6)):
+        torch.testing.assert_close(level.distance * norm, level.depth)
+        assert level.samples is not None and level.samples.density is not None
+        assert level.samples.weights.shape == level.samples.density.shape == (2, count)
+        t = level.samples.t
+        assert t.shape == (2, count + 1) and (t.diff(dim=-1) >= 0).all()
+        torch.testing.assert_close(t[:, -1:] * norm, torch.full((2, 1), 3.0))
+    assert len(fine_calls) > 0 and model.eval().render_bundle(rays([0, 1])).samples is None
 
 
 @pytest.mark.parametrize("count", [2, 90])
 def test_a_view_rendered_in_chunks_has_the_plain_gradient(count: int):
     """Also where a chunk has more points than the maps have pixels, so that it projects them itself."""
-    given, results = rays([0] * count), []
-    for chunk in (None, max(count // 2, 1)):
+    shown, results = sources(scenes=1, views=1), []
+    pose = torch.eye(4)[None, :3].clone()
+    pose[0, 2, 3] = 2.0
+    camera = Cameras(pose, 16.0, 16.0, 0.5 * count / 2, 1.0, count // 2, 2)
+    for chunk in (None, count):
         model = build().train()
-        model.condition(sources(scenes=1, views=1))
-        colours = UnseenRenderer(model, chunk_rays=chunk, stratified=False)(given)
-        (colours["rgb"] ** 2).sum().backward()
+        model.condition(shown)
+        rendering = model.render_cameras(camera, RenderOptions(stratified=False, chunk_rays=chunk))
+        assert rendering.shape == (1, 2, count // 2)
+        (rendering.rgb**2).sum().backward()
         parameters = [*model.encoder.parameters(), *model.mlp_coarse.parameters()]
-        results.append((colours["rgb"], *(p.grad for p in parameters if p.grad is not None)))
+        results.append((rendering.rgb, *(p.grad for p in parameters if p.grad is not None)))
     assert len(results[0]) == len(results[1]) > 10
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=1e-3, atol=1e-4)
