@@ -330,7 +330,7 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
         model.plane_resolutions, model.plane_channels = (4, 8), 4
         model.coarse_steps, model.fine_steps = 5, 20
         model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
-        model.anneal_steps = 20
+        model.annealing.steps = 20
         return config
 
     return build
