@@ -74,7 +74,7 @@ def test_several_scenes_in_a_step(folder):
     config.datamanager.scenes_per_batch = 2
     pipeline = config.setup(device="cpu", test_mode="val")
     outputs, losses, _ = pipeline.get_train_loss_dict(0)
-    assert outputs["rgb"].shape == (16, 3) and pipeline.model.targets.latents.shape[0] == 2
+    assert outputs.rgb.shape == (16, 3) and pipeline.model.targets.latents.shape[0] == 2
     assert losses["diffusion"].isfinite()
 
 
@@ -118,7 +118,7 @@ def test_switched_off_distillation_changes_nothing_else(folder, tmp_path):
         outputs, losses, _ = pipeline.get_train_loss_dict(0)
         torch.stack(list(losses.values())).sum().backward()
         gradients = {name: value.grad for name, value in pipeline.model.named_parameters()}
-        return outputs["rgb"].detach(), losses, gradients, set(pipeline.state_dict())
+        return outputs.rgb.detach(), losses, gradients, set(pipeline.state_dict())
 
     rgb, losses, gradients, names = step(True)
     plain_rgb, plain_losses, plain_gradients, plain_names = step(False)

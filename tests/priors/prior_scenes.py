@@ -32,7 +32,12 @@ def record_of(ray_space: Any = "metric", near: float = 0.0, far: float = 1.0, **
 
 
 def scene_of(
-    ray_space: Any = "metric", near: float = 0.0, far: float = 1.0, num_rays: int = 64, provides: Any = (), **fields: Any
+    ray_space: Any = "metric",
+    near: float = 0.0,
+    far: float = 1.0,
+    num_rays: int = 64,
+    provides: Any = (),
+    **fields: Any,
 ) -> PriorScene:
     """What a prior is told of such a scene, whose dataset has nothing but the record."""
     dataset: Any = SimpleNamespace(fewshot=record_of(ray_space, near, far, **fields))

@@ -109,7 +109,9 @@ def test_a_backbone_without_rays_is_compared_by_its_distances() -> None:
     distance = (1.0 + torch.rand(2, 4, 4, 1)).requires_grad_(True)
     opacity = torch.rand(2, 4, 4, 1)
     losses = terms(make(weight_start=1.0, weight_end=1.0), pixels_of(distance, opacity))
-    assert float(losses["depth_smoothness"].detach()) == pytest.approx(naive(distance[..., 0], opacity[..., 0]), rel=1e-5)
+    assert float(losses["depth_smoothness"].detach()) == pytest.approx(
+        naive(distance[..., 0], opacity[..., 0]), rel=1e-5
+    )
     losses["depth_smoothness"].backward()
     assert distance.grad is not None and distance.grad.any()
 

@@ -39,9 +39,7 @@ def make(config: DepthPriorConfig, length_unit: float = 1.0) -> DepthPrior:
     return config.setup(scene=scene_of(length_unit=length_unit), name="depth")
 
 
-def metric_terms(
-    prior: DepthPrior, rendered: dict, depth: Tensor, sigma: Tensor, slope: Tensor, step: int = 0
-) -> dict:
+def metric_terms(prior: DepthPrior, rendered: dict, depth: Tensor, sigma: Tensor, slope: Tensor, step: int = 0) -> dict:
     """What the prior makes of a batch with these labels."""
     batch = {DEPTH_KEY: depth, DEPTH_SIGMA_KEY: sigma, DEPTH_SLOPE_KEY: slope}
     return prior.loss_dict(step, context_of(rendering_of(rendered["weights"], rendered["t"]), batch=batch))
