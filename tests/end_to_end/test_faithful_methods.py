@@ -43,7 +43,7 @@ def test_train_and_evaluate(
     resolved = json.loads((run / "resolved.json").read_text())
     assert resolved["training"]["max_num_iterations"] == 12
     assert resolved["training"]["schedules"] == [90000 if method == "sparsenerf" else 69768]
-    assert resolved["model"]["ray_space"] == "ndc" and resolved["model"]["anneal_steps"] == 512
+    assert resolved["model"]["ray_space"] == "ndc" and resolved["model"]["annealing"]["steps"] == 512
     assert {name: resolved["batch"][name] for name in terms} == terms
     run_command("ns-eval", "--load-config", run / "config.yml", "--output-path", tmp_path / "eval.json")
     results = json.loads((tmp_path / "eval.json").read_text())["results"]
