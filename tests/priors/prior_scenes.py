@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterable, Optional
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ def scene_of(
     near: float = 0.0,
     far: float = 1.0,
     num_rays: int = 64,
-    provides: Any = (),
+    provides: Iterable[str] = (),
     **fields: Any,
 ) -> PriorScene:
     """What a prior is told of such a scene, whose dataset has nothing but the record."""
