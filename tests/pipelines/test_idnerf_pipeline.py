@@ -97,11 +97,18 @@ def test_cameras_are_rendered_without_diffusion(folder, method, tmp_path):
     assert outputs["rgb"].shape == (32, 32, 3) and outputs["rgb"].isfinite().all()
 
 
-def test_a_method_without_latent_says_so(folder):
+def test_a_method_without_latent_has_renderings_of_one_scene(folder):
     config = tiny(folder, matchnerf)
     config.diffusion.enabled = True
-    with pytest.raises(ValueError, match="--pipeline.diffusion.enabled: this method has no latent network"):
+    with pytest.raises(ValueError, match="--pipeline.diffusion.enabled: expected one scene to train on, found 2; name"):
         config.setup(device="cpu", test_mode="val")
+    config.datamanager.scenes = (config.setup(device="cpu", test_mode="test").datamanager.active.scene.entry.scene_id,)
+    config.diffusion.views.grid_size, config.diffusion.views.poses = 4, "training"
+    pipeline = config.setup(device="cpu", test_mode="val")
+    assert not pipeline.priors.all["diffusion"].on_latents
+    losses = pipeline.get_train_loss_dict(0)[1]
+    assert set(losses) == {"rgb_loss", "diffusion"}
+    assert moved_parts(pipeline, losses["diffusion"]) >= {"nerf_dec"}
 
 
 def test_switched_off_distillation_changes_nothing_else(folder, tmp_path):
