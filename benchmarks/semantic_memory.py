@@ -49,10 +49,10 @@ def measure(arguments: Arguments) -> str:
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
     import open_clip
     import torch
-    from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
     from turns import product_model, synthetic_rays
 
     from fewshot_ns.configs.dietnerf import dietnerf
+    from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
     from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
 
     pipeline: Any = dietnerf.pipeline

@@ -8,7 +8,6 @@ from typing import Any, Dict, List
 import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 import pytest
 import torch
-from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
@@ -19,6 +18,7 @@ from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.models.fewshot_model import DISTANCE_MEAN
 from fewshot_ns.models.pixelnerf import PixelNeRFModel, PixelNeRFModelConfig
+from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
 
 SMALL: Dict[str, Any] = {"width": 16, "num_blocks": 2, "pool_before": 1, "num_octaves": 2, "min_eval_samples": 4}
 SAMPLES = {"num_samples": 6, "num_importance_samples": 4, "num_depth_samples": 3}

@@ -140,9 +140,10 @@ def test_a_term_that_is_not_finite_stops_the_step(pipeline: FewShotPipeline) -> 
 
 
 def test_model_knows_where_the_cameras_look(pipeline: FewShotPipeline) -> None:
-    lower, upper = pipeline.model.ray_bounds
+    model: Any = pipeline.model
+    lower, upper = model.ray_bounds
     assert (lower < upper).all() and not torch.equal(lower, -torch.ones(3))
-    assert pipeline.model.focus_point.abs().max() > 0
+    assert model.focus_point.abs().max() > 0
 
 
 def test_one_row_per_test_view(make_config: Any, tmp_path: Path) -> None:

@@ -217,10 +217,11 @@ def test_order_of_requests_and_of_terms() -> None:
 
 def test_pixels_are_asked_for_at_every_step_and_views_where_the_prior_counts() -> None:
     """Pixels serve the colour loss as well; a view that no term looks at would be rendered for nothing."""
+    kind: Any
     for kind, expected in (("pixels", list(range(8))), ("cameras", [3, 5])):
         priors = set_of(mine=RecorderConfig(asks=kind, interval=2, start_step=2, stop_step=7))
         assert [step for step in range(8) if priors.requests(step, kind)] == expected
-        other = "cameras" if kind == "pixels" else "pixels"
+        other: Any = "cameras" if kind == "pixels" else "pixels"
         assert not any(priors.requests(step, other) for step in range(8))
         context = context_of(pixels_of(torch.ones(1, 1)))
         counted = [step for step in range(8) if priors.loss_dict(step, lambda name, seen=context: seen)]

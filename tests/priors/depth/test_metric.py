@@ -181,6 +181,7 @@ def test_a_backbone_without_rays_is_compared_by_l2_alone() -> None:
     zeros, ones = torch.zeros_like(depth), torch.ones_like(depth)
     rays = rendering_of(rendered["weights"], rendered["t"])
     image = pixels_of(rays.distance, rays.accumulation)
+    loss: Any
     for loss in NAMES:
         prior = make(DepthPriorConfig(enabled=True, loss=loss))
         if loss == "l2":

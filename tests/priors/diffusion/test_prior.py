@@ -201,7 +201,8 @@ def test_off_loads_nothing(tmp_path):
 
     priors = PriorSet(Config(DiffusionPriorConfig(weights=tmp_path / "nowhere")), scene_of())
     priors.prepare()
-    assert priors.all["diffusion"].distillation.predictor is None and priors.resolved() == {"diffusion": {}}
+    prior: Any = priors.all["diffusion"]
+    assert prior.distillation.predictor is None and priors.resolved() == {"diffusion": {}}
     assert priors.loss_dict(0, lambda name: context_with(torch.rand(1, 4, 8, 8), [])) == {}
 
 
