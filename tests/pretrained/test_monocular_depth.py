@@ -267,7 +267,7 @@ def test_training_computes_what_is_missing(tiny_llff_scene, tiny_pipeline_config
     config.depth.source = "mono"
     config.depth.mono = MonocularDepthConfig(model=str(dpt), cache_dir=tmp_path / "cache", device="cpu")
     pipeline = config.setup(device="cpu", test_mode="val")
-    assert calls == [3] and pipeline.datamanager.quad_sampler is not None
+    assert calls == [3] and pipeline.priors.all["depth"].quads is not None
     record = pipeline.datamanager.fewshot_metadata
     assert record.depth_encoding.polarity == "inverse_depth"
     assert all(path.is_file() and tmp_path / "cache" in path.parents for path in record.depth_prior_filenames)
