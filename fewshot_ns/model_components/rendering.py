@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Callable, Dict, Optional, Sequence, Tuple
+from typing import Callable, Dict, Optional, Sequence
 
 import torch
 from torch import Tensor
@@ -108,8 +108,3 @@ class RenderOptions:
     footprint_scale: float = 1.0
     """Radius of a pixel's footprint (mip-NeRF) as a fraction of that of the camera's own pixels: below 1 for a camera
     whose pixels are every n-th of an image."""
-
-
-def camera_pixels(sizes: Tuple[int, int, int]) -> Tensor:
-    """(B * H * W, 3) indices (camera, row, column) of all pixels of B cameras of height H and width W."""
-    return torch.cartesian_prod(*(torch.arange(size) for size in sizes)).reshape(-1, 3)

@@ -17,7 +17,7 @@ from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.data.records.scene import SCENE_INDEX_KEY, Conditioning
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
-from fewshot_ns.model_components.rendering import Rendering, RenderOptions
+from fewshot_ns.model_components.rendering import RenderOptions
 from fewshot_ns.models.pixelnerf import PixelNeRFModel, PixelNeRFModelConfig
 
 SMALL: Dict[str, Any] = {"width": 16, "num_blocks": 2, "pool_before": 1, "num_octaves": 2, "min_eval_samples": 4}
