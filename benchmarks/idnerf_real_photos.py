@@ -64,23 +64,23 @@ def write_scene(parser: Any, folder: Path, width: int, leave_out: Sequence[int] 
 
     from fewshot_ns.data.files.images import read_image
 
-    files, places, cameras = parser.read_views()
+    files, selection, _ = parser.read_views()
     frames: List[Dict[str, Any]] = []
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    for place in places:
-        if place in leave_out:
+    for view in selection.views:
+        if view in leave_out:
             continue
-        image = np.asarray(read_image(files.images[place]), dtype=np.float32) / 255.0
+        image = np.asarray(read_image(files.images[view]), dtype=np.float32) / 255.0
         if image.shape[2] == 4:
             image = image[..., :3] * image[..., 3:]
         size = (width, round(width * image.shape[0] / image.shape[1]))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        name = f"images/{place:03d}.png"
+        name = f"images/{view:03d}.png"
         cv2.imwrite(str(folder / name), np.round(small[..., ::-1] * 255.0))
-        fx, fy, cx, cy = files.intrinsics[place]
-        pose = np.vstack([files.camera_to_worlds[place][:3], [0.0, 0.0, 0.0, 1.0]])
-        lens = {"fl_x": fx * size[0], "fl_y": fy * size[1], "cx": cx * size[0], "cy": cy * size[1]}
-        frames.append({"file_path": name, "w": size[0], "h": size[1], **lens, "transform_matrix": pose.tolist()})
+        fx, fy, cx, cy = files.intrinsics[view]
+        pose = np.vstack([files.camera_to_worlds[view][:3], [0.0, 0.0, 0.0, 1.0]])
+        intrinsics = {"fl_x": fx * size[0], "fl_y": fy * size[1], "cx": cx * size[0], "cy": cy * size[1]}
+        frames.append({"file_path": name, "w": size[0], "h": size[1], **intrinsics, "transform_matrix": pose.tolist()})
     bounds = {"near": files.geometry.near, "far": files.geometry.far}
     (folder / "transforms.json").write_text(json.dumps({**bounds, "frames": frames}))
 
@@ -173,7 +173,7 @@ class WrittenScene:
         size = (truth.shape[0], truth.shape[1])
         given = (torch.stack(photos), poses[1:], lenses[1:], poses[0], lenses[0], size)
         return {
-            "nearest view": TrivialBaselines(photos, poses[1:]).predict(poses[0], *size)["nearest_view"],
+            "nearest view": TrivialBaselines(photos, poses[1:]).predict_pose(poses[0], *size)["nearest_view"],
             "blend, one plane": plane_sweep(*given, middle, 1.0001 * middle, planes=1),
             "blend, plane sweep": plane_sweep(*given, self.near, self.far),
             "truth": truth,

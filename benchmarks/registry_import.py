@@ -1,8 +1,8 @@
 """What our entry points add to the start of nerfstudio's commands.
 
-Runs `ns-train --help` in fresh interpreters, in turn with our entry points and with them hidden. The start of nerfstudio
-takes seconds and scatters by tenths of a second with what else the machine does, so the best run of each kind decides,
-as in `timeit`; the medians are shown beside it. The bar is 0.3 s.
+Runs `ns-train --help` in fresh interpreters, in turn with our entry points and with them hidden. The start of
+nerfstudio takes seconds and scatters by tenths of a second with what else the machine does, so the best run of each
+kind decides, as in `timeit`; the medians are shown beside it. The bar is 0.3 s.
 
     python benchmarks/registry_import.py --runs 7
 """

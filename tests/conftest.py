@@ -24,6 +24,9 @@ PLANE_DISTANCE = 4.0
 FOCAL = 1.2
 """Focal length of all cameras as a fraction of the image width."""
 
+# Tests write EXR files by OpenCV, another library than the one that reads them; its codec is off by default.
+os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
+
 SceneMaker = Callable[..., Path]
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Iterator
@@ -13,30 +10,14 @@ from typing import Any, Callable, Iterator
 import numpy as np
 import pytest
 import torch
-
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-
-
-def block_of(page: str, language: str) -> str:
-    """The only fenced block of a language on a page."""
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text("utf8"), re.MULTILINE | re.DOTALL)
-    return block
+from documented_code import block_of, page_module
 
 
 @pytest.fixture
 def dataparser_page(tmp_path: Path) -> Iterator[ModuleType]:
     """The parser of add_a_dataparser.md as an imported module."""
-    name = "dataparser_of_the_page"
-    path = tmp_path / f"{name}.py"
-    path.write_text(block_of("add_a_dataparser.md", "python"), "utf8")
-    spec = spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    # Dataclasses look their module up while they are made.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[name]
+    with page_module("add_a_dataparser.md", tmp_path) as module:
+        yield module
 
 
 @pytest.fixture

@@ -20,18 +20,31 @@ def sources() -> list:
 
 
 def test_import_is_light():
-    code = "import sys; import fewshot_ns; print(sorted({'torch', 'nerfstudio', 'numpy'} & set(sys.modules)))"
+    heavy = "{'torch', 'nerfstudio', 'numpy', 'pydantic'}"
+    code = f"import sys; import fewshot_ns; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_only_recipes_are_read_with_pydantic():
+    """Not one training or evaluation needs it."""
+    importing = [path for path in sources() if re.search(r"^\s*(from|import) pydantic", path.read_text("utf8"), re.M)]
+    assert {path.parent.relative_to(PACKAGE).as_posix() for path in importing} == {"bench/recipes"}
 
 
 def test_installed_version_is_this_tree():
     assert version("fewshot-ns") == fewshot_ns.__version__
 
 
-def test_core_needs_only_nerfstudio_and_ffmpeg():
+def test_core_requirements():
     core = [requirement for requirement in requires("fewshot-ns") or [] if "extra ==" not in requirement]
-    assert sorted(re.split(r"[<>=\s]", requirement)[0] for requirement in core) == ["imageio-ffmpeg", "nerfstudio"]
+    assert sorted(re.split(r"[<>=\s]", requirement)[0] for requirement in core) == [
+        "OpenEXR",
+        "imageio-ffmpeg",
+        "jinja2",
+        "nerfstudio",
+        "pydantic",
+    ]
 
 
 def test_console_script_is_registered():

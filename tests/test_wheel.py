@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("fewshot_ns", "configs", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 
 
-def test_the_recipes_are_in_the_wheel(tmp_path):
+def test_recipes_and_templates_are_in_the_wheel(tmp_path):
     """The folder fewshot_ns/recipes is a link to configs/; an installed package has no such folder beside it."""
     setuptools = pytest.importorskip("setuptools")
     if int(setuptools.__version__.split(".")[0]) < 77:
@@ -34,16 +34,23 @@ def test_the_recipes_are_in_the_wheel(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    expected = {f"fewshot_ns/recipes/{file.name}" for file in (ROOT / "configs").glob("*.yaml")}
-    assert expected and expected <= set(names)
+    assert {"fewshot_ns/presentation/templates/page.html.j2", "fewshot_ns/presentation/templates/page.css"} <= set(
+        names
+    )
+    expected = {f"fewshot_ns/recipes/{file.name}" for file in (ROOT / "configs").iterdir()}
+    assert "fewshot_ns/recipes/recipe.schema.json" in expected and expected <= set(names)
     # The package finds them where it is unpacked.
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
-    code = "import fewshot_ns.bench.recipes.yaml_file as r; print(r.__file__); print(*r.recipe_names())"
+    code = (
+        "import fewshot_ns.bench.recipes.yaml_file as r; print(r.__file__); print(*r.recipe_names());"
+        "import fewshot_ns.presentation.html_page as h; print(h.__file__); print(len(h.render_page(h.ReportPage('t'))))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    file, recipes = found.stdout.splitlines()
+    file, recipes, page_file, page_size = found.stdout.splitlines()
+    assert page_file.startswith(str(tmp_path)) and int(page_size) > 1000
     assert file.startswith(str(tmp_path)) and recipes.split() == sorted(
         path.stem for path in (ROOT / "configs").glob("*.yaml")
     )

@@ -104,7 +104,7 @@ def position_extent(poses: Poses, percentile: float) -> Poses:
 
 
 def intrinsic_fractions(cameras: Cameras) -> Poses:
-    """(N, 4) fx / W, fy / H, cx / W, cy / H of the host's cameras."""
+    """(N, 4) fx / W, fy / H, cx / W, cy / H of nerfstudio's cameras."""
     width, height = cameras.width.double(), cameras.height.double()
     parts = (cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height)
     return np.concatenate([part.cpu().numpy() for part in parts], axis=1)

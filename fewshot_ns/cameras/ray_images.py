@@ -11,7 +11,7 @@ RayMatrices = Literal["camera_to_world", "world_to_camera"]
 """camera_to_world: rays of the camera. world_to_camera: the inverse pose, in OpenCV's axes, is used as if it were the
 pose, as in ID-NeRF's released code; what comes out tells cameras apart, but is no ray of theirs."""
 PIXEL_CENTRE = 0.5
-"""Position of the first pixel's centre by the host's convention; it is at 0 in ID-NeRF's."""
+"""Position of the first pixel's centre by nerfstudio's convention; it is at 0 in ID-NeRF's."""
 
 
 def opencv_world_to_cameras(camera_to_worlds: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From the host's world rays to the rays that a model samples, and back to world distance.
+"""From nerfstudio's world rays to the rays that a model samples, and back to world distance.
 
 Cameras, viewer and render paths speak world rays; NDC and the shift of DTU's origins exist only in here.
 """
@@ -140,7 +140,7 @@ def concatenate_rays(first: RayBundle, second: RayBundle) -> RayBundle:
 def to_model_rays(ray_bundle: RayBundle, geometry: SceneGeometry) -> ModelRays:
     """Converts world rays (R,) to the ray space of the scene.
 
-    Rays without attached radii (single pixels of a free camera) get them from the host's pixel area.
+    Rays without attached radii (single pixels of a free camera) get them from nerfstudio's pixel area.
     """
     directions, norm = _world_directions(ray_bundle)
     origins = ray_bundle.origins

@@ -47,7 +47,7 @@ def interpolated_poses(first: Poses, second: Poses, third: Poses, shares: Poses,
     Returns:
         (N, 3, 4); positions are interpolated linearly, axes spherically.
     """
-    # Imported late: the host has not loaded it when it asks for the methods.
+    # Imported late: nerfstudio has not loaded scipy when it asks for the methods.
     from scipy.spatial.transform import Rotation
 
     towards_second, towards_third = np.asarray(shares, dtype=np.float64).T

@@ -1,4 +1,4 @@
-"""Cameras between and around the given ones, whose rays regularise a scene without a photo.
+"""Unseen views: cameras between and around those of a scene, whose images are only ever rendered.
 
 All poses are OpenGL camera-to-world matrices (N, 3, 4) in float64, in the recentred world of the dataparsers. The
 boxes and jitters are those of RegNeRF's and SparseNeRF's loaders; every function draws from a generator of the

@@ -107,8 +107,11 @@ pixelnerf_lite = _method(
     {"num_sources": (1, 2), "no_box_step": LITE_STEPS // 2, "sources": SourceViewsConfig(mode="random", count=1)},
     PixelNeRFModelConfig(
         encoder=ResNetEncoderConfig(
+            backbone="resnet18",
+            num_layers=3,
+            first_pool=False,
             # Few images at once and no ImageNet weights: norms that are the same in training and evaluation.
-            *("resnet18", 3, False, "group"),
+            norm="group",
             keep_unused=False,
             pretrained=False,
         ),

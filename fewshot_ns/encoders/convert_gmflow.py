@@ -13,7 +13,7 @@ from fewshot_ns.pretrained.weights import WeightsSpec, load_weights, resolve_wei
 from fewshot_ns.utils.checkpoints import load_strictly
 
 _FLOW_PARTS = ("upsampler.", "feature_flow_attn.")
-"""Parts of GMFlow that make flow of features."""
+"""Parts of GMFlow that turn features into flow."""
 _ENCODER_PARTS = ("backbone.", "transformer.", "featup_net.")
 _ENCODER, _DECODER, _LATENT = "feat_enc.", "nerf_dec.", "latent_inference."
 _SECOND_SCALE = "backbone.trident_conv.weight"
@@ -21,10 +21,10 @@ _UPSAMPLER = "featup_net."
 
 
 class ReleasedParts(NamedTuple):
-    """Parameters of a released file, by the names that they have in each part; empty where it lacks the part."""
+    """Parameters of a released file, by their names within each part; empty where the file lacks the part."""
 
     encoder: Dict[str, Tensor]
-    """Of `MatchingEncoder`; without the upsampler where the file is GMFlow's."""
+    """Of `MatchingEncoder`; without the upsampler if the file is GMFlow's."""
     decoder: Dict[str, Tensor]
     """Of MatchNeRF's or ID-NeRF's decoder."""
     latent: Dict[str, Tensor]
@@ -36,7 +36,7 @@ def released_parts(path: Path) -> ReleasedParts:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file of none of them, or a damaged one.
+        ValueError: a file of another network, or a damaged one.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
@@ -60,16 +60,16 @@ def released_parts(path: Path) -> ReleasedParts:
 
 
 def load_encoder(encoder: MatchingEncoder, path: Path) -> bool:
-    """Takes an encoder's weights from a released file; all that it has must fit.
+    """Loads an encoder's weights from a released file; all its parameters must fit.
 
-    GMFlow's own file has no upsampler: MatchNeRF and ID-NeRF learn it from scratch, and so it stays as it is.
+    GMFlow's own file has no upsampler: MatchNeRF and ID-NeRF learn it from scratch, so it keeps its initialisation.
 
     Returns:
-        Whether the file had all of the encoder, and no upsampler was left as it is.
+        Whether the file had the whole encoder, including an upsampler where the encoder has one.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds no encoder, or one of another number of scales.
+        ValueError: the file holds no encoder, or one with another number of scales.
         CheckpointMismatchError: parameters are missing, unknown, or of another shape.
     """
     state = released_parts(path).encoder
@@ -92,12 +92,12 @@ def find_gmflow(num_scales: int, weights: Optional[Path], download: bool, flag: 
 
     Args:
         num_scales: 1 or 2.
-        weights: the user's own file, or a folder that holds it; None: the usual order of search.
+        weights: the user's own file, or a folder with it; None: the usual order of search.
         download: whether it may be downloaded.
         flag: command line flag that takes the path, for the message.
 
     Raises:
-        WeightsNotFoundError: it is nowhere to be had.
+        WeightsNotFoundError: it was not found.
     """
     if num_scales == 1:
         names = ("gmflow_sintel-0c07dcb3.pth", "gmflow_sintel.pth")
@@ -113,21 +113,21 @@ def find_gmflow(num_scales: int, weights: Optional[Path], download: bool, flag: 
 
 @dataclass
 class MatchingEncoderConfig:
-    """The matching encoder and where its weights come from."""
+    """The matching encoder and the source of its weights."""
 
     num_scales: Literal[1, 2] = 1
-    """1: features at 1/4 are upsampled from those at 1/8 (original). 2: both come from GMFlow's refined network."""
+    """1: features at 1/4 are upsampled from those at 1/8 (original). 2: both are those of GMFlow's refined network."""
     fine_splits: int = 2
-    """Of two scales: windows along each axis of the map at 1/4; 0 takes the backbone's map, which costs nothing."""
+    """With two scales: attention windows along each axis of the map at 1/4; 0: no attention on that map."""
     frozen: bool = False
-    """Whether the weights stay as they are, so that source views are encoded without a graph."""
+    """Whether the weights are not trained, so that source views are encoded without a graph."""
     pretrained: bool = True
-    """Whether training starts from GMFlow's weights; without them, random initialisation has to be asked for."""
+    """Whether training starts from GMFlow's weights; False: from a random initialisation."""
     weights: Optional[Path] = None
-    """File of GMFlow, MatchNeRF or ID-NeRF, or a folder that holds GMFlow's; None: FEWSHOT_WEIGHTS, torch's cache,
-    and, of one scale, a download."""
+    """File of GMFlow, MatchNeRF or ID-NeRF, or a folder with GMFlow's. None: FEWSHOT_WEIGHTS, then torch's cache, then,
+    for one scale, a download."""
     download: bool = True
-    """Whether weights that are nowhere on this disk may be downloaded; those of two scales never are."""
+    """Whether weights that are not on this disk may be downloaded; those of two scales have no address."""
 
     def setup(self) -> MatchingEncoder:
         """Builds the encoder, with random weights."""
@@ -135,14 +135,14 @@ class MatchingEncoderConfig:
         return encoder.requires_grad_(not self.frozen)
 
     def load(self, encoder: MatchingEncoder, flag: str) -> None:
-        """Gives the encoder its trained weights where they are asked for.
+        """Loads the trained weights, if `pretrained`.
 
         Args:
-            encoder: one that `setup` made.
+            encoder: made by `setup`.
             flag: command line flag of `weights`, for the message.
 
         Raises:
-            WeightsNotFoundError: they are nowhere to be had.
+            WeightsNotFoundError: they were not found.
             ValueError: a file of another network.
             CheckpointMismatchError: parameters are missing, unknown, or of another shape.
         """

@@ -1,4 +1,4 @@
-"""Features at twice the resolution, by learnt layers."""
+"""Learned upsampling of feature maps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 
 class FeatureUpsampler(nn.Module):
-    """Upsampler of the matching encoder: two branches, one convolved before and one after it is enlarged.
+    """Upsampler of the matching encoder: two branches, one convolved before and one after upsampling.
 
     The names of the parameters are those of MatchNeRF's released checkpoints.
 
     Args:
         width: channels, in and out.
-        factor: 2, or a higher power of it.
+        factor: a power of 2, at least 2.
 
     Raises:
         ValueError: another factor.

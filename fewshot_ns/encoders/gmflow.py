@@ -1,4 +1,4 @@
-"""Matching encoder of MatchNeRF and ID-NeRF: features of source views that each pair of them has agreed on.
+"""Matching encoder of MatchNeRF and ID-NeRF: features of source views after attention within each pair of views.
 
 Sources: GMFlow (Xu et al., CVPR 2022) for backbone and transformer, MatchNeRF (Chen et al. 2023) for the pairs and the
 upsampler.
@@ -18,16 +18,16 @@ from fewshot_ns.encoders.gmflow_transformer import MatchingTransformer, add_posi
 from fewshot_ns.pretrained.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE_MULTIPLE = 32
-"""Height and width that are encoded are multiples of this: an eighth of them in two windows, shifted by half of one."""
+"""Images are encoded at multiples of this size: maps at 1/8 in two windows per axis, shifted by half a window."""
 COARSE_SPLITS = 2
 """Windows along each axis of the map at 1/8."""
 
 
 class MatchingEncoder(nn.Module):
-    """Features of V views at 1/8 and at 1/4 of the images' size, V - 1 times 128 columns per view.
+    """Features of V views at 1/8 and at 1/4 of the images' size, with (V - 1) * 128 channels per view.
 
-    Columns j * 128 to (j + 1) * 128 of view i are what it has in common with the j-th of the other views, in their
-    order: the transformer is run on every unordered pair, and both views keep their part.
+    Channels j * 128 to (j + 1) * 128 of view i are its features after attention to the j-th of the other views, in
+    their order: the transformer runs on every unordered pair and gives features of both views.
 
     With one scale the map at 1/4 is upsampled from the one at 1/8, as in MatchNeRF; with two it comes from the backbone
     itself, as in GMFlow's refined version, and goes through the same transformer. Parameters have the names of the
@@ -36,9 +36,9 @@ class MatchingEncoder(nn.Module):
     Args:
         num_scales: 1 or 2.
         num_layers: blocks of the transformer.
-        fine_splits: of two scales, windows along each axis of the map at 1/4 for the transformer; 0: the backbone's map
-            as it is, the same for every pair. GMFlow's own 8 expects that the coarse flow has been taken away, which
-            is not what points in space need; with 2 a window sees as much of the image as at 1/8, at 16 times the cost.
+        fine_splits: with two scales, attention windows along each axis of the map at 1/4; 0: the backbone's map, the
+            same for every pair. GMFlow's own 8 assumes that the coarse flow has been removed by warping, which points
+            in space do not need; with 2 a window covers as much of the image as at 1/8, at 16 times the cost.
     """
 
     def __init__(self, num_scales: Literal[1, 2] = 1, num_layers: int = 6, fine_splits: int = 2) -> None:
@@ -49,17 +49,17 @@ class MatchingEncoder(nn.Module):
         self.featup_net = FeatureUpsampler(FEATURES) if num_scales == 1 else None
 
     def forward(self, images: Tensor) -> List[Tensor]:
-        """Encodes sets of views.
+        """Encodes groups of views.
 
         Args:
-            images: (B, V, H, W, 3) colours in [0, 1]. A size that is no multiple of 32 is enlarged to the next.
+            images: (B, V, H, W, 3) colours in [0, 1]; resized to the next multiple of 32.
 
         Returns:
-            (B, V, h, w, (V - 1) * 128) at 1/8 and (B, V, 2 h, 2 w, (V - 1) * 128) at 1/4. The centres of the corner
-            pixels of a map lie on those of the images.
+            (B, V, h, w, (V - 1) * 128) at 1/8 and (B, V, 2 h, 2 w, (V - 1) * 128) at 1/4. Maps and images are aligned
+            at the centres of their corner pixels.
 
         Raises:
-            ValueError: one view alone.
+            ValueError: fewer than two views.
         """
         batch, views = images.shape[:2]
         if views < 2:
@@ -68,14 +68,14 @@ class MatchingEncoder(nn.Module):
         return [each.movedim(2, 4).flatten(4) for each in self.matched(maps)]
 
     def view_maps(self, images: Tensor) -> List[Tensor]:
-        """Per scale of the backbone (N, C, h, w): what it makes of each of N images (N, H, W, 3) by itself."""
+        """Maps (N, C, h, w) of the backbone, one per scale, of images (N, H, W, 3), each on its own."""
         return self.backbone(normalized_input(images))
 
     def matched(self, maps: List[Tensor]) -> List[Tensor]:
-        """(B, V, V - 1, h, w, C) at 1/8 and at 1/4: what each view has in common with each of the others.
+        """(B, V, V - 1, h, w, C) at 1/8 and at 1/4: features of each view after attention to each of the others.
 
         Args:
-            maps: per scale of the backbone (B, V, C, h, w).
+            maps: (B, V, C, h, w) of the backbone, one per scale.
         """
         coarse = self.match(maps[0], COARSE_SPLITS)
         if self.featup_net is None:
@@ -84,11 +84,11 @@ class MatchingEncoder(nn.Module):
         return [coarse, fine.unflatten(0, coarse.shape[:3])]
 
     def match(self, maps: Tensor, splits: int) -> Tensor:
-        """(B, V, V - 1, h, w, C): what each view has in common with each of the others, of maps (B, V, C, h, w).
+        """(B, V, V - 1, h, w, C): features of each view after attention to each of the others.
 
         Args:
-            maps: of the backbone.
-            splits: windows along each axis; 0: nothing is matched, and the maps are repeated.
+            maps: (B, V, C, h, w) of the backbone.
+            splits: attention windows along each axis; 0: no attention, the maps are repeated.
         """
         batch, views = maps.shape[:2]
         maps = maps.movedim(2, 4)
@@ -99,17 +99,17 @@ class MatchingEncoder(nn.Module):
         both = self.transformer(maps[:, first].flatten(0, 1), maps[:, second].flatten(0, 1), splits)
         parts = torch.cat([each.unflatten(0, (batch, -1)) for each in both], dim=1)
         ordered = [*zip(first, second, strict=True), *zip(second, first, strict=True)]
-        place = {pair: index for index, pair in enumerate(ordered)}
-        order = [place[view, other] for view in range(views) for other in range(views) if other != view]
+        position = {pair: index for index, pair in enumerate(ordered)}
+        order = [position[view, other] for view in range(views) for other in range(views) if other != view]
         return parts[:, order].unflatten(1, (views, views - 1))
 
 
 def normalized_input(images: Tensor) -> Tensor:
-    """(N, 3, H', W') of images (N, H, W, 3) in [0, 1], as the backbone takes them: sizes in multiples of 32."""
+    """Input (N, 3, H', W') of the backbone, of images (N, H, W, 3) in [0, 1]; H' and W' are multiples of 32."""
     mean, std = (images.new_tensor(values) for values in (IMAGENET_MEAN, IMAGENET_STD))
     x = ((images - mean) / std).movedim(-1, 1)
     wanted = [-(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in x.shape[-2:]]
     if list(x.shape[-2:]) == wanted:
         return x
-    # Corner on corner, because that is how points are looked up in the maps.
+    # Corners aligned, as in the lookup of points in the maps.
     return nn.functional.interpolate(x, size=wanted, mode="bilinear", align_corners=True)

@@ -1,4 +1,4 @@
-"""Convolutional network of the matching encoder: one map per image, not yet aware of the other images."""
+"""Convolutional network of the matching encoder: one map per image, without attention to other images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FEATURES = 128
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with instance norms and a way around them."""
+    """Two 3x3 convolutions with instance norms and a skip connection."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -21,15 +21,15 @@ class ResidualBlock(nn.Module):
         self.norm = nn.InstanceNorm2d(out_channels)
         self.downsample = None
         if stride > 1 or in_channels != out_channels:
-            # A list of one, for the name that the parameters have in released checkpoints.
+            # A Sequential of one layer, for the parameter names of released checkpoints.
             self.downsample = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', ceil(h / stride), ceil(w / stride))."""
         y = torch.relu(self.norm(self.conv1(x)))
         y = torch.relu(self.norm(self.conv2(y)))
-        around = x if self.downsample is None else self.norm(self.downsample(x))
-        return torch.relu(around + y)
+        skip = x if self.downsample is None else self.norm(self.downsample(x))
+        return torch.relu(skip + y)
 
 
 class MatchingBackbone(nn.Module):
@@ -62,7 +62,7 @@ class MatchingBackbone(nn.Module):
             images: (N, 3, H, W), H and W multiples of 8.
 
         Returns:
-            per scale, coarse first: (N, 128, H / 8, W / 8), and of two scales (N, 128, H / 4, W / 4).
+            One per scale, coarse first: (N, 128, H / 8, W / 8), and with two scales (N, 128, H / 4, W / 4).
         """
         x = torch.relu(self.norm1(self.conv1(images)))
         x = self.conv2(self.layer3(self.layer2(self.layer1(x))))

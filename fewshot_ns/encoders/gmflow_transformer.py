@@ -1,4 +1,4 @@
-"""Transformer of the matching encoder: features of two images that know of each other."""
+"""Transformer of the matching encoder: self- and cross-attention of two images in windows."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from torch import Tensor, nn
 
 
 class Windows(NamedTuple):
-    """Equal windows in a row, along one axis of a map."""
+    """Adjacent windows of equal size along one axis of a map."""
 
     start: int
     """First position."""
     size: int
-    """Positions of each."""
+    """Positions per window."""
     count: int
-    """How many."""
+    """Number of windows."""
 
 
 def windows_of(length: int, splits: int, shifted: bool) -> List[Windows]:
     """Windows along one axis.
 
-    Shifted windows begin half a window later; what they leave at both ends are windows of about half the size. That is
-    what Swin's cyclic shift with masks does, without computing what the masks throw away.
+    Shifted windows begin half a window later; at both ends remain windows of about half the size. This equals Swin's
+    cyclic shift with masks, without computing what the masks discard.
 
     Args:
         length: positions of the axis, a multiple of `splits`.
-        splits: windows that divide the axis.
-        shifted: shift them by half of their size; nothing to shift with one window.
+        splits: number of windows along the axis.
+        shifted: shift them by half of their size; no effect with one window.
     """
     size = length // splits
     if not shifted or splits == 1:
@@ -40,7 +40,7 @@ def windows_of(length: int, splits: int, shifted: bool) -> List[Windows]:
 
 
 def window_attention(query: Tensor, key: Tensor, value: Tensor, splits: int, shifted: bool) -> Tensor:
-    """Single-head attention of every position to those of its window.
+    """Single-head attention of every position to the positions of its window.
 
     Args:
         query: (N, h, w, C).
@@ -76,11 +76,11 @@ def _join(x: Tensor, row: Windows, column: Windows) -> Tensor:
 
 
 class AttentionLayer(nn.Module):
-    """Attention of one map to another, and optionally a feed-forward network on what was there and what came.
+    """Attention of one map to another, optionally followed by a feed-forward network on map and message.
 
     Args:
         width: channels.
-        expansion: width of the feed-forward network's hidden layer by that of its input; 0: no such network.
+        expansion: hidden width of the feed-forward network as a multiple of its input width; 0: no such network.
     """
 
     def __init__(self, width: int, expansion: int) -> None:
@@ -99,7 +99,7 @@ class AttentionLayer(nn.Module):
             self.norm2 = nn.LayerNorm(width)
 
     def forward(self, source: Tensor, target: Tensor, splits: int, shifted: bool) -> Tensor:
-        """(N, h, w, C) of a map that looks at another, both (N, h, w, C); see `window_attention`."""
+        """(N, h, w, C) of a map `source` that attends to `target`, both (N, h, w, C); see `window_attention`."""
         query, key, value = self.q_proj(source), self.k_proj(target), self.v_proj(target)
         message = self.norm1(self.merge(window_attention(query, key, value, splits, shifted)))
         if self.mlp is not None and self.norm2 is not None:
@@ -119,7 +119,7 @@ class TransformerBlock(nn.Module):
         self.cross_attn_ffn = AttentionLayer(width, expansion)
 
     def forward(self, both: Tensor, splits: int, shifted: bool) -> Tensor:
-        """Maps (2N, h, w, C): the first N look at the last N, and these at them."""
+        """Maps (2N, h, w, C): the first N attend to the last N and vice versa."""
         first, second = both.chunk(2)
         both = self.self_attn(both, both, splits, shifted)
         return self.cross_attn_ffn(both, torch.cat([second, first]), splits, shifted)
@@ -130,7 +130,7 @@ class MatchingTransformer(nn.Module):
 
     Args:
         width: channels of the maps.
-        num_layers: blocks; every second one has shifted windows.
+        num_layers: number of blocks; every second one has shifted windows.
         expansion: see `AttentionLayer`.
     """
 
@@ -145,15 +145,15 @@ class MatchingTransformer(nn.Module):
         """Features of pairs of maps.
 
         Args:
-            first: (N, h, w, C) maps of the one image of each pair, with positions; see `add_positions`.
-            second: (N, h, w, C) maps of the other.
+            first: (N, h, w, C) maps of the first image of each pair, with positions; see `add_positions`.
+            second: (N, h, w, C) maps of the second image.
             splits: windows along each axis; h and w are multiples of it.
 
         Returns:
             (N, h, w, C) of the first and of the second images.
 
         Raises:
-            ValueError: a size that is no such multiple.
+            ValueError: another size.
         """
         height, width = first.shape[1:3]
         if height % splits or width % splits:
@@ -166,13 +166,13 @@ class MatchingTransformer(nn.Module):
 
 
 def sine_positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """Position in a window in sines and cosines, as in DETR: positions from just above 0 to 2 pi.
+    """Sine and cosine encoding of positions in a window, as in DETR: positions from just above 0 to 2 pi.
 
     Args:
         height: rows of the window.
-        width: its columns.
-        channels: half of them are of the row, half of the column; a multiple of 4.
-        like: tensor of the device and number format wanted.
+        width: columns of the window.
+        channels: a multiple of 4; the first half encodes the row, the second the column.
+        like: tensor with the device and number format of the result.
 
     Returns:
         (height, width, channels).
@@ -192,6 +192,6 @@ def sine_positions(height: int, width: int, channels: int, like: Tensor) -> Tens
 
 
 def add_positions(maps: Tensor, splits: int) -> Tensor:
-    """Adds to every window of maps (N, h, w, C) the position in it; h and w are multiples of `splits`."""
+    """Adds the encoding of positions to every window of maps (N, h, w, C); h and w are multiples of `splits`."""
     height, width = maps.shape[1] // splits, maps.shape[2] // splits
     return maps + sine_positions(height, width, maps.shape[3], maps).repeat(splits, splits, 1)

@@ -1,4 +1,4 @@
-"""Matching features of pairs of views that have been encoded before."""
+"""Cache of matching features, by view and by pair of views."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from torch import Tensor
 
 from fewshot_ns.encoders.gmflow import MatchingEncoder
 from fewshot_ns.utils.hashing import digest
-from fewshot_ns.utils.lru_cache import BoundedCache
+from fewshot_ns.utils.lru_cache import LRUCache
 
 
 class MatchingCache:
     """Runs an encoder without gradient, once for every view and once for every pair of views.
 
-    What two views have in common does not depend on a third, so source views that are joined anew for every target
-    share most of it. Views are known by the content of their images. All is forgotten as soon as a weight changes.
+    Features of a pair do not depend on a third view, so the changing source views of successive targets share most of
+    them. Views are identified by the content of their images. A change of a weight clears the cache.
 
     Args:
         encoder: the encoder; its weights are not copied.
-        max_mb: features that are kept, MB; 0 keeps none.
+        max_mb: size of the cache, MB; 0 keeps nothing.
     """
 
     def __init__(self, encoder: MatchingEncoder, max_mb: int) -> None:
         self.encoder, self.max_bytes = encoder, max_mb * 1024**2
-        self._forget()
+        self._clear()
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self._weights = self._version()
-        self.kept: BoundedCache[List[Tensor]] = BoundedCache(self.max_bytes, _size)
+        self.kept: LRUCache[List[Tensor]] = LRUCache(self.max_bytes, _size)
 
     def _version(self) -> Tuple[int, str]:
-        """Changes with every write to a weight, and when they move to another device."""
+        """Changes with every write to a weight and with the device."""
         weights = list(self.encoder.parameters())
         return sum(weight._version for weight in weights), str(weights[0].device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor, dtype: torch.dtype = torch.float32) -> List[Tensor]:
-        """What the encoder makes of images (B, V, H, W, 3), in another number format."""
+        """The encoder's features of images (B, V, H, W, 3), in another number format."""
         if self._weights != self._version():
-            self._forget()
+            self._clear()
         scenes = [self._scene(views, dtype) for views in images]
         return [torch.stack(scale) for scale in zip(*scenes, strict=True)]
 

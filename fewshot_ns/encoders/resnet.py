@@ -1,4 +1,4 @@
-"""Pixel-aligned features of a residual network, as pixelNeRF conditions on them."""
+"""Pixel-aligned features of a residual network, on which pixelNeRF conditions its field."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _COLUMNS = (64, 64, 128, 256, 512)
 
 
 class ResNetEncoder(nn.Module):
-    """Maps of the first convolution and of the stages after it, all brought to the size of the first and joined.
+    """Maps of the first convolution and of the stages after it, resized to the first and concatenated.
 
-    The network is torchvision's without its classifier, so parameters have the names of torchvision's, below `model.`,
-    which are those of pixelNeRF's released checkpoints. Batch norms take the statistics of all images that are encoded
-    together while the module trains, and the running ones otherwise; a frozen encoder always takes the running ones.
+    The network is torchvision's without its classifier; its parameters have torchvision's names below `model.`, as in
+    pixelNeRF's released checkpoints. In training, batch norms use the statistics of all images that are encoded
+    together, otherwise the running ones; a frozen encoder always uses the running ones.
 
     Args:
         backbone: torchvision's name; both have stages of 64, 128, 256 and 512 channels.
-        num_layers: maps that are joined: the first convolution's and those of `num_layers` - 1 stages.
+        num_layers: maps that are concatenated: the first convolution's and those of `num_layers` - 1 stages.
         first_pool: whether the max pooling before the first stage is there.
         norm: normalisation layers; only 'batch' has published weights.
         feature_scale: images are resized by this factor before they are encoded.
         frozen: parameters and batch statistics never change.
-        keep_unused: hold the parameters of stages that are not joined, as the released checkpoints do.
+        keep_unused: keep the parameters of unused stages, as the released checkpoints do.
     """
 
     model: models.ResNet
@@ -66,7 +66,7 @@ class ResNetEncoder(nn.Module):
         model.fc = nn.Sequential()
         model.avgpool = nn.Sequential()
         for index in range(num_layers, len(_COLUMNS)):
-            # Nothing is learnt there; an optimizer and DDP have to know.
+            # Unused, hence without gradients; optimizer and DDP need to know.
             if keep_unused:
                 getattr(model, f"layer{index}").requires_grad_(False)
             else:
@@ -78,11 +78,11 @@ class ResNetEncoder(nn.Module):
 
     @property
     def columns(self) -> int:
-        """Channels of the joined maps."""
+        """Channels of the output."""
         return sum(_COLUMNS[: self.num_layers])
 
     def train(self, mode: bool = True) -> ResNetEncoder:
-        """As for any module, but a frozen encoder stays in evaluation."""
+        """As for any module, but a frozen encoder stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -116,16 +116,16 @@ class ResNetEncoder(nn.Module):
         return maps
 
     def load_imagenet(self, weights: Optional[Path], download: bool, flag: str) -> None:
-        """Takes torchvision's ImageNet weights.
+        """Loads torchvision's ImageNet weights.
 
         Args:
-            weights: the user's own file, or a folder that holds it; None: the usual order of search.
+            weights: the user's own file, or a folder with it; None: the usual order of search.
             download: whether it may be downloaded.
             flag: command line flag that takes the path, for the message.
 
         Raises:
-            WeightsNotFoundError: the weights are nowhere to be had.
-            ValueError: there are none for this norm.
+            WeightsNotFoundError: the weights were not found.
+            ValueError: there are no weights for this norm.
             CheckpointMismatchError: a file of another network.
         """
         if self.norm != "batch":
@@ -146,57 +146,61 @@ class ResNetEncoder(nn.Module):
         wanted = self.model.state_dict()
         unused = tuple(f"layer{i}." for i in range(1, 5) if not any(name.startswith(f"layer{i}.") for name in wanted))
         known = {name: value for name, value in state.items() if not name.startswith(("fc.", *unused))}
-        # Files older than these counters lack them; torch's own loading fills them in as well.
+        # Old files lack these counters; torch's own loading fills them in as well.
         counters = {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")}
         load_strictly(self.model, {**counters, **known}, path)
 
 
 @dataclass
 class ResNetEncoderConfig:
-    """The image encoder and where its weights come from."""
+    """The image encoder and the source of its weights."""
 
     backbone: Backbone = "resnet34"
     """Network, by torchvision's name."""
     num_layers: int = 4
-    """Maps that are joined: the first convolution's and those of the stages after it."""
+    """Maps that are concatenated: the first convolution's and those of the stages after it."""
     first_pool: bool = True
-    """Whether the max pooling before the first stage is there; the published 64x64 settings leave it out."""
+    """Whether max pooling precedes the first stage; the published 64x64 settings omit it."""
     norm: Norm = "batch"
     """Normalisation layers; only batch norms have ImageNet weights."""
     feature_scale: float = 1.0
     """Images are resized by this factor before they are encoded."""
     padding: Padding = "border"
-    """What a point sees that falls beside a source image: the nearest feature, or zeros."""
+    """Feature of points that project outside a source image: the nearest one, or zeros."""
     interpolation: Interpolation = "bilinear"
-    """How features are looked up between the pixels of their map."""
+    """Interpolation of features between the pixels of their map."""
     frozen: bool = False
-    """Whether weights and batch statistics stay as they are."""
+    """Whether weights and batch statistics are not trained."""
     keep_unused: bool = True
-    """Whether stages that are not joined are held, as in the released checkpoints."""
+    """Whether unused stages are kept, as in the released checkpoints."""
     pretrained: bool = True
-    """Whether training starts from ImageNet weights; without them, random initialisation has to be asked for."""
+    """Whether training starts from ImageNet weights; False: from a random initialisation."""
     weights: Optional[Path] = None
-    """File with the ImageNet weights, or a folder that holds it; None: FEWSHOT_WEIGHTS, torch's cache, a download."""
+    """File with the ImageNet weights, or a folder with it. None: FEWSHOT_WEIGHTS, torch's cache, a download."""
     download: bool = True
-    """Whether weights that are nowhere on this disk may be downloaded."""
+    """Whether weights that are not on this disk may be downloaded."""
 
     def setup(self) -> ResNetEncoder:
         """Builds the encoder, with random weights."""
         return ResNetEncoder(
-            *(self.backbone, self.num_layers, self.first_pool, self.norm, self.feature_scale),
+            backbone=self.backbone,
+            num_layers=self.num_layers,
+            first_pool=self.first_pool,
+            norm=self.norm,
+            feature_scale=self.feature_scale,
             frozen=self.frozen,
             keep_unused=self.keep_unused,
         )
 
     def load(self, encoder: ResNetEncoder, flag: str) -> None:
-        """Gives the encoder its ImageNet weights where they are asked for.
+        """Loads the ImageNet weights, if `pretrained`.
 
         Args:
-            encoder: one that `setup` made.
+            encoder: made by `setup`.
             flag: command line flag of `weights`, for the message.
 
         Raises:
-            WeightsNotFoundError: they are nowhere to be had.
+            WeightsNotFoundError: they were not found.
         """
         if self.pretrained:
             encoder.load_imagenet(self.weights, self.download, flag)

@@ -1,4 +1,4 @@
-"""The checkpoint before the newest is kept out of the host's sight, and resuming falls back to it."""
+"""The checkpoint before the newest is kept as a backup, from which a run resumes if the newest is damaged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from fewshot_ns.utils.checkpoints import DamagedCheckpointError, checkpoints_in, find_checkpoint, load_checkpoint
 
 BACKUP_DIR = "checkpoint_backup"
-"""Folder beside that of the checkpoints, where the host would take every file for one of its own."""
+"""Folder next to that of the checkpoints, in which nerfstudio would take every file for a checkpoint of its own."""
 
 
 def retire_older(newest: Path) -> None:
-    """Leaves a checkpoint alone in its folder; the last one before it becomes the only backup.
+    """Keeps only one checkpoint in its folder; the one before it becomes the only backup.
 
     Args:
-        newest: checkpoint that has just been written.
+        newest: the checkpoint that was just written.
     """
     folder = newest.parent.parent / BACKUP_DIR
     older = sorted(path for path in newest.parent.glob("*.ckpt") if path != newest)
@@ -32,7 +32,7 @@ def retire_older(newest: Path) -> None:
 
 
 def load_last_good(load_dir: Path) -> Tuple[Path, Dict[str, Any]]:
-    """Reads the newest checkpoint of a run that is whole, its backup included, and says so where it is not the newest.
+    """Reads the newest undamaged checkpoint of a run, the backup included; prints where it is not the newest.
 
     Args:
         load_dir: the run's folder of checkpoints.
@@ -41,9 +41,9 @@ def load_last_good(load_dir: Path) -> Tuple[Path, Dict[str, Any]]:
         The file and its content.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedCheckpointError: all of them are damaged.
-        ValueError: the newest readable one is no checkpoint of a training.
+        FileNotFoundError: there is no checkpoint.
+        DamagedCheckpointError: all are damaged.
+        ValueError: the newest readable one is not a training checkpoint.
     """
     found = {**checkpoints_in(load_dir.parent / BACKUP_DIR), **checkpoints_in(load_dir)}
     if not found or not load_dir.is_dir():

@@ -1,4 +1,4 @@
-"""Stops a run at the first number that is not finite, before any parameter is touched by it."""
+"""Stops a run at the first loss or gradient that is not finite, before it changes a parameter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NonFiniteGradientError(RuntimeError):
 
 
 def check_losses(loss_dict: Mapping[str, Tensor], step: int) -> None:
-    """Raises where a loss term is not finite. One device synchronisation for all terms.
+    """Raises if a loss term is not finite. One device synchronisation for all terms.
 
     Args:
         loss_dict: scalar loss terms by name.
@@ -41,10 +41,10 @@ def check_losses(loss_dict: Mapping[str, Tensor], step: int) -> None:
 
 
 def check_gradients(named_parameters: Iterable[Tuple[str, torch.nn.Parameter]], step: int) -> None:
-    """Raises where a gradient is not finite. One device synchronisation unless something is wrong.
+    """Raises if a gradient is not finite. One device synchronisation unless something is wrong.
 
     Args:
-        named_parameters: (name, parameter) pairs; parameters without a gradient are passed over.
+        named_parameters: (name, parameter) pairs; parameters without a gradient are skipped.
         step: training step, for the message.
 
     Raises:
@@ -53,7 +53,7 @@ def check_gradients(named_parameters: Iterable[Tuple[str, torch.nn.Parameter]], 
     gradients = [(name, parameter.grad) for name, parameter in named_parameters if parameter.grad is not None]
     if not gradients:
         return
-    # A sum is not finite if any of its terms is not; the exact test below settles sums that overflowed.
+    # A sum is not finite if any of its terms is not; the exact test below excludes sums that merely overflowed.
     if torch.stack([gradient.sum().float() for _, gradient in gradients]).isfinite().all():
         return
     bad = [name for name, gradient in gradients if not gradient.isfinite().all()]

@@ -1,4 +1,4 @@
-"""Optimizers that clip, and optimizers that refuse gradients that are not finite."""
+"""Adam with gradient clipping, and optimizers that stop at gradients that are not finite."""
 
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
@@ -30,7 +30,7 @@ def clip_gradients(parameters: List[Parameter], max_value: Optional[float], max_
 class ClippedAdam(torch.optim.Adam):
     """Adam that clips its gradients in each step, after a gradient scaler has undone its scale.
 
-    Not a hook on the step: in older releases importing torch._dynamo takes such hooks off torch's own optimizers.
+    Not a hook on the step: in older releases importing torch._dynamo removes such hooks from torch's own optimizers.
 
     Args:
         params: see torch.optim.Adam, as all other arguments.
@@ -49,10 +49,10 @@ class ClippedAdam(torch.optim.Adam):
         """Clips, then takes one step.
 
         Args:
-            closure: computes the loss and the gradients anew, where given.
+            closure: recomputes the loss and the gradients; optional.
 
         Returns:
-            what the closure returned.
+            The closure's loss, or None.
         """
         loss = None
         if closure is not None:
@@ -79,7 +79,7 @@ class ClippedAdamOptimizerConfig(OptimizerConfig):
         """Builds the optimizer.
 
         Raises:
-            ValueError: where the host's own max_norm is set, which would clip the norm ahead of the elements.
+            ValueError: nerfstudio's own max_norm is set, which would clip the norm before the elements.
         """
         if self.max_norm is not None:
             raise ValueError(f"expected max_norm = None, got {self.max_norm}; set clip_norm instead")
@@ -87,7 +87,7 @@ class ClippedAdamOptimizerConfig(OptimizerConfig):
 
 
 class CheckedOptimizers(Optimizers):
-    """The host's set of optimizers, stopping at a gradient that is not finite before any clipping can hide it.
+    """nerfstudio's optimizers, stopping at a gradient that is not finite before clipping can hide it.
 
     Args:
         config: the optimizer configurations.
@@ -112,11 +112,11 @@ class CheckedOptimizers(Optimizers):
         """Steps the optimizers of the given groups, after checking their gradients.
 
         Args:
-            grad_scaler: the gradient scaler; an enabled one handles overflow itself, by skipping the step.
+            grad_scaler: the gradient scaler; if enabled, it handles overflow itself, by skipping the step.
             param_groups: names of the groups to step.
 
         Raises:
-            NonFiniteGradientError: names the step and the parameters; no group has been stepped.
+            NonFiniteGradientError: names the step and the parameters; no optimizer has been stepped.
         """
         if not grad_scaler.is_enabled():
             names = {parameter: name for name, parameter in self._named_parameters()}

@@ -1,4 +1,4 @@
-"""The states of the global random generators, as plain data that a checkpoint can hold."""
+"""States of the global random generators as plain data for checkpoints."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 
 def capture_random_states() -> Dict[str, Any]:
-    """Returns the states of Python's, numpy's and torch's generators as ints, floats, lists and tensors only, so that
-    they load under `torch.load(weights_only=True)`."""
+    """States of the generators of Python, numpy and torch, as ints, floats, lists and tensors that load under
+    `torch.load(weights_only=True)`."""
     version, words, gauss = random.getstate()
     legacy = cast(Dict[str, Any], np.random.get_state(legacy=False))
     return {
@@ -29,10 +29,10 @@ def capture_random_states() -> Dict[str, Any]:
 
 
 def restore_random_states(states: Dict[str, Any]) -> None:
-    """Puts the generators back to captured states.
+    """Restores captured states.
 
     Args:
-        states: what `capture_random_states` returned. States of CUDA devices that are not there are passed over.
+        states: result of `capture_random_states`; states of absent CUDA devices are ignored.
     """
     python = states["python"]
     random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))

@@ -1,7 +1,7 @@
-"""Learning-rate schedules with lengths of their own, constant once they have run out.
+"""Learning-rate schedules with their own lengths, constant after their last step.
 
-The host's schedulers compute with numpy, whose scalars then sit in every checkpoint and do not load under
-weights-only rules; its cosine also rises again past its last step.
+nerfstudio's schedulers compute with numpy, whose scalars end up in every checkpoint and do not load under
+weights-only rules; its cosine also rises again after its last step.
 """
 
 import math
@@ -20,11 +20,11 @@ def delayed_log_linear(
 
     Args:
         step: optimisation steps, the first one counted as 1.
-        lr_init: learning rate that the decay starts from.
+        lr_init: learning rate at the start of the decay.
         lr_final: learning rate from `max_steps` on.
         max_steps: length of the decay.
         delay_steps: length of the ramp; 0 for none.
-        delay_factor: factor that the ramp starts from.
+        delay_factor: factor at the start of the ramp.
 
     Returns:
         The learning rate.
@@ -63,14 +63,14 @@ def one_cycle(step: int, max_steps: int, warmup_fraction: float, initial_ratio: 
     Args:
         step: steps taken, the first one counted as 0.
         max_steps: steps of the cycle.
-        warmup_fraction: share of them that goes upwards.
+        warmup_fraction: fraction of the steps in which the rate rises.
         initial_ratio: factor at the first step.
         final_ratio: factor at the last step.
 
     Returns:
         The factor.
 
-    Source: torch.optim.lr_scheduler.OneCycleLR, whose own state does not outlive its last step.
+    Source: torch.optim.lr_scheduler.OneCycleLR, which raises after its last step.
     """
     top = max(warmup_fraction * max_steps - 1.0, 1e-9)
     start, end, progress = initial_ratio, 1.0, step / top
@@ -88,12 +88,12 @@ class DelayedLogLinearSchedulerConfig(SchedulerConfig):
     lr_final: float = 2e-5
     """Learning rate at max_steps and after."""
     max_steps: Optional[int] = 90000
-    """Length of the decay in steps, whatever the length of the run; None: the method's own length for the scene's ray
-    space (`ndc_iterations` or `metric_iterations` of the trainer)."""
+    """Length of the decay in steps, independent of the length of the run; None: the method's own length for the scene's
+    ray space (`ndc_iterations` or `metric_iterations` of the trainer)."""
     delay_steps: int = 512
     """Length of the delayed start in steps."""
     delay_factor: float = 0.01
-    """Factor on the learning rate at the very start."""
+    """Factor on the learning rate at the start of the delay."""
 
 
 class DelayedLogLinearScheduler(Scheduler):
@@ -110,7 +110,7 @@ class DelayedLogLinearScheduler(Scheduler):
             raise ValueError(f"expected a lr_final above 0, got {config.lr_final:g}")
 
         def factor(count: int) -> float:
-            if lr_init == 0:  # Parameters that are held still; there is no way down from 0.
+            if lr_init == 0:  # Frozen parameters; there is no decay from 0.
                 return 1.0
             lr = delayed_log_linear(
                 count + 1, lr_init, config.lr_final, max_steps, config.delay_steps, config.delay_factor
@@ -129,7 +129,7 @@ class WarmupCosineSchedulerConfig(SchedulerConfig):
     warmup_steps: int = 100
     """Step at which the full learning rate is reached."""
     max_steps: int = 5000
-    """Step at which the decay ends, whatever the length of the run."""
+    """Step at which the decay ends, independent of the length of the run."""
     final_ratio: float = 0.05
     """Last learning rate as a fraction of the full one."""
 
@@ -156,9 +156,9 @@ class OneCycleSchedulerConfig(SchedulerConfig):
     _target: Type = field(default_factory=lambda: OneCycleScheduler)
     """target class to instantiate"""
     max_steps: int = 100000
-    """Length of the cycle in steps, whatever the length of the run."""
+    """Length of the cycle in steps, independent of the length of the run."""
     warmup_fraction: float = 0.05
-    """Share of the cycle in which the learning rate rises."""
+    """Fraction of the cycle in which the learning rate rises."""
     initial_ratio: float = 1.0 / 25.0
     """First learning rate as a fraction of the full one."""
     final_ratio: float = 1.0 / 25.0e4

@@ -1,4 +1,4 @@
-"""The host's trainer with atomic, complete and strictly loaded checkpoints, and with a record of what training cost."""
+"""nerfstudio's trainer with atomic, complete and strictly loaded checkpoints and a record of the cost of training."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     _target: Type = field(default_factory=lambda: FewShotTrainer)
     """target class to instantiate"""
     max_num_iterations: Optional[int] = 5000  # type: ignore[assignment]
-    """Steps of the whole run; after a resume only what is missing to this number is trained. None: the method's own
-    length for the scene's ray space, one of the next two. 0: the weights are saved as they are."""
+    """Steps of the whole run; a resumed run trains only the remaining ones. None: the method's own length for the
+    scene's ray space, one of the next two fields. 0: the initial weights are saved."""
     ndc_iterations: int = 5000
-    """Length in scenes in NDC, where `max_num_iterations` or a scheduler's `max_steps` is None."""
+    """Length for scenes in NDC, where `max_num_iterations` or a scheduler's `max_steps` is None."""
     metric_iterations: int = 5000
-    """The same in metric scenes."""
+    """The same for metric scenes."""
     max_train_cpu_seconds: Optional[float] = None
-    """Stop, as if max_num_iterations were reached, once training has cost this much CPU time (user + system)."""
+    """Stop, as if max_num_iterations were reached, once training has used this much CPU time (user + system)."""
 
     def set_experiment_name(self) -> None:
-        """Names the run after the scene; the host knows its folder only where `--data` is given ahead of the parser."""
+        """Names the run after the scene; nerfstudio does so only where `--data` is given before the parser."""
         manager = self.pipeline.datamanager
         if self.experiment_name is None and manager.data is None and hasattr(manager, "dataparser"):
             self.experiment_name = getattr(manager, "dataparser").data.resolve().name or None  # noqa: B009
         super().set_experiment_name()
 
     def get_base_dir(self) -> Path:
-        """The folder of the run. It holds the checkpoints' folder where that is absolute, as our tools set it for runs
-        that do not lie where the host would put them."""
+        """The folder of the run: the parent of the checkpoints' folder where that is absolute, as our tools set it for
+        runs outside nerfstudio's output layout."""
         if self.relative_model_dir.is_absolute():
             return self.relative_model_dir.parent
         return super().get_base_dir()
@@ -67,23 +67,23 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     def get_checkpoint_dir(self) -> Path:
         """The folder of the checkpoints.
 
-        The host asks for it right before it builds the pipeline, in training as in `ns-eval` and `ns-render`, and never
-        tells the pipeline where the run lies. So this is the place to pass that on.
+        nerfstudio calls this right before it builds the pipeline, in training as in `ns-eval` and `ns-render`, and
+        never tells the pipeline the run's folder. So the pipeline's config gets it here.
         """
         if hasattr(self.pipeline, "run_dir"):
-            setattr(self.pipeline, "run_dir", self.get_base_dir())  # noqa: B010 - not a field of the host's config
+            setattr(self.pipeline, "run_dir", self.get_base_dir())  # noqa: B010 - not a field of nerfstudio's config
         return super().get_checkpoint_dir()
 
 
 class FewShotTrainer(Trainer):
     """Trainer with
 
-    - checkpoints that are at no time half written, load under weights-only rules and hold the random states, so that a
-      resumed run on CPU is equal to an uninterrupted one bit by bit;
-    - a backup of the checkpoint before the newest, which a resume takes where the newest is damaged;
-    - strict loading, with one message of what does not fit;
+    - checkpoints that are written atomically, load under weights-only rules and hold the random states, so that a run
+      resumed on CPU is bit-equal to an uninterrupted one;
+    - a backup of the checkpoint before the newest, from which a run resumes if the newest is damaged;
+    - strict loading, with one message that lists what does not fit;
     - a stop at the first loss or gradient that is not finite;
-    - `train_stats.json` (cost), `views.json` (split) and `resolved.json` (what fields that are None came to).
+    - `train_stats.json` (cost), `views.json` (split) and `resolved.json` (values of fields that are None).
 
     Args:
         config: the configuration of the run.
@@ -103,10 +103,10 @@ class FewShotTrainer(Trainer):
         """Builds pipeline, optimizers, writers and viewer, and loads the checkpoint to resume from.
 
         Args:
-            test_mode: see the host's trainer.
+            test_mode: see nerfstudio's trainer.
         """
         super().setup(test_mode)
-        # First and last of their kind, so that the cost of the pipeline's own callbacks counts as training.
+        # First before and last after the step, so that the cost of the pipeline's own callbacks counts as training.
         self.callbacks = [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_iteration),
             *self.callbacks,
@@ -114,7 +114,7 @@ class FewShotTrainer(Trainer):
         ]
 
     def setup_optimizers(self) -> Optimizers:
-        """Builds the optimizers, which stop at a gradient that is not finite, and resolves lengths that are None."""
+        """Builds optimizers that stop at a gradient that is not finite, and resolves lengths that are None."""
         optimizers = copy.deepcopy(self.config.optimizers)
         schedulers = [group["scheduler"] for group in optimizers.values() if group.get("scheduler") is not None]
         open_ones = [scheduler for scheduler in schedulers if getattr(scheduler, "max_steps", 0) is None]
@@ -134,16 +134,16 @@ class FewShotTrainer(Trainer):
         )
 
     def train(self) -> None:
-        """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up; of 0 steps the weights are
-        saved as they are."""
+        """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up; with 0 steps the initial
+        weights are saved."""
         self._write_views()
         total = self.config.max_num_iterations or 0
         self._last_step = self.step = self._start_step - 1
         if self._start_step >= total:
             CONSOLE.print(f"Nothing left to train: {self._start_step} of {total} steps are done.")
-            # The host's log divides by these two, and a step alone would set the first.
+            # nerfstudio's log divides by these two, and only a training step would set the first.
             writer.GLOBAL_BUFFER.update(step=max(self.step, 0), max_iter=max(total, 1))
-        # The host takes its field for the number of steps after the resume.
+        # nerfstudio takes the field for the number of steps after the resume.
         self.config.max_num_iterations = max(total - self._start_step, 0)
         try:
             super().train()
@@ -151,17 +151,17 @@ class FewShotTrainer(Trainer):
             self.config.max_num_iterations = total
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One step; what it returns is for the log and holds no graph."""
+        """One step; what it returns is for the log and detached."""
         loss, loss_dict, metrics_dict = super().train_iteration(step)
         return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
 
     def _whole_pipeline(self) -> Any:
-        """The pipeline itself where DistributedDataParallel has wrapped it."""
+        """The pipeline without the wrapper of DistributedDataParallel."""
         return getattr(self.pipeline, "module", self.pipeline)
 
     def _before_iteration(self, step: int) -> None:
         if self._states_to_restore is not None:
-            # As late as possible: building datasets, viewer and writers draws random numbers too.
+            # As late as possible: building datasets, viewer and writers draws random numbers, too.
             restore_random_states(self._states_to_restore)
             self._states_to_restore = None
         self.clock.start()
@@ -178,13 +178,13 @@ class FewShotTrainer(Trainer):
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Writes checkpoint and `train_stats.json`. Older checkpoints go only once the new one is in place, and the
+        """Writes checkpoint and `train_stats.json`. Older checkpoints are removed only once the new one is written; the
         last of them becomes the backup.
 
         Args:
-            step: the step that has just been trained; before the first one nothing is saved, unless none is wanted.
+            step: the step that was just trained; before the first one nothing is saved, unless no steps are wanted.
         """
-        step = min(step, self._last_step)  # a stopped loop reports the step that it did not take any more
+        step = min(step, self._last_step)  # a stopped loop reports the step that it did not take
         if step < 0 and self.config.max_num_iterations != 0:
             CONSOLE.print("No step has been trained: no checkpoint saved.")
             return
@@ -206,9 +206,9 @@ class FewShotTrainer(Trainer):
         write_json(self.base_dir / "train_stats.json", self.clock.summary())
 
     def _load_checkpoint(self) -> None:
-        """Loads what `load_dir` (and `load_step`) or `load_checkpoint` name, all of it or not at all.
+        """Loads the checkpoint of `load_dir` (and `load_step`) or `load_checkpoint`, completely or not at all.
 
-        Where a run alone is named and its newest checkpoint is damaged, it is the last good one.
+        With `load_dir` alone, the last good checkpoint is loaded where the newest is damaged.
         """
         config = self.config
         if config.load_dir is not None and config.load_step is None:
@@ -250,7 +250,7 @@ class FewShotTrainer(Trainer):
 
     @check_main_thread
     def _write_views(self) -> None:
-        """Keeps in the run's `views.json` which views train and test, in `resolved.json` what the scene decided."""
+        """Writes the run's `views.json` (train and test views) and `resolved.json` (values that the scene decided)."""
         pipeline = self._whole_pipeline()
         if hasattr(pipeline, "resolved"):
             training = {"max_num_iterations": self.config.max_num_iterations, "schedules": self.schedule_lengths}

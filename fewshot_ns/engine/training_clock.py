@@ -1,4 +1,4 @@
-"""What training has cost: CPU seconds, wall seconds, rays, memory."""
+"""Cost of training: CPU seconds, wall seconds, rays, memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def peak_memory_bytes() -> Optional[int]:
-    """Largest resident set of this process so far, in bytes; None where the system does not tell (Windows)."""
+    """Peak resident memory of this process in bytes; None on Windows, which does not report it."""
     if sys.platform == "win32":
         return None
     import resource
@@ -22,9 +22,9 @@ def peak_memory_bytes() -> Optional[int]:
 
 @dataclass
 class TrainingClock:
-    """Adds up what the training iterations cost, and nothing of evaluation, viewer and checkpoints.
+    """Sums the cost of the training iterations, without evaluation, viewer and checkpoints.
 
-    CPU seconds are user plus system time of all threads of this process. They carry over to a resumed run.
+    CPU seconds are user plus system time of all threads of this process. A resumed run continues the sums.
     """
 
     steps: int = 0
@@ -34,12 +34,12 @@ class TrainingClock:
     cpu_seconds: float = 0.0
     """CPU time of the process within them."""
     wall_seconds: float = 0.0
-    """Time on the wall clock within them."""
+    """Wall time within them."""
     _cpu_start: float = field(default=0.0, repr=False)
     _wall_start: float = field(default=0.0, repr=False)
 
     def start(self) -> None:
-        """Marks the beginning of an iteration."""
+        """Marks the start of an iteration."""
         self._cpu_start, self._wall_start = time.process_time(), time.perf_counter()
 
     def stop(self, rays: int) -> None:
@@ -58,7 +58,7 @@ class TrainingClock:
         return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from the sums of an earlier run."""
+        """Continues the sums of an earlier run."""
         for name, value in state.items():
             setattr(self, name, value)
 

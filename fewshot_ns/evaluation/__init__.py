@@ -1,1 +1,1 @@
-"""Image metrics, the per-image ledger, and the pictures and pages made of them; no metric library is loaded here."""
+"""Metrics of rendered views, the ledger of their rows, baselines, and the loops that fill it."""

@@ -71,8 +71,12 @@ class MatchingField(nn.Module):
             self.cond_fc = nn.Linear(_TOKEN * (num_views + 1) + matching_columns, width)
             self.cond_feat_fc = nn.Sequential(nn.Linear(view_columns, _TOKEN), nn.ReLU())
             self.latent_layer1 = nn.Sequential(
-                *(nn.Conv2d(LATENT_CHANNELS, LATENT_CHANNELS, 3, 2, 1), nn.BatchNorm2d(LATENT_CHANNELS)),
-                *(nn.LeakyReLU(), nn.Conv2d(LATENT_CHANNELS, 1, 3, 2, 1), nn.BatchNorm2d(1), nn.LeakyReLU()),
+                nn.Conv2d(LATENT_CHANNELS, LATENT_CHANNELS, 3, 2, 1),
+                nn.BatchNorm2d(LATENT_CHANNELS),
+                nn.LeakyReLU(),
+                nn.Conv2d(LATENT_CHANNELS, 1, 3, 2, 1),
+                nn.BatchNorm2d(1),
+                nn.LeakyReLU(),
             )
             self.latent_layer2 = nn.Linear((LATENT_SIZE // 4) ** 2, _TOKEN)
         joined = [position * (layer - 1 in self.skip_layers) for layer in range(num_layers)]
@@ -82,7 +86,7 @@ class MatchingField(nn.Module):
         self.alpha_linear = nn.Sequential(nn.Linear(width, _DENSITY_COLUMNS), nn.ReLU())
         self.ray_attention = MultiHeadAttention(_DENSITY_COLUMNS, **attention)
         self.out_alpha_linear = nn.Sequential(
-            *(nn.Linear(_DENSITY_COLUMNS, _DENSITY_COLUMNS), nn.ReLU(), nn.Linear(_DENSITY_COLUMNS, 1), nn.ReLU())
+            nn.Linear(_DENSITY_COLUMNS, _DENSITY_COLUMNS), nn.ReLU(), nn.Linear(_DENSITY_COLUMNS, 1), nn.ReLU()
         )
         self.feature_linear = nn.Linear(width, width)
         self.views_linears = nn.ModuleList([nn.Linear(width + direction, _COLOUR_COLUMNS)])

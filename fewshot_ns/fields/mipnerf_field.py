@@ -104,7 +104,10 @@ class MipNeRFField(nn.Module):
             view,
             [(layer.weight, layer.bias) for layer in self.trunk],  # type: ignore[misc]
             self.skip_layer,
-            *(self.density, self.bottleneck, self.colour, self.rgb),
+            self.density,
+            self.bottleneck,
+            self.colour,
+            self.rgb,
         )
         raw_density = raw_density if noise is None else raw_density + noise
         density = nn.functional.softplus(raw_density + self.density_bias)

@@ -1,4 +1,4 @@
-"""DietNeRF's released checkpoints, of both codes, as parameters of our networks."""
+"""Importer of DietNeRF's released checkpoints, of the original and the JAX version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ORIGINAL_NAMES = {
     "output_linear.": "output.",
 }
 _NDARRAY, _SCALAR = 1, 3
-"""Kinds of msgpack's extension in flax's format: an array, and a single number, both (shape, dtype, bytes)."""
+"""Types of msgpack extensions in flax's format: an array and a scalar, both (shape, dtype, bytes)."""
 
 
 def released_networks(path: Path, num_octaves: int, view_octaves: int) -> Optional[List[State]]:
@@ -34,7 +34,7 @@ def released_networks(path: Path, num_octaves: int, view_octaves: int) -> Option
     Args:
         path: `.tar` of the original (network_fn_state_dict, network_fine_state_dict; `module.` before names is
             dropped), or `checkpoint_N` of the JAX version in flax's msgpack format.
-        num_octaves: octaves of the position encoding, by which the JAX version orders its columns otherwise.
+        num_octaves: octaves of the position encoding, whose columns the JAX version orders differently.
         view_octaves: octaves of the direction encoding.
 
     Returns:
@@ -42,24 +42,24 @@ def released_networks(path: Path, num_octaves: int, view_octaves: int) -> Option
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file of neither kind, or a damaged one.
+        ValueError: another file, or a damaged one.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     with path.open("rb") as file:
         start = file.read(2)
     if start not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
-        return _of_jax(path, num_octaves, view_octaves)
+        return _from_flax(path, num_octaves, view_octaves)
     state = load_weights(path)
     if "pipeline" in state:
         return None
     found = [state[name] for name in ("network_fn_state_dict", "network_fine_state_dict") if state.get(name)]
     if not found:
         raise ValueError(f"{path}: expected 'network_fn_state_dict' of DietNeRF, found {sorted(state)}")
-    return [_of_original(each, path) for each in found]
+    return [_from_original(each, path) for each in found]
 
 
-def _of_original(state: Mapping[str, Tensor], path: Path) -> State:
+def _from_original(state: Mapping[str, Tensor], path: Path) -> State:
     renamed = {}
     for full_name, value in state.items():
         name = full_name.removeprefix("module.")
@@ -70,7 +70,7 @@ def _of_original(state: Mapping[str, Tensor], path: Path) -> State:
     return renamed
 
 
-def _of_jax(path: Path, num_octaves: int, view_octaves: int) -> List[State]:
+def _from_flax(path: Path, num_octaves: int, view_octaves: int) -> List[State]:
     try:
         tree = _read_flax(path.read_bytes())
     except (ValueError, TypeError, KeyError) as error:
@@ -78,7 +78,7 @@ def _of_jax(path: Path, num_octaves: int, view_octaves: int) -> List[State]:
     networks = list(_dense_networks(tree))
     if not networks:
         raise ValueError(f"{path}: expected networks of layers Dense_0, Dense_1, ..., found none")
-    return [_of_dense(network, num_octaves, view_octaves, path) for network in networks]
+    return [_from_dense_layers(network, num_octaves, view_octaves, path) for network in networks]
 
 
 def _read_flax(content: bytes) -> Any:
@@ -89,7 +89,7 @@ def _read_flax(content: bytes) -> Any:
         if code not in (_NDARRAY, _SCALAR):
             return msgpack.ExtType(code, data)
         shape, dtype, raw = msgpack.unpackb(data, raw=True)
-        # numpy knows no bfloat16: its bits are the upper half of a float32's.
+        # numpy has no bfloat16: its bits are the upper half of a float32's.
         if dtype == b"bfloat16":
             array = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
         else:
@@ -103,7 +103,7 @@ def _read_flax(content: bytes) -> Any:
 
 
 def _joined(tree: Any) -> Any:
-    """The tree with arrays put together that flax has cut into chunks."""
+    """The tree with the arrays that flax has split into chunks joined again."""
     if not isinstance(tree, dict):
         return tree
     if tree.get("__msgpack_chunked_array__"):
@@ -113,7 +113,7 @@ def _joined(tree: Any) -> Any:
 
 
 def _dense_networks(tree: Any) -> Iterator[Mapping[str, Any]]:
-    """Networks of dense layers, by the order of their names (MLP_0 is the coarse one); no state of an optimizer."""
+    """Networks of dense layers in the order of their names (MLP_0 is the coarse one), without optimizer state."""
     if not isinstance(tree, dict):
         return
     first = tree.get("Dense_0")
@@ -125,8 +125,8 @@ def _dense_networks(tree: Any) -> Iterator[Mapping[str, Any]]:
             yield from _dense_networks(tree[name])
 
 
-def _of_dense(network: Mapping[str, Any], num_octaves: int, view_octaves: int, path: Path) -> State:
-    """Layers in the order in which jaxnerf makes them: trunk, density, bottleneck, colour branch, colour."""
+def _from_dense_layers(network: Mapping[str, Any], num_octaves: int, view_octaves: int, path: Path) -> State:
+    """Parameters of a network; jaxnerf's layers are trunk, density, bottleneck, colour branch and colour, in order."""
     count = sum(re.fullmatch(r"Dense_\d+", name) is not None for name in network)
     trunk = [f"trunk.{index}" for index in range(count - 4)]
     names = [*trunk, "density", "bottleneck", "colour", "rgb"]
@@ -149,7 +149,7 @@ def _rows(
     order: npt.NDArray[np.int64],
     view_order: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """The rows (inputs) of a layer in the order of ours; of another size, which loading will name, as they are."""
+    """Reorders the rows (inputs) of a layer to ours; rows of unexpected number stay, and loading reports them."""
     if name == "trunk.0" and len(kernel) == len(order):
         return kernel[order]
     if name.startswith("trunk") and len(kernel) == width + len(order):
@@ -160,6 +160,6 @@ def _rows(
 
 
 def _by_octave(octaves: int) -> npt.NDArray[np.int64]:
-    """Where [x, all sines, all cosines] holds the columns [x, sines and cosines of octave 0, of octave 1, ...]."""
+    """Indices into [x, all sines, all cosines] that give [x, sines and cosines of octave 0, of octave 1, ...]."""
     sines = 3 + np.arange(3 * octaves).reshape(octaves, 1, 3)
     return np.concatenate([np.arange(3), np.concatenate([sines, sines + 3 * octaves], axis=1).ravel()])

@@ -1,4 +1,4 @@
-"""Released checkpoints of MatchNeRF and ID-NeRF as parameters of our model."""
+"""Importer of the released checkpoints of MatchNeRF and ID-NeRF."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from fewshot_ns.pretrained.weights import load_weights
 def released_state(path: Path, refinement: Refinement) -> Optional[Dict[str, Tensor]]:
     """Parameters of a released file, {"model": {feat_enc.*, nerf_dec.*, latent_inference.*}}, by their names there.
 
-    Says so where the file is ID-NeRF's, and the model is not that of its code: shapes are the same, meanings are not.
+    Prints a warning if the file is ID-NeRF's and the model is not that of its code: shapes are equal, meanings differ.
 
     Args:
         path: the file.
-        refinement: that of the model.
+        refinement: refinement of the model.
 
     Returns:
         None for a training checkpoint of ours.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file of neither kind, one of an encoder alone, or a damaged one.
+        ValueError: another file, one with an encoder alone, or a damaged one.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")

@@ -1,4 +1,4 @@
-"""pixelNeRF's released checkpoints as parameters of our model."""
+"""Importer of pixelNeRF's released checkpoints."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from fewshot_ns.pretrained.weights import load_weights
 
 _PARTS = ("encoder.model.", "mlp_coarse.", "mlp_fine.")
-"""Beginnings of the names of all parameters, which are ours as well."""
+"""Prefixes of the parameter names, which equal ours."""
 _CONSTANTS = "code."
-"""Frequencies and phases of the position encoding, which no training changes."""
+"""Prefix of frequencies and phases of the position encoding, which are constant."""
 
 
 def released_state(path: Path, model: nn.Module) -> Optional[Dict[str, Tensor]]:
@@ -20,14 +20,14 @@ def released_state(path: Path, model: nn.Module) -> Optional[Dict[str, Tensor]]:
 
     Args:
         path: the file.
-        model: ours; stages of the encoder and a fine network that it does not have are left out.
+        model: our model; encoder stages and a fine network that it lacks are left out.
 
     Returns:
         None for a training checkpoint of ours.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file of neither kind, or a damaged one.
+        ValueError: another file, or a damaged one.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")

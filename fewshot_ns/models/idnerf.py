@@ -309,7 +309,11 @@ class IDNeRFModel(ConditionedModel):
         # The original's cameras have OpenCV's axes.
         first = self.sources.cameras.rotated(directions, scenes)[0] * directions.new_tensor([1.0, -1.0, -1.0])
         return self.nerf_dec(
-            *(seen.coordinates[0], first[:, None].expand_as(points), seen.matching, seen.in_image, seen.view_features),
+            seen.coordinates[0],
+            first[:, None].expand_as(points),
+            seen.matching,
+            seen.in_image,
+            seen.view_features,
             latent_vectors=None if matrix is None else self.targets.vectors[scenes],
         )
 

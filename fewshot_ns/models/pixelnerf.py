@@ -150,8 +150,11 @@ class PixelNeRFModel(ConditionedModel):
         self._sources = SourceFeatures(
             given,
             self.encoder(given.images.flatten(0, 1)),
-            *(config.encoder.padding, config.encoder.interpolation),
-            *(config.frequency, config.num_octaves, config.camera_positions),
+            padding=config.encoder.padding,
+            interpolation=config.encoder.interpolation,
+            frequency=config.frequency,
+            num_octaves=config.num_octaves,
+            camera_positions=config.camera_positions,
         )
 
     @property

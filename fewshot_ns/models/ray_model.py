@@ -1,7 +1,7 @@
 """Backbones that render rays: from cameras to rays in ray space, and from samples along them to pixels."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Literal, Optional, Sequence, Type
+from typing import Any, ClassVar, Dict, FrozenSet, List, Literal, Mapping, Optional, Sequence, Type
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -49,6 +49,14 @@ LEVEL = ("weights", "t", "sample_rgb", "density", "normals")
 class RayModelConfig(FewShotModelConfig):
     """Fields that every ray backbone shares."""
 
+    moved_fields: ClassVar[Mapping[str, str]] = {
+        "anneal_steps": "annealing.steps",
+        "anneal_init_fraction": "annealing.init_fraction",
+        "anneal_mid_fraction": "annealing.mid_fraction",
+        "frequency_mask_steps": "frequency_mask.steps",
+        "frequency_mask_order": "frequency_mask.order",
+        "visible_ratio": "frequency_mask.visible_ratio",
+    }
     _target: Type = field(default_factory=lambda: RayModel)
     """Class that the config builds."""
     eval_num_rays_per_chunk: int = 4096

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Dict, Literal, Mapping, Optional, Type
 
 import torch
@@ -17,19 +16,20 @@ from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager, FewShotDataManagerConfig
-from fewshot_ns.data.datamanagers.stored import present_or_stored
+from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
 from fewshot_ns.data.dataparsers.single.stored import store_scene
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
-from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY
-from fewshot_ns.data.records.metadata import get_fewshot_metadata
+from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
-from fewshot_ns.evaluation.records.ledger import LedgerRow, flatten, ledger_path, summarize, write_rows
+from fewshot_ns.evaluation.records.ledger import flatten, ledger_path, write_rows
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, measure_view
+from fewshot_ns.evaluation.runners.views import ViewData, loader_views
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
+from fewshot_ns.presentation.view_pictures import NerfstudioPictures
 from fewshot_ns.priors.base import PriorScene, PriorSet, StepContext
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
@@ -42,6 +42,18 @@ from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.configs import SavedConfig
+
+_MODEL_TERMS = (
+    "occlusion_weight",
+    "occlusion_samples",
+    "occlusion_background_samples",
+    "distortion_weight",
+    "plane_smoothness_weight",
+    "normal_weight",
+    "normal_loss",
+    "orientation_weight",
+)
+"""Fields that models had before these terms were priors."""
 
 
 @dataclass
@@ -78,6 +90,26 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     run_dir: Suppress[Optional[Path]] = None
     """Folder of the run, set by the trainer's config; per-image rows are written there."""
 
+    @classmethod
+    def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
+        """Terms that were options of the model are priors today, on where they had a weight."""
+        old = {name: outdated.pop(f"model.{name}") for name in _MODEL_TERMS if f"model.{name}" in outdated}
+        if old.get("occlusion_weight", 0.0) > 0:
+            known = {"weight": old["occlusion_weight"], "num_samples": old.get("occlusion_samples")}
+            # The compact model never looked at colours.
+            known["background_samples"] = old.get("occlusion_background_samples", 0)
+            state["occlusion"] = OcclusionPriorConfig(enabled=True, **known)
+        if old.get("distortion_weight", 0.0) > 0:
+            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"])
+        planes = getattr(state.get("model"), "field_type", None) == "triplane"
+        if planes and old.get("plane_smoothness_weight", 0.0) > 0:
+            weight = old["plane_smoothness_weight"]
+            state["plane_smoothness"] = PlaneSmoothnessPriorConfig(enabled=True, weight=weight)
+        normal, orientation = old.get("normal_weight", 0.0), old.get("orientation_weight", 0.0)
+        if normal > 0 or orientation > 0:
+            known = {"weight": normal, "loss": old.get("normal_loss", "alignment"), "orientation_weight": orientation}
+            state["normals"] = NormalsPriorConfig(enabled=True, **known)
+
 
 class FewShotPipeline(VanillaPipeline):
     """The host's pipeline with prior losses, a ledger of test views and strict loading."""
@@ -98,7 +130,7 @@ class FewShotPipeline(VanillaPipeline):
         ensure_ffmpeg_on_path()
         if test_mode == "inference":
             # A copy: the host's `ns-render dataset` reads photos by the config that it handed in.
-            manager = present_or_stored(config.datamanager, config.run_dir)
+            manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self.local_rank = local_rank
@@ -141,7 +173,7 @@ class FewShotPipeline(VanillaPipeline):
     def _prepare_priors(self, num_scenes: int, takes_requests: bool) -> None:
         self.priors.check(self.model.why_not, num_scenes, takes_requests)
         self.model.serve(self.priors.served())
-        self.suite.of_set.prepare()
+        self.suite.set_metrics.prepare()
         self.priors.prepare()
 
     def resolved(self) -> Dict[str, Any]:
@@ -222,28 +254,21 @@ class FewShotPipeline(VanillaPipeline):
             mean per metric (and `<metric>_std`); a metric without weights is None, and left out while training.
         """
         self.eval()
-        self.suite.of_set.prepare()
-        rows, features = [], []
+        self.suite.set_metrics.prepare()
+        evaluator = ViewEvaluator(self.suite, self.device, self._step_number(step))
+        if output_path is not None:
+            evaluator.pictures = NerfstudioPictures(self.model.get_image_metrics_and_images, output_path, image_prefix)
+        views = loader_views(data_loader, self.datamanager.eval_dataset)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=CONSOLE, transient=True) as progress:
             task = progress.add_task("[green]Evaluating all images...", total=len(data_loader))
-            for camera, batch in data_loader:
-                start = perf_counter()
-                outputs = self.model.get_outputs_for_camera(camera)
-                seconds = perf_counter() - start
-                num_rays = int((camera.height * camera.width).item())
-                rows.append(self._row(outputs, batch, step, seconds, num_rays))
-                if self.suite.of_set.names:
-                    features.append(self.suite.of_set.features(outputs["rgb"], self._truth(outputs, batch)))
-                if output_path is not None:
-                    self._save_images(outputs, batch, output_path, f"{image_prefix}_{len(rows) - 1:04d}")
-                progress.advance(task)
+            evaluator.on_row = lambda row: progress.advance(task)
+            rows = evaluator.evaluate(EvaluatedScene(self.model.get_outputs_for_camera, views))
         self.train()
         if self.config.run_dir is not None:
             write_rows(ledger_path(self.config.run_dir, self._step_number(step)), rows)
         # TensorBoard, which gets the averages while training, cannot take a metric that is not there.
-        summary = {**summarize(rows), **self.suite.of_set.compute(features)}
-        return flatten(summary, with_std=get_std, keep_missing=step is None)
+        return flatten(evaluator.summarize(rows), with_std=get_std, keep_missing=step is None)
 
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
         """Loads a checkpoint; every key has to fit."""
@@ -271,41 +296,8 @@ class FewShotPipeline(VanillaPipeline):
         known = step if step is not None else self.loaded_step
         return 0 if known is None else known
 
-    def _row(
-        self, outputs: Dict[str, Tensor], batch: Dict[str, Any], step: Optional[int], seconds: float, num_rays: int
-    ) -> LedgerRow:
-        dataset: FewShotDataset = self.datamanager.eval_dataset
-        index = int(batch["image_idx"])
-        record = get_fewshot_metadata(dataset.metadata)
-        metrics = self._measure(outputs, batch)
-        if record.scale_labels is not None:
-            # Multi-scale scenes: averages of all views and of each size.
-            metrics.update({f"{name}_d{record.scale_labels[index]}": value for name, value in metrics.items()})
-        return LedgerRow(
-            file_name=dataset.image_filenames[index].name,
-            view_index=record.image_indices[index],
-            split_index=index,
-            step=self._step_number(step),
-            num_rays_per_sec=num_rays / seconds,
-            metrics={**metrics, "fps": 1.0 / seconds},
-        )
-
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
-        truth = self._truth(outputs, batch)
-        mask = batch.get("object_mask")
-        return self.suite(outputs["rgb"], truth, None if mask is None else mask.to(truth), batch.get(KNOWN_DEPTH_KEY))
-
-    @staticmethod
-    def _truth(outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Tensor:
-        return batch["image"].to(outputs["rgb"])[..., :3]
-
-    def _save_images(self, outputs: Dict[str, Tensor], batch: Dict[str, Any], folder: Path, stem: str) -> None:
-        from torchvision.utils import save_image
-
-        folder.mkdir(parents=True, exist_ok=True)
-        _, images = self.model.get_image_metrics_and_images(outputs, batch)
-        for name, image in images.items():
-            save_image(image.permute(2, 0, 1).cpu(), folder / f"{stem}_{name}.png")
+        return measure_view(self.suite, outputs, ViewData.from_batch(batch))
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:

@@ -17,11 +17,13 @@ from torch.nn.parallel import DistributedDataParallel
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneError
+from fewshot_ns.evaluation.records.ledger import Ledger
 from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
 from fewshot_ns.presentation.panels import source_panel
+from fewshot_ns.presentation.view_pictures import scene_pictures
 from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.viewer.scene_controls import SceneControls
@@ -251,9 +253,11 @@ class GeneralizablePipeline(FewShotPipeline):
         table = self.datamanager.eval_table(self.config.scene_evaluation.test_while_training)
         if len(table) == 1 and table[0].scene_id == self.datamanager.active.scene.entry.scene_id:
             return super().get_average_eval_image_metrics(step, output_path, get_std)
-        evaluator = SceneEvaluator(self, self.suite, self.config.scene_evaluation, self._step_number(step))
+        evaluator = SceneEvaluator(
+            self, self.suite, self.config.scene_evaluation, self._step_number(step), scene_pictures(output_path)
+        )
         # Every rank of a distributed run is asked; one writes.
         run_dir = self.config.run_dir if self.datamanager.rank == 0 else None
         folder = None if run_dir is None else run_dir / "eval"
-        record = None if folder is None else folder / f"scenes-step-{self._step_number(step):09d}.json"
-        return evaluator.evaluate(record, output_path, keep_missing=step is None, with_std=get_std)
+        ledger = None if folder is None else Ledger(folder / f"scenes-step-{self._step_number(step):09d}.json")
+        return evaluator.evaluate(ledger, keep_missing=step is None, with_std=get_std)

@@ -1,1 +1,1 @@
-"""What people look at: pictures, tables, pages, videos."""
+"""Results for people: pictures, tables, HTML pages, videos."""

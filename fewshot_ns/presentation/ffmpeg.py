@@ -25,8 +25,8 @@ def ensure_ffmpeg_on_path() -> Optional[Path]:
     PATH. A program that the user has installed always comes first.
 
     Returns:
-        Path of the program that is now found, or None where there is none to be had (imageio-ffmpeg without a
-        binary for this machine): whoever needs it then says so.
+        Path of the program that is now found, or None where none is available (imageio-ffmpeg without a binary for
+        this machine): whoever needs it then reports that.
     """
     found = shutil.which("ffmpeg")
     if found is not None:

@@ -1,4 +1,4 @@
-"""What training looks at: source views, truth and the levels of a rendering side by side."""
+"""The panel of an evaluated view while training: source views, true image and both levels of the rendering."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def shared_depth_range(depths: Sequence[ImageLike], percentile: float = 1.0) -> 
 def colorize_depth(
     depth: ImageLike, near: Optional[float] = None, far: Optional[float] = None, colormap: str = "turbo"
 ) -> np.ndarray:
-    """Depth in colour, from blue (near) to red (far), as the host's viewer shows it.
+    """Depth in colour, from blue (near) to red (far), as nerfstudio's viewer shows it.
 
     Args:
         depth: (H, W, 1) or (H, W), any unit; pixels that are not finite are painted grey.

@@ -11,12 +11,12 @@ from PIL import Image
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.encoding import NOTE_NAME
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.presentation.html_page import Picture, Section
 from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
-from fewshot_ns.presentation.tables import Cell, Column, Table
+from fewshot_ns.presentation.tables import Column, Table, TableCell
 
 COLOURS = {"train": "#1f77b4", "test": "#d62728", "val": "#9467bd", "path": "#2ca02c"}
 """Colour of the frusta of each split and of the video's path."""
@@ -56,7 +56,7 @@ def cameras_plot(
         splits: Datasets by split; the training split gives scale and aspect.
         path: (F, 3, 4) poses of the video, or None.
         points: (P, 3) sparse points of the scene, or None.
-        depth_points: Name, positions (M, 3) and colours (M, 3) uint8 of the depth of each training view.
+        depth_points: Name, positions (M, 3) and colours (M, 3) uint8 of the depth points of each training view.
     """
     import plotly.graph_objects as go
 
@@ -137,7 +137,7 @@ def metric_points(dataset: FewShotDataset, view: int) -> Optional[Tuple[npt.NDAr
 
 
 def views_section(splits: Dict[str, FewShotDataset], width: int) -> Section:
-    """Every view of every split, training views beside their depth prior."""
+    """Every view of every split, with its depth prior where it has one."""
     pictures = []
     for name, dataset in splits.items():
         for view, (index, file) in enumerate(zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True)):
@@ -145,20 +145,20 @@ def views_section(splits: Dict[str, FewShotDataset], width: int) -> Section:
             files = dataset.fewshot.depth_prior_filenames
             caption = f"{name} view {index}: {file.name}"
             if files is not None:
-                shown, words = _depth_picture(dataset, view)
-                images += [_thumbnail(shown, width)] if shown is not None else []
-                caption += f"; {words}"
+                depth, description = _depth_picture(dataset, view)
+                images += [_thumbnail(depth, width)] if depth is not None else []
+                caption += f"; {description}"
             pictures.append(Picture(side_by_side(images), caption))
     return Section("Views", pictures=pictures)
 
 
 def _depth_picture(dataset: FewShotDataset, view: int) -> Tuple[Optional[npt.NDArray], str]:
-    """A view's prior in colour, red far and blue near, grey where it says nothing; or why it cannot be read."""
+    """A view's prior in colour, red far and blue near, grey where it has no value; or why it cannot be read."""
     record = dataset.fewshot
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[view]
     try:
-        prior = read_depth_prior(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
+        prior = read_depth_map(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
     except (ValueError, FileNotFoundError) as error:
         return None, str(error)
     farness = np.where(prior.valid, -prior.nearness(), np.nan)
@@ -192,14 +192,14 @@ def _meaning(record: FewShotMetadata) -> str:
     return names[record.depth_encoding.polarity]
 
 
-def _depth_row(dataset: FewShotDataset, view: int) -> List[Cell]:
+def _depth_row(dataset: FewShotDataset, view: int) -> List[TableCell]:
     record = dataset.fewshot
     assert record.depth_prior_filenames is not None
     path, encoding = record.depth_prior_filenames[view], record.depth_encoding
-    head: List[Cell] = [record.image_indices[view], path.name]
+    head: List[TableCell] = [record.image_indices[view], path.name]
     try:
         stored = read_depth_file(path, encoding.eight_bit)
-        prior = read_depth_prior(path, encoding.polarity, dataset.size_of(view), encoding)
+        prior = read_depth_map(path, encoding.polarity, dataset.size_of(view), encoding)
         low, middle, high = (float(value) for value in np.quantile(prior.values[prior.valid], (0.05, 0.5, 0.95)))
         metric, sigma = None, None
         if encoding.unit is not None and prior.polarity == "distance":
@@ -213,7 +213,7 @@ def _depth_row(dataset: FewShotDataset, view: int) -> List[Cell]:
 
 
 def _alignment_table(record: FewShotMetadata) -> Optional[Table]:
-    """What `ns-fewshot depth --align` noted beside the maps; None where it did not make them."""
+    """The alignment that `ns-fewshot depth --align` has recorded; None where it did not make the maps."""
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[0].parent / NOTE_NAME
     note = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}

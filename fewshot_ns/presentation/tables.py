@@ -1,11 +1,11 @@
-"""Tables of results: what they hold, on the screen and in Markdown. `report_page` has them in HTML."""
+"""Tables of results, on the screen and in Markdown; `html_page` has them in HTML."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Optional, Sequence, Union
 
-Cell = Union[str, int, float, None]
+TableCell = Union[str, int, float, None]
 
 NOT_AVAILABLE = "n/a"
 """What a table shows for None."""
@@ -20,21 +20,21 @@ class Column:
     digits: int = 2
     """Digits behind the point of floating point numbers."""
     higher_is_better: Optional[bool] = None
-    """Which number of the column is set in bold: the largest, the smallest, or (None) none."""
+    """Which number of the column is printed bold: the largest (True), the smallest (False), or none (None)."""
 
     @property
     def heading(self) -> str:
-        """The title, with an arrow where one end is the better one."""
+        """The title, with an arrow where a direction is better."""
         return self.title + {None: "", True: " ↑", False: " ↓"}[self.higher_is_better]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under headings; None stands for what could not be had."""
+    """Rows of cells under headings; None stands for a value that is not available."""
 
     columns: Sequence[Column]
     """The headings, the first of them that of the rows' names."""
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     """One cell per column."""
     caption: str = ""
     """What the table shows."""
@@ -57,7 +57,7 @@ class Table:
         numbers = [cells[column] for cells in self.rows if isinstance(cells[column], (int, float))]
         if higher is None or len(numbers) < 2 or self.rows[row][column] is None:
             return False
-        # Compared as printed, so that two equal figures are never set differently.
+        # Compared as printed, so that two equal figures never look different.
         best = (max if higher else min)(numbers)  # type: ignore[type-var]
         digits = self.columns[column].digits
         return self.text(row, column) == (f"{best:.{digits}f}" if isinstance(best, float) else str(best))

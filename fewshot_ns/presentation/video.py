@@ -101,7 +101,7 @@ def with_strip(frame: Frame, pictures: Sequence[Frame], gap: int = 4) -> Frame:
 
 
 def colour_depth(depth: FloatImage, accumulation: FloatImage, near: float, far: float) -> Frame:
-    """Distance (H, W) in colour (H, W, 3): `near` blue, `far` red as the host shows it, white where rays hit nothing.
+    """Distance (H, W) in colour (H, W, 3): `near` blue, `far` red as nerfstudio shows it, white where rays hit nothing.
 
     The colours are spread evenly over inverse distance, as the eye expects it: with a sky in the picture everything
     else would share one colour otherwise.
@@ -124,7 +124,7 @@ def write_video(path: Path, frames: Sequence[Frame], fps: float) -> None:
 
     Raises:
         ValueError: no frames, or a file type other than these.
-        OSError: there is no ffmpeg to be had.
+        OSError: no ffmpeg is available.
     """
     import mediapy
 

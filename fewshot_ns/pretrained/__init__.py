@@ -1,1 +1,1 @@
-"""Networks trained elsewhere, and one way to find their weights."""
+"""Pretrained networks and the search for their weights."""

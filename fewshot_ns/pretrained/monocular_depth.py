@@ -1,13 +1,11 @@
-"""Depth priors from monocular networks (DPT, Depth Anything, ZoeDepth, ...), computed once and kept in a cache.
+"""Depth maps from monocular networks (DPT, Depth Anything, ZoeDepth, ...), computed once and kept in a cache.
 
-Any model that transformers' AutoModelForDepthEstimation knows will do. An entry of the cache is named by the content of
-the photo, the model, the hash of its weights and the version of what is done around it, so it can be shared between
-scenes, users and machines, and can never be stale.
+Any model of transformers' AutoModelForDepthEstimation works. A cache entry is named by the content of the image, the
+model, the hash of its weights and the version of the processing around it, so it can be shared between scenes, users
+and machines, and is never stale.
 """
 
-import hashlib
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Literal, Optional, Sequence, Tuple
@@ -22,69 +20,71 @@ from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, read_image
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
-from fewshot_ns.pretrained.folders import resolve_pretrained, weights_hash
+from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weights
 from fewshot_ns.utils.cache import cache_folder
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.hashing import file_hash, json_hash
+from fewshot_ns.utils.npz_cache import read_npz, write_npz
 from fewshot_ns.utils.optional_imports import require
 
 PREPROCESSING_VERSION = 1
-"""Counts the changes of what this module does to photos and outputs; a new one makes all entries new."""
+"""Version of the processing around the network; a new one makes all cache entries stale."""
 _KEY_ARRAY = "key"
 _DISTANCE_TYPES = ("glpn", "zoedepth", "depth_pro", "prompt_depth_anything")
-"""Kinds of models that give depth; Depth Anything says it in its configuration."""
+"""Model types that predict depth; Depth Anything's configuration says which kind it is."""
 _RELATIVE_TYPES = ("dpt", "depth_anything")
 
 
 @dataclass
 class MonocularDepthConfig:
-    """A network that guesses depth from one photo."""
+    """A network that estimates depth from one image."""
 
     model: str = "Intel/dpt-hybrid-midas"
-    """Id on the Hugging Face hub, or a folder with config.json and weights; DPT-Hybrid is what SparseNeRF takes."""
+    """Id on the Hugging Face hub, or a folder with config.json and weights; SparseNeRF uses DPT-Hybrid."""
     weights: Optional[Path] = None
-    """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
+    """Folder of the model. None: FEWSHOT_WEIGHTS, then the hub's cache, then a download."""
     download: bool = True
     """Whether a model that is not on this disk may be downloaded."""
     polarity: Optional[Literal["inverse_depth", "distance"]] = None
-    """What the network gives (larger = nearer: inverse_depth); None goes by the kind of network."""
+    """What the network predicts (larger = nearer: inverse_depth). None: by the type of the network."""
     batch_size: int = 4
-    """Photos at once."""
+    """Images per batch."""
     device: str = "auto"
-    """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
+    """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     cache_dir: Optional[Path] = None
-    """Folder of computed maps; None takes FEWSHOT_CACHE, else the user's cache folder."""
+    """Folder of computed maps. None: FEWSHOT_CACHE, else the user's cache folder."""
 
 
 @dataclass(frozen=True)
 class MonocularDepths:
-    """Maps of some photos, and what their numbers mean."""
+    """Depth maps of some images, and the meaning of their values."""
 
     files: Tuple[Path, ...]
-    """One .npz per photo, in the cache, with an array `depth` (H, W) float32 of the photo's size, positive."""
+    """One .npz per image, in the cache, with an array `depth` (H, W) float32 of the image's size, positive."""
     encoding: DepthEncoding
-    """Polarity of all of them. Scale and shift are unknown, or those that a metric network believes in."""
+    """Their polarity. Scale and shift are unknown, or those that a metric network estimates."""
 
 
 def monocular_depths(
     config: MonocularDepthConfig, images: Sequence[Path], background: Literal["black", "white"], flag: str
 ) -> MonocularDepths:
-    """Maps of photos, computed where the cache has none.
+    """Depth maps of images, computed where the cache has none.
 
     Args:
         config: Network and cache.
-        images: Photos.
-        background: What lies under transparent pixels.
-        flag: Command line flag of the model's folder, for the message where it is not found.
+        images: Image files.
+        background: Colour under transparent pixels.
+        flag: Command line flag of the model's folder, for the error message.
 
     Raises:
-        WeightsNotFoundError: the model is nowhere to be had.
-        ValueError: it is no depth model, or gives no depth for a photo; a damaged photo.
+        WeightsNotFoundError: the model was not found.
+        ValueError: it is not a depth model, or gives no finite depth for an image; a damaged image.
     """
     if config.batch_size < 1:
         raise ValueError(f"expected a batch size of at least 1, got {config.batch_size}")
-    folder = resolve_pretrained(config.model, flag, config.weights, config.download, "monocular depth network")
+    spec = FolderSpec(config.model, flag, "monocular depth network")
+    folder = resolve_weights(spec, config.weights, config.download)
     polarity = config.polarity or model_polarity(folder)
-    model_hash = weights_hash(folder)
+    model_hash = folder_hash(folder)
     files, missing = [], []
     for image in images:
         key = cache_key(image, config.model, model_hash, background, polarity)
@@ -100,16 +100,17 @@ def monocular_depths(
             for batch in _batches(missing, config.batch_size):
                 depths = network([_on_background(image, background) for image, _, _ in batch])
                 for (image, path, key), depth in zip(batch, depths, strict=True):
-                    _store(path, key, _positive(depth, polarity, image, config.model))
+                    arrays = {NPZ_KEY: _positive(depth, polarity, image, config.model), _KEY_ARRAY: key}
+                    write_npz(path, arrays, compressed=True)
                     progress.advance(task)
     return MonocularDepths(tuple(files), DepthEncoding(polarity))
 
 
 def model_polarity(folder: Path) -> Polarity:
-    """Whether a model gives inverse depth or depth, by the configuration in its folder.
+    """Whether a model predicts inverse depth or depth, by the configuration in its folder.
 
     Raises:
-        ValueError: a kind of model that is not known here.
+        ValueError: an unknown type of model.
     """
     path = folder / "config.json"
     try:
@@ -130,30 +131,24 @@ def model_polarity(folder: Path) -> Polarity:
 
 
 def cache_key(image: Path, model: str, model_hash: str, background: str, polarity: str) -> str:
-    """Name of a photo's entry: a hash of everything that its map depends on."""
-    content = hashlib.sha256(image.read_bytes()).hexdigest()
+    """Name of an image's cache entry: a hash of everything that its map depends on."""
+    content = file_hash(image)
     name = Path(model).name if Path(model).is_dir() else model
     parts = [PREPROCESSING_VERSION, content, name, model_hash, background, polarity]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return json_hash(parts)
 
 
 def is_whole(path: Path, key: str, size: Size) -> bool:
-    """Whether the cache holds a photo's map, undamaged, of the right size and written under the right key."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            depth = archive[NPZ_KEY]
-            return str(archive[_KEY_ARRAY]) == key and depth.shape == size and bool((depth > 0).all())
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zipfile.LargeZipFile):
+    """Whether the cache holds an image's map: undamaged, of the right size, with the right key."""
+    entry = read_npz(path, NPZ_KEY, _KEY_ARRAY)
+    if entry is None or str(entry[_KEY_ARRAY]) != key:
         return False
-
-
-def _store(path: Path, key: str, depth: npt.NDArray[np.float32]) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{NPZ_KEY: depth, _KEY_ARRAY: np.array(key)})
+    depth = entry[NPZ_KEY]
+    return depth.shape == size and bool((depth > 0).all())
 
 
 def _batches(items: List[Tuple[Path, Path, str]], size: int) -> List[List[Tuple[Path, Path, str]]]:
-    """Runs of up to `size` photos of one size, which the preprocessing can stack."""
+    """Batches of up to `size` consecutive images of one size, which the preprocessing can stack."""
     batches: List[List[Tuple[Path, Path, str]]] = []
     for item in items:
         if batches and len(batches[-1]) < size and image_size(batches[-1][0][0]) == image_size(item[0]):
@@ -173,7 +168,7 @@ def _on_background(path: Path, background: str) -> npt.NDArray[np.uint8]:
 
 
 def _positive(depth: npt.NDArray[np.float32], polarity: Polarity, image: Path, model: str) -> npt.NDArray[np.float32]:
-    """The output with every pixel above zero, which means a hole in a depth map."""
+    """The output with every pixel above zero, because zero means a hole in a depth map."""
     if not np.isfinite(depth).all():
         raise ValueError(f"{image}: expected finite depths from {model}, found NaN or infinite ones")
     low, spread = float(depth.min()), float(np.ptp(depth))
@@ -184,7 +179,7 @@ def _positive(depth: npt.NDArray[np.float32], polarity: Polarity, image: Path, m
 
 
 class _Network:
-    """A loaded model: photos in, maps of their size out."""
+    """A loaded model: images in, maps of their size out."""
 
     def __init__(self, folder: Path, device: str) -> None:
         transformers, safetensors = require("transformers", "priors"), require("safetensors", "priors")
@@ -207,12 +202,12 @@ class _Network:
 
     @torch.no_grad()
     def __call__(self, images: List[npt.NDArray[np.uint8]]) -> List[npt.NDArray[np.float32]]:
-        """Maps (H, W) of photos (H, W, 3) that are all of one size, resampled bicubically from the network's grid."""
+        """Maps (H, W) of images (H, W, 3) of one size, resampled bicubically from the network's grid."""
         inputs = self.processor(images=images, return_tensors="pt").to(self.device)
         outputs = self.model(**inputs)
         sizes = [image.shape[:2] for image in images]
         if hasattr(self.processor, "post_process_depth_estimation"):
-            # ZoeDepth's also takes away the borders that its preprocessing added.
+            # ZoeDepth's also removes the borders that its preprocessing added.
             padded = {"source_sizes": sizes} if self.model.config.model_type == "zoedepth" else {}
             found = self.processor.post_process_depth_estimation(outputs, target_sizes=sizes, **padded)
             maps = [entry["predicted_depth"] for entry in found]

@@ -1,43 +1,49 @@
-"""Where the weights of a frozen network lie on this machine: one order of search and one clear error for all of them.
+"""Where pretrained weights lie on this machine: one order of search and one error, for single files and model folders.
 
-The order: a path given by the user, the folder named by the environment variable FEWSHOT_WEIGHTS, the library's own
-cache (torch hub's checkpoint folder, or the Hugging Face hub's), a download into that cache. Nothing here runs at
+The order: a path given by the user; the folder named by the environment variable FEWSHOT_WEIGHTS; the library's own
+cache (torch hub's checkpoint folder, or the Hugging Face hub's); a download into that cache. Nothing here runs at
 import or in a constructor.
 """
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
 import pickle
-import urllib.request
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-import rich
 import torch
 
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.downloads import download_file
+from fewshot_ns.utils.hashing import file_chunks, sha256_hex
 from fewshot_ns.utils.optional_imports import require
 
 WEIGHTS_ENV = "FEWSHOT_WEIGHTS"
-"""Environment variable that names a folder with weight files."""
+"""Environment variable that names a folder with weight files and model folders."""
+CONFIG_NAME = "config.json"
+_WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
+_OTHER_COPIES = ["*.fp16.*", "*.non_ema*"]
+"""Second copies of the weights in a model's repository: in another number format, or from before averaging."""
+
+Attempt = Tuple[str, Callable[[], Path]]
+"""One place of the search in words, and the look into it, which raises OSError or ValueError with the reason."""
 
 
 class WeightsNotFoundError(FileNotFoundError):
-    """The weights of a network are nowhere to be had; the message says where they were sought and how to give them."""
+    """Weights were not found; the message says where they were searched for, where to get them and which flag takes
+    them."""
 
 
 @dataclass(frozen=True)
 class WeightsSpec:
-    """What to look for when a network's weights are asked for."""
+    """Weights in one file."""
 
     name: str
     """What the weights are, in words for a person ("VGG16 backbone of LPIPS")."""
     filenames: Tuple[str, ...]
-    """Names under which the file (or folder) may lie in a weights folder, most wanted first."""
+    """Names under which the file (or folder) may lie in a weights folder, preferred first."""
     flag: str
     """Command line flag that takes the path ("--pipeline.evaluation.lpips-weights")."""
     cache_filenames: Tuple[str, ...] = ()
@@ -49,112 +55,187 @@ class WeightsSpec:
     hub: Optional[str] = None
     """Repository on the Hugging Face hub; comes before the address."""
     hub_filenames: Tuple[str, ...] = ()
-    """Names of the file in that repository, most wanted first."""
+    """Names of the file in that repository, preferred first."""
     source: str = ""
     """Where a person finds the file that has no address of its own, in words ("its authors' page, https://...")."""
 
+    def at(self, path: Path) -> Path:
+        """The file at a path, which may also be a folder with one of the names in it."""
+        if not path.is_dir():
+            return path if path.exists() else _fail("does not exist")
+        return _first_existing(path, self.filenames + self.cache_filenames, "none of these files in it")
+
+    def in_weights_folder(self, folder: Path) -> Path:
+        """The file in the folder named by FEWSHOT_WEIGHTS."""
+        return _fail("is not a folder") if folder.is_file() else self.at(folder)
+
+    def sources(self, local: bool) -> Iterator[Attempt]:
+        """The caches of torch hub and the Hugging Face hub, or what they download from."""
+        if self.cache_filenames and local:
+            absent = f"no {' or '.join(self.cache_filenames)}"
+            yield f"torch cache {hub_cache()}", lambda: _first_existing(hub_cache(), self.cache_filenames, absent)
+        if self.hub:
+            yield f"{'hub cache' if local else 'download'} {self.hub}", lambda: self._from_hub(local)
+        if not local:
+            yield "download", self._from_url
+
+    def message(self) -> Tuple[str, str]:
+        """What is missing, and how to get it and hand it over."""
+        names = " or ".join(dict.fromkeys(self.filenames + self.cache_filenames))
+        address = f"https://huggingface.co/{self.hub}" if self.hub else self.url or self.source
+        source = f"get it from {address}, then" if address else "to use your own file,"
+        advice = f"{source} pass it with {self.flag} PATH, or put it in a folder and set {WEIGHTS_ENV}=FOLDER"
+        return f"{self.name}, file {names}", advice
+
+    def _from_hub(self, local: bool) -> Path:
+        """The first of the files that the repository has; from the hub's cache alone where `local`."""
+        hub = require("huggingface_hub", "priors")
+        reasons: List[Exception] = []
+        for name in self.hub_filenames:
+            try:
+                return Path(hub.hf_hub_download(self.hub, name, local_files_only=local))
+            except (OSError, ValueError) as error:
+                reasons.append(error)
+        return _fail(_first_line(reasons[0]))
+
+    def _from_url(self) -> Path:
+        if self.url is None:
+            return _fail("no address is known")
+        return download_file(self.url, hub_cache() / (self.cache_filenames or self.filenames)[0], self.sha256)
+
+
+class Part(NamedTuple):
+    """One network of several in a model's folder, or something that belongs to them."""
+
+    folder: str
+    """Its folder in the model's; '' is that one itself."""
+    config: str = CONFIG_NAME
+    """Its configuration."""
+    has_weights: bool = True
+    """Whether it has weights, next to the configuration."""
+
+
+@dataclass(frozen=True)
+class FolderSpec:
+    """A model that is a folder with configuration and weights, as on the Hugging Face hub."""
+
+    model: str
+    """Id on the hub ("Intel/dpt-hybrid-midas"), or a folder on this disk."""
+    flag: str
+    """Command line flag that takes the folder."""
+    what: str = "network"
+    """What the model is, in words."""
+    parts: Sequence[Part] = (Part(""),)
+    """What the folder has to hold; nothing else is downloaded. Default: one network."""
+
+    def at(self, path: Path) -> Path:
+        """The model's folder at a path."""
+        lack = self._lacks(path)
+        return _fail(lack) if lack else path
+
+    def in_weights_folder(self, folder: Path) -> Path:
+        """The model's folder in the one named by FEWSHOT_WEIGHTS."""
+        names = (self.model.replace("/", "--"), self.model, self.model.split("/")[-1])
+        found = next((folder / name for name in names if not self._lacks(folder / name)), None)
+        return found or _fail(f"none of {', '.join(names)} in it is a complete folder")
+
+    def sources(self, local: bool) -> Iterator[Attempt]:
+        """The Hugging Face hub's cache, or the hub itself."""
+        yield "hub cache" if local else "download", lambda: self._from_hub(local)
+
+    def message(self) -> Tuple[str, str]:
+        """What is missing, and how to get it and hand it over."""
+        return f"{self.what} {self.model}", (
+            f"get it with `hf download {self.model}` (https://huggingface.co/{self.model}), then pass its folder with "
+            f"{self.flag} PATH, or put it in a folder as {self.model.replace('/', '--')} and set {WEIGHTS_ENV}=FOLDER"
+        )
+
+    def _lacks(self, folder: Path) -> str:
+        """What a folder lacks, in words; empty where it is complete."""
+        if not folder.is_dir():
+            return "is not a folder" if folder.exists() else "does not exist"
+        for part in self.parts:
+            place, name = folder / part.folder, Path(part.folder)
+            if not (place / part.config).is_file():
+                return f"has no {name / part.config}"
+            if part.has_weights and not any(path for pattern in _WEIGHT_PATTERNS for path in place.glob(pattern)):
+                return f"has no weights ({' or '.join(str(name / pattern) for pattern in _WEIGHT_PATTERNS)})"
+        return ""
+
+    def _from_hub(self, local: bool) -> Path:
+        hub = require("huggingface_hub", "priors")
+        wanted = [str(Path(part.folder) / kind) for part in self.parts for kind in ("*.json", "*.txt")]
+        folder = Path()
+        # The old format only where a repository has no safetensors; a cache is one folder, whatever is asked of it.
+        for pattern in _WEIGHT_PATTERNS[: 1 if local else None]:
+            wanted += [str(Path(part.folder) / pattern) for part in self.parts if part.has_weights]
+            options = {"allow_patterns": wanted, "ignore_patterns": _OTHER_COPIES, "local_files_only": local}
+            folder = Path(hub.snapshot_download(self.model, **options))
+            if not self._lacks(folder):
+                break
+        return self.at(folder)
+
 
 def resolve_weights(
-    spec: WeightsSpec, explicit: Optional[Path] = None, download: bool = True, timeout: float = 10.0
+    spec: Union[WeightsSpec, FolderSpec], explicit: Optional[Path] = None, download: bool = True
 ) -> Path:
-    """Path of the weights on this disk.
+    """Path of a file or model folder on this disk.
 
     Args:
-        spec: what is sought.
-        explicit: the user's own file, or a folder that holds one of the names; nothing else is tried when it is given.
-        download: whether a file that is nowhere on this disk may be downloaded.
-        timeout: seconds that the server may stay silent before the download is given up.
+        spec: what is searched for.
+        explicit: the user's own file or folder; nothing else is tried when it is given.
+        download: whether what is not on this disk may be downloaded.
 
     Raises:
-        WeightsNotFoundError: the weights are nowhere to be had.
+        WeightsNotFoundError: nothing was found.
+        ImportError: the Hugging Face hub's library is needed and not installed.
     """
-    if explicit is not None:
-        found = _in_folder(Path(explicit).expanduser(), spec.filenames + spec.cache_filenames)
-        if found is None:
-            raise WeightsNotFoundError(_message(spec, [f"{spec.flag} {explicit}: {_absence(Path(explicit))}"]))
-        return found
-
     tried: List[str] = []
+    for where, look in _attempts(spec, explicit, download):
+        try:
+            return look()
+        except (OSError, ValueError) as error:
+            tried.append(f"{where}: {_first_line(error)}")
+    what, advice = spec.message()
+    raise WeightsNotFoundError("\n  ".join([f"weights not found: {what}", *tried, advice]))
+
+
+def _attempts(spec: Union[WeightsSpec, FolderSpec], explicit: Optional[Path], download: bool) -> Iterator[Attempt]:
+    """The order of search."""
+    if explicit is not None:
+        yield f"{spec.flag} {explicit}", lambda: spec.at(explicit.expanduser())
+        return
+    if isinstance(spec, FolderSpec) and (Path(spec.model).is_dir() or spec.model.startswith((".", "/", "~"))):
+        path = Path(spec.model).expanduser()
+        yield str(path), lambda: spec.at(path)
+        return
     folder = os.environ.get(WEIGHTS_ENV, "")
     if folder:
-        place = Path(folder).expanduser()
-        found = _in_folder(place, spec.filenames + spec.cache_filenames) if place.is_dir() else None
-        if found is not None:
-            return found
-        tried.append(f"{WEIGHTS_ENV}={folder}: {_absence(place)}")
+        yield f"{WEIGHTS_ENV}={folder}", lambda: spec.in_weights_folder(Path(folder).expanduser())
     else:
-        tried.append(f"{WEIGHTS_ENV}: not set")
-
-    cache = hub_cache()
-    if spec.cache_filenames:
-        found = next((cache / name for name in spec.cache_filenames if (cache / name).exists()), None)
-        if found is not None:
-            return found
-        tried.append(f"torch cache {cache}: no {' or '.join(spec.cache_filenames)}")
-
-    for local in (True, False) if spec.hub else ():
-        if not local and not download:
-            break
-        try:
-            return _from_hub(spec.hub or "", spec.hub_filenames, local)
-        except (OSError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            tried.append(f"{'hub cache' if local else 'download'} {spec.hub}: {reason}")
-
-    if not download:
-        tried.append("download: switched off")
-    elif spec.url is None:
-        tried.append("download: no address is known")
+        yield WEIGHTS_ENV, lambda: _fail("not set")
+    yield from spec.sources(local=True)
+    if download:
+        yield from spec.sources(local=False)
     else:
-        target = cache / (spec.cache_filenames or spec.filenames)[0]
-        try:
-            return download_weights(spec.url, target, spec.sha256, timeout)
-        except (OSError, ValueError) as error:
-            tried.append(f"download: {error}")
-    raise WeightsNotFoundError(_message(spec, tried))
+        yield "download", lambda: _fail("switched off")
+
+
+def _fail(reason: str) -> Path:
+    raise OSError(reason)
+
+
+def _first_existing(folder: Path, names: Sequence[str], otherwise: str) -> Path:
+    return next((folder / name for name in names if (folder / name).exists()), None) or _fail(otherwise)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def hub_cache() -> Path:
     """Folder in which torch hub (and so torchvision) keeps downloaded checkpoints; follows TORCH_HOME."""
     return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def download_weights(url: str, target: Path, sha256: str = "", timeout: float = 10.0) -> Path:
-    """Downloads a file so that `target` appears complete or not at all.
-
-    Args:
-        url: address of the file.
-        target: where the file goes; its folder is made.
-        sha256: leading hexadecimal digits that the file's SHA-256 must have; empty: not checked.
-        timeout: seconds that the server may stay silent.
-
-    Returns:
-        `target`.
-
-    Raises:
-        OSError: no connection, the server refused, or the disk did.
-        ValueError: the file that came is not the one expected.
-    """
-    digest = hashlib.sha256()
-    try:
-        # An opener of our own: urlopen keeps the proxies of the process's first call for good.
-        opener = urllib.request.build_opener()
-        with opener.open(url, timeout=timeout) as response, replacing(target) as partial:
-            length = int(response.headers.get("Content-Length") or 0)
-            # A plain line and no progress bar: this may run while the host shows a live display of its own.
-            rich.print(f"Downloading {url} ({length / 1e6:.0f} MB) to {target}")
-            with open(partial, "wb") as file:
-                while chunk := response.read(1 << 20):
-                    digest.update(chunk)
-                    file.write(chunk)
-                received = file.tell()
-            if length and received != length:
-                raise ValueError(f"{url} broke off: expected {length} bytes, got {received}")
-            if not digest.hexdigest().startswith(sha256.lower()):
-                raise ValueError(f"{url}: expected SHA-256 {sha256}..., got {digest.hexdigest()[:16]}...")
-    except (OSError, http.client.HTTPException) as error:
-        raise OSError(f"{url} could not be fetched ({getattr(error, 'reason', '') or error})") from error
-    return target
 
 
 def load_weights(path: Path) -> Dict[str, Any]:
@@ -167,57 +248,23 @@ def load_weights(path: Path) -> Dict[str, Any]:
         ValueError: the file is damaged, holds more than plain tensors and containers, or is not a dictionary.
     """
     if path.suffix == ".safetensors":
-        return _load_safetensors(path)
+        damaged = require("safetensors", "priors").SafetensorError
+        try:
+            return require("safetensors.torch", "priors").load_file(path)
+        except damaged as error:
+            raise ValueError(f"{path}: expected a safetensors file, could not read it ({error})") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"{path}: expected a weights-only torch checkpoint, could not read it ({first_line})"
+            f"{path}: expected a weights-only torch checkpoint, could not read it ({_first_line(error)})"
         ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}")
     return state
 
 
-def _load_safetensors(path: Path) -> Dict[str, Any]:
-    damaged = require("safetensors", "priors").SafetensorError
-    try:
-        return require("safetensors.torch", "priors").load_file(path)
-    except damaged as error:
-        raise ValueError(f"{path}: expected a safetensors file, could not read it ({error})") from error
-
-
-def _from_hub(repository: str, names: Tuple[str, ...], local: bool) -> Path:
-    """The first of the files that a repository of the hub holds; from the hub's cache alone where `local`."""
-    hub = require("huggingface_hub", "priors")
-    reason: Optional[Exception] = None
-    for name in names:
-        try:
-            return Path(hub.hf_hub_download(repository, name, local_files_only=local))
-        except (OSError, ValueError) as error:
-            reason = reason or error
-    raise OSError(str(reason))
-
-
-def _in_folder(place: Path, names: Tuple[str, ...]) -> Optional[Path]:
-    """`place` itself where it is a file, else the first of the names that lies in it."""
-    if place.is_dir():
-        return next((place / name for name in names if (place / name).exists()), None)
-    return place if place.exists() else None
-
-
-def _absence(place: Path) -> str:
-    if place.expanduser().is_dir():
-        return "none of these files in it"
-    return "is not a folder" if place.expanduser().exists() else "does not exist"
-
-
-def _message(spec: WeightsSpec, tried: List[str]) -> str:
-    names = dict.fromkeys(spec.filenames + spec.cache_filenames)
-    lines = [f"weights not found: {spec.name}, file {' or '.join(names)}"]
-    lines += [f"  {place}" for place in tried]
-    address = f"https://huggingface.co/{spec.hub}" if spec.hub else spec.url or spec.source
-    source = f"get it from {address}, then" if address else "to use your own file,"
-    lines.append(f"  {source} pass it with {spec.flag} PATH, or put it in a folder and set {WEIGHTS_ENV}=FOLDER")
-    return "\n".join(lines)
+def folder_hash(folder: Path) -> str:
+    """SHA-256 of the configuration, preprocessing and weights in a model's folder."""
+    files = sorted({path for pattern in ("*.json", *_WEIGHT_PATTERNS) for path in folder.glob(pattern)})
+    return sha256_hex(chunk for path in files for chunk in chain([path.name], file_chunks(path)))

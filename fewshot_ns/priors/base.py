@@ -262,6 +262,11 @@ class PriorSet:
                     f"{prior.flag}.enabled: the prior asks for {needs.request} of one scene in every batch, and "
                     f"batches of many scenes have no room for them{alternative}"
                 )
+            if needs.labels and not takes_requests:
+                raise ValueError(
+                    f"{prior.flag}.enabled: the prior compares measured {' and '.join(sorted(needs.labels))} of the "
+                    f"training pixels, which batches of many scenes do not hold{alternative}"
+                )
             if needs.single_scene and num_scenes != 1:
                 raise ValueError(
                     f"{prior.flag}.enabled: expected one scene to train on, found {num_scenes}; name it by "

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
 from pathlib import Path
 from typing import Optional, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fewshot_ns.pretrained.encoders.image_encoder import Encoder
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.hashing import sha256_hex
+from fewshot_ns.utils.npz_cache import read_npz, write_npz
 
 _EMBEDDING, _KEY = "embedding", "key"
 
@@ -30,7 +28,7 @@ def target_embeddings(encoder: Encoder, images: Sequence[Tensor], folder: Path) 
     """
     found = []
     for index, image in enumerate(images):
-        key = hashlib.sha256(f"{encoder.key} {tuple(image.shape)} {_digest(image)}".encode()).hexdigest()
+        key = sha256_hex([f"{encoder.key} {tuple(image.shape)} {_digest(image)}"])
         path = folder / key[:2] / f"{key}.npz"
         embedding = _read(path, key)
         if embedding is None:
@@ -38,21 +36,19 @@ def target_embeddings(encoder: Encoder, images: Sequence[Tensor], folder: Path) 
                 embedding = encoder(image[None])[0].cpu()
             if not embedding.isfinite().all() or embedding.norm() == 0:
                 raise ValueError(f"training view {index}: expected a finite embedding, found {embedding}")
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **{_EMBEDDING: embedding.numpy(), _KEY: np.array(key)})
+            write_npz(path, {_EMBEDDING: embedding.numpy(), _KEY: key})
         found.append(embedding)
     return torch.stack(found)
 
 
 def _digest(image: Tensor) -> str:
-    return hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    return sha256_hex([image.detach().cpu().contiguous().numpy().tobytes()])
 
 
 def _read(path: Path, key: str) -> Optional[Tensor]:
     """The embedding in a file of the cache; None where there is none, or it is damaged or of something else."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            embedding = torch.from_numpy(archive[_EMBEDDING])
-            return embedding if str(archive[_KEY]) == key and embedding.isfinite().all() else None
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+    entry = read_npz(path, _EMBEDDING, _KEY)
+    if entry is None or str(entry[_KEY]) != key:
         return None
+    embedding = torch.from_numpy(entry[_EMBEDDING])
+    return embedding if embedding.isfinite().all() else None

@@ -133,7 +133,9 @@ class UnseenViews:
         fx, fy, cx, cy = (float(value[0]) for value in (seen.fx, seen.fy, seen.cx, seen.cy))
         intrinsics = grid.intrinsics(fx, fy, cx, cy)
         camera = Cameras(torch.from_numpy(pose)[None].float(), *intrinsics)
-        return CameraRequest(camera.to(self.device), 2.0 / sum(grid.step))
+        # A footprint is the distance to the next row; in NDC it is the mean of that and the one to the next column.
+        ndc = self.dataset.fewshot.geometry.ray_space == "ndc"
+        return CameraRequest(camera.to(self.device), 2.0 / sum(grid.step) if ndc else 1.0 / grid.step[0])
 
     def _grid_size(self) -> int:
         asked, smaller = self.config.grid_size, min(self.size)

@@ -26,7 +26,7 @@ class BenchCommand:
     report` makes tables and pages of the results.
     """
 
-    recipe: tyro.conf.Positional[str]
+    recipe: tyro.conf.Positional[Optional[str]] = None
     """A YAML file, or the name of a recipe that comes with the package (see docs/bench.md)."""
     output_dir: Optional[Path] = None
     """Where everything goes; None: outputs/bench/<name of the recipe>."""
@@ -46,19 +46,29 @@ class BenchCommand:
     """CPU threads of each cell; 0: one on a CPU, an equal part of the cores beside a GPU."""
     keep_older: bool = False
     """Keep cells that were finished with another version of the code, too, if nothing else differs."""
+    schema: bool = False
+    """Print the JSON schema of recipes, for editors, and do nothing else."""
 
     def main(self) -> None:
         """Runs the benchmark.
 
         Raises:
             SchemaError: the recipe, a scene or a flag is wrong.
+            ValueError: no recipe is given, or a number makes no sense.
             CommandError: a cell failed, after all others have been tried.
         """
         from rich.console import Console
 
         from fewshot_ns.bench.planning.planner import make_plan
-        from fewshot_ns.bench.recipes.yaml_file import find_recipe, load_recipe
+        from fewshot_ns.bench.recipes.yaml_file import find_recipe, load_recipe, recipe_names
 
+        if self.schema:
+            from fewshot_ns.bench.recipes.schema import json_schema
+
+            print(json_schema(), end="")
+            return
+        if self.recipe is None:
+            raise ValueError(f"give a recipe: a YAML file or one of {', '.join(recipe_names())}")
         console = Console()
         recipe = load_recipe(find_recipe(self.recipe))
         for name in ("jobs", "threads"):
@@ -104,20 +114,20 @@ class BenchCommand:
 
     def _executor(self) -> Tuple[Union[LocalExecutor, RayExecutor], int]:
         """What runs the cells, and how many at a time."""
-        from fewshot_ns.bench.execution.cells import Share
-        from fewshot_ns.bench.execution.local import LocalExecutor, local_shares
+        from fewshot_ns.bench.execution.cells import WorkerResources
+        from fewshot_ns.bench.execution.local import LocalExecutor, local_workers
         from fewshot_ns.bench.execution.ray_cluster import RayExecutor, cluster_workers, connect
         from fewshot_ns.utils.errors import CommandError
 
         if self.executor == "local":
-            shares = local_shares(self._device(), self.jobs, self.threads)
-            return LocalExecutor(shares, self.keep_older), len(shares)
-        share = Share(self.threads or 1)
+            local = local_workers(self._device(), self.jobs, self.threads)
+            return LocalExecutor(local, self.keep_older), len(local)
+        resources = WorkerResources(self.threads or 1)
         try:
             ray = connect(self.ray_address)
         except ImportError as error:
             raise CommandError(f"--executor ray: {error}") from error
-        return RayExecutor(ray, share, self.keep_older), cluster_workers(ray, share, self._device())
+        return RayExecutor(ray, resources, self.keep_older), cluster_workers(ray, resources, self._device())
 
     def _conclude(self, plan: Plan, outcomes: Dict[str, Outcome], console: Console) -> None:
         from fewshot_ns.utils.errors import CommandError

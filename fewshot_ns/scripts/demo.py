@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Literal, Tuple
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Literal, cast
 
 if TYPE_CHECKING:
-    from fewshot_ns.scripts.demo_report import VariantResult
-    from fewshot_ns.scripts.progress import StageBoard
+    from rich.console import Console
+
+    from fewshot_ns.bench.report.demo_page import DemoPath
     from fewshot_ns.synthetic.scene import DemoSceneConfig
 
-METHOD = "sparsenerf-lite"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One of the two trainings that the demo compares."""
-
-    name: str
-    """Name of its run folder."""
-    title: str
-    """Name for people."""
-    flags: Tuple[str, ...]
-    """Flags of ns-train beside those that both share."""
-
-
-VARIANTS = (
-    Variant("with-prior", "with the depth prior", ("--pipeline.depth.enabled", "True")),
-    Variant("without-prior", "without the depth prior", ("--pipeline.depth.enabled", "False")),
-)
+RECIPE = "demo"
 
 
 @dataclass
 class DemoCommand:
-    """Render a small scene, train on three of its photos with and without a depth prior, and show the difference.
+    """Render a small scene, train on three of its images with and without a depth prior, and show the difference.
 
-    Nothing is downloaded. Parts that an earlier run has finished with the same configuration are used again.
+    Nothing is downloaded. It is the recipe `demo` of `ns-fewshot bench` with a page of its own: what an earlier run has
+    finished is used again, and a training that was interrupted goes on from its last checkpoint.
     """
 
     output_dir: Path = Path("outputs/demo")
@@ -51,7 +32,7 @@ class DemoCommand:
     num_views: int = 3
     """Training views; the LLFF protocol chooses which."""
     width: int = 128
-    """Width of the photos in pixels; their height is three quarters of it."""
+    """Width of the images in pixels; their height is three quarters of it."""
     frames: int = 40
     """Frames of the video."""
     fps: int = 15
@@ -65,59 +46,46 @@ class DemoCommand:
     download_weights: bool = False
     """Whether the weights of LPIPS may be downloaded (VGG16, half a gigabyte) where they are not on this machine."""
     force: bool = False
-    """Do everything anew."""
+    """Remove what an earlier run has finished and do everything again."""
 
     @property
     def scene_dir(self) -> Path:
         """Folder of the scene."""
         return self.output_dir / "scene"
 
-    def run_dir(self, variant: Variant) -> Path:
-        """Folder of a training, as ns-train lays it out."""
-        return self.output_dir / "runs" / "demo" / METHOD / variant.name
-
     def main(self) -> None:
         """Runs the demo.
 
         Raises:
-            CommandError: one of the host's commands failed.
+            CommandError: a training or its evaluation failed.
             ValueError: the flags make no sense, or the output folder holds other things.
         """
-        from fewshot_ns.scripts.demo_report import print_results, write_report
-        from fewshot_ns.scripts.progress import StageBoard
+        from rich.console import Console
+
+        from fewshot_ns.bench.report.demo_page import print_demo, read_demo, write_demo
+        from fewshot_ns.bench.results.cells import read_results
+        from fewshot_ns.scripts.bench import BenchCommand
         from fewshot_ns.utils.processes import end_on_termination
 
         self._check()
         console = Console()
         started = time.monotonic()
-        console.print(f"[bold]fewshot_ns demo[/bold] in {self.output_dir}: {self.num_views} photos, two trainings")
-        board = StageBoard(console)
-        with end_on_termination(), board.showing():
-            self._write_scene(board)
-            results = self._work(board)
-            with board.stage("write the report", 1) as stage:
-                page = write_report(self, results)
-                stage.finish()
-        print_results(results)
+        console.print(f"[bold]fewshot_ns demo[/bold] in {self.output_dir}: {self.num_views} images, two trainings")
+        with end_on_termination():
+            if self.force:
+                self._remove_old()
+            self._write_scene(console)
+            recipe = str(self.write_recipe())
+            BenchCommand(recipe, self.output_dir, data=self.output_dir, device=self.device, jobs=self.jobs).main()
+            results = read_results(self.output_dir)
+            paths = [
+                self._path(folder / cell.method, cell.label, console)
+                for folder, cell in zip(results.folders, results.cells, strict=True)
+            ]
+            found = read_demo(results, paths, self.scene_dir, self.scene_config().focal_share)
+            page = write_demo(found, self.output_dir, self.fps)
+        print_demo(found)
         console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
-
-    def _work(self, board: StageBoard) -> List[VariantResult]:
-        """Trains, evaluates and renders all variants, `jobs` of them at a time."""
-        from fewshot_ns.scripts.demo_work import DemoWork, usable_threads
-        from fewshot_ns.utils.processes import CommandRunner
-
-        runner = CommandRunner()
-        threads = usable_threads(min(self.jobs, len(VARIANTS))) if self.device_type() == "cpu" else 0
-        with ThreadPoolExecutor(self.jobs) as pool:
-            try:
-                futures = [pool.submit(DemoWork(self, variant, board, runner, threads).run) for variant in VARIANTS]
-                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                    future.result()
-            except BaseException:
-                # Also Ctrl-C. The threads end once their commands have.
-                runner.end_all()
-                raise
-            return [future.result() for future in futures]
 
     def _check(self) -> None:
         for name, least in (("steps", 1), ("num_views", 2), ("width", 32), ("frames", 2), ("fps", 1), ("jobs", 1)):
@@ -125,38 +93,84 @@ class DemoCommand:
                 flag = f"--{name.replace('_', '-')}"
                 raise ValueError(f"{flag}: expected at least {least}, got {getattr(self, name)}")
 
+    def _remove_old(self) -> None:
+        from fewshot_ns.bench.execution.records import PLAN
+        from fewshot_ns.synthetic.scene import RECORD_NAME
+
+        # Only what an earlier demo has written: the folder is the user's.
+        if (self.output_dir / PLAN).is_file():
+            shutil.rmtree(self.output_dir / "cells", ignore_errors=True)
+        if (self.scene_dir / RECORD_NAME).is_file():
+            shutil.rmtree(self.scene_dir)
+
     def scene_config(self) -> DemoSceneConfig:
         """What the scene is made of."""
         from fewshot_ns.synthetic.scene import DemoSceneConfig
 
         return DemoSceneConfig(width=self.width, height=self.width * 3 // 4)
 
-    def _write_scene(self, board: StageBoard) -> None:
-        from fewshot_ns.synthetic.scene import RECORD_NAME, write_demo_scene
+    def _write_scene(self, console: Console) -> None:
+        from rich.progress import Progress
+
+        from fewshot_ns.synthetic.scene import write_demo_scene
 
         config = self.scene_config()
-        if self.force and (self.scene_dir / RECORD_NAME).is_file():
-            shutil.rmtree(self.scene_dir)
-        with board.stage("render the scene", config.num_views) as stage:
-            written = write_demo_scene(self.scene_dir, config, lambda done, total: stage.update(done, total))
-            stage.finish("" if written else "done before")
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("rendering the scene", total=config.num_views)
+            written = write_demo_scene(
+                self.scene_dir, config, lambda done, total: progress.update(task, completed=done, total=total)
+            )
+        console.print(f"scene: {'written' if written else 'done before'}", highlight=False)
 
-    def train_flags(self, variant: Variant) -> List[str]:
-        """Flags of ns-train that decide what is trained; where it goes is added by the caller."""
-        flags = [METHOD, "--vis", "tensorboard", "--machine.seed", str(self.seed)]
-        flags += ["--machine.device-type", self.device_type(), "--max-num-iterations", str(self.steps)]
-        for group in ("field", "planes", "proposal"):
-            flags += [f"--optimizers.{group}.scheduler.max-steps", str(self.steps)]
-        # The demo evaluates at the end, with ns-eval; what is left out here is time.
-        flags += ["--steps-per-save", str(self.steps), "--steps-per-eval-image", "0", "--steps-per-eval-batch", "0"]
-        flags += ["--steps-per-eval-all-images", "0", "--logging.local-writer.max-log-size", "0"]
-        flags += ["--pipeline.evaluation.download-weights", str(self.download_weights)]
-        return [*flags, *variant.flags, "llff-data", "--num-views", str(self.num_views)]
+    def write_recipe(self) -> Path:
+        """Writes the recipe with this command's steps, views and seed to the output folder."""
+        import yaml
 
-    def device_type(self) -> str:
-        """Where the trainings run: cpu or cuda."""
-        if self.device != "auto":
-            return self.device
-        import torch
+        from fewshot_ns.bench.recipes.yaml_file import find_recipe
+        from fewshot_ns.utils.files import replacing
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        values = yaml.safe_load(find_recipe(RECIPE).read_text(encoding="utf8"))
+        values.update(protocol=f"llff-{self.num_views}", seeds=[self.seed], budget={"steps": self.steps})
+        values["scenes"][0]["overrides"]["pipeline.evaluation.download-weights"] = self.download_weights
+        path = self.output_dir / "recipe.yaml"
+        with replacing(path) as partial:
+            partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf8")
+        return path
+
+    def _path(self, run: Path, label: str, console: Console) -> DemoPath:
+        """A flight along a spiral as the model of a run shows it; rendered once for each training."""
+        from fewshot_ns.bench.report.demo_page import load_path, save_path
+        from fewshot_ns.utils.hashing import digest, file_key
+
+        checkpoints = sorted((run / "nerfstudio_models").glob("step-*.ckpt"))
+        key, file = digest(self.frames, *(file_key(path) for path in checkpoints)), run / "demo_path.npz"
+        path = load_path(file, key)
+        console.print(f"video {label}: {'rendering' if path is None else 'done before'}", highlight=False)
+        if path is None:
+            path = self._render_path(run / "config.yml", console)
+            save_path(path, file, key)
+        return path
+
+    def _render_path(self, config: Path, console: Console) -> DemoPath:
+        import contextlib
+        import io
+
+        from rich.progress import Progress
+
+        from fewshot_ns.bench.report.demo_page import DemoPath
+        from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager
+        from fewshot_ns.presentation.video import render_path
+        from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
+        from fewshot_ns.scripts.runs import load_run
+        from fewshot_ns.scripts.video import path_cameras
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            pipeline = load_run(config, test_mode="test")
+        manager = cast(FewShotDataManager, pipeline.datamanager)
+        options = PathOptions(kind="llff-spiral", frames=self.frames, rotations=1.0)
+        training = manager.train_dataset
+        cameras, _ = path_cameras(build_camera_path(options, training.cameras, manager.fewshot_metadata))
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("rendering the video", total=len(cameras))
+            frames = render_path(pipeline, cameras, lambda: progress.advance(task))
+        return DemoPath(frames, [file.name for file in training.image_filenames])

@@ -33,11 +33,11 @@ class DepthCommand:
     weights: Optional[Path] = None
     """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
     maps: Optional[Path] = None
-    """Folder of monocular maps to take in place of a network's, named like the photos (or NAME_depth, depth_NAME)."""
+    """Folder of monocular maps to use instead of a network's, named like the images (or NAME_depth, depth_NAME)."""
     polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """What the network or the maps give (larger = nearer: inverse_depth); None goes by the kind of network or file."""
     batch_size: int = 4
-    """Photos at once."""
+    """Images at once."""
     device: str = "auto"
     """Where the network runs: auto (a GPU where there is one), cpu, cuda, ..."""
     cache_dir: Optional[Path] = None
@@ -78,8 +78,8 @@ class DepthCommand:
 
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
         from fewshot_ns.data.depth.encoding import write_note
-        from fewshot_ns.data.depth.maps import read_depth_prior
-        from fewshot_ns.data.depth_calibration.scale import Trust, write_aligned_maps, write_map
+        from fewshot_ns.data.depth.maps import read_depth_map
+        from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, write_aligned_maps, write_map
         from fewshot_ns.data.records.metadata import DepthEncoding
         from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
         from fewshot_ns.scripts.scenes import scene_config
@@ -104,7 +104,7 @@ class DepthCommand:
             files, known, origin = depths.files, depths.encoding.polarity, self.model
         else:
             files, known, origin = _maps_on_disk(self.maps, dataset.image_filenames), self.polarity, self.maps.name
-        priors = [read_depth_prior(path, known, dataset.size_of(position)) for position, path in enumerate(files)]
+        priors = [read_depth_map(path, known, dataset.size_of(position)) for position, path in enumerate(files)]
         polarity = priors[0].polarity
         console = Console()
         if self.align == "none":
@@ -114,8 +114,8 @@ class DepthCommand:
         else:
             values = [prior.values for prior in priors]
             lines = self._alignments(dataset, values, polarity, scene)
-            trust = Trust(self.min_points, self.min_inliers, self.min_correlation)
-            rows = write_aligned_maps(dataset, values, lines, target, trust, self.composite, self.sensor_error)
+            limits = AlignmentLimits(self.min_points, self.min_inliers, self.min_correlation)
+            rows = write_aligned_maps(dataset, values, lines, target, limits, self.composite, self.sensor_error)
             console.print(_table(rows, self.align))
             for row in rows:
                 if row["problem"]:
@@ -158,14 +158,14 @@ class DepthCommand:
 
 
 def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
-    """Maps of the photos in a folder.
+    """Maps of the images in a folder.
 
     Raises:
-        FileNotFoundError: a photo has none.
+        FileNotFoundError: an image has none.
     """
-    from fewshot_ns.data.depth.maps import find_depth_priors, usual_names
+    from fewshot_ns.data.depth.maps import find_depth_maps, usual_names
 
-    found = find_depth_priors(folder, images, lambda stem: (*usual_names(stem), f"{stem}_depth"))
+    found = find_depth_maps(folder, images, lambda stem: (*usual_names(stem), f"{stem}_depth"))
     for image, path in zip(images, found, strict=True):
         if path is None:
             raise FileNotFoundError(f"{folder}: expected the depth map of {image.name} (--maps), found none")

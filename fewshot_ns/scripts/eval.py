@@ -1,4 +1,4 @@
-"""`ns-fewshot eval`: a run's test views measured as asked, view by view, and taken up again where it stopped."""
+"""`ns-fewshot eval`: measures a run's test views by chosen metrics, and resumes where an earlier call stopped."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 import tyro
 
 from fewshot_ns.evaluation.metrics.regions import Region
-from fewshot_ns.scripts.eval_scenes import SceneOptions, baselines_of_run, choose_scenes, evaluate_scenes
+from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, metrics_line, run_baselines
 
 if TYPE_CHECKING:
-    from fewshot_ns.evaluation.records.ledger import LedgerRow, MetricSummary
+    from nerfstudio.data.datasets.base_dataset import InputDataset
+
+    from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+    from fewshot_ns.evaluation.metrics.config import EvaluationConfig
+    from fewshot_ns.evaluation.metrics.suite import MetricSuite
+    from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary
+    from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
+    from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipeline
+    from fewshot_ns.presentation.tables import Table
 
 
 @dataclass
 class EvalCommand:
-    """Measure the test views of a run by the metrics, views, masks and resolution of one's choice.
+    """Measure the test views of a run by metrics, views, masks and resolution of your choice.
 
-    Averages go to a JSON file like that of ns-eval, one row per view to a .jsonl file beside it. Views that an earlier
-    call has measured in the same way are not measured again.
+    Averages go to a JSON file like that of ns-eval, and a row per view to a .jsonl file beside it. Views that an
+    earlier call has measured in the same way are not measured again.
     """
 
     load_config: Path
@@ -29,36 +37,37 @@ class EvalCommand:
     output_path: Optional[Path] = None
     """JSON file to write; None: eval.json in the folder of the run."""
     metrics: Optional[Tuple[str, ...]] = None
-    """Metrics by name, as in docs/evaluation.md; None: those that the run was configured with."""
+    """Metrics by name, see docs/evaluation.md; None: as configured."""
     views: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene; None: all."""
     max_views: Optional[int] = None
-    """At most so many of them, at equal steps."""
+    """Largest number of them, taken at equal steps."""
     max_side: Optional[int] = None
-    """Most pixels of the longer side: photos and cameras are scaled down to it. None: as trained."""
+    """Largest number of pixels of the longer side, to which images and cameras are scaled down; None: as trained."""
     region: Optional[Region] = None
-    """Where each metric is taken a second time: centre, true-depth, auto, or whole for nowhere, see
+    """Region in which each metric is computed a second time: centre, true-depth, auto, or whole for none, see
     docs/evaluation.md; None: as configured."""
     masks: Literal["auto", "none"] = "auto"
     """auto: masked metrics where views have object masks; none: without them."""
     mask_dir: Optional[Path] = None
-    """Folder of object masks named like the photos, or by the view's index with three digits; None: the scene's."""
+    """Folder of object masks named like the images, or by the view's index with three digits; None: the scene's."""
     fid_encoder: Optional[str] = None
-    """Whose features fid and kid compare: inception, or LIBRARY/MODEL (torchvision/vgg16); None: as configured."""
+    """Network whose features fid and kid compare: inception, or LIBRARY/MODEL (torchvision/vgg16); None: as
+    configured."""
     fid_weights: Optional[Path] = None
     """Weights of that network; None: as configured."""
     kid_subset_size: Optional[int] = None
     """Images of each subset that kid is averaged over; None: as configured."""
     render_dir: Optional[Path] = None
-    """Folder for photo, render (PNG), depth and accumulation (.npz) of the views; None: none are kept."""
+    """Folder for image and render (PNG), depth and accumulation (.npz) of the views; None: none are kept."""
     render_views: Optional[int] = None
-    """Of how many views, at equal steps; None: of all that are measured."""
+    """Number of views whose pictures are kept, at equal steps; None: all that are measured."""
     summarise_only: bool = False
-    """Read the rows of an earlier call, average them anew and print them; the model is not loaded."""
+    """Average and print the rows of an earlier call; the model is not loaded."""
     restart: bool = False
-    """Measure all views anew."""
+    """Measure all views again."""
     generalizable: tyro.conf.OmitArgPrefixes[SceneOptions] = field(default_factory=SceneOptions)
-    """Of generalizable methods alone."""
+    """Options of generalizable methods."""
 
     def main(self) -> None:
         """Evaluates.
@@ -77,82 +86,114 @@ class EvalCommand:
         print_table(_table(summary), str(output))
 
     def _check(self) -> None:
-        for name, least in (("max_views", 1), ("max_side", 16), ("render_views", 1)):
-            value = getattr(self, name)
+        limits = {
+            "max-views": (self.max_views, 1),
+            "max-side": (self.max_side, 16),
+            "render-views": (self.render_views, 1),
+        }
+        for name, (value, least) in limits.items():
             if value is not None and value < least:
-                raise ValueError(f"--{name.replace('_', '-')}: expected at least {least}, got {value}")
+                raise ValueError(f"--{name}: expected at least {least}, got {value}")
         if self.output_path is not None and self.output_path.suffix != ".json":
             raise ValueError(f"--output-path {self.output_path}: expected a file name ending in .json")
         if self.mask_dir is not None and self.masks == "none":
             raise ValueError("--mask-dir was given together with --masks none; leave one of them out")
 
     def _summarise(self, output: Path) -> Dict[str, MetricSummary]:
-        from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, summarize_scenes
-        from fewshot_ns.evaluation.runners.views import summary_of
+        from fewshot_ns.evaluation.records.ledger import Ledger, read_rows, summarize_scenes
+        from fewshot_ns.evaluation.runners.evaluator import read_summary
 
-        rows = SceneLedger(output).read()
+        rows = [row for row in read_rows(Ledger(output).rows_path, skip_damaged=True) if row.scene is not None]
         if rows and self.views is not None:
             raise ValueError("--views: rows of many scenes are averaged as a whole; leave it out")
-        return summarize_scenes(rows) if rows else summary_of(output, self.views)
+        return summarize_scenes(rows) if rows else read_summary(output, self.views)
 
     def _evaluate(self, config_path: Path, output: Path) -> Dict[str, MetricSummary]:
-        import rich
-        from rich.progress import Progress
-
         from fewshot_ns.evaluation.metrics.suite import MetricSuite
-        from fewshot_ns.evaluation.runners.views import (
-            OF_SET,
-            EvaluationRecord,
-            ViewEvaluator,
-            choose_views,
-            summary_of,
-        )
+        from fewshot_ns.evaluation.records.ledger import Ledger
 
         changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
         changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
         pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
-        suite = MetricSuite(options, pipeline.device)
+        suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):
-            return evaluate_scenes(pipeline, suite, self, output, about["step"])
-        dataset = self._dataset(pipeline)
-        evaluator = ViewEvaluator(
-            pipeline,
-            dataset,
-            suite,
-            baselines_of_run(pipeline),
-            step=about["step"],
-            use_masks=self.masks == "auto",
-            # Taken before the cameras are: the host undistorts both at once.
-            cached=getattr(pipeline.datamanager, "cached_eval", None),
+            scenes = self._scene_options(pipeline)
+            if self.restart:
+                ledger.clear()
+            return evaluate_scenes(pipeline, suite, scenes, ledger, self.render_dir, about["step"])
+        return self._evaluate_views(pipeline, suite, ledger, checkpoint, about)
+
+    def _scene_options(self, pipeline: GeneralizablePipeline) -> SceneEvaluationConfig:
+        """Which scenes and views are evaluated, of several scenes.
+
+        Raises:
+            ValueError: flags of one scene alone.
+        """
+        from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
+
+        single = {"max-side": self.max_side, "mask-dir": self.mask_dir, "render-views": self.render_views}
+        for name, value in single.items():
+            if value is not None:
+                raise ValueError(f"--{name} is for one scene; name it by --scenes, or leave it out")
+        if self.views is not None:
+            pipeline.datamanager.config.targets.views = tuple(self.views)
+        return SceneEvaluationConfig(
+            max_scenes=self.generalizable.max_scenes,
+            max_views=self.max_views,
+            approximate=self.generalizable.approximate,
+            masks=self.masks == "auto",
         )
-        places = choose_views(evaluator.scene_indices, self.views, self.max_views)
-        rendered = choose_views(places, None, self.render_views)
-        rendered = [places[number] for number in rendered]
+
+    def _evaluate_views(
+        self, pipeline: Any, suite: MetricSuite, ledger: Ledger, checkpoint: Path, about: Dict[str, Any]
+    ) -> Dict[str, MetricSummary]:
+        """Measures the views of one scene."""
+        import rich
+        from rich.progress import Progress
+
+        from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
+        from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+        from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
+        from fewshot_ns.presentation.view_pictures import RunPictures
+
+        dataset = self._dataset(pipeline)
+        # Before the cameras are read: nerfstudio undistorts both at once.
+        cached = getattr(pipeline.datamanager, "cached_eval", None)
+        view_indices = scene_view_indices(dataset)
+        chosen = choose_views(view_indices, self.views, self.max_views)
         size = [int(side) for side in (dataset.cameras.width[0].item(), dataset.cameras.height[0].item())]
-        about["evaluation"] = {"metrics": list(options.metrics), "size": size, "masks": self.masks}
-        if options.region != "whole":
-            about["evaluation"]["region"] = options.region
-        if hasattr(pipeline.datamanager, "active"):
-            about["evaluation"]["sources"] = pipeline.datamanager.config.sources.record()
-        if suite.of_set.names:
-            about["evaluation"][OF_SET] = suite.of_set.settings()
-        about["views"] = [evaluator.scene_indices[place] for place in places]
-        record = EvaluationRecord(output)
+        evaluation: Dict[str, Any] = {"metrics": list(suite.config.metrics), "size": size, "masks": self.masks}
+        if suite.config.region != "whole":
+            evaluation["region"] = suite.config.region
+        if isinstance(pipeline.datamanager, MultiSceneDataManager):
+            evaluation["sources"] = pipeline.datamanager.config.sources.record()
+        if suite.set_metrics.names:
+            evaluation[SET_METRICS_KEY] = suite.set_metrics.settings()
+        views = [view_indices[index] for index in chosen]
+        about = {**about, "evaluation": evaluation, "views": views}
         if self.restart:
-            record.rows_path.unlink(missing_ok=True)
-        key = self._key(checkpoint, about, dataset)
+            ledger.clear()
+        evaluator = ViewEvaluator(suite, pipeline.device, about["step"], ledger)
+        if self.render_dir is not None:
+            evaluator.pictures = RunPictures(self.render_dir, at_equal_steps(chosen, self.render_views))
+        scene = EvaluatedScene(
+            render=pipeline.model.get_outputs_for_camera,
+            views=dataset_views(dataset, chosen, self.masks == "auto", cached),
+            baselines=run_baselines(pipeline),
+        )
         with Progress(console=rich.get_console(), transient=True) as progress:
-            task = progress.add_task("evaluating", total=len(places))
+            task = progress.add_task("evaluating", total=len(chosen))
 
-            def on_view(row: LedgerRow) -> None:
+            def on_row(row: LedgerRow) -> None:
                 progress.advance(task)
-                rich.print(f"{row.file_name}: {_line(row)}")
+                rich.print(f"{row.file_name}: {metrics_line(row)}")
 
-            evaluator.evaluate(places, record, key, about, self.render_dir, rendered, on_view)
-        return summary_of(output, about["views"], suite.of_set)
+            evaluator.on_row = on_row
+            evaluator.evaluate_and_record(scene, self._key(checkpoint, evaluation, dataset), about)
+        return read_summary(ledger.path, views, suite.set_metrics)
 
-    def _dataset(self, pipeline: Any) -> Any:
-        """The test views at the asked size, with the asked masks."""
+    def _dataset(self, pipeline: Any) -> InputDataset:
+        """The test views at the size and with the masks of the flags."""
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
         manager = pipeline.datamanager
@@ -167,41 +208,42 @@ class EvalCommand:
         if self.mask_dir is not None:
             if not isinstance(dataset, FewShotDataset):
                 raise ValueError("--mask-dir: only runs on this package's dataparsers know object masks")
-            dataset.fewshot = replace(dataset.fewshot, object_mask_filenames=self._mask_files(dataset))
+            dataset.fewshot = replace(dataset.fewshot, object_mask_filenames=self._mask_files(dataset, self.mask_dir))
         return dataset
 
-    def _mask_files(self, dataset: Any) -> Tuple[Path, ...]:
-        assert self.mask_dir is not None
+    def _mask_files(self, dataset: FewShotDataset, folder: Path) -> Tuple[Path, ...]:
         found: List[Path] = []
         for index, file in zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True):
             names = (f"{Path(file).stem}.png", f"{index:03d}.png")
-            path = next((self.mask_dir / name for name in names if (self.mask_dir / name).is_file()), None)
+            path = next((folder / name for name in names if (folder / name).is_file()), None)
             if path is None:
-                raise FileNotFoundError(f"{self.mask_dir}: expected {' or '.join(names)} for view {index}, found none")
+                raise FileNotFoundError(f"{folder}: expected {' or '.join(names)} for view {index}, found none")
             found.append(path)
         return tuple(found)
 
-    def _key(self, checkpoint: Path, about: Dict[str, Any], dataset: Any) -> str:
-        """Hash of the weights and of how views are measured; which views is left out."""
+    def _key(self, checkpoint: Path, evaluation: Dict[str, Any], dataset: InputDataset) -> str:
+        """Hash of the weights and of how views are measured, not of which views."""
         from fewshot_ns.utils.hashing import digest, file_key
 
         masks = getattr(getattr(dataset, "fewshot", None), "object_mask_filenames", None) or ()
-        measured = json.dumps(about["evaluation"], sort_keys=True)
+        measured = json.dumps(evaluation, sort_keys=True)
         return digest(file_key(checkpoint), measured, *(file_key(file) for file in masks))
 
 
-def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> Tuple[Any, Any, Path, Dict[str, Any]]:
+def _load(
+    config_path: Path, changes: Dict[str, Any], scenes: SceneOptions
+) -> Tuple[Any, EvaluationConfig, Path, Dict[str, Any]]:
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.scripts.runs import load_run, load_run_config
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
-    given = {name: value for name, value in changes.items() if value is not None}
-    check_metric_names(tuple(given.get("metrics", ())), of_set=True)
-    options = replace(options, **given)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    check_metric_names(tuple(changes.get("metrics", ())), allow_set_metrics=True)
+    options = replace(options, **changes)
     pipeline = load_run(config_path, "test", scenes.change)
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
@@ -213,14 +255,7 @@ def _load(config_path: Path, changes: Dict[str, Any], scenes: SceneOptions) -> T
     return pipeline, options, checkpoint, about
 
 
-def _line(row: LedgerRow) -> str:
-    from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX
-
-    shown = {name: value for name, value in row.metrics.items() if not name.startswith(BASELINE_PREFIX)}
-    return ", ".join(f"{name} {'n/a' if value is None else format(value, '.4g')}" for name, value in shown.items())
-
-
-def _table(summary: Dict[str, MetricSummary]) -> Any:
+def _table(summary: Dict[str, MetricSummary]) -> Table:
     from fewshot_ns.presentation.tables import Column, Table
 
     columns = (Column("metric"), Column("mean", 4), Column("deviation", 4), Column("count"))

@@ -1,10 +1,10 @@
-"""`ns-fewshot inspect`: a page that shows a scene as training will see it."""
+"""`ns-fewshot inspect`: an HTML page of a scene as training will see it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, Literal, Optional, Tuple
 
 import tyro
 
@@ -26,7 +26,7 @@ class InspectCommand:
     data: Path
     """Folder of the scene."""
     dataparser: tyro.conf.Positional[str] = "auto"
-    """Name of the dataparser, before its own flags; auto goes by the scene's files."""
+    """Name of the dataparser, before its own flags; auto: found from the scene's files."""
     output: Path = Path("inspect.html")
     """Page to write; it needs no other file and no network."""
     path: Literal["auto", "none", "llff-spiral", "dtu-spiral", "spheric", "orbit"] = "auto"
@@ -38,7 +38,7 @@ class InspectCommand:
     elevation: float = 36.0
     """spheric: height above the horizon in degrees."""
     colmap_dir: Optional[Path] = None
-    """Folder of points3D.bin; None looks in sparse/0, colmap/sparse/0 and the like, and goes without where none is."""
+    """Folder of points3D.bin; None: sparse/0, colmap/sparse/0 and the like; no points where none is found."""
     depth_points: bool = True
     """Whether depth of known scale is drawn as points (hidden until its name in the legend is clicked)."""
     width: int = 240
@@ -50,7 +50,7 @@ class InspectCommand:
         """Writes the page.
 
         Raises:
-            FileNotFoundError: the scene is not there, or lacks a photo.
+            FileNotFoundError: the scene is not there, or lacks an image.
             ValueError: the flags or the scene do not allow it.
         """
         from rich.console import Console
@@ -95,7 +95,7 @@ class InspectCommand:
         try:
             built = build_camera_path(options, train.cameras, train.fewshot)
         except ValueError:
-            # The scene allows no path of its own accord; one that was asked for by name has to be possible.
+            # auto: the scene has no natural path. A kind that was named has to be possible.
             if self.path != "auto":
                 raise
             return None
@@ -105,7 +105,7 @@ class InspectCommand:
         """(P, 3) sparse points in the scene's world without those far off; None where there are none."""
         import numpy as np
 
-        from fewshot_ns.data.depth_calibration.colmap_points import find_colmap
+        from fewshot_ns.data.files.colmap import find_colmap
 
         scene = self.data.parent if self.data.suffix == ".json" else self.data
         try:
@@ -117,13 +117,13 @@ class InspectCommand:
         outputs = train._dataparser_outputs
         transform = outputs.dataparser_transform.double().numpy()
         points = outputs.dataparser_scale * (model.positions @ transform[:, :3].T + transform[:, 3])
-        # A few points lie far off in most reconstructions and would make the cameras a dot.
+        # Most reconstructions have a few outliers, beside which the cameras would be a dot.
         low, high = np.quantile(points, (0.01, 0.99), axis=0)
         points = points[((points >= low) & (points <= high)).all(axis=1)]
         return points[:: max(1, len(points) // _POINTS)]
 
 
-def _summary(splits: Dict[str, Any]) -> Tuple[str, ...]:
+def _summary(splits: Dict[str, FewShotDataset]) -> Tuple[str, ...]:
     record = splits["train"].fewshot
     geometry, height, width = record.geometry, *splits["train"].size_of(0)
     lines = [f"{name}: views {', '.join(map(str, data.fewshot.image_indices))}." for name, data in splits.items()]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import tyro
+
+if TYPE_CHECKING:
+    from fewshot_ns.bench.results.cells import BenchResults
 
 
 @dataclass
@@ -27,7 +30,7 @@ class ReportCommand:
     results: Optional[Path] = None
     """CSV file of many benchmarks, into which the cells of this one are put."""
     readme: Optional[Path] = None
-    """README in which the block of results is made anew from --results."""
+    """README in which the block of results is written again from --results."""
     quiet: bool = False
     """Do not print the tables."""
 
@@ -69,12 +72,10 @@ class ReportCommand:
             console.print(f"{self.readme}: {'updated' if changed else 'is as it should be'}", highlight=False)
 
     @staticmethod
-    def _print(results: object) -> None:
+    def _print(results: BenchResults) -> None:
         from fewshot_ns.bench.report.tables import summary_table
-        from fewshot_ns.bench.results.cells import BenchResults
         from fewshot_ns.bench.results.summary import protocols_of
         from fewshot_ns.presentation.tables import print_table
 
-        assert isinstance(results, BenchResults)
         for protocol in protocols_of(results):
             print_table(summary_table(results, protocol), protocol)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from copy import deepcopy
 from dataclasses import dataclass
@@ -175,18 +174,14 @@ class RetargetCommand:
     def _write(self, config: Any, checkpoint: Path) -> None:
         import yaml
 
-        folder = self.output.resolve()
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        models = partial / config.relative_model_dir.name
-        try:
-            models.mkdir(parents=True)
+        from fewshot_ns.utils.files import replacing_folder
+
+        with replacing_folder(self.output.resolve(), overwrite=False) as folder:
+            models = folder / config.relative_model_dir.name
+            models.mkdir()
             source, link = checkpoint.resolve(), models / checkpoint.name
             if self.copy:
                 shutil.copyfile(source, link)
             else:
                 link.symlink_to(source)
-            # Last, so that a folder with a config is a whole one.
-            (partial / "config.yml").write_text(yaml.dump(config), "utf8")
-            os.replace(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            (folder / "config.yml").write_text(yaml.dump(config), "utf8")

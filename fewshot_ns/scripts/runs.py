@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load_run_config(path: Path) -> TrainerConfig:
     """Reads the config.yml of a run, or of the only run below a folder.
 
-    As with the host's own commands, such a file can run code: read only those that you or a person you trust wrote.
+    As with nerfstudio's own commands, such a file can run code: read only those that you or a person you trust wrote.
 
     Args:
         path: config.yml, or a folder with exactly one of them somewhere below.
@@ -72,18 +72,18 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
         ValueError: it cannot be read, or came from a dataparser of another package.
     """
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
-    from fewshot_ns.data.datamanagers.stored import present_or_stored
+    from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
     datamanager = config.pipeline.datamanager
     if isinstance(datamanager, MultiSceneDataManagerConfig):
-        # The scene that the host's commands render, not the first that trained.
+        # The scene that nerfstudio's commands render, not the first that trained.
         outputs = datamanager.setup(device="cpu", test_mode="inference").train_dataparser_outputs
         return outputs, get_fewshot_metadata(outputs.metadata)
     parser_config = getattr(datamanager, "dataparser", None)
     if parser_config is None:
         raise ValueError(f"a run with a dataparser is expected, but {type(datamanager).__name__} has none")
-    datamanager = present_or_stored(datamanager, config.get_checkpoint_dir().parent)
+    datamanager = with_stored_scene_if_missing(datamanager, config.get_checkpoint_dir().parent)
     parser_config = datamanager.dataparser
     if datamanager.data is not None:
         parser_config.data = Path(datamanager.data)
@@ -100,7 +100,7 @@ def load_run(
 
     Args:
         path: Its config.yml.
-        test_mode: As the host's: 'inference' builds no dataset, 'test' the one of the test views.
+        test_mode: As nerfstudio's: 'inference' builds no dataset, 'test' the one of the test views.
         change: Changes the run's config before anything is built from it.
 
     Raises:
@@ -110,7 +110,7 @@ def load_run(
 
     path = find_config(path)
     folder = load_run_config(path).get_checkpoint_dir()
-    # The host would end this process.
+    # nerfstudio would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
 
@@ -135,7 +135,7 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
     """
     from copy import deepcopy
 
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
 
     from fewshot_ns import registry

@@ -1,4 +1,4 @@
-"""What `ns-fewshot video` does for runs of generalizable methods: scene, source views, and a strip of them."""
+"""The part of `ns-fewshot video` for generalizable methods: scene, source views, and the strip of source images."""
 
 from __future__ import annotations
 
@@ -17,53 +17,54 @@ SOURCE_KINDS = ("interpolate", "spiral")
 
 @dataclass
 class SceneVideoOptions:
-    """Of generalizable methods alone."""
+    """Options of generalizable methods."""
 
     scene: Optional[str] = None
     """Name of the scene; None: the run's active one."""
     source_views: Tuple[int, ...] = ()
-    """Source views, numbered as in the scene's files; none: as the run was configured."""
+    """Source views by their index in the scene; none: as the run was configured."""
     target_view: Optional[int] = None
-    """Where each camera has its own nearest source views, interpolate and spiral take those of this view; None: of the
-    first that is evaluated."""
+    """Where source views are chosen by camera, the paths interpolate and spiral take those of this view; None: those of
+    the first evaluated view."""
     strip: bool = True
-    """Whether the source views stand beside each frame."""
+    """Whether the source images are shown at the left of each frame."""
 
     def any(self) -> bool:
         """Whether a flag is given."""
         return self != SceneVideoOptions()
 
 
-def choose_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ActiveScene:
-    """Makes a loaded run of a generalizable method render the scene and from the source views that are asked for.
+def show_scene(pipeline: Any, options: SceneVideoOptions, kind: str) -> ActiveScene:
+    """Makes the chosen scene with the chosen source views the active one of a loaded run.
 
     Raises:
         ValueError: an unknown scene or view, or another number of views than the networks are made for.
         SceneError: a source view cannot be read.
     """
-    from fewshot_ns.data.views.sources import places_of
+    from fewshot_ns.data.views.sources import view_positions
 
     manager = pipeline.datamanager
     entry = manager.active.scene.entry
     if options.scene is not None:
         entry = manager.library.find(options.scene, manager.test_split)
-    active = manager.open(entry)
+    active = manager.selector.open(entry)
     if options.source_views:
-        active = replace(active, sources=places_of(active.scene, options.source_views, "--source-views"))
+        active = replace(active, sources=view_positions(active.scene, options.source_views, "--source-views"))
     if active.sources is None and kind in SOURCE_KINDS:
         if options.target_view is None:
             view = manager.selector.targets_of(active)[0]
         else:
-            (view,) = places_of(active.scene, (options.target_view,), "--target-view")
-        # All frames from the same views: others would come in with a jump.
-        pose = active.scene.cameras.camera_to_worlds[view]
-        active = replace(active, sources=manager.selector.sources_for(active, pose))
+            (view,) = view_positions(active.scene, (options.target_view,), "--target-view")
+        # All frames are rendered from the same views: a change of source views would show as a jump.
+        active = replace(
+            active, sources=manager.selector.sources_for(active, active.scene.cameras.camera_to_worlds[view])
+        )
     pipeline.render_scene(active)
     return active
 
 
-def path_of_scene(options: PathOptions, manager: Any, active: ActiveScene) -> Dict[str, Any]:
-    """The camera path of a scene, see `build_camera_path`."""
+def scene_camera_path(options: PathOptions, manager: Any, active: ActiveScene) -> Dict[str, Any]:
+    """The camera path of the active scene, see `build_camera_path`."""
     import torch
 
     from fewshot_ns.data.dataparsers.multi.outputs import scene_outputs

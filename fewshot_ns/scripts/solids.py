@@ -1,4 +1,4 @@
-"""`ns-fewshot solids`: a generated set of many small objects, to train generalizable methods on within minutes."""
+"""`ns-fewshot solids`: a generated dataset of many small objects, to train generalizable methods on within minutes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass
 class SolidsCommand:
-    """Make a set of many small objects (chairs, tables, lamps, cabinets, houses, towers) in the layout of SRN."""
+    """Make a dataset of many small objects (chairs, tables, lamps, cabinets, houses, towers) in the layout of SRN."""
 
     output: Path = Path("solids")
-    """Folder to write; an identical set in it is left as it is."""
+    """Folder to write; an identical dataset in it is left as it is."""
     objects: int = 60
     """Number of objects, of all splits."""
     views: int = 24
@@ -26,7 +26,7 @@ class SolidsCommand:
     """Decides objects and cameras."""
 
     def main(self) -> None:
-        """Makes the set.
+        """Makes the dataset.
 
         Raises:
             ValueError: the flags do not fit, or the folder holds something else.

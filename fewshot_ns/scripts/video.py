@@ -21,7 +21,7 @@ class VideoCommand(PathOptions):
     """Render a trained run along a camera path: colour | depth, as mp4 and as GIF.
 
     The colours of the depth mean the same in all frames: blue is near, red is far. The folder of the run is enough,
-    also where it was moved and the photos are gone.
+    also where it was moved and the images are gone.
     """
 
     load_config: Optional[Path] = None
@@ -34,17 +34,18 @@ class VideoCommand(PathOptions):
     camera_path: Optional[Path] = None
     """JSON of a path (ns-fewshot camera-path, or the viewer's export); the flags of the path then do not count."""
     output: Optional[Path] = None
-    """mp4 to write, the GIF goes beside it; None: renders/video.mp4 in the folder of the run, or beside the weights."""
+    """mp4 to write, and the GIF with the same name; None: renders/video.mp4 in the folder of the run, or next to the
+    weights."""
     forth_and_back: bool = False
-    """Whether the film plays the path to its end and back again, as depth-mipnerf's videos do."""
+    """Whether the video plays the path forth and back, as depth-mipnerf's videos do."""
     gif: bool = True
-    """Whether to write the GIF, too."""
+    """Whether the GIF is also written."""
     save_frames: bool = False
     """Whether each frame is also written as a PNG, in a folder named like the video."""
     min_height: int = 240
     """Smaller frames are enlarged by a whole factor, to at least this many rows."""
     generalizable: tyro.conf.OmitArgPrefixes[SceneVideoOptions] = field(default_factory=SceneVideoOptions)
-    """Of generalizable methods alone."""
+    """Options of generalizable methods."""
 
     def main(self) -> None:
         """Renders and writes the video.
@@ -59,7 +60,7 @@ class VideoCommand(PathOptions):
         from fewshot_ns.presentation.pictures import save_png
         from fewshot_ns.presentation.video import depth_range, render_path, rgb_beside_depth, with_strip, write_video
         from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
-        from fewshot_ns.scripts.scene_video import choose_scene, path_of_scene, source_strips
+        from fewshot_ns.scripts.scene_video import scene_camera_path, show_scene, source_strips
 
         if (self.load_config is None) == (self.weights is None):
             raise ValueError("expected either a run (--load-config) or a checkpoint (--weights)")
@@ -75,12 +76,12 @@ class VideoCommand(PathOptions):
         active = None
         if config_path is not None and is_generalizable(config_path):
             pipeline = load_run(config_path, test_mode="inference")
-            active = choose_scene(pipeline, self.generalizable, self.kind)
-            path = path or path_of_scene(self, pipeline.datamanager, active)
+            active = show_scene(pipeline, self.generalizable, self.kind)
+            path = path or scene_camera_path(self, pipeline.datamanager, active)
         elif self.generalizable.any():
             raise ValueError("--scene, --source-views, --target-view and --no-strip are for generalizable methods")
         elif config_path is not None:
-            path = path or self._path_of_run(config_path)
+            path = path or self._run_camera_path(config_path)
             pipeline = load_run(config_path, test_mode="inference")
         else:
             assert self.weights is not None
@@ -106,7 +107,7 @@ class VideoCommand(PathOptions):
             for index, frame in enumerate(frames):
                 save_png(frame, target.with_suffix("") / f"{index:05d}.png")
 
-    def _path_of_run(self, config_path: Path) -> Dict[str, Any]:
+    def _run_camera_path(self, config_path: Path) -> Dict[str, Any]:
         from fewshot_ns.scripts.runs import load_run_config, scene_of_run
 
         outputs, record = scene_of_run(load_run_config(config_path))
@@ -114,12 +115,12 @@ class VideoCommand(PathOptions):
 
 
 def is_generalizable(config_path: Path) -> bool:
-    """Whether a run is of a method that looks at source views.
+    """Whether a run is of a generalizable method.
 
     Raises:
         ValueError: the file is no config of a run.
     """
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
     from fewshot_ns.scripts.runs import load_run_config
@@ -140,8 +141,8 @@ def read_camera_path(path: Path) -> Dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf8"))
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, found something else ({error})") from error
-    wanted = {"camera_path", "render_height", "render_width"}
-    missing = wanted - set(content) if isinstance(content, dict) else wanted
+    required = {"camera_path", "render_height", "render_width"}
+    missing = required - set(content) if isinstance(content, dict) else required
     if missing or not content["camera_path"]:
         lack = f"no {', '.join(sorted(missing))}" if missing else "a path without frames"
         raise ValueError(f"{path}: expected the JSON of a camera path, found {lack}")
@@ -156,7 +157,7 @@ def path_cameras(path: Dict[str, Any]) -> Tuple[Cameras, float]:
     from nerfstudio.cameras.camera_paths import get_path_from_json
 
     cameras = get_path_from_json(path)
-    # The host leaves the size to be derived from the principal point; say it.
+    # nerfstudio derives the size from the principal point; set it.
     size = torch.ones_like(cameras.cx, dtype=torch.int64)
     cameras.height, cameras.width = size * int(path["render_height"]), size * int(path["render_width"])
     seconds = float(path.get("seconds") or 0.0)

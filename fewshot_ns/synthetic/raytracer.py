@@ -231,7 +231,7 @@ def camera_rays(c2w: Array, focal: float, x: Array, y: Array, width: int, height
 
 
 def render_image(world: World, c2w: Array, focal: float, width: int, height: int, supersample: int) -> Array:
-    """Anti-aliased picture, (height, width, 3) in [0, 1].
+    """Anti-aliased image, (height, width, 3) in [0, 1].
 
     Each of the supersample^2 rays of a pixel looks at its own point of the area light, so that the mean over the pixel
     is also the mean over the light: soft shadows without extra rays, and the same in every view.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Callable, List, Optional
@@ -17,10 +14,12 @@ from fewshot_ns.synthetic.depth_distortion import DepthDistortion, to_uint16
 from fewshot_ns.synthetic.raytracer import render_depth, render_image
 from fewshot_ns.synthetic.still_life import build_still_life
 from fewshot_ns.synthetic.textures import Array
+from fewshot_ns.utils.files import replacing_folder
+from fewshot_ns.utils.hashing import json_hash
 
 RECORD_NAME = "demo_scene.json"
 _SCENE_VERSION = 1
-"""Counts changes of the world or the renderer: a scene written by an older version is rendered anew."""
+"""Counts changes of the world or the renderer: a scene written by an older version is rendered again."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ class DemoSceneConfig:
 
     def content_hash(self) -> str:
         """Identifies the files that this configuration gives."""
-        text = json.dumps([_SCENE_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_hash([_SCENE_VERSION, asdict(self)], sort_keys=True)[:16]
 
 
 def demo_camera_poses(config: DemoSceneConfig) -> Array:
@@ -123,13 +121,8 @@ def write_demo_scene(
         raise ValueError(
             f"{folder} holds files that are not a demo scene (no {RECORD_NAME}): expected an empty or new folder"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "new"
+    with replacing_folder(folder) as fresh:
         _write_files(fresh, config, on_view)
-        if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(fresh, folder)
     return True
 
 

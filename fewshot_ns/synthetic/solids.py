@@ -143,7 +143,7 @@ KINDS: Dict[str, Callable[[_Palette], List[Shape]]] = {
     "house": house,
     "tower": tower,
 }
-"""Kinds of objects by name; the set takes them in turn."""
+"""Kinds of objects by name; the dataset takes them in turn."""
 
 
 def build_solid(kind: str, key: Tuple[int, ...]) -> List[Shape]:

@@ -1,11 +1,8 @@
-"""Writes a set of many small objects in the layout of SRN: training, validation and test objects, seeded."""
+"""Writes a dataset of many small objects in the layout of SRN: training, validation and test objects, seeded."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
@@ -17,20 +14,22 @@ from fewshot_ns.cameras.poses import flip_camera_axes, homogeneous, look_at
 from fewshot_ns.synthetic.raytracer import AreaLight, World, camera_rays
 from fewshot_ns.synthetic.solids import KINDS, RADIUS, build_solid
 from fewshot_ns.synthetic.textures import Array
+from fewshot_ns.utils.files import replacing_folder
+from fewshot_ns.utils.hashing import json_hash
 
 RECORD_NAME = "solids_set.json"
 NAME = "solids"
-"""Name of the set: its folders are solids_train, solids_val and solids_test."""
+"""Name of the dataset: its folders are solids_train, solids_val and solids_test."""
 _VERSION = 2
-"""Counts changes of the objects or the renderer: a set written by an older version is made anew."""
+"""Counts changes of the objects or the renderer: a dataset written by an older version is rendered again."""
 _GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
 _TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
-"""From the objects' world, y up, to that of the files, z up as in pixelNeRF's sets."""
+"""From the objects' world, y up, to that of the files, z up as in pixelNeRF's datasets."""
 
 
 @dataclass(frozen=True)
 class SolidsConfig:
-    """Everything that the files of the set depend on."""
+    """Everything that the files of the dataset depend on."""
 
     objects: int = 60
     """Number of objects; three kinds of furniture and three of other things, in turn."""
@@ -86,8 +85,7 @@ class SolidsConfig:
 
     def content_hash(self) -> str:
         """Identifies the files that this configuration gives."""
-        text = json.dumps([_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json_hash([_VERSION, asdict(self)], sort_keys=True)[:16]
 
 
 def object_cameras(config: SolidsConfig, turn: float) -> Array:
@@ -109,7 +107,7 @@ def object_cameras(config: SolidsConfig, turn: float) -> Array:
 
 
 def render_solid(world: World, c2w: Array, config: SolidsConfig) -> Array:
-    """Anti-aliased picture of an object, (size, size, 3) in [0, 1]; only rays near the object are traced."""
+    """Anti-aliased image of an object, (size, size, 3) in [0, 1]; only rays near the object are traced."""
     size, steps = config.size, (np.arange(config.supersample) + 0.5) / config.supersample
     y, x = np.meshgrid(
         (np.arange(size)[:, None] + steps).ravel(), (np.arange(size)[:, None] + steps).ravel(), indexing="ij"
@@ -125,18 +123,18 @@ def render_solid(world: World, c2w: Array, config: SolidsConfig) -> Array:
 def write_solids(
     folder: Path, config: Optional[SolidsConfig] = None, on_object: Optional[Callable[[int, int], None]] = None
 ) -> bool:
-    """Writes the set, or leaves an identical one as it is.
+    """Writes the dataset, or leaves an identical one as it is.
 
     Args:
-        folder: Folder of the set; it appears only when complete.
+        folder: Folder of the dataset; it appears only when complete.
         config: What to write; None for the default.
         on_object: Called after each object with (objects done, objects in all).
 
     Returns:
-        True where files were written, False where the same set was there already.
+        True where files were written, False where the same dataset was there already.
 
     Raises:
-        ValueError: where `folder` holds something that is not such a set; it is not touched then.
+        ValueError: where `folder` holds something that is not such a dataset; it is not touched then.
     """
     config = config or SolidsConfig()
     record = folder / RECORD_NAME
@@ -145,9 +143,7 @@ def write_solids(
             return False
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: expected an empty or new folder, found files that are no such set ({RECORD_NAME})")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "new"
+    with replacing_folder(folder) as fresh:
         done = 0
         for number, (split, count) in enumerate(config.counts().items()):
             split_folder = fresh / f"{NAME}_{split}"
@@ -163,9 +159,6 @@ def write_solids(
                     on_object(done, config.objects)
         content = {"hash": config.content_hash(), "config": asdict(config)}
         (fresh / RECORD_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(fresh, folder)
     return True
 
 

@@ -1,4 +1,4 @@
-"""The C allocator's habit of returning memory, which costs a fifth of a training step on a CPU."""
+"""Settings of the C allocator: returning freed memory to the system costs a fifth of a training step on a CPU."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _GIGABYTE = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Asks glibc to keep freed tensors' pages instead of handing them back to the system after every operation.
+    """Makes glibc keep the pages of freed tensors instead of returning them to the system after every operation.
 
     Every step allocates the same large activations; with the default thresholds each comes as fresh pages that the
-    kernel has to map and clear. The process keeps its peak, which fragmentation raises by some 15 %.
+    kernel has to map and clear. The process stays at its peak memory, which fragmentation raises by some 15 %.
 
     Returns:
-        Whether it took effect; other C libraries are left alone.
+        Whether it took effect; other C libraries are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

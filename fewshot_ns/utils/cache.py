@@ -1,4 +1,4 @@
-"""Where what was computed once is kept for the next run."""
+"""Folders in which computed results are kept for later runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Optional
 
 CACHE_ENV = "FEWSHOT_CACHE"
-"""Environment variable that names the folder of the cache."""
+"""Environment variable that names the cache folder."""
 
 
 def cache_folder(kind: str, given: Optional[Path] = None) -> Path:
-    """Folder of one kind of results, which need not exist.
+    """Cache folder of one kind of results; it is not created.
 
     Args:
-        kind: what is kept there, one word.
-        given: the user's own folder; None takes FEWSHOT_CACHE, else the user's cache folder.
+        kind: name of the kind, one word.
+        given: the user's own folder; None: a folder in FEWSHOT_CACHE, else in the user's cache folder.
     """
     if given is not None:
         return given.expanduser()

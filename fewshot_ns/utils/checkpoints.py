@@ -15,21 +15,21 @@ from torch import Tensor, nn
 from fewshot_ns.utils.files import replacing
 
 MAX_KEYS_SHOWN = 20
-"""How many keys of each kind a mismatch message spells out."""
+"""Number of keys of each kind that a mismatch message lists."""
 
 
 class CheckpointMismatchError(RuntimeError):
-    """A checkpoint does not belong to the model that it is loaded into."""
+    """A checkpoint does not fit the model that it is loaded into."""
 
 
 class DamagedCheckpointError(ValueError):
-    """A checkpoint file cannot be read, or its bytes are not those that were written."""
+    """A checkpoint file cannot be read, or its checksums do not match."""
 
 
 def to_plain(state: Any) -> Any:
     """Replaces numpy scalars and arrays in nested state by Python numbers and tensors.
 
-    A scheduler that computes with numpy leaves numpy scalars in the state of its optimizer, and those do not load under
+    Schedulers that compute with numpy leave numpy scalars in the optimizer state, which do not load under
     `torch.load(weights_only=True)`.
     """
     if isinstance(state, np.generic):
@@ -44,20 +44,20 @@ def to_plain(state: Any) -> Any:
 
 
 def save_checkpoint(path: Path, state: Dict[str, Any], staging_dir: Path) -> None:
-    """Writes a checkpoint so that `path` is at no time half written.
+    """Writes a checkpoint atomically.
 
     Args:
         path: the checkpoint file.
         state: nested dict of tensors and plain data.
         staging_dir: folder for the temporary file, on the same file system; not the checkpoint's own folder, because
-            the host takes every file name in there for a checkpoint.
+            nerfstudio takes every file in there for a checkpoint.
     """
     with replacing(path, staging_dir) as temporary:
         torch.save(to_plain(state), temporary)
 
 
 def checkpoints_in(folder: Path) -> Dict[int, Path]:
-    """Checkpoints (step-*.ckpt) of a folder by step; empty where there is no such folder."""
+    """Checkpoints (step-*.ckpt) of a folder by step; empty where the folder does not exist."""
     return {
         int(path.stem[len("step-") :]): path
         for path in folder.glob("step-*.ckpt")
@@ -73,7 +73,7 @@ def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
         step: number of the step; None for the newest.
 
     Raises:
-        FileNotFoundError: names what was looked for and what is there.
+        FileNotFoundError: names what was expected and what was found.
     """
     if not load_dir.is_dir():
         raise FileNotFoundError(f"{load_dir}: expected a folder with checkpoints (step-*.ckpt), found no such folder")
@@ -92,14 +92,14 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
     """Reads a checkpoint to the CPU under weights-only rules.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        DamagedCheckpointError: where it cannot be read, or its checksums do not fit.
-        ValueError: where the file is not a training checkpoint.
+        FileNotFoundError: no such file.
+        DamagedCheckpointError: it cannot be read, or its checksums do not match.
+        ValueError: it is not a training checkpoint.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     try:
-        # torch writes checksums, but does not look at them.
+        # torch writes checksums, but does not verify them.
         with zipfile.ZipFile(path) as archive:
             wrong_part = archive.testzip()
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -120,7 +120,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _without_ddp_prefix(key: str) -> str:
-    """The name that a key has outside of DistributedDataParallel, which inserts `module.` below what it wraps."""
+    """A key without the `module.` that DistributedDataParallel inserts below what it wraps."""
     return key.removeprefix("module.").replace("_model.module.", "_model.", 1)
 
 
@@ -135,12 +135,12 @@ def check_state(module: nn.Module, state: Mapping[str, Any], origin: Union[str, 
     """Compares a state dict with a module, key by key and shape by shape.
 
     Args:
-        module: what the state would be loaded into.
+        module: the model that the state is meant for.
         state: name -> tensor.
-        origin: where the state comes from, for the message.
+        origin: the state's file, for the message.
 
     Raises:
-        CheckpointMismatchError: one message that lists missing, unexpected and mis-shaped keys.
+        CheckpointMismatchError: lists missing, unexpected and mis-shaped keys.
     """
     expected = {_without_ddp_prefix(key): value for key, value in module.state_dict().items()}
     given = {_without_ddp_prefix(key): value for key, value in state.items()}
@@ -169,12 +169,12 @@ def check_state(module: nn.Module, state: Mapping[str, Any], origin: Union[str, 
 def load_strictly(module: nn.Module, state: Mapping[str, Any], origin: Union[str, Path]) -> None:
     """Loads a state dict that must fit exactly.
 
-    The host's own `VanillaPipeline.load_state_dict` falls back to loading whatever fits, without a word.
+    nerfstudio's `VanillaPipeline.load_state_dict` silently falls back to loading whatever fits.
 
     Args:
         module: the model or pipeline.
         state: name -> tensor, with or without the prefixes of DistributedDataParallel.
-        origin: where the state comes from, for the message.
+        origin: the state's file, for the message.
 
     Raises:
         CheckpointMismatchError: see `check_state`.

@@ -1,4 +1,4 @@
-"""Configs that a later version of the package can still read."""
+"""Configs that later versions of the package can still load."""
 
 from __future__ import annotations
 

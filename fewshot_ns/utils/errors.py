@@ -1,7 +1,7 @@
-"""What a command raises when it cannot do its work for a reason that is not in its arguments."""
+"""The error of a command that fails for a reason other than its arguments."""
 
 from __future__ import annotations
 
 
 class CommandError(RuntimeError):
-    """A step of a command failed; the message says which, and where to read more."""
+    """A step of a command failed; the message names it and its log."""

@@ -1,9 +1,11 @@
-"""Files that are either whole or not there: written beside their place, then moved into it."""
+"""Files and folders that are either complete or absent: written under a temporary name next to the final one, then
+renamed."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Optional
@@ -11,10 +13,10 @@ from typing import Any, Iterator, Optional
 
 @contextmanager
 def replacing(path: Path, staging_dir: Optional[Path] = None) -> Iterator[Path]:
-    """Gives a temporary path to write to and moves it to `path` when the block ends without an error.
+    """Gives a temporary path to write to and renames it to `path` when the block ends without an error.
 
     Args:
-        path: where the file shall be; its folder is created.
+        path: the final file; its folder is created.
         staging_dir: folder of the temporary file, on the same file system; by default the folder of `path`.
 
     Yields:
@@ -29,6 +31,30 @@ def replacing(path: Path, staging_dir: Optional[Path] = None) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path, overwrite: bool = True) -> Iterator[Path]:
+    """Gives a new empty folder to write into and renames it to `folder` when the block ends without an error.
+
+    Args:
+        folder: the final folder; its parent is created.
+        overwrite: whether a folder that exists is replaced, with all that is in it.
+
+    Yields:
+        Path of the temporary folder. It is removed where the block raises, and `folder` stays as it was.
+
+    Raises:
+        OSError: without `overwrite`, where a folder with files in it exists.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        fresh = Path(temporary) / "new"
+        fresh.mkdir()
+        yield fresh
+        if overwrite and folder.exists():
+            os.replace(folder, Path(temporary) / "old")
+        os.replace(fresh, folder)
 
 
 def write_json(path: Path, data: Any) -> None:

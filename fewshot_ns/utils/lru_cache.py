@@ -1,4 +1,4 @@
-"""A cache that forgets what was not asked for the longest, bounded by the sizes of what it keeps."""
+"""A least-recently-used cache, bounded by the total size of its values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Callable, Generic, Hashable, Tuple, TypeVar
 Value = TypeVar("Value")
 
 
-class BoundedCache(Generic[Value]):
-    """Least-recently-used cache; may be used from several threads.
+class LRUCache(Generic[Value]):
+    """Least-recently-used cache; safe to use from several threads.
 
     Args:
-        max_size: sum of the sizes kept, in the unit of `size_of`; 0 keeps nothing.
-        size_of: value -> its size; by default each counts 1.
+        max_size: limit of the total size, in the unit of `size_of`; 0 keeps nothing.
+        size_of: size of a value; by default each counts 1.
 
     Raises:
         ValueError: a negative `max_size`.
@@ -25,11 +25,11 @@ class BoundedCache(Generic[Value]):
             raise ValueError(f"expected a cache of size 0 or more, got {max_size}")
         self.max_size = max_size
         self.size = 0
-        """Sum of the sizes of what is kept now."""
+        """Total size of the values in the cache."""
         self.hits = 0
-        """How often a value was found."""
+        """Number of calls of `get` that found their value."""
         self.misses = 0
-        """How often a value had to be made."""
+        """Number of calls of `get` that had to compute it."""
         self._size_of = size_of
         self._kept: OrderedDict[Hashable, Tuple[Value, int]] = OrderedDict()
         self._lock = threading.Lock()
@@ -38,14 +38,14 @@ class BoundedCache(Generic[Value]):
         return len(self._kept)
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; made, and kept where it fits, if it is not there. An error of `make` keeps nothing."""
+        """The value of a key, computed by `make` and kept where it is missing. An error of `make` keeps nothing."""
         with self._lock:
             if key in self._kept:
                 self.hits += 1
                 self._kept.move_to_end(key)
                 return self._kept[key][0]
             self.misses += 1
-        # Made outside of the lock, so that threads can decode at the same time.
+        # Computed outside the lock, so that threads can decode at the same time.
         value = make()
         size = self._size_of(value)
         with self._lock:

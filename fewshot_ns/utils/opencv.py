@@ -1,4 +1,4 @@
-"""OpenCV's habit of printing what it then also reports."""
+"""Silencing OpenCV, which prints what it also reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SILENT = 0
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Keeps OpenCV's own lines about damaged files off the terminal; the caller says it in one message."""
+    """Suppresses OpenCV's own lines about damaged files; the caller raises one error instead."""
     before = cv2.getLogLevel()
     cv2.setLogLevel(_SILENT)
     try:

@@ -1,4 +1,4 @@
-"""Packages that only some priors and tools need, imported when they are used."""
+"""Imports of optional packages at the time of use."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from types import ModuleType
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Imports a package that comes with one of our extras.
+    """Imports a package that belongs to one of our extras.
 
     Args:
         module: dotted name, e.g. 'open_clip'.
-        extra: the extra of `fewshot-ns` that brings it, e.g. 'priors'.
+        extra: the extra of `fewshot-ns` that installs it, e.g. 'priors'.
 
     Returns:
         The imported module.
 
     Raises:
-        ImportError: where it is not installed, with the command that installs it; or where it is installed and fails
-            to import, with its own reason.
+        ImportError: it is not installed (the message gives the command), or it fails to import (its own message).
     """
     try:
         return import_module(module)

@@ -1,4 +1,4 @@
-"""Running the host's commands as they are, from another command: found, followed line by line, logged, ended."""
+"""Running console scripts (ns-train, ns-eval, ...) as subprocesses that are logged, followed and ended."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Set
 from fewshot_ns.utils.errors import CommandError
 
 _SECONDS_TO_END = 10.0
-"""How long a command that was told to end may take before it is killed."""
+"""Time between asking a command to end and killing it."""
 _TAIL_LINES = 15
-"""How much of a failed command's log the message shows."""
+"""Lines of a failed command's log that the error message shows."""
 
 
-def host_command(name: str) -> Path:
-    """The console script of this very Python environment.
+def console_script(name: str) -> Path:
+    """Path of a console script in this Python environment.
 
     Args:
         name: For instance 'ns-train'.
 
     Raises:
-        CommandError: it is nowhere.
+        CommandError: it was not found.
     """
     folders = [str(Path(sys.executable).parent), sysconfig.get_path("scripts")]
     found = shutil.which(name, path=os.pathsep.join(folders)) or shutil.which(name)
@@ -38,9 +38,9 @@ def host_command(name: str) -> Path:
 
 
 class CommandRunner:
-    """Runs commands, also several at a time from several threads, and can end them all.
+    """Runs commands, also several at a time from several threads, and can end all of them.
 
-    Whatever ends a call of `run` early (Ctrl-C, an error in `on_line`, `end_all`) ends its command, too.
+    Whatever ends a call of `run` early (Ctrl-C, an error in `on_line`, `end_all`) ends its command as well.
     """
 
     def __init__(self) -> None:
@@ -56,18 +56,17 @@ class CommandRunner:
         environment: Optional[Mapping[str, str]] = None,
         handles: Sequence[int] = (),
     ) -> None:
-        """Runs a command to its end; all that it prints goes to a log file.
+        """Runs a command to its end; its output goes to a log file.
 
         Args:
             command: Program and arguments.
-            log: File for its output; replaced, its folder is made.
+            log: File for its output; overwritten, its folder is created.
             on_line: Called with each line that it prints.
-            environment: Variables to set beside the present ones.
-            handles: File descriptors that the command inherits, such as those of locks.
+            environment: Variables to set in addition to the current ones.
+            handles: File descriptors that the command inherits, for example of locks.
 
         Raises:
-            CommandError: the command ended with another status than 0 (the message shows the end of the log), or
-                `end_all` was called.
+            CommandError: the exit status is not 0 (the message shows the end of the log), or `end_all` was called.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf8") as stream:
@@ -87,7 +86,7 @@ class CommandRunner:
             raise CommandError(_failure(command, status, log))
 
     def end_all(self) -> None:
-        """Ends all commands; those that are asked for later do not start."""
+        """Ends all commands; later ones do not start."""
         with self._lock:
             self._closed = True
             running = list(self._running)
@@ -115,7 +114,7 @@ class CommandRunner:
                 encoding="utf8",
                 errors="replace",
                 pass_fds=tuple(handles),
-                # Ctrl-C reaches this process alone, which then ends the other: nerfstudio's training answers Ctrl-C
+                # Ctrl-C reaches this process alone, which then ends the child: nerfstudio's training answers Ctrl-C
                 # with status 0, as if it had finished.
                 start_new_session=True,
             )
@@ -124,7 +123,7 @@ class CommandRunner:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ends the process and whatever it has started; does nothing where it has ended."""
+    """Ends the process if it still runs."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -144,7 +143,7 @@ def _failure(command: Sequence[str], status: int, log: Path) -> str:
 
 @contextmanager
 def end_on_termination() -> Iterator[None]:
-    """Within the block a SIGTERM (CI, `timeout`) ends this process like Ctrl-C does: with everything cleaned up."""
+    """Within the block SIGTERM (CI, `timeout`) ends this process as Ctrl-C does, with everything cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may set signal handlers.
         return

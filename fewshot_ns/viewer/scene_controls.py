@@ -10,7 +10,7 @@ from torch import nn
 
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 from fewshot_ns.data.multiscene.active import ActiveScene
-from fewshot_ns.data.views.sources import places_of
+from fewshot_ns.data.views.sources import view_positions
 
 MAX_LISTED = 300
 """Scenes in the list; of a larger set others are shown by typing their names."""
@@ -54,9 +54,9 @@ class SceneControls(nn.Module):
         manager = self._manager
         try:
             # The active scene stays where the new one is unusable.
-            active = manager.open(manager.library.find(name, manager.test_split))
+            active = manager.selector.open(manager.library.find(name, manager.test_split))
             if numbers:
-                active = replace(active, sources=places_of(active.scene, numbers, "the viewer"))
+                active = replace(active, sources=view_positions(active.scene, numbers, "the viewer"))
             self._activate(active)
         except (OSError, ValueError) as error:
             self._say(str(error))

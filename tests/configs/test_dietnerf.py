@@ -98,7 +98,7 @@ def test_backbones() -> None:
         expected = CompactModelConfig if name.endswith("lite") else NeRFModelConfig
         assert type(config_of(name).pipeline.model) is expected
     lite = config_of("dietnerf_lite").pipeline
-    assert lite.model.anneal_steps == 0 and not lite.depth.enabled and lite.semantic.enabled
+    assert lite.model.annealing.steps == 0 and not lite.depth.enabled and lite.semantic.enabled
 
 
 @pytest.mark.parametrize("name", ["dietnerf", "simplified_nerf"])

@@ -97,8 +97,9 @@ def test_a_step_of_every_method(name: str, step: Any, data: Any) -> None:
     assert (DEPTH_TERMS <= set(losses)) == ("sparsenerf" in name)
     metric = isinstance(data, DTUDataParserConfig)
     assert ("depth_smoothness" in losses) == (name.startswith("regnerf") or (name == "sparsenerf" and metric))
-    if name != "sparsenerf_lite":
-        assert ("occlusion_loss" in losses) == ("free" in name)
+    assert ("occlusion_loss" in losses) == ("free" in name)
+    lite = {"distortion_loss", "plane_smoothness_loss"}
+    assert lite & set(losses) == (lite if name.endswith("lite") else set())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -140,15 +141,17 @@ def test_resolved_values_of_sparsenerf(data: Any) -> None:
     config.pipeline.datamanager.dataparser = data
     if isinstance(data, LLFFDataParserConfig):
         # The tiny photos are smaller than the box of LLFF's pairs, 30 pixels, which is then the whole photo.
-        expected = {"rays": 512, "quads": 128, "patches": 0}
-        weights = {"ranking_weight": 0.5, "continuity_weight": 0.005, "box_pixels": 30}
+        expected, patches = 512, 0
+        weights = {"num_quads": 128, "ranking_weight": 0.5, "continuity_weight": 0.005, "box_pixels": 30}
     else:
-        expected = {"rays": 256, "quads": 64, "patches": 4}
+        expected, patches = 256, 4
         weights = {"ranking_weight": 0.2, "continuity_weight": 0.2, "box_pixels": None, "box_fraction": 1.0}
+        weights |= {"num_quads": 64}
     resolved = config.pipeline.setup(device="cpu", test_mode="val").resolved()
-    assert resolved["batch"] == expected
+    assert resolved["batch"] == {"rays": expected}
     assert {name: resolved["depth"][name] for name in weights} == weights
-    assert resolved["smoothness"] == {"factor": float(isinstance(data, DTUDataParserConfig))}
+    factor = float(isinstance(data, DTUDataParserConfig))
+    assert resolved["smoothness"] == {"factor": factor, "num_patches": patches}
 
 
 def test_batches_of_sparsenerf_come_from_one_photo(data: Any) -> None:
@@ -156,12 +159,17 @@ def test_batches_of_sparsenerf_come_from_one_photo(data: Any) -> None:
     pipeline = config.pipeline.setup(device="cpu", test_mode="val")
     views = set()
     for index in range(30):
-        rays, batch = pipeline.datamanager.next_train(index)
-        assert len(batch["quad_gaps"]) == 16 and len(batch["indices"]) == 64
+        requests = pipeline.priors.requests(index, "pixels")
+        rays, batch = pipeline.datamanager.next_train(index, list(requests.values()))
+        assert len(requests["depth"].pixels) == 4 * 16 and rays.shape == (64,) and len(batch["indices"]) == 64
         assert len(batch["indices"][:, 0].unique()) == 1
-        assert rays.shape == (64 + batch["num_unseen"],)
         views.add(int(batch["indices"][0, 0]))
     assert views == {0, 1, 2}
+    # Patches of unseen views come on top of the rays of photos.
+    patches = pipeline.priors.requests(0, "cameras")
+    assert len(patches) == int(isinstance(data, DTUDataParserConfig))
+    assert all(request.cameras.shape == (2,) for request in patches.values())
+    assert pipeline.get_train_loss_dict(0)[0].rgb.shape == (64, 3)
 
 
 def test_steps_of_a_run_resolve_from_the_ray_space(data: Any, tmp_path: Path) -> None:

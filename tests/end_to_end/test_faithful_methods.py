@@ -33,7 +33,13 @@ def train_method(run_command: Callable[..., str], scene: Path, tmp_path_factory)
     return run
 
 
-@pytest.mark.parametrize("method, terms", [("sparsenerf", {"quads": 16, "patches": 0}), ("regnerf", {"patches": 1})])
+@pytest.mark.parametrize(
+    "method, terms",
+    [
+        ("sparsenerf", {"depth": ("num_quads", 16), "smoothness": ("num_patches", 0)}),
+        ("regnerf", {"smoothness": ("num_patches", 1)}),
+    ],
+)
 def test_train_and_evaluate(
     method: str, terms: dict, train_method: Callable[..., Path], run_command: Callable[..., str], tmp_path: Path
 ):
@@ -43,8 +49,8 @@ def test_train_and_evaluate(
     resolved = json.loads((run / "resolved.json").read_text())
     assert resolved["training"]["max_num_iterations"] == 12
     assert resolved["training"]["schedules"] == [90000 if method == "sparsenerf" else 69768]
-    assert resolved["model"]["ray_space"] == "ndc" and resolved["model"]["anneal_steps"] == 512
-    assert {name: resolved["batch"][name] for name in terms} == terms
+    assert resolved["model"]["ray_space"] == "ndc" and resolved["model"]["annealing"]["steps"] == 512
+    assert {prior: (name, resolved[prior][name]) for prior, (name, _) in terms.items()} == terms
     run_command("ns-eval", "--load-config", run / "config.yml", "--output-path", tmp_path / "eval.json")
     results = json.loads((tmp_path / "eval.json").read_text())["results"]
     assert 0 < results["psnr"] < 60

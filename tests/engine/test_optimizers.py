@@ -88,7 +88,7 @@ def make_optimizers(first: Parameter, second: Parameter) -> CheckedOptimizers:
     return CheckedOptimizers(
         {"fields": group, "proposal": group},
         {"fields": [first], "proposal": [second]},
-        names={first: "_model.field.weight", second: "_model.grid"},
+        named_parameters=lambda: [("_model.field.weight", first), ("_model.grid", second)],
         current_step=lambda: 42,
     )
 
@@ -112,7 +112,7 @@ def test_works_with_a_host_scheduler():
     optimizers = CheckedOptimizers(
         {"fields": {"optimizer": ClippedAdamOptimizerConfig(), "scheduler": CosineDecaySchedulerConfig()}},
         {"fields": [weight]},
-        names={weight: "weight"},
+        named_parameters=lambda: [("weight", weight)],
         current_step=lambda: 0,
     )
     optimizers.optimizer_scaler_step_some(GradScaler(enabled=False), ["fields"])

@@ -6,7 +6,6 @@ Sizes, weights and constants are taken from the arrays; another folder of refere
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +33,6 @@ from fewshot_ns.cameras.ray_space import attach_radii, to_model_rays
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.files.exr import CODEC_VARIABLE
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig, delayed_log_linear
@@ -283,8 +281,7 @@ def write_scene(golden: GoldenFile, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("prefix", ["", "half_"])
-def test_blender_loader(arrays, prefix, tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, CODEC_VARIABLE, "1")
+def test_blender_loader(arrays, prefix, tmp_path):
     golden = arrays("blender_loader")
     height, width = golden["images_rgba"].shape[1:3]
     factor = round(np.sqrt(height * width * len(golden["rgb"]) / len(golden[f"{prefix}rgb"]) / (height * width)))

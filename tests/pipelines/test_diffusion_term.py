@@ -36,13 +36,14 @@ def config(tiny_llff_scene: Path, tiny_pipeline_config: Any, models: Path) -> An
 def test_the_term_reaches_the_model_and_no_frozen_network(config, prompt):
     config.diffusion.prompt, config.diffusion.text = prompt, "a plane"
     pipeline = config.setup(device="cpu", test_mode="val")
-    assert pipeline.rendered_diffusion.views.kind in ("hemisphere", "box")
+    prior = pipeline.priors.all["diffusion"]
+    assert prior.views.kind in ("hemisphere", "box")
     assert "diffusion" not in pipeline.get_train_loss_dict(0)[1]
     losses = pipeline.get_train_loss_dict(1)[1]
     losses["diffusion"].backward()
     found = [value.grad.abs().sum() for value in pipeline.model.parameters() if value.grad is not None]
     assert sum(found) > 0
-    networks = pipeline.diffusion_prior.ready.unet, pipeline.rendered_diffusion.autoencoder.vae
+    networks = prior.distillation.ready.unet, prior.autoencoder.vae
     frozen = [value for network in networks for value in network.parameters()]
     assert all(value.grad is None for value in frozen)
 
@@ -67,7 +68,7 @@ def test_checkpoints_and_parameters_do_not_hold_the_networks(config):
 def test_evaluation_loads_nothing(config, tmp_path, mode):
     config.diffusion.weights = tmp_path / "nowhere"
     pipeline = config.setup(device="cpu", test_mode=mode)
-    assert pipeline.diffusion_prior.predictor is None
+    assert pipeline.priors.all["diffusion"].distillation.predictor is None
 
 
 def test_switched_off_nothing_else_changes(config):

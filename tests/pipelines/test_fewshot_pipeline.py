@@ -42,16 +42,32 @@ def pipeline(make_config: Any) -> FewShotPipeline:
 
 TERMS = {"rgb_loss", "proposal_loss", "occlusion_loss", "distortion_loss", "plane_smoothness_loss"}
 DEPTH_TERMS = {"depth_ranking", "depth_continuity"}
+PRIORS = (
+    "occlusion",
+    "distortion",
+    "normals",
+    "plane_smoothness",
+    "depth",
+    "smoothness",
+    "semantic",
+    "diffusion",
+)
+"""Names of the pipeline's priors in their order, in which they draw random numbers and their terms appear."""
 
 
 def test_a_step_gives_one_entry_per_term(make_config: Any) -> None:
     config = make_config()
-    config.model.occlusion_weight = config.model.distortion_weight = 0.01
+    config.occlusion.enabled = True
+    assert config.distortion.enabled and config.plane_smoothness.enabled
     pipeline = config.setup(device="cpu", test_mode="val")
     outputs, losses, metrics = pipeline.get_train_loss_dict(0)
     assert set(losses) == TERMS | DEPTH_TERMS
     assert all(term.shape == () and term.isfinite() and term >= 0 for term in losses.values())
-    assert outputs["rgb"].shape == (64, 3) and metrics["psnr"].isfinite()
+    assert outputs.rgb.shape == (64, 3) and metrics["psnr"].isfinite()
+    # The backbone's own terms, then those of the priors in the order of the fields.
+    own = [name for name in losses if name in ("rgb_loss", "proposal_loss")]
+    of_priors = ["occlusion_loss", "distortion_loss", "plane_smoothness_loss", "depth_ranking", "depth_continuity"]
+    assert list(losses) == [*own, *of_priors]
     torch.stack(list(losses.values())).sum().backward()
     assert all(p.grad is not None for group in pipeline.get_param_groups().values() for p in group)
 
@@ -64,13 +80,37 @@ def test_depth_terms_between_start_and_stop(make_config: Any) -> None:
     assert active == [False, False, False, True, True, False, False]
 
 
+def test_resolved_values_name_every_prior_and_those_that_are_off_say_nothing(pipeline: FewShotPipeline) -> None:
+    resolved = pipeline.resolved()
+    assert list(resolved) == ["model", "batch", *PRIORS] and resolved["batch"] == {"rays": 64}
+    assert resolved["depth"]["num_quads"] == 8
+    assert all(resolved[name] == {} for name in ("occlusion", "normals", "smoothness", "semantic", "diffusion"))
+
+
+def test_quads_stay_in_the_batch_where_the_terms_do_not_count(make_config: Any) -> None:
+    """Their pixels serve the colour loss from the first step to the last, so batches do not depend on the schedule."""
+    batches = []
+    for start in (0, 5):
+        config = make_config()
+        config.depth.start_step = start
+        torch.manual_seed(0)
+        pipeline = config.setup(device="cpu", test_mode="val")
+        torch.manual_seed(1)
+        requests = pipeline.priors.requests(0, "pixels")
+        assert list(requests) == ["depth"] and requests["depth"].pixels.shape == (32, 3)
+        batch = pipeline.datamanager.next_train(0, list(requests.values()))[1]
+        assert torch.equal(batch["indices"][:32], requests["depth"].pixels)
+        batches.append(batch["indices"])
+    assert torch.equal(*batches)
+
+
 def test_without_the_prior_no_quads_are_drawn(make_config: Any, tiny_llff_scene: Path) -> None:
     shutil.rmtree(tiny_llff_scene / "depth_maps")
     config = make_config()
     config.depth.enabled = False
     pipeline = config.setup(device="cpu", test_mode="val")
-    assert pipeline.datamanager.quad_sampler is None
-    assert len(pipeline.datamanager.next_train(0)[1]["quad_gaps"]) == 0
+    depth: Any = pipeline.priors.all["depth"]
+    assert depth.quads is None and pipeline.priors.requests(0, "pixels") == {}
     assert not DEPTH_TERMS & set(pipeline.get_train_loss_dict(0)[1])
 
 
@@ -82,7 +122,7 @@ def test_prior_without_depth_maps_fails_before_training(make_config: Any, tiny_l
 
 def test_evaluation_of_a_trained_run_needs_no_depth_maps(make_config: Any, tiny_llff_scene: Path) -> None:
     shutil.rmtree(tiny_llff_scene / "depth_maps")
-    assert make_config().setup(device="cpu", test_mode="test").datamanager.quad_sampler is None
+    assert make_config().setup(device="cpu", test_mode="test").priors.all["depth"].quads is None
 
 
 def test_damaged_photo_fails_before_training(make_config: Any, tiny_llff_scene: Path) -> None:
@@ -100,9 +140,10 @@ def test_a_term_that_is_not_finite_stops_the_step(pipeline: FewShotPipeline) -> 
 
 
 def test_model_knows_where_the_cameras_look(pipeline: FewShotPipeline) -> None:
-    lower, upper = pipeline.model.ray_bounds
+    model: Any = pipeline.model
+    lower, upper = model.ray_bounds
     assert (lower < upper).all() and not torch.equal(lower, -torch.ones(3))
-    assert pipeline.model.focus_point.abs().max() > 0
+    assert model.focus_point.abs().max() > 0
 
 
 def test_one_row_per_test_view(make_config: Any, tmp_path: Path) -> None:

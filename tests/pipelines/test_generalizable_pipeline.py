@@ -201,7 +201,7 @@ def test_activating_a_scene_leaves_all_as_it_was_where_it_fails(tiny_pixelnerf: 
     manager = pipeline.datamanager
     before = manager.active
     other = next(name for name in manager.scene_names() if name != before.scene.entry.scene_id)
-    active = manager.open(manager.library.find(other, "test"))
+    active = manager.selector.open(manager.library.find(other, "test"))
     image = active.scene.image_filenames[active.sources[0]]
     content = image.read_bytes()
     image.write_bytes(b"no image")

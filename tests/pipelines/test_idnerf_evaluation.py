@@ -18,7 +18,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.depth.true_depth import known_depth
 from fewshot_ns.evaluation.metrics import image as metrics
-from fewshot_ns.evaluation.records.scene_ledger import SceneLedger
+from fewshot_ns.evaluation.records.ledger import Ledger
 from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 
 TARGETS, SOURCES = (2, 3), (0, 1, 4, 5)
@@ -67,17 +67,17 @@ def test_rays_of_an_export_are_seen_from_their_own_source_views(build: Callable[
 def test_many_scans(build: Callable[..., Any], tiny_mvsnet: Path, tmp_path: Path):
     pipeline = build(dtu(tiny_mvsnet))
     evaluator = SceneEvaluator(pipeline, pipeline.suite, SceneEvaluationConfig(), 0, with_baselines=True)
-    rows = evaluator.rows(SceneLedger(tmp_path / "eval.json"), None)
-    assert [(row.scene, row.row.view_index) for row in rows] == [(s, v) for s in ("scan3", "scan4") for v in TARGETS]
+    rows = evaluator.rows(Ledger(tmp_path / "eval.json"))
+    assert [(row.scene, row.view_index) for row in rows] == [(s, v) for s in ("scan3", "scan4") for v in TARGETS]
     # Nearest by the sum of the centre's coordinates, of the views that may be looked at.
-    assert {row.row.view_index: row.sources for row in rows} == {2: (1, 0, 4), 3: (4, 5, 1)}
-    active = pipeline.datamanager.open(pipeline.datamanager.eval_table()[0])
+    assert {row.view_index: row.sources for row in rows} == {2: (1, 0, 4), 3: (4, 5, 1)}
+    active = pipeline.datamanager.selector.open(pipeline.datamanager.eval_table()[0])
     known = known_depth(active.scene, 2)
     assert known is not None and known.shape == (32, 40, 1)
     assert not known[:, :9].any() and known[:, 11:].all()
     truth = pipeline.datamanager.library.images.image(active.scene, 2)
     rendered = pipeline.render(active, active.scene.cameras[2:3])["rgb"]
-    found = rows[0].row.metrics
+    found = rows[0].metrics
     assert found["true_depth_psnr"] == pytest.approx(float(metrics.masked_psnr(rendered, truth, known.float())))
     assert found["baseline_nearest_view_true_depth_psnr"] is not None and "centre_psnr" not in found
     assert json.loads((tmp_path / "eval.json").read_text())["region"] == "auto"

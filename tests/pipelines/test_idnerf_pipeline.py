@@ -74,7 +74,7 @@ def test_several_scenes_in_a_step(folder):
     config.datamanager.scenes_per_batch = 2
     pipeline = config.setup(device="cpu", test_mode="val")
     outputs, losses, _ = pipeline.get_train_loss_dict(0)
-    assert outputs["rgb"].shape == (16, 3) and pipeline.model.targets.latents.shape[0] == 2
+    assert outputs.rgb.shape == (16, 3) and pipeline.model.targets.latents.shape[0] == 2
     assert losses["diffusion"].isfinite()
 
 
@@ -97,11 +97,18 @@ def test_cameras_are_rendered_without_diffusion(folder, method, tmp_path):
     assert outputs["rgb"].shape == (32, 32, 3) and outputs["rgb"].isfinite().all()
 
 
-def test_a_method_without_latent_says_so(folder):
+def test_a_method_without_latent_has_renderings_of_one_scene(folder):
     config = tiny(folder, matchnerf)
     config.diffusion.enabled = True
-    with pytest.raises(ValueError, match="--pipeline.diffusion.enabled: this method has no latent network"):
+    with pytest.raises(ValueError, match="--pipeline.diffusion.enabled: expected one scene to train on, found 2; name"):
         config.setup(device="cpu", test_mode="val")
+    config.datamanager.scenes = (config.setup(device="cpu", test_mode="test").datamanager.active.scene.entry.scene_id,)
+    config.diffusion.views.grid_size, config.diffusion.views.poses = 4, "training"
+    pipeline = config.setup(device="cpu", test_mode="val")
+    assert not pipeline.priors.all["diffusion"].on_latents
+    losses = pipeline.get_train_loss_dict(0)[1]
+    assert set(losses) == {"rgb_loss", "diffusion"}
+    assert moved_parts(pipeline, losses["diffusion"]) >= {"nerf_dec"}
 
 
 def test_switched_off_distillation_changes_nothing_else(folder, tmp_path):
@@ -118,7 +125,7 @@ def test_switched_off_distillation_changes_nothing_else(folder, tmp_path):
         outputs, losses, _ = pipeline.get_train_loss_dict(0)
         torch.stack(list(losses.values())).sum().backward()
         gradients = {name: value.grad for name, value in pipeline.model.named_parameters()}
-        return outputs["rgb"].detach(), losses, gradients, set(pipeline.state_dict())
+        return outputs.rgb.detach(), losses, gradients, set(pipeline.state_dict())
 
     rgb, losses, gradients, names = step(True)
     plain_rgb, plain_losses, plain_gradients, plain_names = step(False)

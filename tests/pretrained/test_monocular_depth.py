@@ -15,11 +15,15 @@ from PIL import Image
 transformers = pytest.importorskip("transformers", reason="needs the extra 'priors'")
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig  # noqa: E402
-from fewshot_ns.data.depth.maps import read_depth_prior  # noqa: E402
-from fewshot_ns.pretrained import folders as pretrained  # noqa: E402
+from fewshot_ns.data.depth.maps import read_depth_map  # noqa: E402
 from fewshot_ns.pretrained import monocular_depth as monocular  # noqa: E402
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, model_polarity, monocular_depths  # noqa: E402
-from fewshot_ns.pretrained.weights import WEIGHTS_ENV, WeightsNotFoundError  # noqa: E402
+from fewshot_ns.pretrained.weights import (  # noqa: E402
+    WEIGHTS_ENV,
+    FolderSpec,
+    WeightsNotFoundError,
+    resolve_weights,
+)
 
 BACKBONE = dict(hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32)
 
@@ -109,7 +113,7 @@ def config(dpt, tmp_path) -> Callable[..., MonocularDepthConfig]:
 def test_maps_are_those_of_the_network(dpt, photos, config):
     depths = monocular_depths(config(), photos[:1], "black", "--weights")
     assert depths.encoding.polarity == "inverse_depth"
-    prior = read_depth_prior(depths.files[0], depths.encoding.polarity, (20, 30))
+    prior = read_depth_map(depths.files[0], depths.encoding.polarity, (20, 30))
     assert prior.valid.all()
     model = transformers.AutoModelForDepthEstimation.from_pretrained(dpt)
     processor = transformers.AutoImageProcessor.from_pretrained(dpt)
@@ -181,7 +185,7 @@ def test_depth_anything_says_what_it_gives(tmp_path, photos, config, metric):
     folder = save_depth_anything(tmp_path / "anything", metric)
     depths = monocular_depths(config(model=str(folder)), photos[:2], "black", "--weights")
     assert depths.encoding.polarity == ("distance" if metric else "inverse_depth")
-    assert all(read_depth_prior(path, depths.encoding.polarity, (20, 30)).valid.all() for path in depths.files)
+    assert all(read_depth_map(path, depths.encoding.polarity, (20, 30)).valid.all() for path in depths.files)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +221,7 @@ def test_places_in_their_order(dpt, tmp_path, monkeypatch):
     monkeypatch.delenv(WEIGHTS_ENV, raising=False)
 
     def found(explicit=None):
-        return pretrained.resolve_pretrained("some/net", "--weights", explicit, download=False)
+        return resolve_weights(FolderSpec("some/net", "--weights"), explicit, download=False)
 
     assert os.path.samefile(found(), snapshot)
     in_folder = save_dpt(tmp_path / "weights" / "some--net")
@@ -263,7 +267,7 @@ def test_training_computes_what_is_missing(tiny_llff_scene, tiny_pipeline_config
     config.depth.source = "mono"
     config.depth.mono = MonocularDepthConfig(model=str(dpt), cache_dir=tmp_path / "cache", device="cpu")
     pipeline = config.setup(device="cpu", test_mode="val")
-    assert calls == [3] and pipeline.datamanager.quad_sampler is not None
+    assert calls == [3] and pipeline.priors.all["depth"].quads is not None
     record = pipeline.datamanager.fewshot_metadata
     assert record.depth_encoding.polarity == "inverse_depth"
     assert all(path.is_file() and tmp_path / "cache" in path.parents for path in record.depth_prior_filenames)

@@ -10,9 +10,11 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 import pytest
 import torch
+from prior_scenes import context_of, pixels_of, scene_of
 from torch import Tensor
 
 from fewshot_ns import registry
+from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii, camera_rays
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -65,7 +67,8 @@ def make_pipeline(tiny_pipeline_config: Any, tiny_blender_scene: Path, encoder_w
     def make(model: Any = None, data: Any = None, **fields: Any) -> Any:
         config = tiny_pipeline_config(data or FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3))
         config.depth.enabled = False
-        config.model = config.model if model is None else model
+        if model is not None:
+            config.model, config.plane_smoothness.enabled = model, False
         config.model.compute_dtype = "float32"
         encoder = EncoderConfig(weights=encoder_weights)
         views = UnseenViewsConfig(grid_size=6)
@@ -87,6 +90,12 @@ def dataset_of(config: Any) -> FewShotDataset:
     return FewShotDataset(config.setup().get_dataparser_outputs("train"))
 
 
+def terms(pipeline: Any, step: int = 0) -> Dict[str, Tensor]:
+    """Terms of the prior alone, in a step whose photos do not matter."""
+    context = context_of(pixels_of(torch.ones(4, 1)), render=pipeline.model.render_cameras, model=pipeline.model)
+    return pipeline.priors.all["semantic"].loss_dict(step, context)
+
+
 def gradients(pipeline: Any, losses: Dict[str, Tensor]) -> List[Tensor]:
     parameters = [value for group in pipeline.get_param_groups().values() for value in group]
     found = torch.autograd.grad(sum(losses.values()), parameters, allow_unused=True)  # type: ignore[arg-type]
@@ -100,12 +109,12 @@ def test_rendering_in_chunks_has_the_plain_gradient(backbone, make_pipeline):
     for chunk_rays in (None, 7, 36, 1000):
         pipeline = make_pipeline(model[backbone], chunk_rays=chunk_rays)
         # Fixed samples: random numbers fall otherwise with other chunks. They are the subject of the next test.
-        pipeline.semantic_prior.config.stratified = False
+        pipeline.priors.all["semantic"].config.stratified = False
         pipeline.model.eval() if backbone == "lite" else pipeline.model.train()
         if backbone == "lite":
             pipeline.model.average = None
         torch.manual_seed(1)
-        losses = pipeline.semantic_prior.loss_dict(pipeline.unseen_renderer(), 0)
+        losses = terms(pipeline)
         assert set(losses) == ({"semantic", "semantic_coarse"} if backbone == "nerf" else {"semantic"})
         results.append((losses, gradients(pipeline, losses)))
     plain_losses, plain = results[0]
@@ -119,57 +128,73 @@ def test_rendering_in_chunks_has_the_plain_gradient(backbone, make_pipeline):
 
 def test_random_samples_are_drawn_again_alike(make_pipeline):
     pipeline = make_pipeline(small_nerf())
-    prior, results = pipeline.semantic_prior, []
-    rays = prior.views.rays(prior.views.draw_pose(), prior.views.draw_grid())
-    for chunk_rays in (None, len(rays)):
+    prior, results = pipeline.priors.all["semantic"], []
+    view = prior.views.draw()
+
+    def levels() -> List[Tensor]:
+        rendering = pipeline.model.render_cameras(view.cameras, prior.options(view.footprint_scale))
+        return [rendering.rgb, rendering.coarse.rgb]
+
+    found = []
+    for chunk_rays in (None, 36):
         prior.config.chunk_rays = chunk_rays
         torch.manual_seed(3)
-        levels = pipeline.unseen_renderer()(rays)
-        results.append(gradients(pipeline, {name: (value**2).sum() for name, value in levels.items()}))
+        found = levels()
+        results.append(gradients(pipeline, {str(index): (value**2).sum() for index, value in enumerate(found)}))
     for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6 * float(plain.abs().max() + 1e-9))
     torch.manual_seed(4)
-    other = pipeline.unseen_renderer()(rays)["rgb"]
-    assert set(levels) == {"rgb", "rgb_coarse"} and not torch.allclose(other, levels["rgb"])
+    assert found[0].shape == (1, 6, 6, 3) and not torch.allclose(levels()[0], found[0])
     prior.config.stratified = False
-    fixed = [pipeline.unseen_renderer()(rays) for _ in range(2)]
-    assert all(torch.equal(fixed[0][name], fixed[1][name]) for name in levels)
+    assert all(torch.equal(first, second) for first, second in zip(levels(), levels(), strict=True))
     assert pipeline.model.config.stratified
 
 
 def test_rendering_is_that_of_the_model(make_pipeline):
     pipeline = make_pipeline(small_nerf())
     pipeline.model.eval()
-    views = pipeline.semantic_prior.views
-    bundle = views.rays(views.draw_pose(), views.draw_grid())
-    levels = pipeline.unseen_renderer()(bundle)
-    torch.testing.assert_close(levels["rgb"], pipeline.model.get_outputs(bundle)["rgb"])
+    prior = pipeline.priors.all["semantic"]
+    view = prior.views.draw()
+    rendering = pipeline.model.render_cameras(view.cameras, prior.options(view.footprint_scale))
+    bundle = camera_rays(view.cameras, pipeline.model.geometry, view.footprint_scale).flatten()
+    torch.testing.assert_close(rendering.rgb.reshape(-1, 3), pipeline.model.get_outputs(bundle)["rgb"])
 
 
 def test_the_term_is_the_negative_cosine(make_pipeline):
     pipeline = make_pipeline(small_nerf(), fine_weight=0.3, coarse_weight=0.2)
-    prior = pipeline.semantic_prior
+    prior = pipeline.priors.all["semantic"]
     prior.encoder = Averages()
     prior.targets = torch.rand(3, 12)
     torch.manual_seed(5)
-    losses = prior.loss_dict(pipeline.unseen_renderer(), 0)
+    losses = terms(pipeline)
     torch.manual_seed(5)
     grid = prior.views.draw_grid()
-    levels = prior.weighed(pipeline.unseen_renderer()(prior.views.rays(prior.views.draw_pose(), grid)))
+    view = prior.views.view(prior.views.draw_pose(), grid)
+    rendering = pipeline.model.render_cameras(view.cameras, prior.options(view.footprint_scale))
     target = prior.targets[prior.target_of(0)]
-    for name, weight in (("semantic", 0.3), ("semantic_coarse", 0.2)):
-        embedding = Averages()(levels[name].reshape(1, 6, 6, 3))[0]
+    levels = {"semantic": (rendering.rgb, 0.3), "semantic_coarse": (rendering.coarse.rgb, 0.2)}
+    for name, (image, weight) in levels.items():
+        embedding = Averages()(image.reshape(1, 6, 6, 3))[0]
         cosine = (embedding @ target) / embedding.norm() / target.norm()
         torch.testing.assert_close(losses[name], -weight * cosine)
 
 
+def test_weights_fade(make_pipeline):
+    pipeline = make_pipeline(small_nerf(), fade_end_step=10, fade_ratio=0.25)
+    found = []
+    for step in (0, 10):
+        torch.manual_seed(6)
+        found.append(terms(pipeline, step))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], 0.25 * value)
+
+
 def test_learning_moves_the_renderings_towards_the_photos(make_pipeline):
     pipeline = make_pipeline(small_nerf(), views=UnseenViewsConfig(poses="training", pool="photographed", grid_size=8))
-    prior = pipeline.semantic_prior
     optimizer = torch.optim.Adam(pipeline.get_param_groups()["field"], lr=5e-3)
     values = []
     for step in range(40):
-        losses = prior.loss_dict(pipeline.unseen_renderer(), step)
+        losses = terms(pipeline, step)
         optimizer.zero_grad()
         sum(losses.values()).backward()  # type: ignore[union-attr]
         optimizer.step()
@@ -185,7 +210,7 @@ def test_steps_at_which_the_term_counts(make_pipeline):
 
 def test_coarse_network_alone(make_pipeline):
     pipeline = make_pipeline(small_nerf(), fine_weight=0.0)
-    losses = pipeline.semantic_prior.loss_dict(pipeline.unseen_renderer(), 0)
+    losses = terms(pipeline)
     assert set(losses) == {"semantic_coarse"}
     losses["semantic_coarse"].backward()
     assert all(parameter.grad is None for parameter in pipeline.model.fine.parameters())
@@ -193,7 +218,7 @@ def test_coarse_network_alone(make_pipeline):
 
 
 def test_targets_in_turn(make_pipeline):
-    prior = make_pipeline(small_nerf(), interval=2, target_order="cycle").semantic_prior
+    prior = make_pipeline(small_nerf(), interval=2, target_order="cycle").priors.all["semantic"]
     order = [prior.target_of(step) for step in range(1, 24, 2)]
     rounds = [order[start : start + 3] for start in range(0, 12, 3)]
     assert all(sorted(each) == [0, 1, 2] for each in rounds) and len({tuple(each) for each in rounds}) > 1
@@ -290,21 +315,36 @@ def test_given_poses_are_moved_with_the_scene(tiny_llff_scene, tmp_path):
         views_of(dataset, poses="given")
 
 
-def test_rays_are_those_of_the_training_camera(tiny_dtu_scene):
-    dataset = dataset_of(DTUDataParserConfig(data=tiny_dtu_scene, depth_polarity="distance"))
-    views = views_of(dataset, grid="full", grid_size=3)
-    pose = dataset.cameras.camera_to_worlds[0].double().numpy()
-    rays = views.rays(pose, views.draw_grid())
-    whole = dataset.cameras.generate_rays(camera_indices=0, keep_shape=True)
-    corners = whole.directions[[0, 0, -1, -1], [0, -1, 0, -1]]
-    torch.testing.assert_close(rays.directions[[0, 2, 6, 8]], corners)
-    assert (rays.camera_indices == -1).all() and rays.metadata["directions_norm"].shape == (9, 1)
+@pytest.mark.parametrize("space", ["metric", "ndc"])
+@pytest.mark.parametrize("grid, size", [("full", 3), ("strided", 5)])
+def test_rays_are_those_of_the_training_camera(grid, size, space, request):
+    """Their footprints too, which do not become those of a coarse grid: its steps differ between rows and columns."""
+    if space == "metric":
+        scene: Any = DTUDataParserConfig(data=request.getfixturevalue("tiny_dtu_scene"), depth_polarity="distance")
+    else:
+        scene = LLFFDataParserConfig(data=request.getfixturevalue("tiny_llff_scene"))
+    dataset = dataset_of(scene)
+    geometry = dataset.fewshot.geometry
+    views = views_of(dataset, grid=grid, grid_size=size)
+    pose, drawn = dataset.cameras.camera_to_worlds[0].double().numpy(), views.draw_grid()
+    assert drawn.step[0] != drawn.step[1]
+    view = views.view(pose, drawn)
+    rays = camera_rays(view.cameras, geometry, view.footprint_scale)[0]
+    seen = dataset.cameras[:1]
+    coords = drawn.positions() + 0.5
+    expected = seen.generate_rays(camera_indices=torch.zeros(*coords.shape[:2], 1, dtype=torch.long), coords=coords)
+    torch.testing.assert_close(rays.directions, expected.directions)
+    torch.testing.assert_close(rays.metadata["directions_norm"], expected.metadata["directions_norm"])
+    assert rays.shape == (size, size) and (rays.camera_indices == -1).all()
+    whole = attach_radii(seen.generate_rays(camera_indices=0, keep_shape=True), geometry).metadata[RADII_KEY]
+    nearest = [coords[..., axis].long() for axis in (0, 1)]
+    torch.testing.assert_close(rays.metadata[RADII_KEY], whole[nearest[0], nearest[1]], rtol=0.05, atol=0.0)
 
 
 def test_crops_and_grids_that_do_not_fit(tiny_blender_scene):
     dataset = dataset_of(FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3))
     views = views_of(dataset, grid="crop", crop_fraction=0.4)
-    grids = torch.stack([views.draw_grid() for _ in range(50)])
+    grids = torch.stack([views.draw_grid().positions() for _ in range(50)])
     assert (grids[:, -1, -1] - grids[:, 0, 0] == 6).all() and len(grids[:, 0, 0, 0].unique()) > 2
     with pytest.raises(ValueError, match="--pipeline.semantic.views.grid-size: expected at least 1 .* got 0"):
         views_of(dataset, grid_size=0)
@@ -319,9 +359,9 @@ def test_a_strided_grid_is_at_most_the_image(tiny_blender_scene, capsys):
     views = UnseenViews(config, dataset, torch.device("cpu"), "--of-mine")
     said = " ".join(capsys.readouterr().out.split())
     assert "--of-mine.grid-size 168: the images have 20x20 pixels, so unseen views are rendered with 20x20 rays" in said
-    assert views.draw_grid().shape == (20, 20, 2) and config.grid_size == 168
+    assert views.draw_grid().positions().shape == (20, 20, 2) and config.grid_size == 168
     for fits in ({"grid_size": 20}, {"grid": "full", "grid_size": 30}, {"grid": "crop", "grid_size": 30}):
-        assert views_of(dataset, **fits).draw_grid().shape == (fits["grid_size"], fits["grid_size"], 2)
+        assert views_of(dataset, **fits).draw_grid().size == (fits["grid_size"], fits["grid_size"])
     assert "grid-size" not in capsys.readouterr().out
 
 
@@ -348,12 +388,22 @@ def test_black_photos_without_direction_are_refused(tmp_path):
 
 def test_settings_that_make_no_sense():
     with pytest.raises(ValueError, match="interval"):
-        SemanticPriorConfig(interval=0).setup()
+        SemanticPriorConfig(interval=0).setup(scene=scene_of(), name="semantic")
+    with pytest.raises(ValueError, match="chunk-rays of at least 1"):
+        SemanticPriorConfig(chunk_rays=0).setup(scene=scene_of(), name="semantic")
     with pytest.raises(ValueError, match="both its weights are 0"):
-        SemanticPriorConfig(enabled=True, fine_weight=0.0, coarse_weight=0.0).setup()
+        config = SemanticPriorConfig(enabled=True, fine_weight=0.0, coarse_weight=0.0)
+        config.setup(scene=scene_of(), name="semantic")
+
+
+def test_needs():
+    needs = SemanticPriorConfig(enabled=True).setup(scene=scene_of(), name="semantic").needs
+    assert set(needs.served) == {"unseen_views"} and needs.single_scene
+    # Whole views are rendered on their own, behind the main forward.
+    assert needs.request is None and not needs.labels
 
 
 def test_a_model_without_a_coarse_level_needs_a_fine_weight(make_pipeline):
     pipeline = make_pipeline(fine_weight=0.0)
-    with pytest.raises(ValueError, match="fine-weight.*has only no coarse level"):
-        pipeline.semantic_prior.loss_dict(pipeline.unseen_renderer(), 0)
+    with pytest.raises(ValueError, match="fine-weight.*has only rgb"):
+        terms(pipeline)

@@ -1,4 +1,4 @@
-"""`ns-fewshot demo`: its commands are valid, an early end leaves nothing half-written, the whole works end to end."""
+"""`ns-fewshot demo`: its cells are what the demo means, an early end is taken up again, the whole works end to end."""
 
 from __future__ import annotations
 
@@ -8,27 +8,44 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any, List
 
 import pytest
 import torch
-from rich.console import Console
 
-from fewshot_ns.scripts.demo import VARIANTS, DemoCommand
-from fewshot_ns.scripts.demo_work import DemoWork
-from fewshot_ns.scripts.progress import StageBoard
+from fewshot_ns.bench.execution.records import read_record
+from fewshot_ns.bench.planning.config_identity import resolve_config
+from fewshot_ns.bench.planning.planner import make_plan
+from fewshot_ns.bench.recipes.yaml_file import load_recipe
+from fewshot_ns.scripts.demo import DemoCommand
+from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 from fewshot_ns.utils.errors import CommandError
-from fewshot_ns.utils.processes import CommandRunner
+
+LABELS = ("with-prior", "without-prior")
 
 
-def test_flags_mean_to_the_host_what_the_demo_means(tmp_path):
-    import tyro
-    from nerfstudio.configs.method_configs import AnnotatedBaseConfigUnion
+@pytest.fixture(scope="module")
+def scene_root(tmp_path_factory):
+    """A folder with a small built-in scene in it."""
+    folder = tmp_path_factory.mktemp("demo")
+    write_demo_scene(folder / "scene", DemoSceneConfig(width=32, height=24, columns=5, rows=1, supersample=1))
+    return folder
 
-    command = DemoCommand(output_dir=tmp_path, steps=123, seed=7, device="cpu")
-    configs = [tyro.cli(AnnotatedBaseConfigUnion, args=command.train_flags(variant)) for variant in VARIANTS]
+
+def cells_of(scene_root: Path, **flags):
+    command = DemoCommand(output_dir=scene_root, device="cpu", **flags)
+    return make_plan(load_recipe(command.write_recipe()), scene_root, scene_root, "cpu").cells
+
+
+def test_the_cells_are_what_the_demo_means(scene_root):
+    cells = cells_of(scene_root, steps=123, seed=7)
+    assert [cell.label for cell in cells] == list(LABELS)
+    assert {cell.evaluation.pictures for cell in cells} == {4}
+    configs: List[Any] = [resolve_config(cell.method, (*cell.flags, *cell.parser)) for cell in cells]
     assert [config.pipeline.depth.enabled for config in configs] == [True, False]
     for config in configs:
-        assert config.method_name == "sparsenerf-lite" and config.vis == "tensorboard"
+        assert config.method_name == "sparsenerf-lite"
         assert config.max_num_iterations == 123 and config.machine.seed == 7
         assert config.machine.device_type == "cpu"
         assert config.pipeline.datamanager.dataparser.num_views == 3
@@ -36,6 +53,25 @@ def test_flags_mean_to_the_host_what_the_demo_means(tmp_path):
         assert not config.pipeline.evaluation.download_weights
     configs[1].pipeline.depth.enabled = True
     assert str(configs[0]) == str(configs[1])  # Nothing else differs between the two trainings.
+
+
+def test_without_flags_it_is_the_recipe_of_the_package(scene_root):
+    from fewshot_ns.bench.recipes.yaml_file import find_recipe
+
+    own = load_recipe(DemoCommand(output_dir=scene_root).write_recipe())
+    shipped = load_recipe(find_recipe("demo"))
+    assert (own.methods, own.scenes, own.seeds) == (shipped.methods, shipped.scenes, shipped.seeds)
+    assert own.evaluation == shipped.evaluation
+
+
+def test_cells_change_with_the_flags_that_decide_them(scene_root):
+    def keys(**flags):
+        return {cell.training_key for cell in cells_of(scene_root, **flags)}
+
+    before = keys()
+    assert len(before) == 2 and keys(frames=9, fps=5, download_weights=True) == before
+    for change in ({"steps": 7}, {"seed": 1}, {"num_views": 4}):
+        assert not keys(**change) & before
 
 
 @pytest.mark.parametrize(
@@ -48,50 +84,58 @@ def test_impossible_demos_are_refused_at_once(tmp_path, flags, message):
     assert not (tmp_path / "demo").exists()
 
 
-def test_records_change_with_what_they_depend_on(tmp_path):
-    def keys(**flags):
-        command = DemoCommand(output_dir=tmp_path, device="cpu", **flags)
-        board = StageBoard(Console())
-        return [DemoWork(command, variant, board, CommandRunner(), 0).train_record().key for variant in VARIANTS]
-
-    assert keys() == keys() and len(set(keys())) == 2
-    assert keys(frames=9, fps=5) == keys()
-    for change in ({"steps": 7}, {"width": 64}, {"seed": 1}, {"num_views": 4}):
-        assert not set(keys(**change)) & set(keys())
+def test_force_removes_what_an_earlier_demo_has_written_and_nothing_else(tmp_path):
+    command = DemoCommand(output_dir=tmp_path)
+    for name in ("cells", "scene"):
+        (tmp_path / name).mkdir()
+    command._remove_old()
+    assert (tmp_path / "cells").is_dir() and (tmp_path / "scene").is_dir()
+    (tmp_path / "bench.json").touch()
+    (tmp_path / "scene" / "demo_scene.json").touch()
+    command._remove_old()
+    assert not (tmp_path / "cells").exists() and not (tmp_path / "scene").exists()
 
 
 @pytest.mark.end_to_end
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine on which training on CUDA fails")
-def test_a_failed_training_is_reported_and_removed(tmp_path):
+def test_without_cuda_it_says_so(tmp_path):
     command = DemoCommand(output_dir=tmp_path / "demo", device="cuda", width=32, steps=2)
-    with pytest.raises(CommandError, match="ns-train ended with status 1; the whole log is") as caught:
+    with pytest.raises(ValueError, match="--device cuda: this machine shows no CUDA device"):
         command.main()
-    assert "cuda" in str(caught.value).lower()
-    assert not command.run_dir(VARIANTS[0]).exists()
-    assert (command.output_dir / "logs" / "train-with-prior.log").is_file()
 
 
 @pytest.mark.end_to_end
-def test_ctrl_c_leaves_nothing_half_written(tmp_path):
-    command = DemoCommand(output_dir=tmp_path / "demo", device="cpu", width=32, steps=5000)
+def test_a_failed_training_is_reported(tmp_path, monkeypatch):
+    # The wheel's console script is replaced by one that fails.
+    monkeypatch.setattr("fewshot_ns.bench.execution.cells.console_script", lambda name: Path(sys.executable))
+    command = DemoCommand(output_dir=tmp_path / "demo", device="cpu", width=32, steps=2)
+    with pytest.raises(CommandError, match="2 of 2 cells failed:"):
+        command.main()
+    assert not (command.output_dir / "index.html").exists()
+
+
+@pytest.mark.end_to_end
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    output = tmp_path / "demo"
     # Whoever runs the tests in the background lets its children ignore this signal.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code = heed + "from fewshot_ns.scripts.cli import entrypoint; entrypoint()"
-    flags = ["demo", "--output-dir", str(command.output_dir), "--device", "cpu", "--width", "32", "--steps", "5000"]
+    flags = ["demo", "--output-dir", str(output), "--device", "cpu", "--width", "32", "--steps", "5000"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    configs = [command.run_dir(variant) / "config.yml" for variant in VARIANTS]
+    cells = [output / "cells/still-life" / label / "seed-42" for label in LABELS]
+    configs = [cell / "sparsenerf-lite/config.yml" for cell in cells]
     deadline = time.monotonic() + 180
     while not all(config.exists() for config in configs) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     assert all(config.exists() for config in configs)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted" in output
-    assert not any(command.run_dir(variant).exists() for variant in VARIANTS)
-    assert sorted(entry.name for entry in command.output_dir.iterdir()) == ["logs", "runs", "scene"]
-    assert not [entry for entry in command.output_dir.rglob(".*") if entry.is_file()]
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted" in said
+    assert [(read_record(cell) or {})["status"] for cell in cells] == ["interrupted"] * 2
+    assert sorted(entry.name for entry in output.iterdir()) == ["bench.json", "cells", "recipe.yaml", "scene"]
+    assert not [entry for entry in output.rglob(".*") if entry.is_file()]
 
 
 @pytest.mark.slow
@@ -109,7 +153,7 @@ def test_the_whole_demo_in_small(tmp_path):
         return done.stdout
 
     text = run()
-    assert "train with the depth prior: 20/20" in text and "PSNR" in text and "index.html" in text
+    assert "finished still-life / with-prior / seed 42" in text and "PSNR" in text and "index.html" in text
     for name in ("results.json", "table.md", "contact_sheet.png", "training_views.png", "video.mp4", "index.html"):
         assert (output / name).stat().st_size > 100, name
     results = json.loads((output / "results.json").read_text())
@@ -118,6 +162,8 @@ def test_the_whole_demo_in_small(tmp_path):
         assert len(variant["images"]) == 4 and variant["training"]["steps"] == 20
     assert results["training_views"] == ["view_01.png", "view_12.png", "view_23.png"]
 
-    stamp = (output / "runs/demo/sparsenerf-lite/with-prior/config.yml").stat().st_mtime_ns
-    assert run().count("done before") == 7  # The scene, two trainings, two evaluations, two renderings.
-    assert (output / "runs/demo/sparsenerf-lite/with-prior/config.yml").stat().st_mtime_ns == stamp
+    config = output / results["variants"]["with-prior"]["config"]
+    stamp = config.stat().st_mtime_ns
+    again = run()
+    assert again.count("done before") == 3 and again.count(" reused ") == 2  # The scene, two videos; two cells.
+    assert config.stat().st_mtime_ns == stamp

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fewshot_ns.data.views.sources import SourceViewsConfig
-from fewshot_ns.scripts.eval_scenes import SceneOptions, baselines_of_run, choose_scenes
+from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, run_baselines
 
 
 def test_bad_scenes_are_left_out_from_the_first_one_on(tiny_pixelnerf: Callable[..., Any]):
@@ -45,7 +45,7 @@ def test_an_evaluation_spares_the_list_of_source_views(output: str, tiny_pixelne
     with pytest.raises(ValueError, match=r"expected a name that spares .*views\.txt"):
         choose_scenes(pipeline, SceneOptions(viewlist=listed), tmp_path / output)
     assert choose_scenes(pipeline, SceneOptions(viewlist=listed), tmp_path / "results.json")
-    assert pipeline.datamanager.open(pipeline.datamanager.eval_table()[0]).sources == (2,)
+    assert pipeline.datamanager.selector.open(pipeline.datamanager.eval_table()[0]).sources == (2,)
 
 
 def test_one_scene_is_compared_with_what_its_source_views_show(tiny_pixelnerf: Callable[..., Any]):
@@ -54,10 +54,10 @@ def test_one_scene_is_compared_with_what_its_source_views_show(tiny_pixelnerf: C
     config.datamanager.sources.mode, config.datamanager.sources.count = "nearest", 2
     pipeline = config.setup(device="cpu", test_mode="test")
     manager = pipeline.datamanager
-    baselines: Any = baselines_of_run(pipeline)
+    baselines: Any = run_baselines(pipeline)
     scene, images = manager.active.scene, manager.library.images
     for place in (0, 2):
-        found = baselines.of_camera(scene.cameras[place : place + 1], (16, 16))
+        found = baselines.predict(scene.cameras[place : place + 1], (16, 16))
         sources = manager.selector.sources_for(manager.active, scene.cameras.camera_to_worlds[place])
         assert place not in sources and set(found) == {"mean_colour", "nearest_view", "plane_sweep"}
         seen = torch.stack([images.image(scene, source) for source in sources])

@@ -12,7 +12,7 @@ from fewshot_ns.scripts.camera_path import CameraPathCommand
 from fewshot_ns.scripts.runs import load_run
 from fewshot_ns.scripts.video import VideoCommand
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
-from fewshot_ns.utils.processes import host_command
+from fewshot_ns.utils.processes import console_script
 
 pytestmark = pytest.mark.end_to_end
 
@@ -24,7 +24,7 @@ def run_folder(tmp_path_factory):
     write_demo_scene(folder / "scene", DemoSceneConfig(width=32, height=24, supersample=1))
     flags = ["--data", folder / "scene", "--output-dir", folder / "runs", "--max-num-iterations", 2]
     flags += ["--vis", "tensorboard", "--machine.device-type", "cpu", "--steps-per-eval-all-images", 0]
-    command = [host_command("ns-train"), "sparsenerf-lite", *flags, "llff-data"]
+    command = [console_script("ns-train"), "sparsenerf-lite", *flags, "llff-data"]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "runs"
@@ -54,7 +54,7 @@ def test_the_host_renders_the_path_that_we_write(run_folder, tmp_path):
     (config,) = run_folder.rglob("config.yml")
     flags = ["--load-config", config, "--camera-path-filename", tmp_path / "path.json"]
     flags += ["--output-path", tmp_path / "host.mp4", "--rendered-output-names", "rgb", "depth"]
-    command = [host_command("ns-render"), "camera-path", *flags]
+    command = [console_script("ns-render"), "camera-path", *flags]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert len(imageio.mimread(tmp_path / "host.mp4")) == 4

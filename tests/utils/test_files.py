@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from fewshot_ns.utils.files import replacing, write_json
+from fewshot_ns.utils.files import replacing, replacing_folder, write_json
 
 
 def test_write_json_creates_folders_and_replaces(tmp_path):
@@ -31,3 +31,33 @@ def test_an_error_while_writing_leaves_no_trace(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path):
+    folder = tmp_path / "below" / "scene"
+    for number in range(2):
+        with replacing_folder(folder) as fresh:
+            (fresh / f"{number}.txt").write_text("whole")
+            assert not (folder / f"{number}.txt").exists()
+        assert os.listdir(folder) == [f"{number}.txt"]
+    assert os.listdir(folder.parent) == ["scene"]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_an_error_leaves_the_old_folder_as_it_was(tmp_path, overwrite):
+    folder = tmp_path / "scene"
+    with replacing_folder(folder, overwrite) as fresh:
+        (fresh / "old.txt").touch()
+    with pytest.raises(RuntimeError), replacing_folder(folder, overwrite) as fresh:
+        (fresh / "half.txt").touch()
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["scene"] and os.listdir(folder) == ["old.txt"]
+
+
+def test_without_overwrite_a_folder_with_files_stays(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "old.txt").touch()
+    with pytest.raises(OSError), replacing_folder(folder, overwrite=False) as fresh:
+        (fresh / "new.txt").touch()
+    assert os.listdir(tmp_path) == ["run"] and os.listdir(folder) == ["old.txt"]

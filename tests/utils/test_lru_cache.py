@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fewshot_ns.utils.lru_cache import BoundedCache
+from fewshot_ns.utils.lru_cache import LRUCache
 
 
 def test_it_forgets_what_was_not_used_the_longest():
-    cache = BoundedCache(10, len)
+    cache = LRUCache(10, len)
     for key in "abc":
         cache.get(key, lambda: "xxx")
     cache.get("a", lambda: pytest.fail("a was kept"))
@@ -21,7 +21,7 @@ def test_it_forgets_what_was_not_used_the_longest():
 
 
 def test_what_is_too_large_is_given_but_not_kept():
-    cache = BoundedCache(2, len)
+    cache = LRUCache(2, len)
     cache.get("small", lambda: "x")
     assert cache.get("large", lambda: "xxx") == "xxx"
     assert cache.get("large", lambda: "yyy") == "yyy"
@@ -29,7 +29,7 @@ def test_what_is_too_large_is_given_but_not_kept():
 
 
 def test_an_error_keeps_nothing():
-    cache = BoundedCache(10)
+    cache = LRUCache(10)
 
     def broken():
         raise ValueError("damaged")
@@ -40,7 +40,7 @@ def test_an_error_keeps_nothing():
 
 
 def test_threads_do_not_lose_count():
-    cache = BoundedCache(20, lambda value: 3)
+    cache = LRUCache(20, lambda value: 3)
 
     def work(start: int) -> None:
         for step in range(300):
@@ -54,4 +54,4 @@ def test_threads_do_not_lose_count():
 
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match="size 0 or more, got -1"):
-        BoundedCache(-1)
+        LRUCache(-1)

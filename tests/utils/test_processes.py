@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fewshot_ns.utils.errors import CommandError
-from fewshot_ns.utils.processes import CommandRunner, host_command
+from fewshot_ns.utils.processes import CommandRunner, console_script
 
 
 def test_the_host_is_found_beside_this_python():
-    assert host_command("ns-train").name.startswith("ns-train")
+    assert console_script("ns-train").name.startswith("ns-train")
     with pytest.raises(CommandError, match="ns-nothing was not found"):
-        host_command("ns-nothing")
+        console_script("ns-nothing")
 
 
 def test_lines_are_logged_and_handed_on_as_they_come(tmp_path):

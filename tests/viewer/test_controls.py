@@ -116,7 +116,8 @@ def test_similarities_to_the_training_views(make_pipeline, tiny_blender_scene, t
     rows = [line for line in reports[0].splitlines() if line.startswith("| r_")]
     assert len(rows) == 3 and all(-1.0 <= float(row.split("|")[2]) <= 1.0 for row in rows)
     # Looking does not switch the term on.
-    assert not pipeline.semantic_prior.active(9) and not pipeline.training
+    assert pipeline.priors.enabled == [pipeline.priors.all[name] for name in ("distortion", "plane_smoothness")]
+    assert not pipeline.training
 
 
 def test_what_is_missing_is_shown(make_pipeline, tiny_llff_scene, tmp_path, monkeypatch):

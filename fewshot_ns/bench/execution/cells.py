@@ -1,4 +1,4 @@
-"""One cell of a benchmark: trained, evaluated and recorded by the host's own commands."""
+"""One cell of a benchmark: trained, evaluated and recorded by nerfstudio's own commands and ns-fewshot eval."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from fewshot_ns.bench.execution.records import (
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.evaluation.records.category_table import read_category_names
 from fewshot_ns.utils.errors import CommandError
-from fewshot_ns.utils.processes import CommandRunner, host_command
+from fewshot_ns.utils.processes import CommandRunner, console_script
 
-Progress = Callable[[str, int], None]
+OnProgress = Callable[[str, int], None]
 """Told what is being done ('train', 'evaluate') and how many steps of the training are done."""
 _STEP_LINE = re.compile(r"^\s*(\d+) \(\d+\.\d+%\)")
 """What ns-train prints for a logged step."""
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkerResources:
     """The part of a machine that a cell gets."""
 
     threads: int = 1
@@ -79,9 +79,9 @@ class Outcome:
 def run_cell(
     cell: Cell,
     output_dir: Path,
-    share: Share,
+    resources: WorkerResources,
     runner: Optional[CommandRunner] = None,
-    progress: Optional[Progress] = None,
+    progress: Optional[OnProgress] = None,
     any_source: bool = False,
 ) -> Outcome:
     """Does what is missing of a cell. Never raises because of what the cell's commands did.
@@ -89,13 +89,13 @@ def run_cell(
     Args:
         cell: which.
         output_dir: folder of the benchmark.
-        share: what it may use.
+        resources: what it may use.
         runner: what runs the commands; None: one of its own.
         progress: told how far it is.
         any_source: whether results of another version of the code are taken as they are.
     """
     started = time.monotonic()
-    work = _CellWork(cell, output_dir, share, runner or CommandRunner(), progress or (lambda *_: None), any_source)
+    work = _CellWork(cell, output_dir, resources, runner or CommandRunner(), progress or (lambda *_: None), any_source)
     try:
         with locked(cell.folder) as handles:
             status = work.run(handles)
@@ -113,9 +113,9 @@ def run_cell(
 class _CellWork:
     cell: Cell
     output_dir: Path
-    share: Share
+    resources: WorkerResources
     runner: CommandRunner
-    progress: Progress
+    progress: OnProgress
     any_source: bool
     attempts: int = 1
 
@@ -164,14 +164,14 @@ class _CellWork:
     def train_command(self, resume: bool) -> Tuple[str, ...]:
         """The ns-train of this cell."""
         cell = self.cell
-        place = cell.folder.relative_to(self.output_dir / "cells").as_posix()
-        # The host's folder is OUTPUT/EXPERIMENT/METHOD/TIMESTAMP; the dot leaves the last part out.
+        name = cell.folder.relative_to(self.output_dir / "cells").as_posix()
+        # nerfstudio's folder is OUTPUT/EXPERIMENT/METHOD/TIMESTAMP; the dot leaves the last part out.
         words = ["--data", str(cell.data), "--output-dir", str(self.output_dir / "cells")]
-        words += ["--experiment-name", place, "--timestamp", ".", "--vis", "tensorboard"]
+        words += ["--experiment-name", name, "--timestamp", ".", "--vis", "tensorboard"]
         words += ["--logging.local-writer.max-log-size", "0"]
         if resume:
             words += ["--load-dir", str(cell.run_dir / "nerfstudio_models")]
-        return (str(host_command("ns-train")), cell.method, *words, *cell.flags, *cell.parser)
+        return (str(console_script("ns-train")), cell.method, *words, *cell.flags, *cell.parser)
 
     def _train(self, handles: List[int], resume: bool) -> float:
         cell = self.cell
@@ -190,7 +190,7 @@ class _CellWork:
         return time.monotonic() - started
 
     def _check_trained(self, log: Path) -> None:
-        """The host's training ends with status 0 also where it was interrupted."""
+        """ns-train ends with status 0 also where it was interrupted."""
         step, wanted = last_step(self.cell.run_dir), self.cell.steps
         spent = (self._statistics() or {}).get("cpu_seconds", 0.0)
         by_time = self.cell.cpu_seconds is not None and spent >= self.cell.cpu_seconds
@@ -207,7 +207,7 @@ class _CellWork:
         return time.monotonic() - started
 
     def _environment(self) -> Mapping[str, str]:
-        return self.share.environment(self.cell.device)
+        return self.resources.environment(self.cell.device)
 
     def _results(self) -> Dict[str, Any]:
         """The averages; of a training across scenes, by the protocol."""
@@ -217,7 +217,7 @@ class _CellWork:
         return {entry.protocol: _read_json(cell.folder / entry.file)["results"] for entry in cell.evaluations}
 
     def _category_names(self) -> Dict[str, str]:
-        """Names of ShapeNet's categories by their numbers, where the set comes with the list."""
+        """Names of ShapeNet's categories by their numbers, where the dataset comes with the list."""
         path = self.cell.data / "metadata.yaml"
         return read_category_names(path) if path.is_file() else {}
 

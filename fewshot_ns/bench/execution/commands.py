@@ -6,14 +6,14 @@ from typing import List, Optional, Tuple
 
 from fewshot_ns.bench.execution.records import EVAL, VIEWS
 from fewshot_ns.bench.planning.plan import Cell, SourceEvaluation
-from fewshot_ns.utils.processes import host_command
+from fewshot_ns.utils.processes import console_script
 
 
 def evaluate_commands(cell: Cell) -> List[Tuple[str, ...]]:
     """What measures a trained cell, as ns-eval does; each command can be taken up again.
 
     Args:
-        cell: of one scene: one command; of a set of many scenes: two for each evaluation.
+        cell: of one scene: one command; of a multi-scene dataset: two for each evaluation.
     """
     if cell.evaluations:
         return [command for entry in cell.evaluations for command in _source_commands(cell, entry)]
@@ -39,10 +39,10 @@ def _pictures(cell: Cell, folder: str) -> Tuple[str, ...]:
 
 
 def _command(cell: Cell, file: str, *words: str) -> Tuple[str, ...]:
-    places = ("--load-config", str(cell.run_dir / "config.yml"), "--output-path", str(cell.folder / file))
+    files = ("--load-config", str(cell.run_dir / "config.yml"), "--output-path", str(cell.folder / file))
     metrics = cell.evaluation.metrics
     chosen = () if metrics is None else ("--metrics", *metrics)
-    return (str(host_command("ns-fewshot")), "eval", *places, *words, *chosen)
+    return (str(console_script("ns-fewshot")), "eval", *files, *words, *chosen)
 
 
 def _given(*flags: Tuple[str, Optional[int]]) -> Tuple[str, ...]:

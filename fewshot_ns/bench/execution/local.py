@@ -1,4 +1,4 @@
-"""The cells of a plan on this machine: one worker per GPU, or per share of the CPU."""
+"""The cells of a plan on this machine: one worker per GPU, or per part of the CPU."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Dict, List, Sequence
 
-from fewshot_ns.bench.execution.cells import Outcome, Share, run_cell, usable_cores
+from fewshot_ns.bench.execution.cells import Outcome, WorkerResources, run_cell, usable_cores
 from fewshot_ns.bench.execution.progress import Board
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.utils.processes import CommandRunner, end_on_termination
 
 
-def local_shares(device: str, jobs: int, threads: int) -> List[Share]:
-    """How this machine is parted.
+def local_workers(device: str, jobs: int, threads: int) -> List[WorkerResources]:
+    """The workers of this machine, with what each may use.
 
     Args:
         device: 'cpu' or 'cuda'.
@@ -28,12 +28,12 @@ def local_shares(device: str, jobs: int, threads: int) -> List[Share]:
     cores = usable_cores()
     if device == "cpu":
         per_cell = threads or max(1, cores // jobs if jobs else 1)
-        return [Share(per_cell)] * (jobs or max(1, cores // per_cell))
+        return [WorkerResources(per_cell)] * (jobs or max(1, cores // per_cell))
     gpus = visible_gpus()
     if not gpus:
         raise ValueError("--device cuda: this machine shows no CUDA device; give --device cpu")
-    workers = jobs or len(gpus)
-    return [Share(threads or max(1, cores // workers), gpus[number % len(gpus)]) for number in range(workers)]
+    count = jobs or len(gpus)
+    return [WorkerResources(threads or max(1, cores // count), gpus[number % len(gpus)]) for number in range(count)]
 
 
 def visible_gpus() -> List[str]:
@@ -53,7 +53,7 @@ def visible_gpus() -> List[str]:
 class LocalExecutor:
     """Runs cells on this machine."""
 
-    shares: Sequence[Share]
+    workers: Sequence[WorkerResources]
     """One worker each."""
     any_source: bool = False
     """Whether results of another version of the code are taken as they are."""
@@ -67,21 +67,21 @@ class LocalExecutor:
             How each ended, by its name.
         """
         runner = CommandRunner()
-        free: queue.SimpleQueue[Share] = queue.SimpleQueue()
-        for share in self.shares:
-            free.put(share)
+        free: queue.SimpleQueue[WorkerResources] = queue.SimpleQueue()
+        for resources in self.workers:
+            free.put(resources)
 
         def work(cell: Cell) -> Outcome:
-            share = free.get()
+            resources = free.get()
             try:
                 with board.cell(cell) as line:
-                    outcome = self.run(cell, output_dir, share, runner, line.update, self.any_source)
+                    outcome = self.run(cell, output_dir, resources, runner, line.update, self.any_source)
                     line.finish(outcome)
                 return outcome
             finally:
-                free.put(share)
+                free.put(resources)
 
-        with end_on_termination(), ThreadPoolExecutor(len(self.shares)) as pool:
+        with end_on_termination(), ThreadPoolExecutor(len(self.workers)) as pool:
             futures: List[Future[Outcome]] = []
             try:
                 futures = [pool.submit(work, cell) for cell in cells]

@@ -21,14 +21,13 @@ from fewshot_ns.bench.execution.records import (
     read_record,
 )
 from fewshot_ns.bench.planning.plan import Cell, Plan
-from fewshot_ns.presentation.tables import Cell as TableCell
-from fewshot_ns.presentation.tables import Column, Table, print_table
+from fewshot_ns.presentation.tables import Column, Table, TableCell, print_table
 from fewshot_ns.utils.files import replacing, write_json
 
 
 def cell_state(cell: Cell, any_source: bool) -> str:
-    """What is there of a cell: 'finished', 'trained', 'resume at N', 'new' or, with other settings or by other code,
-    'made otherwise', which is set aside before the cell is done anew."""
+    """How far a cell is: 'finished', 'trained', 'resume at N', 'new' or, with other settings or by other code,
+    'made otherwise', which is set aside before the cell is run again."""
     if is_finished(cell, any_source):
         return "finished"
     record = read_record(cell.folder)
@@ -76,7 +75,11 @@ def print_plan(plan: Plan, estimator: Estimator, workers: int, any_source: bool,
         counted = Counter(states[cell.name] for cell in cells)
         rows.append(
             [
-                *(label, scene, _protocols(first), "x".join(map(str, first.size)), _measured_views(first)),
+                label,
+                scene,
+                _protocols(first),
+                "x".join(map(str, first.size)),
+                _measured_views(first),
                 "by the method" if first.steps is None else first.steps,
                 "no limit" if first.cpu_seconds is None else f"{first.cpu_seconds:g}",
                 ", ".join(str(cell.seed) for cell in cells),
@@ -121,7 +124,7 @@ def write_plan(plan: Plan) -> None:
             **{name: value for name, value in (("eval", file), ("views", views)) if value},
             "folder": cell.folder.relative_to(folder.absolute()).as_posix(),
             "scene": cell.scene,
-            "place": cell.place,
+            "folder_name": cell.folder_name,
             "protocol": protocol,
             "method": cell.method,
             "label": cell.label,

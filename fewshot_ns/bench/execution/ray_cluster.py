@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Sequence
 
-from fewshot_ns.bench.execution.cells import Outcome, Share, run_cell
+from fewshot_ns.bench.execution.cells import Outcome, WorkerResources, run_cell
 from fewshot_ns.bench.execution.progress import Board
 from fewshot_ns.bench.execution.records import FAILED
 from fewshot_ns.bench.planning.plan import Cell
@@ -36,17 +36,17 @@ def connect(address: Optional[str]) -> Any:
     return ray
 
 
-def cluster_workers(ray: Any, share: Share, device: str) -> int:
+def cluster_workers(ray: Any, resources: WorkerResources, device: str) -> int:
     """How many cells fit on the cluster at a time.
 
     Args:
         ray: the module, connected.
-        share: what a cell gets.
+        resources: what a cell gets.
         device: 'cpu' or 'cuda'.
     """
-    resources = ray.cluster_resources()
-    by_cpu = int(resources.get("CPU", 0.0) // share.threads)
-    return max(1, min(by_cpu, int(resources.get("GPU", 0.0))) if device == "cuda" else by_cpu)
+    available = ray.cluster_resources()
+    by_cpu = int(available.get("CPU", 0.0) // resources.threads)
+    return max(1, min(by_cpu, int(available.get("GPU", 0.0))) if device == "cuda" else by_cpu)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class RayExecutor:
 
     ray: Any
     """The module, connected."""
-    share: Share
+    resources: WorkerResources
     """What a cell gets; on CUDA one GPU beside it, which Ray chooses."""
     any_source: bool = False
     """Whether results of another version of the code are taken as they are."""
@@ -76,8 +76,8 @@ class RayExecutor:
         open_cells: Dict[Any, Cell] = {}
         for cell in cells:
             gpus = 1 if cell.device == "cuda" else 0
-            options = dict(num_cpus=self.share.threads, num_gpus=gpus, scheduling_strategy="SPREAD", name=cell.name)
-            reference = task.options(**options).remote(cell, output_dir, self.share, any_source=self.any_source)
+            options = dict(num_cpus=self.resources.threads, num_gpus=gpus, scheduling_strategy="SPREAD", name=cell.name)
+            reference = task.options(**options).remote(cell, output_dir, self.resources, any_source=self.any_source)
             open_cells[reference] = cell
         outcomes: Dict[str, Outcome] = {}
         with end_on_termination():

@@ -132,8 +132,8 @@ def set_aside(cell: Cell, output_dir: Path) -> Optional[Path]:
     if not cell.folder.is_dir() or not any(file.name != _LOCK for file in cell.folder.iterdir()):
         return None
     number = 1
-    place = output_dir / "superseded" / cell.folder.relative_to(output_dir / "cells")
-    while (target := place.with_name(f"{place.name}-{number}")).exists():
+    aside = output_dir / "superseded" / cell.folder.relative_to(output_dir / "cells")
+    while (target := aside.with_name(f"{aside.name}-{number}")).exists():
         number += 1
     target.mkdir(parents=True)
     for file in cell.folder.iterdir():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nerfstudio.engine.trainer import TrainerConfig
 
 _PLACES = ("output_dir", "experiment_name", "timestamp", "load_dir")
-_NOT_DECIDING = ("bench", "demo", "recipes", "rendering", "scripts", "viewer")
+_NOT_DECIDING = ("bench", "presentation", "recipes", "scripts", "synthetic", "viewer")
 """Folders of this package whose code has no part in a training or its evaluation."""
 
 
@@ -151,11 +151,11 @@ class SceneIdentity:
     """What a scene's dataparser made of its files."""
 
     key: str
-    """Hash of cameras, photos, depth maps and masks of the views in use."""
+    """Hash of cameras, images, depth maps and masks of the views in use."""
     size: Tuple[int, int]
     """Width and height of the first test view, pixels."""
     train_views: Tuple[str, ...]
-    """Names of the training photos."""
+    """Names of the training images."""
     test_views: int
     """Number of test views."""
     has_depth: bool
@@ -163,7 +163,7 @@ class SceneIdentity:
     has_masks: bool
     """Whether there are object masks of the test views."""
     test_scenes: int = 0
-    """Of a set of many scenes: number of test scenes; 0 for one scene."""
+    """Of a multi-scene dataset: number of test scenes; 0 for one scene."""
     first_test_scene: str = ""
     """Its first test scene."""
 

@@ -40,7 +40,7 @@ class Cell:
     """OUT/cells/<scene>/<label>/seed-<n>."""
     scene: str
     """Name of the scene in folders and tables."""
-    place: str
+    folder_name: str
     """Name of the scene's folder, by which published tables know it."""
     protocol: str
     """Name of the protocol."""
@@ -79,7 +79,7 @@ class Cell:
     config: Dict[str, str]
     """The config's fields that decide the training, by their path; 'config' is their hash."""
     test_views: int
-    """Test views of the scene; 0 of a set of many, whose views are not counted beforehand."""
+    """Test views of the scene; 0 of a multi-scene dataset, whose views are not counted beforehand."""
     size: Tuple[int, int]
     """Width and height of the test views as trained, pixels."""
     evaluations: Tuple[SourceEvaluation, ...] = ()
@@ -98,7 +98,7 @@ class Cell:
 
     @property
     def run_dir(self) -> Path:
-        """Folder of the nerfstudio run; the host puts the method's name at its end."""
+        """Folder of the nerfstudio run; nerfstudio puts the method's name at its end."""
         return self.folder / self.method
 
     @property

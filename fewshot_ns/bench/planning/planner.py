@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -17,9 +18,9 @@ from fewshot_ns.bench.planning.config_identity import (
     source_key,
 )
 from fewshot_ns.bench.planning.plan import Cell, Plan, SourceEvaluation
-from fewshot_ns.bench.planning.scene_sets import evaluation_problems, evaluations_of, identify_set
-from fewshot_ns.bench.recipes.recipe import Budget, MethodEntry, Recipe, SceneEntry
-from fewshot_ns.bench.recipes.schema import SchemaError
+from fewshot_ns.bench.planning.scene_datasets import evaluation_problems, evaluations_of, identify_dataset
+from fewshot_ns.bench.recipes.problems import SchemaError
+from fewshot_ns.bench.recipes.recipe import Budget, Recipe, RecipeMethod, RecipeScene
 from fewshot_ns.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -46,6 +47,24 @@ def make_plan(recipe: Recipe, data_root: Path, output_dir: Path, device: str) ->
     return Plan(recipe, output_dir, tuple(sorted(cells, key=lambda cell: recipe.seeds.index(cell.seed))))
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A method on a scene."""
+
+    method: RecipeMethod
+    scene: RecipeScene
+    method_path: str
+    """Where the method stands in the recipe, for messages."""
+    scene_path: str
+    """Where the scene stands in the recipe, for messages."""
+    flags: Tuple[str, ...]
+    """Flags of ns-train up to the dataparser's name."""
+    parser: Tuple[str, ...]
+    """The dataparser's name and its flags."""
+    data: Path
+    """Folder of the scene."""
+
+
 class _Planner:
     def __init__(self, recipe: Recipe, data_root: Path, output_dir: Path, device: str) -> None:
         self.recipe, self.data_root, self.output_dir, self.device = recipe, data_root, output_dir, device
@@ -64,9 +83,18 @@ class _Planner:
                     f"{', '.join(own_methods())}, by others {', '.join(sorted(set(known) - set(own_methods())))}"
                 )
                 continue
-            for place, scene in enumerate(self.recipe.scenes):
+            for scene_number, scene in enumerate(self.recipe.scenes):
                 if method.scenes is None or scene.name in method.scenes:
-                    cells += self._cells_of(number, method, place, scene)
+                    pair = _Pair(
+                        method=method,
+                        scene=scene,
+                        method_path=f"methods[{number}] ({method.label})",
+                        scene_path=f"scenes[{scene_number}] ({scene.name})",
+                        flags=self._flags(method, scene),
+                        parser=(scene.parser, *scene.flags),
+                        data=self.data_root / scene.path,
+                    )
+                    cells += self._cells_of(pair)
         return cells
 
     def _check_metrics(self) -> None:
@@ -77,44 +105,38 @@ class _Planner:
         except ValueError as error:
             self.problems.append(f"evaluation.metrics: {error}")
 
-    def _cells_of(self, number: int, method: MethodEntry, place: int, scene: SceneEntry) -> List[Cell]:
+    def _cells_of(self, pair: _Pair) -> List[Cell]:
         """The cells of all seeds of a method on a scene; none where something is wrong."""
-        flags = self._flags(method, scene)
-        parser = (scene.parser, *scene.flags)
-        config = self._config(number, method, place, scene, flags, parser)
+        config, protocol = self._config(pair), pair.scene.protocol
         if config is None:
             return []
-        data = self.data_root / scene.path
-        if scene.protocol.across and not _is_generalizable(config):
+        if protocol.across and not _is_generalizable(config):
             self.problems.append(
-                f"methods[{number}] ({method.label}): trains on one scene, but the protocol {scene.protocol.name} of "
-                f"scenes[{place}] ({scene.name}) is for training across scenes; leave the scene out (scenes)"
+                f"{pair.method_path}: trains on one scene, but the protocol {protocol.name} of "
+                f"{pair.scene_path} is for training across scenes; leave the scene out (scenes)"
             )
             return []
-        identity = self._identity(place, scene, config, data)
+        identity = self._identity(pair, config)
         if identity is None:
             return []
-        evaluations = self._evaluations(place, scene, data)
+        evaluations = self._evaluations(pair)
         if evaluations is None:
             return []
         if _needs_depth_maps(config) and not identity.has_depth:
             self.problems.append(
-                f"methods[{number}] ({method.label}): needs depth maps of the training views, but {data} has none; "
+                f"{pair.method_path}: needs depth maps of the training views, but {pair.data} has none; "
                 "make them with ns-fewshot depth, set pipeline.depth.enabled false or leave the scene out (scenes)"
             )
             return []
-        if scene.protocol.masked and not identity.has_masks:
+        if protocol.masked and not identity.has_masks:
             self.problems.append(
-                f"scenes[{place}] ({scene.name}): the protocol {scene.protocol.name} measures the object alone, but "
-                f"{data} has no object masks; see dtu-data in docs/data_formats.md"
+                f"{pair.scene_path}: the protocol {protocol.name} measures the object alone, but "
+                f"{pair.data} has no object masks; see dtu-data in docs/data_formats.md"
             )
             return []
-        return [
-            self._cell(method, scene, seed, flags, parser, config, identity, data, evaluations)
-            for seed in self.recipe.seeds
-        ]
+        return [self._cell(pair, seed, config, identity, evaluations) for seed in self.recipe.seeds]
 
-    def _flags(self, method: MethodEntry, scene: SceneEntry) -> Tuple[str, ...]:
+    def _flags(self, method: RecipeMethod, scene: RecipeScene) -> Tuple[str, ...]:
         """Flags of ns-train, those of the recipe last, so that they win."""
         default = registered_methods()[method.method]
         words: List[str] = ["--steps-per-eval-batch", "0", "--steps-per-eval-image", "0"]
@@ -128,63 +150,53 @@ class _Planner:
         words += ["--machine.device-type", self.device]
         return (*words, *scene.protocol.overrides, *method.overrides, *scene.overrides)
 
-    def _config(
-        self,
-        number: int,
-        method: MethodEntry,
-        place: int,
-        scene: SceneEntry,
-        flags: Tuple[str, ...],
-        parser: Tuple[str, ...],
-    ) -> Optional[TrainerConfig]:
-        words = (method.method, *flags, *parser)
+    def _config(self, pair: _Pair) -> Optional[TrainerConfig]:
+        """The config of a training; None where its flags are wrong."""
+        words = (pair.method.method, *pair.flags, *pair.parser)
         if words not in self._configs:
             try:
-                self._configs[words] = resolve_config(method.method, (*flags, *parser))
+                self._configs[words] = resolve_config(pair.method.method, (*pair.flags, *pair.parser))
             except ValueError as error:
                 self._configs[words] = None
                 self.problems.append(
-                    f"methods[{number}] ({method.label}) on scenes[{place}] ({scene.name}): ns-train does not take "
-                    f"these flags: {error}"
+                    f"{pair.method_path} on {pair.scene_path}: ns-train does not take these flags: {error}"
                 )
         return self._configs[words]
 
-    def _identity(self, place: int, scene: SceneEntry, config: TrainerConfig, data: Path) -> Optional[SceneIdentity]:
+    def _identity(self, pair: _Pair, config: TrainerConfig) -> Optional[SceneIdentity]:
+        """What the dataparser makes of the scene; None where it cannot be read."""
         dataparser: Any = copy.deepcopy(getattr(config.pipeline.datamanager, "dataparser", None))
-        dataparser.data = data
-        key = (str(data), repr(dataparser))
+        dataparser.data = pair.data
+        key = (str(pair.data), repr(dataparser))
         if key not in self._scenes:
             try:
-                self._scenes[key] = (identify_set if scene.protocol.across else identify_scene)(dataparser)
+                self._scenes[key] = (identify_dataset if pair.scene.protocol.across else identify_scene)(dataparser)
             except (FileNotFoundError, ValueError) as error:
                 self._scenes[key] = None
-                self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
+                self.problems.append(f"{pair.scene_path}: {error}")
         return self._scenes[key]
 
-    def _evaluations(self, place: int, scene: SceneEntry, data: Path) -> Optional[Tuple[SourceEvaluation, ...]]:
+    def _evaluations(self, pair: _Pair) -> Optional[Tuple[SourceEvaluation, ...]]:
         """With which source views a training is evaluated; None where something is wrong."""
-        if scene.protocol.across:
+        if pair.scene.protocol.across:
             self.problems += evaluation_problems(self.recipe.evaluation)
         try:
-            return evaluations_of(scene.evaluations, data)
+            return evaluations_of(pair.scene.evaluations, pair.data)
         except (FileNotFoundError, ValueError) as error:
-            self.problems.append(f"scenes[{place}] ({scene.name}): {error}")
+            self.problems.append(f"{pair.scene_path}: {error}")
             return None
 
     def _cell(
         self,
-        method: MethodEntry,
-        scene: SceneEntry,
+        pair: _Pair,
         seed: int,
-        flags: Tuple[str, ...],
-        parser: Tuple[str, ...],
         config: TrainerConfig,
         identity: SceneIdentity,
-        data: Path,
         evaluations: Tuple[SourceEvaluation, ...],
     ) -> Cell:
         from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
+        method, scene = pair.method, pair.scene
         config.machine.seed = seed
         fields = deciding_fields(config)
         keys = {
@@ -196,16 +208,16 @@ class _Planner:
         return Cell(
             folder=self.output_dir / "cells" / scene.name / method.label / f"seed-{seed}",
             scene=scene.name,
-            place=scene.path.name,
+            folder_name=scene.path.name,
             protocol=scene.protocol.name,
             method=method.method,
             label=method.label,
             as_published=method.as_published and not scene.overrides,
             seed=seed,
             device=self.device,
-            data=data,
-            flags=("--machine.seed", str(seed), *flags),
-            parser=parser,
+            data=pair.data,
+            flags=("--machine.seed", str(seed), *pair.flags),
+            parser=pair.parser,
             overrides=(*method.overrides, *scene.overrides),
             scene_overrides=scene.flags[len(scene.protocol.flags) :],
             steps=config.max_num_iterations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 from fewshot_ns.evaluation.metrics.regions import MASKED_PREFIX, REGION_PREFIXES, Region
 
@@ -16,7 +16,7 @@ INDICES = "indices"
 ACROSS = "srn-1, srn-2, sn64-1, sn64-unseen-1, pixelnerf-dtu-1, -3, -6, -9, matchnerf-dtu-3 or multi-object"
 NAMES = f"llff-N, dtu-N, blender-N, blender-first-N (N training views), blender-occluded-14, indices, {ACROSS}"
 VIEWLIST = "--viewlist"
-"""The flag of `ns-fewshot eval` whose file lies in the folder of the data set."""
+"""The flag of `ns-fewshot eval` whose file lies in the folder of the dataset."""
 OWN_SOURCES = {
     "views": "--source-views",
     "random": "--random-sources",
@@ -58,7 +58,7 @@ class BenchProtocol:
 
     @property
     def across(self) -> bool:
-        """Whether one training is for many scenes, so that a scene of the recipe is a data set."""
+        """Whether one training is for many scenes, so that a scene of the recipe is a dataset."""
         return bool(self.sources)
 
     def metric(self, name: str) -> str:
@@ -115,7 +115,10 @@ def _published() -> Mapping[str, BenchProtocol]:
     dropped = ("--pipeline.datamanager.targets.exclude-dtu-bad", "True")
     dtu = [
         BenchProtocol(
-            *(f"pixelnerf-dtu-{n}", "pixelnerf-dtu", "dvr-dtu-data", (), n),
+            name=f"pixelnerf-dtu-{n}",
+            dataset="pixelnerf-dtu",
+            parser="dvr-dtu-data",
+            num_views=n,
             sources=_views(f"dtu-{n}"),
             overrides=dropped,
         )
@@ -123,13 +126,13 @@ def _published() -> Mapping[str, BenchProtocol]:
     ]
     chairs = BenchProtocol("multi-object", None, "multi-object-data", (), 2, sources=("--random-sources", "2"))
     nearest = BenchProtocol(
-        *("matchnerf-dtu-3", "matchnerf-dtu", "mvsnet-dtu-data", (), 3),
+        name="matchnerf-dtu-3",
+        dataset="matchnerf-dtu",
+        parser="mvsnet-dtu-data",
+        num_views=3,
         region="true-depth",
         sources=("--nearest-sources", "3"),
-        overrides=(
-            *("--pipeline.evaluation.region", "true-depth"),
-            *("--pipeline.datamanager.sources.distance", "l1"),
-        ),
+        overrides=("--pipeline.evaluation.region", "true-depth", "--pipeline.datamanager.sources.distance", "l1"),
     )
     return {protocol.name: protocol for protocol in (*srn, *nmr, *dtu, nearest, chairs)}
 
@@ -139,7 +142,7 @@ def own_sources(name: str, kind: str, value: Tuple[str, ...]) -> BenchProtocol:
 
     Args:
         name: of the protocol, in tables.
-        kind: 'views', 'random', 'nearest' (a number of views) or 'viewlist' (a file in the folder of the data set).
+        kind: 'views', 'random', 'nearest' (a number of views) or 'viewlist' (a file in the folder of the dataset).
         value: words of the flag.
 
     Raises:
@@ -162,3 +165,19 @@ def protocol_or_none(name: str) -> Optional[BenchProtocol]:
         return find_protocol(name)
     except ValueError:
         return None
+
+
+def why_not_together(protocols: Sequence[BenchProtocol]) -> str:
+    """Why these cannot be evaluations of one training; '' where they can."""
+    if len(protocols) == 1:
+        return ""
+    alone = [protocol.name for protocol in protocols if not protocol.across]
+    if alone:
+        return f"several are for training across scenes only, found {alone[0]!r}; give each protocol a scene of its own"
+    names = [protocol.name for protocol in protocols]
+    if len(set(names)) < len(names):
+        return f"expected different protocols, found {names}"
+    named = [protocol for protocol in protocols if protocol.parser is not None]
+    if len({(protocol.parser, protocol.flags, protocol.overrides) for protocol in named}) > 1:
+        return f"expected protocols of the same data, found {names}; give each a scene of its own"
+    return ""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import ClassVar, Optional, Tuple
 
+from pydantic import ConfigDict
+
+from fewshot_ns.bench.recipes.fields import FILE, Count, Names, PositiveNumber, Side, Views
 from fewshot_ns.bench.recipes.protocols import BenchProtocol
 
 
@@ -13,32 +16,41 @@ from fewshot_ns.bench.recipes.protocols import BenchProtocol
 class Budget:
     """How long a cell trains."""
 
-    steps: Optional[int] = None
+    __pydantic_config__: ClassVar[ConfigDict] = FILE
+    steps: Optional[Count] = None
     """Training steps, which the learning-rate schedules follow; None: the method's own."""
-    cpu_seconds: Optional[float] = None
+    cpu_seconds: Optional[PositiveNumber] = None
     """Most CPU seconds (user + system) of training; None: no limit."""
+
+    def within(self, default: Budget) -> Budget:
+        """This budget, with another one's limits where it has none."""
+        return Budget(
+            steps=default.steps if self.steps is None else self.steps,
+            cpu_seconds=default.cpu_seconds if self.cpu_seconds is None else self.cpu_seconds,
+        )
 
 
 @dataclass(frozen=True)
 class EvaluationOptions:
     """How the test views are measured."""
 
-    metrics: Optional[Tuple[str, ...]] = None
+    __pydantic_config__: ClassVar[ConfigDict] = FILE
+    metrics: Optional[Names] = None
     """Metrics by name; None: the method's own, as a rule all usual ones."""
-    max_views: Optional[int] = None
-    """Most test views, taken at equal steps; None: all of the protocol. In a set of many scenes: of each of them."""
-    max_scenes: Optional[int] = None
-    """Most test scenes of a set of many, taken at equal steps; None: all."""
-    max_side: Optional[int] = None
-    """Most pixels of the longer side, to which photos and renders are scaled down; None: as trained."""
-    pictures: int = 2
-    """Of how many test views, at equal steps, photo, render and depth are kept for the report."""
-    curve_steps: int = 0
+    max_views: Optional[Count] = None
+    """Most test views, taken at equal steps; None: all of the protocol. In a multi-scene dataset: of each scene."""
+    max_scenes: Optional[Count] = None
+    """Most test scenes of a multi-scene dataset, taken at equal steps; None: all."""
+    max_side: Optional[Side] = None
+    """Most pixels of the longer side, to which images and renders are scaled down; None: as trained."""
+    pictures: Views = 2
+    """Number of test views, at equal steps, of which image, render and depth are kept for the report."""
+    curve_steps: Views = 0
     """Every how many training steps all test views are measured for the curve over time; 0: never."""
 
 
 @dataclass(frozen=True)
-class MethodEntry:
+class RecipeMethod:
     """One row of the tables."""
 
     method: str
@@ -56,11 +68,11 @@ class MethodEntry:
 
 
 @dataclass(frozen=True)
-class SceneEntry:
+class RecipeScene:
     """One scene with its views."""
 
     path: Path
-    """Folder, relative to the data root; of a set of many scenes, the whole set."""
+    """Folder, relative to the data root; of a multi-scene dataset, the whole dataset."""
     name: str
     """Name in folders and tables."""
     protocol: BenchProtocol
@@ -72,8 +84,8 @@ class SceneEntry:
     overrides: Tuple[str, ...] = ()
     """Flags of ns-train that every method gets on this scene."""
     evaluations: Tuple[BenchProtocol, ...] = ()
-    """Of a set of many scenes: the protocols by which each training is evaluated, `protocol` first. They differ in the
-    views that are looked at and in nothing else."""
+    """Of a multi-scene dataset: the protocols by which each training is evaluated, `protocol` first. They differ in
+    the source views and in nothing else."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +98,9 @@ class Recipe:
     """The file, for messages."""
     description: str
     """What it is about."""
-    methods: Tuple[MethodEntry, ...]
+    methods: Tuple[RecipeMethod, ...]
     """Rows of the tables."""
-    scenes: Tuple[SceneEntry, ...]
+    scenes: Tuple[RecipeScene, ...]
     """Scenes."""
     seeds: Tuple[int, ...]
     """One training per seed."""

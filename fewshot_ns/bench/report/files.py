@@ -53,7 +53,7 @@ def write_report(results: BenchResults, folder: Path, max_views: int = 2, notes:
 
 
 def headline(results: BenchResults) -> str:
-    """How much is there, in one sentence."""
+    """How many cells are finished, in one sentence."""
     missing = failures(results)
     failed = [cell for cell in missing if cell.status == "failed"]
     seeds = sorted({cell.seed for cell in results.cells})

@@ -1,4 +1,4 @@
-"""Tables of sets of many scenes: a line per object, and a line per category beside what papers print for it."""
+"""Tables of multi-scene datasets: a line per object, and a line per category beside what papers print for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from fewshot_ns.bench.results.cells import BenchResults
 from fewshot_ns.bench.results.status import category_paper
 from fewshot_ns.bench.results.summary import Group, groups_of
-from fewshot_ns.presentation.tables import Cell, Column, Table
+from fewshot_ns.presentation.tables import Column, Table, TableCell
 
 
 def category_table(results: BenchResults, protocol: str, metric: str, title: str, digits: int) -> Optional[Table]:
@@ -37,10 +37,10 @@ def category_table(results: BenchResults, protocol: str, metric: str, title: str
         if any(found.values()):
             papers[group.label] = found
             columns.append(Column(f"{group.label}, paper"))
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for category in categories:
         counts = [found[category][0] for found in means.values() if category in found]
-        row: List[Cell] = [category, max(counts)]
+        row: List[TableCell] = [category, max(counts)]
         for label, found in means.items():
             row.append(f"{found[category][1]:.{digits}f}" if category in found else None)
             if label in papers:

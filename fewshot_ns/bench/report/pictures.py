@@ -35,14 +35,14 @@ class KeptView:
     """(H, W) in [0, 1]."""
 
 
-def read_view(folder: Path, place: int) -> Optional[KeptView]:
+def read_view(folder: Path, index: int) -> Optional[KeptView]:
     """A view that `ns-fewshot eval` has kept; None where it has not.
 
     Args:
         folder: of the pictures.
-        place: of the view in the test split.
+        index: of the view in the test split.
     """
-    stem = folder / f"view-{place:04d}"
+    stem = folder / f"view-{index:04d}"
     files = [stem.with_name(f"{stem.name}-{what}.png") for what in ("truth", "render")]
     if not all(file.is_file() for file in (*files, stem.with_suffix(".npz"))):
         return None
@@ -64,16 +64,16 @@ def scene_sheet(results: BenchResults, protocol: str, scene: str, max_views: int
         (H, W, 3) uint8; None where no pictures were kept.
     """
     folders = _folders(results, protocol, scene)
-    places = sorted({int(file.stem[5:]) for folder in folders.values() for file in folder.glob("view-*.npz")})
+    indices = sorted({int(file.stem[5:]) for folder in folders.values() for file in folder.glob("view-*.npz")})
     rows: List[List[LabelledImage]] = []
     titles: List[str] = []
-    for place in places[:max_views]:
-        found = {label: read_view(folder, place) for label, folder in folders.items()}
+    for index in indices[:max_views]:
+        found = {label: read_view(folder, index) for label, folder in folders.items()}
         views = {label: view for label, view in found.items() if view is not None}
         if views:
             block = view_rows(views)
             rows += block
-            titles += [f"view {place}", *[""] * (len(block) - 1)]
+            titles += [f"view {index}", *[""] * (len(block) - 1)]
     return contact_sheet(rows, f"{scene}, {protocol}", titles, cell_width=_CELL_WIDTH) if rows else None
 
 
@@ -116,13 +116,13 @@ def crop_of(image: np.ndarray) -> Tuple[int, int, int, int]:
     grey = image.astype(np.float64).mean(axis=-1)
     down, across = np.diff(grey, axis=0, prepend=grey[:1]), np.diff(grey, axis=1, prepend=grey[:, :1])
     change = np.minimum(np.abs(down) + np.abs(across), _STRONG_EDGE)
-    best, place = -1.0, (0, 0)
+    best, corner = -1.0, (0, 0)
     for top in range(0, image.shape[0] - height + 1, max(1, height // 2)):
         for left in range(0, image.shape[1] - width + 1, max(1, width // 2)):
             detail = float(change[top : top + height, left : left + width].mean())
             if detail > best:
-                best, place = detail, (top, left)
-    return (*place, height, width)
+                best, corner = detail, (top, left)
+    return (*corner, height, width)
 
 
 def zoom(image: np.ndarray, crop: Tuple[int, int, int, int]) -> np.ndarray:

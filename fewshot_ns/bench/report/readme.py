@@ -11,7 +11,7 @@ from fewshot_ns.bench.results.cells import BenchResults
 from fewshot_ns.bench.results.csv_file import groups_by_recipe, read_csv
 from fewshot_ns.bench.results.status import NOT_RUN, RULES, baseline, published, status_of
 from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
-from fewshot_ns.presentation.tables import Cell, Column, Table, as_markdown
+from fewshot_ns.presentation.tables import Column, Table, TableCell, as_markdown
 from fewshot_ns.utils.files import replacing
 
 BEGIN = "<!-- results: made by `ns-fewshot report --results FILE --readme README.md`, not by hand -->"
@@ -57,7 +57,7 @@ def _groups(results: BenchResults) -> List[Group]:
     return [group for protocol in protocols_of(results) for group in groups_of(results, protocol)]
 
 
-def _row(group: Group) -> List[Cell]:
+def _row(group: Group) -> List[TableCell]:
     sizes = sorted({f"{cell.size[0]}x{cell.size[1]}" for cell in group.finished if cell.size is not None})
     steps = sorted({cell.steps for cell in group.finished if cell.steps is not None})
     paper = published(group).get("psnr")

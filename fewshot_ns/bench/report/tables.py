@@ -9,7 +9,7 @@ from fewshot_ns.bench.results.cells import BenchResults, CellResult
 from fewshot_ns.bench.results.status import baseline, differences, published, status_of
 from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
 from fewshot_ns.evaluation.metrics.regions import MASKED_PREFIX, REGION_PREFIXES, plain_name
-from fewshot_ns.presentation.tables import NOT_AVAILABLE, Cell, Column, Table
+from fewshot_ns.presentation.tables import NOT_AVAILABLE, Column, Table, TableCell
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "avg_error": "average error"}
 _WHERE = {MASKED_PREFIX: "object ", REGION_PREFIXES["centre"]: "central ", REGION_PREFIXES["true-depth"]: "true-depth "}
@@ -39,19 +39,19 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
     groups = groups_of(results, protocol)
     metrics = metrics_of(groups)
     papers = [published(group) for group in groups]
-    sets = _of_sets(groups)
-    columns = [Column("method"), *([Column("objects")] if sets else []), Column("scenes"), Column("seeds")]
+    across = _across_scenes(groups)
+    columns = [Column("method"), *([Column("objects")] if across else []), Column("scenes"), Column("seeds")]
     columns += [Column(title_of(metric)) for metric in metrics]
     printed = [name for name in PAPER_METRICS if any(name in paper for paper in papers)]
     columns += [Column(f"paper's {title_of(name)}") for name in printed]
     columns += [Column("not as in the paper")] if printed else []
     columns.append(Column("status"))
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for group, paper in zip(groups, papers, strict=True):
         values = [group.over_scenes(metric).text(digits_of(metric)) for metric in metrics]
-        row: List[Cell] = [
+        row: List[TableCell] = [
             group.label,
-            *([_objects(group)] if sets else []),
+            *([_objects(group)] if across else []),
             len(group.scenes),
             group.over_scenes(metrics[0]).count,
             *values,
@@ -64,7 +64,7 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
 
 
 def _objects(group: Group) -> Optional[int]:
-    """Evaluated objects of all sets of many scenes."""
+    """Evaluated objects of all multi-scene datasets."""
     counts = {cell.scene: cell.objects for cell in group.finished if cell.objects is not None}
     return sum(counts.values()) if counts else None
 
@@ -73,9 +73,9 @@ def scene_table(results: BenchResults, protocol: str, metric: str) -> Table:
     """One row per method, one column per scene, and what trivial baselines reach for PSNR."""
     groups = groups_of(results, protocol)
     scenes = list(dict.fromkeys(scene for group in groups for scene in group.scenes))
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for group in groups:
-        row: List[Cell] = [group.label]
+        row: List[TableCell] = [group.label]
         for scene in scenes:
             found = group.on_scene(scene, metric)
             failed = any(cell.scene == scene and cell.status == "failed" for cell in group.cells)
@@ -88,19 +88,19 @@ def scene_table(results: BenchResults, protocol: str, metric: str) -> Table:
             ["(better of nearest photo and mean colour)", *(_fixed(best[scene], digits_of(metric)) for scene in scenes)]
         )
         rows += _paper_rows(groups, scenes)
-    over = "objects (each the mean of its views)" if _of_sets(groups) else "test views"
+    over = "objects (each the mean of its views)" if _across_scenes(groups) else "test views"
     caption = f"{title_of(metric)}, mean over the {over} and the seeds ± deviation over seeds."
     return Table([Column("method"), *(Column(scene) for scene in scenes)], rows, caption)
 
 
-def _of_sets(groups: Sequence[Group]) -> bool:
-    """Whether scenes are sets of many."""
+def _across_scenes(groups: Sequence[Group]) -> bool:
+    """Whether a scene of the recipe is a multi-scene dataset."""
     return any(cell.test_objects is not None for group in groups for cell in group.cells)
 
 
-def _paper_rows(groups: Sequence[Group], scenes: Sequence[str]) -> List[List[Cell]]:
+def _paper_rows(groups: Sequence[Group], scenes: Sequence[str]) -> List[List[TableCell]]:
     """Published PSNR scene by scene, where there is any."""
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for group in groups:
         found = {scene: published(group, scene).get("psnr") for scene in scenes}
         if any(found.values()):
@@ -122,14 +122,14 @@ def image_table(results: BenchResults, protocol: str, scene: str) -> Table:
                     views = per_view.setdefault((image["view_index"], image["file_name"]), {})
                     views.setdefault(group.label, []).append(value)
     labels = [group.label for group in groups]
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for (index, name), values in sorted(per_view.items()):
         means = [sum(values[label]) / len(values[label]) if label in values else None for label in labels]
         rows.append([f"{index}: {name}", *means])
     metric = groups[0].metric_name("psnr") if groups else "psnr"
-    sets = _of_sets(groups)
-    columns = [Column("object" if sets else "test view"), *(Column(label, 2, True) for label in labels)]
-    what = "object, the mean of its views" if sets else "view"
+    across = _across_scenes(groups)
+    columns = [Column("object" if across else "test view"), *(Column(label, 2, True) for label in labels)]
+    what = "object, the mean of its views" if across else "view"
     return Table(columns, rows, f"{scene}: {title_of(metric)} of each {what}, mean over the seeds.")
 
 
@@ -142,7 +142,7 @@ def cost_table(results: BenchResults, protocol: str) -> Table:
         Column("peak GPU memory MB"),
         Column("rendering fps"),
     ]
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for group in groups_of(results, protocol):
         fps = [cell.metrics.get("fps") for cell in group.finished]
         known = [value for value in fps if value is not None]
@@ -175,7 +175,7 @@ def _fixed(value: Optional[float], digits: int) -> Optional[str]:
 
 def source_table(results: BenchResults, protocol: str) -> Optional[Table]:
     """Where the papers' figures come from; None where there are none."""
-    rows: List[List[Cell]] = []
+    rows: List[List[TableCell]] = []
     for group in groups_of(results, protocol):
         found = published(group)
         if found:

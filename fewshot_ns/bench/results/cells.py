@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from fewshot_ns.bench.execution.records import EVAL, FINISHED, PLAN, VIEWS, read_record
-from fewshot_ns.evaluation.records.ledger import read_rows, summarize
-from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, SceneRow, by_scene, summarize_scenes
+from fewshot_ns.evaluation.records.ledger import read_rows, scene_means, summarize, summarize_scenes
 
 NOT_RUN = "not run"
 
@@ -32,7 +31,7 @@ class CellResult:
 
     scene: str
     """Name of the scene in folders and tables."""
-    place: str
+    folder_name: str
     """Name of the scene's folder, by which published tables know it."""
     protocol: str
     """Name of the protocol."""
@@ -59,7 +58,7 @@ class CellResult:
     size: Optional[Tuple[int, int]] = None
     """Width and height of the evaluated views, pixels."""
     test_views: Optional[int] = None
-    """Test views of the protocol; None: unknown, in a set of many scenes where not all of each were taken."""
+    """Test views of the protocol; None: unknown, in a multi-scene dataset where not all of each were taken."""
     metrics: Dict[str, Optional[float]] = field(default_factory=dict)
     """Means over the evaluated views."""
     images: Tuple[Dict[str, Any], ...] = ()
@@ -67,10 +66,10 @@ class CellResult:
     num_images: int = 0
     """Number of evaluated views."""
     objects: Optional[int] = None
-    """Of a set of many scenes: how many of them were evaluated. `images` then has a row per scene, the mean of its
-    views, with its 'category', and `metrics` are means over scenes."""
+    """Of a multi-scene dataset: how many of its scenes were evaluated. `images` then has a row per scene, the mean of
+    its views, with its 'category', and `metrics` are means over scenes."""
     test_objects: Optional[int] = None
-    """Of a set of many scenes: how many there are to evaluate."""
+    """Of a multi-scene dataset: how many scenes there are to evaluate."""
     curve: Tuple[CurvePoint, ...] = ()
     """Quality during training."""
     training: Dict[str, Any] = field(default_factory=dict)
@@ -102,9 +101,11 @@ class BenchResults:
     """All cells of the recipe, finished or not, in its order."""
     pictures: Dict[Tuple[str, str, str, int], Path] = field(default_factory=dict)
     """Folder of the kept views by protocol, scene, label and seed; empty where the results come from a file."""
+    folders: Tuple[Path, ...] = ()
+    """Folder of each cell; empty where the results come from a file."""
 
     def as_json(self) -> Dict[str, Any]:
-        """Everything but the pictures, as JSON holds it."""
+        """Everything but the folders, as JSON holds it."""
         return {
             "name": self.name,
             "description": self.description,
@@ -149,13 +150,15 @@ def _read_folder(folder: Path) -> BenchResults:
     name = plan["name"]
     cells: List[CellResult] = []
     pictures: Dict[Tuple[str, str, str, int], Path] = {}
+    folders: List[Path] = []
     for planned in plan["cells"]:
-        cell = _cell(folder / planned["folder"], {**planned, "recipe": name})
+        folders.append(folder / planned["folder"])
+        cell = _cell(folders[-1], {**planned, "recipe": name})
         cells.append(cell)
-        views = folder / planned["folder"] / planned.get("views", VIEWS)
+        views = folders[-1] / planned.get("views", VIEWS)
         if cell.finished and views.is_dir():
             pictures[(cell.protocol, cell.scene, cell.label, cell.seed)] = views
-    return BenchResults(name, plan["description"], tuple(cells), pictures)
+    return BenchResults(name, plan["description"], tuple(cells), pictures, tuple(folders))
 
 
 def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
@@ -207,15 +210,15 @@ def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
         record: of the cell.
     """
     # The only scene of a set is measured as one scene, whose rows do not name it.
-    rows = SceneLedger(path).read() or [
-        SceneRow(record["cell"]["pictured_scene"], "", (), row) for row in read_rows(path.with_suffix(".jsonl"))
-    ]
+    rows = read_rows(path.with_suffix(".jsonl"))
+    if all(row.scene is None for row in rows):
+        rows = [replace(row, scene=record["cell"]["pictured_scene"]) for row in rows]
     names = record.get("categories") or {}
     categories = {row.scene: names.get(row.category, row.category) for row in rows}
-    scenes = by_scene(rows)
+    scenes = scene_means(rows)
     images = [
-        {"file_name": name, "view_index": place, "category": categories[name], **row.metrics}
-        for place, (name, row) in enumerate(scenes.items())
+        {"file_name": name, "view_index": number, "category": categories[name], **row.metrics}
+        for number, (name, row) in enumerate(scenes.items())
     ]
     asked = record["cell"]
     return {

@@ -12,25 +12,35 @@ from fewshot_ns.bench.results.cells import BenchResults, CellResult
 from fewshot_ns.utils.files import replacing
 
 COLUMNS = (
-    *(
-        "recipe",
-        "protocol",
-        "scene",
-        "place",
-        "method",
-        "label",
-        "seed",
-        "as_published",
-        "own_length",
-        "status",
-        "steps",
-    ),
-    *("width", "height", "test_views", "evaluated_views", "device", "cpu_seconds", "wall_seconds", "rays"),
-    *("peak_memory_bytes", "peak_gpu_memory_bytes", "source", "overrides", "scene_overrides", "error"),
+    "recipe",
+    "protocol",
+    "scene",
+    "folder_name",
+    "method",
+    "label",
+    "seed",
+    "as_published",
+    "own_length",
+    "status",
+    "steps",
+    "width",
+    "height",
+    "test_views",
+    "evaluated_views",
+    "device",
+    "cpu_seconds",
+    "wall_seconds",
+    "rays",
+    "peak_memory_bytes",
+    "peak_gpu_memory_bytes",
+    "source",
+    "overrides",
+    "scene_overrides",
+    "error",
 )
 """Columns before the metrics."""
-OF_SETS = ("objects", "test_objects")
-"""Further columns where a scene of the recipe is a set of many."""
+SCENE_COUNTS = ("objects", "test_objects")
+"""Further columns where a scene of the recipe is a multi-scene dataset."""
 _COST = ("cpu_seconds", "wall_seconds", "rays", "peak_memory_bytes", "peak_gpu_memory_bytes")
 _DIGITS = 6
 """Digits behind the point of metrics, more than any table shows."""
@@ -41,7 +51,7 @@ def as_csv(results: BenchResults) -> str:
     names = sorted({name for cell in results.cells for name in cell.metrics})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    columns = (*COLUMNS, *(OF_SETS if any(cell.test_objects is not None for cell in results.cells) else ()))
+    columns = (*COLUMNS, *(SCENE_COUNTS if any(cell.test_objects is not None for cell in results.cells) else ()))
     writer.writerow([*columns, *names])
     for cell in results.cells:
         values = _row(cell)
@@ -82,7 +92,7 @@ def merge_into(path: Path, results: BenchResults) -> None:
 
 def _row(cell: CellResult) -> Dict[str, Any]:
     width, height = cell.size or ("", "")
-    known = {name: getattr(cell, name) for name in (*COLUMNS, *OF_SETS) if hasattr(cell, name)}
+    known = {name: getattr(cell, name) for name in (*COLUMNS, *SCENE_COUNTS) if hasattr(cell, name)}
     cost = {name: cell.training.get(name) for name in _COST}
     cost = {name: _number(value, 1 if name.endswith("seconds") else 0) for name, value in cost.items()}
     return {
@@ -111,7 +121,7 @@ def _cell(row: Dict[str, str]) -> CellResult:
         recipe=row["recipe"],
         protocol=row["protocol"],
         scene=row["scene"],
-        place=row["place"],
+        folder_name=row["folder_name"],
         method=row["method"],
         label=row["label"],
         status=row["status"],
@@ -126,7 +136,7 @@ def _cell(row: Dict[str, str]) -> CellResult:
         steps=optional("steps", int),
         size=size,
         test_views=optional("test_views", int),
-        metrics={name: float(value) for name, value in row.items() if name not in (*COLUMNS, *OF_SETS) and value},
+        metrics={name: float(value) for name, value in row.items() if name not in (*COLUMNS, *SCENE_COUNTS) and value},
         num_images=optional("evaluated_views", int) or 0,
         objects=optional("objects", int),
         test_objects=optional("test_objects", int),

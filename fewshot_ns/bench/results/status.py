@@ -31,11 +31,11 @@ class PaperConditions:
     """What a published mean over scenes was measured on."""
 
     scenes: Tuple[str, ...]
-    """Names of the scenes; () where a data set of any name is meant."""
+    """Names of the scenes; () where a dataset of any name is meant."""
     size: Tuple[int, int]
     """Width and height of the test views, pixels."""
     objects: Optional[int] = None
-    """Of a set of many scenes: how many test scenes it has."""
+    """Of a multi-scene dataset: how many test scenes it has."""
 
 
 CONDITIONS: Dict[str, PaperConditions] = {
@@ -64,8 +64,15 @@ MatchNeRF's DTU."""
 
 
 LOCATING_FLAGS = (
-    *("--downscale-factor", "--images-dir", "--depth-dir", "--mask-dir", "--calibration-dir", "--calibration-size"),
-    *("--depth-polarity", "--depth-meaning", "--depth-unit"),
+    "--downscale-factor",
+    "--images-dir",
+    "--depth-dir",
+    "--mask-dir",
+    "--calibration-dir",
+    "--calibration-size",
+    "--depth-polarity",
+    "--depth-meaning",
+    "--depth-unit",
 )
 """Flags of dataparsers that say how files lie on disk; what they come to is seen by the size of the views."""
 
@@ -85,17 +92,17 @@ def published(group: Group, scene: Optional[str] = None) -> Dict[str, PaperResul
 
     Args:
         group: the row.
-        scene: its figures on one scene; None: the mean over the data set, or the figures of the only scene.
+        scene: its figures on one scene; None: the mean over the dataset, or the figures of the only scene.
     """
     protocol = protocol_or_none(group.protocol)
     method = group.cells[0].method.replace("-", "_")
     if protocol is None or protocol.dataset is None or method not in registry.METHODS:
         return {}
-    places = {cell.scene: cell.place for cell in group.cells}
-    names = [f"{protocol.dataset}/{places.get(scene)}"] if scene is not None else [protocol.dataset]
-    if scene is None and len(places) == 1:
+    folder_names = {cell.scene: cell.folder_name for cell in group.cells}
+    names = [f"{protocol.dataset}/{folder_names.get(scene)}"] if scene is not None else [protocol.dataset]
+    if scene is None and len(folder_names) == 1:
         # What is printed for the one scene says more than the mean over all.
-        names.insert(0, f"{protocol.dataset}/{group.places[0]}")
+        names.insert(0, f"{protocol.dataset}/{group.folder_names[0]}")
     results = [result for result in registry.paper_results(method) if result.num_views == protocol.num_views]
     for name in names:
         found = {result.metric: result for result in results if result.dataset == name}
@@ -105,7 +112,7 @@ def published(group: Group, scene: Optional[str] = None) -> Dict[str, PaperResul
 
 
 def category_paper(group: Group, category: str) -> Dict[str, PaperResult]:
-    """What papers print for a method on one category of a set of many scenes, by metric.
+    """What papers print for a method on one category of a multi-scene dataset, by metric.
 
     Args:
         group: the row.
@@ -138,8 +145,8 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     found: List[str] = []
     if not all(cell.as_published for cell in group.cells):
         found.append("a variant of the method")
-    if wanted and set(group.places) != set(wanted):
-        shared = len(set(group.places) & set(wanted))
+    if wanted and set(group.folder_names) != set(wanted):
+        shared = len(set(group.folder_names) & set(wanted))
         found.append(f"{shared} of {len(wanted)} scenes" if shared else "other scenes")
     counts = [cell.objects for cell in group.finished if cell.objects is not None]
     objects = [count for count in counts if count != conditions.objects]

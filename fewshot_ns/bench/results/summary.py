@@ -58,9 +58,9 @@ class Group:
         return tuple(dict.fromkeys(cell.scene for cell in self.cells))
 
     @property
-    def places(self) -> Tuple[str, ...]:
+    def folder_names(self) -> Tuple[str, ...]:
         """Names by which published tables know the scenes."""
-        return tuple(dict.fromkeys(cell.place for cell in self.cells))
+        return tuple(dict.fromkeys(cell.folder_name for cell in self.cells))
 
     @property
     def finished(self) -> Tuple[CellResult, ...]:

@@ -36,19 +36,19 @@ class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     scenes_per_batch: int = 4
     """Scenes of a training step (of each process)."""
     num_sources: Tuple[int, ...] = (1,)
-    """Source views that training draws for each scene; of several numbers one is drawn for each step."""
+    """Source views that training draws for each scene; of several numbers, each step draws one."""
     train_source_mode: Literal["random", "nearby", "pairs"] = "random"
     """What training draws them from. random: all views that may train, the target itself included; nearby: the views
-    nearest to the target; pairs: the first of the set's own list for the target (MVSNet-DTU). The last two need
+    nearest to the target; pairs: the first of the dataset's own list for the target (MVSNet-DTU). The last two need
     target_views 1."""
     train_source_among: int = 5
     """Of nearby and pairs: how many views are drawn from."""
     rays_per_scene: int = 128
     """Rays of each scene of a training step, from any of its views, the source views included."""
     target_views: Optional[int] = None
-    """Views that a scene's rays of a step come from; None: all that may train. Fewer are fewer images to decode."""
+    """Views that a scene's rays of a step come from; None: all that may train. With fewer, fewer images are decoded."""
     train_on_sources_only: bool = False
-    """Whether training sees but the views of --pipeline.datamanager.sources, or those of its pool: fine-tuning on few
+    """Whether training sees only the views of --pipeline.datamanager.sources, or those of its pool: fine-tuning on few
     views of a scene."""
     no_box_step: int = 100000
     """Step until which rays come from the boxes around objects, in formats that have some; 0: from whole images at
@@ -127,20 +127,17 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         super(VanillaDataManager, self).__init__()
 
     def eval_table(self, test_while_training: bool = False) -> Tuple[SceneEntry, ...]:
-        """Scenes that are evaluated: of the test split, while training of the validation split or, where the set has
-        none, of the training split.
+        """Scenes that are evaluated: of the test split, while training of the validation split or, where the dataset
+        has none, of the training split.
 
         Args:
-            test_while_training: whether it is the test split while training, too, where the set has one.
+            test_while_training: whether it is the test split while training, too, where the dataset has one.
         """
         if self.test_split == "test":
             return self.library.table("test")
-        for split in ("test", "val") if test_while_training else ("val",):
-            try:
-                return self.library.table(split)
-            except (FileNotFoundError, ValueError):
-                continue
-        return self.library.table("train")
+        if test_while_training:
+            return self.library.first_table("test", "val", "train")
+        return self.library.first_table("val", "train")
 
     def choose_sources(self, sources: SourceViewsConfig) -> None:
         """From now on these are the source views.
@@ -161,14 +158,6 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     def active(self) -> ActiveScene:
         """The scene whose cameras are rendered."""
         return self.provider.active
-
-    def open(self, entry: SceneEntry) -> ActiveScene:
-        """Opens a scene, with the configured source views.
-
-        Raises:
-            SceneError: it cannot be opened, or lacks these views.
-        """
-        return self.selector.open(entry)
 
     def _build_datasets(self) -> None:
         """Training and evaluated views of the active scene."""
@@ -284,7 +273,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         Raises:
             SceneError: the scene cannot be used.
         """
-        active = self.open(self._entry_of(step))
+        active = self.selector.open(self._entry_of(step))
         targets = self.selector.targets_of(active)
         generator = step_generator(self.seed, step + 1, self.rank)
         return active, targets[int(torch.randint(len(targets), (1,), generator=generator))]

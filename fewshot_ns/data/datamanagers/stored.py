@@ -14,7 +14,7 @@ from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserC
 from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
 
 
-def present_or_stored(manager: Any, run_dir: Optional[Path]) -> Any:
+def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
     """The config of a datamanager for rendering alone, whose scene is the stored one where the photos are gone.
 
     Args:

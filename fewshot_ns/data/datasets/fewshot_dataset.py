@@ -1,4 +1,4 @@
-"""The image dataset of the few-shot scenes: photos at the size of their cameras, object masks, and checks."""
+"""The dataset of the few-shot scenes: images at the size of their cameras, object masks, and checks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
 from fewshot_ns.data.files.images import image_size, read_image, read_object_mask, resize_float, same_aspect
 from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata, get_fewshot_metadata
 
 OBJECT_MASK_KEY = "object_mask"
-"""Batch key of the evaluation mask. The host's key 'mask' would take pixels away from training instead."""
+"""Batch key of the evaluation mask. nerfstudio's key 'mask' would take pixels away from training instead."""
 
 
 class FewShotDataset(InputDataset):
-    """Photos resized to the cameras, with object masks where the scene has them.
+    """Images resized to the cameras, with object masks where the scene has them.
 
     Args:
         dataparser_outputs: Output of one of our dataparsers.
@@ -112,7 +112,7 @@ class FewShotDataset(InputDataset):
         return found
 
     def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
-        """Takes these maps, one per view, in place of those that the scene came with."""
+        """Uses these maps, one per view, instead of those that the scene came with."""
         self.fewshot = replace(self.fewshot, depth_prior_filenames=tuple(files), depth_encoding=encoding)
         self.metadata[METADATA_KEY] = self.fewshot
 
@@ -169,4 +169,4 @@ def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None
             )
         for position, path in enumerate(fewshot.depth_prior_filenames):
             encoding = fewshot.depth_encoding
-            read_depth_prior(path, encoding.polarity, dataset.size_of(position), encoding)
+            read_depth_map(path, encoding.polarity, dataset.size_of(position), encoding)

@@ -1,7 +1,7 @@
 """What the numbers of a depth map mean: the note that lies beside a folder of maps, and planar against ray depth.
 
 A folder of depth maps may hold `depth.json`, e.g. {"polarity": "distance", "meaning": "z_depth", "unit": 0.001}.
-`ns-fewshot depth` writes it. Flags of the dataparser come before it.
+`ns-fewshot depth` writes it. Flags of the dataparser override it.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def write_note(folder: Path, encoding: DepthEncoding, **more: Any) -> None:
     write_json(folder / NOTE_NAME, {**stated, **more})
 
 
-def overlaid(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:
-    """The encoding with the stated values in place of its own; None states nothing."""
+def override_encoding(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:
+    """The encoding with the stated values instead of its own; None states nothing."""
     return replace(encoding, **{key: value for key, value in stated.items() if value is not None})
 
 

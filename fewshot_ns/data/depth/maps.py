@@ -1,6 +1,6 @@
-"""Depth priors on disk: polarity, validity, names, and resampling to the size of the cameras.
+"""Depth maps on disk: polarity, validity, names, and resampling to the size of the cameras.
 
-A prior says which of two pixels is nearer; its scale and shift mean nothing here.
+A map says which of two pixels is nearer; its scale and shift mean nothing here.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fewshot_ns.data.files.images import same_aspect
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
 
 DepthNames = Callable[[str], Tuple[str, ...]]
-"""Stem of a photo -> stems that its depth map may have, most wanted first."""
+"""Stem of an image -> stems that its depth map may have, preferred first."""
 
 
 @dataclass(frozen=True)
-class DepthPrior:
-    """One depth-prior map at the size of its camera."""
+class DepthMap:
+    """One depth map at the size of its camera."""
 
     values: npt.NDArray[np.float32]
     """(H, W) in the units of the file, 0 where invalid."""
     valid: npt.NDArray[np.bool_]
-    """(H, W), False where the prior says nothing."""
+    """(H, W), False where the map says nothing."""
     polarity: Polarity
     """'inverse_depth': larger values are nearer; 'distance': larger values are farther."""
 
@@ -67,19 +67,19 @@ def resample_depth(
     return np.where(resized_valid, resized, np.float32(0)).astype(np.float32), resized_valid
 
 
-def read_depth_prior(
+def read_depth_map(
     path: Path, polarity: Optional[Polarity], size_hw: Size, encoding: Optional[DepthEncoding] = None
-) -> DepthPrior:
-    """Reads a depth prior of any resolution and brings it to the size of its camera.
+) -> DepthMap:
+    """Reads a depth map of any resolution and brings it to the size of its camera.
 
     Args:
         path: A file of one of the known formats.
-        polarity: What its values mean; None takes what its place or format implies (16-bit PNG: inverse depth).
+        polarity: What its values mean; None takes what its folder or format implies (16-bit PNG: inverse depth).
         size_hw: (height, width) of the camera.
         encoding: What else is known of the file: 8 bits, largest valid value.
 
     Returns:
-        The prior. Zero, negative, infinite and NaN values are invalid.
+        The map. Zero, negative, infinite and NaN values are invalid.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -92,7 +92,7 @@ def read_depth_prior(
     values, valid = resample_depth(values, valid, size_hw)
     if not valid.any():
         raise ValueError(f"{path}: no valid pixel is left at {size_hw[1]}x{size_hw[0]} pixels; the prior is too sparse")
-    return DepthPrior(values, valid, polarity)
+    return DepthMap(values, valid, polarity)
 
 
 def read_valid_depth(
@@ -127,23 +127,23 @@ def read_valid_depth(
 
 
 def usual_names(stem: str) -> Tuple[str, ...]:
-    """`depth_<name of the photo>` (the layout of SparseNeRF) and `<name of the photo>`."""
+    """`depth_<name of the image>` (the layout of SparseNeRF) and `<name of the image>`."""
     return f"depth_{stem}", stem
 
 
-def find_depth_priors(
+def find_depth_maps(
     folder: Path, images: Sequence[Path], names: DepthNames = usual_names, eight_bit: bool = False
 ) -> Tuple[Optional[Path], ...]:
-    """Looks up the depth prior of each image in a folder.
+    """Looks up the depth map of each image in a folder.
 
     Args:
         folder: Where to look; it need not exist.
-        images: Photos.
+        images: Images of the scene.
         names: Names that the maps may have, without suffix; each is tried with every known suffix.
         eight_bit: Whether the layout may hold depth in 8 bits, so that JPEG files count.
 
     Returns:
-        One entry per image; None where the folder holds no prior for it.
+        One entry per image; None where the folder holds no map of it.
     """
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     suffixes = EIGHT_BIT_SUFFIXES if eight_bit else SUFFIXES

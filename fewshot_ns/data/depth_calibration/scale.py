@@ -13,8 +13,9 @@ import numpy.typing as npt
 from fewshot_ns.cameras.poses import intrinsic_fractions
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth_calibration.alignment import Alignment, align, align_to_range
-from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, find_colmap, points_of_views
+from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, points_of_views
 from fewshot_ns.data.depth_calibration.fusion import FusedDepth, fuse, sample_nearest
+from fewshot_ns.data.files.colmap import find_colmap
 from fewshot_ns.data.records.metadata import Polarity
 from fewshot_ns.utils.files import replacing
 
@@ -25,7 +26,7 @@ _SENSOR_SAMPLES = 20000
 
 
 @dataclass(frozen=True)
-class Trust:
+class AlignmentLimits:
     """What an alignment has to fulfil, see `Alignment.misfit`."""
 
     min_points: int
@@ -117,7 +118,7 @@ def write_aligned_maps(
     values: Sequence[Map],
     lines: Sequence[Alignment],
     folder: Path,
-    trust: Trust,
+    limits: AlignmentLimits,
     composite: bool = False,
     sensor_error: float = 0.01,
 ) -> List[Dict[str, Any]]:
@@ -128,7 +129,7 @@ def write_aligned_maps(
         values: (H, W) monocular maps, one per view.
         lines: their scale and shift.
         folder: where to write; the map of a view that has none any more is removed.
-        trust: what a line has to fulfil.
+        limits: what a line has to fulfil.
         composite: whether the scene's own depth is kept where it is valid.
         sensor_error: see `fuse`.
 
@@ -138,7 +139,7 @@ def write_aligned_maps(
     rows = []
     for view, (value, line) in enumerate(zip(values, lines, strict=True)):
         image = dataset.image_filenames[view]
-        problem = line.misfit(trust.min_points, trust.min_inliers, trust.min_correlation)
+        problem = line.misfit(limits.min_points, limits.min_inliers, limits.min_correlation)
         sensor = dataset.metric_depth(view) if composite else None
         fused = fuse(value, None if problem else line, sensor, sensor_error)
         file = folder / f"{image.stem}.npz"

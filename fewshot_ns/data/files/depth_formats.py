@@ -109,14 +109,14 @@ def depth_format(path: Path) -> DepthFormat:
 
 
 def implied_polarity(path: Path) -> Optional[Polarity]:
-    """What a file's values mean by its place or its format; None where neither says it."""
+    """What a file's values mean by its folder or its format; None where neither says it."""
     if any(parent.name in MIDAS_FOLDERS for parent in path.parents):
         return "inverse_depth"
     return depth_format(path).polarity
 
 
 def resolve_polarity(path: Path, polarity: Optional[Polarity]) -> Polarity:
-    """Returns the polarity of a file: the given one, else the one that its place or format implies.
+    """Returns the polarity of a file: the given one, else the one that its folder or format implies.
 
     Raises:
         ValueError: nothing says it.

@@ -1,4 +1,4 @@
-"""Reading photos and masks, and bringing them to the size of the cameras."""
+"""Reading images and masks, and bringing them to the size of the cameras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.records.metadata import ResizeMode
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-"""Photo formats looked for in a folder, in any case."""
+"""Image formats looked for in a folder, in any case."""
 
 # 'bilinear' is what the loaders of RegNeRF and SparseNeRF do in effect: the flag for area averaging that they pass
 # lands in another argument of cv2.resize. At factor 4 it is the mean of the central 2x2 pixels of each 4x4 block.
@@ -22,14 +22,14 @@ _INTERPOLATION: Dict[str, int] = {"bilinear": cv2.INTER_LINEAR, "area": cv2.INTE
 
 
 def list_images(folder: Path) -> Tuple[Path, ...]:
-    """Returns the photos of a folder sorted by name (capitals first).
+    """Returns the images of a folder sorted by name (capitals first).
 
     Raises:
-        FileNotFoundError: the folder is missing or holds no photo.
+        FileNotFoundError: the folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder of images ({', '.join(IMAGE_SUFFIXES)}), found none")
-    # Names that start with a dot are what some systems leave beside the photos.
+    # Names that start with a dot are what some systems leave beside the images.
     names = (path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     files = tuple(folder / name for name in sorted(names) if not name.startswith("."))
     if not files:
@@ -81,7 +81,7 @@ def bits_of_png(path: Path) -> int:
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Decodes a photo.
+    """Decodes an image.
 
     Returns:
         (H, W, 3) or, with transparency, (H, W, 4); uint8.

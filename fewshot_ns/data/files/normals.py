@@ -1,4 +1,4 @@
-"""Measured surface normals: pictures of them, the axes they are in, and one world normal for each training ray.
+"""Measured surface normals on disk: where they are looked for, and how they are read.
 
 A PNG holds a coordinate in each channel, 0 to 255 for -1 to 1; an EXR file holds the coordinates as they are. Grey,
 black and transparent pixels hold no normal.
@@ -25,19 +25,21 @@ NORMAL_PLACES = (
     "{parent}/normals/{stem}_normal",
     "{parent}/normals/{stem}",
 )
-"""Where the normals of a photo may lie: beside it (Blender's names first), in Omnidata's folder or their own."""
+"""Where the normals of an image may lie: beside it (Blender's names first), in Omnidata's folder or their own."""
 
 _LENGTHS = (0.5, 1.25)
 """A pixel whose vector is shorter, such as grey, or longer, such as black, holds no normal."""
 
 
 def find_normals(images: Sequence[Path]) -> Files:
-    """Pictures of normals of the photos, None for those without."""
+    """Files of the images' normals, None for those without."""
     return tuple(_normals_of(image) for image in images)
 
 
 def _normals_of(image: Path) -> Optional[Path]:
-    names = (place.format(folder=image.parent, parent=image.parent.parent, stem=image.stem) for place in NORMAL_PLACES)
+    names = (
+        pattern.format(folder=image.parent, parent=image.parent.parent, stem=image.stem) for pattern in NORMAL_PLACES
+    )
     candidates = (Path(f"{name}{suffix}") for name in names for suffix in (".exr", ".png"))
     return next((path for path in candidates if path.is_file()), None)
 
@@ -46,7 +48,7 @@ def read_normals(path: Path, size: Size) -> Tuple[npt.NDArray[np.float32], npt.N
     """Reads normals in the axes of their file.
 
     Args:
-        path: 8-bit RGB picture, or EXR.
+        path: 8-bit RGB image, or EXR.
         size: (height, width) of the camera.
 
     Returns:
@@ -59,9 +61,9 @@ def read_normals(path: Path, size: Size) -> Tuple[npt.NDArray[np.float32], npt.N
     if path.suffix.lower() == ".exr":
         vectors = np.nan_to_num(read_exr_vectors(path), posinf=0.0, neginf=0.0).astype(np.float32)
     else:
-        picture = read_image(path)
-        vectors = (picture[..., :3] / 127.5 - 1).astype(np.float32)
-        vectors[(picture[..., 3:] == 0).any(-1)] = 0.0
+        image = read_image(path)
+        vectors = (image[..., :3] / 127.5 - 1).astype(np.float32)
+        vectors[(image[..., 3:] == 0).any(-1)] = 0.0
     if not same_aspect((vectors.shape[0], vectors.shape[1]), size):
         raise ValueError(
             f"{path}: expected the proportions of the image ({size[1]}x{size[0]} pixels, width x height), "

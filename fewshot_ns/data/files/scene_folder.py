@@ -52,10 +52,10 @@ def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Option
 
 
 def check_same_aspect(path: Path, reference: Tuple[float, float], what: str) -> None:
-    """Checks that a photo shows the frame that its calibration was made for.
+    """Checks that an image shows the frame that its calibration was made for.
 
     Args:
-        path: The photo.
+        path: The image.
         reference: (height, width) of the calibration.
         what: Name of the calibration, for the message.
 

@@ -45,7 +45,7 @@ def normal_labels(dataset: FewShotDataset) -> List[Tensor]:
         places = ", ".join(place.format(folder=".", parent="..", stem="NAME") + ".png" for place in NORMAL_PLACES)
         raise ValueError(
             f"{dataset.image_filenames[0].parent}: expected measured normals of the {record.split} views ({places} "
-            "from the photo NAME.*, or .exr), which --pipeline.model.normal-weight needs, found none"
+            "from the photo NAME.*, or .exr), which --pipeline.normals.weight needs, found none"
         )
     labels = []
     for view, path in enumerate(record.normal_filenames):

@@ -31,7 +31,7 @@ class ColourJitter:
         Returns:
             The same shape, in [0, 1].
         """
-        # Imported late: a dataparser must not load what the host has not loaded.
+        # Imported late: a dataparser must not load what nerfstudio has not loaded.
         from torchvision.transforms import functional
 
         changed = images.movedim(-1, -3)

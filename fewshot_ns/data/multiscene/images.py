@@ -1,4 +1,4 @@
-"""Images, masks and object boxes of many scenes, read when they are asked for and kept within a bound of memory."""
+"""Images, masks and object boxes of many scenes, read on demand and kept in an LRU cache of bounded size."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.nn import functional
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.images import read_image, same_aspect
 from fewshot_ns.data.records.scene import Scene, SceneError
-from fewshot_ns.utils.lru_cache import BoundedCache
+from fewshot_ns.utils.lru_cache import LRUCache
 
 BACKGROUND_VALUE = {"black": 0, "white": 255}
 """Value of all channels of the background."""
 _BYTES_PER_ENTRY = 512
-"""Counted for each kept array beside its values: key, header, place in the cache."""
+"""Counted for each kept array beside its values: key, header, entry of the cache."""
 
 
 def _bytes_of(array: npt.NDArray) -> int:
@@ -33,11 +33,11 @@ class SceneImages:
     Every error in a file is a `SceneError` that names it; nothing of a damaged file is kept.
 
     Args:
-        max_bytes: How much decoded data to keep; what was not used the longest goes first.
+        max_bytes: Decoded data to keep; the least recently used goes first.
     """
 
     def __init__(self, max_bytes: int = 2 * 1024**3) -> None:
-        self.cache: BoundedCache[npt.NDArray] = BoundedCache(max_bytes, _bytes_of)
+        self.cache: LRUCache[npt.NDArray] = LRUCache(max_bytes, _bytes_of)
 
     def image(self, scene: Scene, view: int) -> Tensor:
         """An image at the size of its camera, on the scene's background.
@@ -218,7 +218,7 @@ def box_of(mask: npt.NDArray[np.bool_]) -> Optional[npt.NDArray[np.float32]]:
 
 
 def pixels_in_boxes(boxes: Tensor, draws: Tensor, size: Optional[Size] = None) -> Tuple[Tensor, Tensor]:
-    """Pixels in boxes: a place is drawn continuously, from the box's first to the far edge of its last, and floored.
+    """Pixels in boxes: a position is drawn continuously, from the box's first to the far edge of its last, and floored.
 
     Args:
         boxes: (R, 4) first column, first row, last column, last row, the last ones included.
@@ -229,7 +229,7 @@ def pixels_in_boxes(boxes: Tensor, draws: Tensor, size: Optional[Size] = None) -
         rows (R,) and columns (R,), int64.
     """
     first, last = boxes[:, :2], boxes[:, 2:]
-    places = (draws * (last + 1 - first) + first).long()
+    pixels = (draws * (last + 1 - first) + first).long()
     if size is not None:
-        places = torch.minimum(places, torch.tensor([size[1] - 1, size[0] - 1], device=places.device))
-    return places[:, 1], places[:, 0]
+        pixels = torch.minimum(pixels, torch.tensor([size[1] - 1, size[0] - 1], device=pixels.device))
+    return pixels[:, 1], pixels[:, 0]

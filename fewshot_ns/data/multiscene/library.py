@@ -1,4 +1,4 @@
-"""The scenes of a dataparser, opened when they are asked for: many of a multi-scene parser, or the one of any other."""
+"""The scenes of a dataparser, opened on demand: many of a multi-scene parser, or the one of a single-scene parser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 from fewshot_ns.utils.files import write_json
-from fewshot_ns.utils.lru_cache import BoundedCache
+from fewshot_ns.utils.lru_cache import LRUCache
 
 BadScenePolicy = Literal["stop", "skip"]
 
@@ -50,18 +50,18 @@ class SceneLibrary:
         self.parser: Union[MultiSceneDataParser, FewShotDataParser] = parser
         self.chosen = scenes
         self.images = SceneImages(max_image_bytes)
-        self._opened: BoundedCache[Scene] = BoundedCache(max_open_scenes)
+        self._opened: LRUCache[Scene] = LRUCache(max_open_scenes)
 
     @property
     def single(self) -> bool:
-        """Whether the parser knows but one scene."""
+        """Whether the parser is of one scene."""
         return isinstance(self.parser, FewShotDataParser)
 
     def table(self, split: str) -> Tuple[SceneEntry, ...]:
         """The scenes of a split, or those that were chosen by name, whatever split they are of.
 
         Raises:
-            FileNotFoundError: the data set is missing.
+            FileNotFoundError: the dataset is missing.
             ValueError: no scene, or an unknown name.
         """
         if isinstance(self.parser, FewShotDataParser):
@@ -69,6 +69,20 @@ class SceneLibrary:
         if self.chosen is None:
             return self.parser.scene_table(split)
         return tuple(self.parser.find_scene(name, split) for name in self.chosen)
+
+    def first_table(self, *splits: str) -> Tuple[SceneEntry, ...]:
+        """The scenes of the first of these splits that the dataset has.
+
+        Raises:
+            FileNotFoundError: it has none of them.
+            ValueError: the same.
+        """
+        for split in splits[:-1]:
+            try:
+                return self.table(split)
+            except (FileNotFoundError, ValueError):
+                continue
+        return self.table(splits[-1])
 
     def _only_entry(self, parser: FewShotDataParser) -> SceneEntry:
         return SceneEntry(parser.scene_name, "", Path(os.path.abspath(parser.config.data)))
@@ -87,10 +101,10 @@ class SceneLibrary:
         return entry
 
     def active_candidates(self, split: str) -> Tuple[SceneEntry, ...]:
-        """The scene that the host sees, and what may take its place where it cannot be used: nothing, if it was named.
+        """Scenes to activate at the start, the first that can be used: none but the one that was named, if any.
 
         Raises:
-            FileNotFoundError: the data set is missing.
+            FileNotFoundError: the dataset is missing.
             ValueError: no scene, or an unknown name.
         """
         parser = self.parser

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 
 class SceneOrder:
-    """Passes over all scenes in an order drawn anew each time; ranks take disjoint shares.
+    """Passes over all scenes in an order drawn for each pass; ranks take disjoint shares.
 
     In one pass no scene comes twice on any rank; the few that do not fill a step of all ranks have to wait for the
     next. With fewer scenes than the ranks take in a step, ranks share them, and a step still has no scene twice.
@@ -35,12 +35,12 @@ class SceneOrder:
         self._pass, self._permutation = -1, torch.zeros(0, dtype=torch.long)
 
     def scenes(self, step: int) -> Iterator[int]:
-        """Indices of all scenes: first those of the step, then the others, to take the places of unusable ones."""
-        number, place = divmod(step, self.steps_per_pass)
+        """Indices of all scenes: first those of the step, then the others, to replace unusable ones."""
+        number, position = divmod(step, self.steps_per_pass)
         if number != self._pass:
             generator = torch.Generator().manual_seed(_mixed(self.seed, number))
             self._pass, self._permutation = number, torch.randperm(self.num_scenes, generator=generator)
-        start = (place * self.world_size + self.rank) * self.per_step
+        start = (position * self.world_size + self.rank) * self.per_step
         for offset in range(self.num_scenes):
             yield int(self._permutation[(start + offset) % self.num_scenes])
 
@@ -59,5 +59,5 @@ def shared_seed() -> int:
 
 
 def _mixed(*numbers: int) -> int:
-    # Torch's seeds are 64 bits wide, and near ones must not give alike streams.
+    # Torch's seeds are 64 bits wide, and neighbouring seeds must not give similar streams.
     return int(np.random.SeedSequence([number % 2**63 for number in numbers]).generate_state(1, np.uint64)[0]) >> 1

@@ -1,4 +1,4 @@
-"""What travels from a dataparser to the model: the ray geometry of the scene, and where its priors and masks lie."""
+"""What travels from a dataparser to the model: the ray geometry of the scene, and where depth, masks, normals lie."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from fewshot_ns.cameras.scene_geometry import SceneGeometry
 
 METADATA_KEY = "fewshot"
 """Key of the `FewShotMetadata` in `DataparserOutputs.metadata`."""
+SEED_POINTS_KEY = "points3D_xyz"
+"""Key of the seed points (P, 3) float32 there, in the world of the cameras; nerfstudio's own, whose pipeline gives them
+to the model as `seed_points`."""
+SEED_COLOURS_KEY = "points3D_rgb"
+"""Key of their colours (P, 3) uint8."""
 
 Polarity = Literal["inverse_depth", "distance"]
 DepthMeaning = Literal["z_depth", "ray_distance"]
@@ -39,7 +44,7 @@ class DepthEncoding:
 
 @dataclass(frozen=True)
 class PairBox:
-    """How a data set's own protocol draws the pairs of a depth ranking (NVS-RGBD): in boxes of pixels, valid ones."""
+    """How a dataset's own protocol draws the pairs of a depth ranking (NVS-RGBD): in boxes of pixels, valid ones."""
 
     side: int
     """Rows and columns of the box that holds a pair, pixels at the size of the cameras."""
@@ -68,7 +73,7 @@ class FewShotMetadata:
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
     pool_indices: Tuple[int, ...] = ()
-    """Scene indices of all views that the training ones were chosen from; those without a photo still have a pose."""
+    """Scene indices of all views that the training ones were chosen from; those that are not used still have a pose."""
     resize: ResizeMode = "area"
     """How images are brought from the size on disk to the size of the cameras."""
     has_alpha: bool = False
@@ -82,7 +87,7 @@ class FewShotMetadata:
     scale_labels: Optional[Tuple[int, ...]] = None
     """How often each image of this split was halved (multi-scale scenes), or None."""
     normal_filenames: Optional[Tuple[Optional[Path], ...]] = None
-    """Picture of surface normals of each image of this split, None where it has none; None where no image has any."""
+    """File of the surface normals of each image of this split, None where it has none; None where no image has any."""
     normal_axes: NormalAxes = "opencv"
     """Axes of these normals: those of the camera as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z
     backward), or those of the world of the scene's files."""
@@ -90,7 +95,7 @@ class FewShotMetadata:
     """World units per metre in scenes whose files are known to be in metres, else 1: the unit of the widths that depth
     losses are given."""
     pair_box: Optional[PairBox] = None
-    """Boxes in which the data set's protocol draws pairs; None leaves it to the prior's config."""
+    """Boxes in which the dataset's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None
     """One evaluation mask per image of this split (255 = object), or None."""
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
@@ -98,6 +103,12 @@ class FewShotMetadata:
     metrics of the region true-depth are of."""
     scene_bounds: Optional[Tensor] = None
     """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
+    seed_points_source: Optional[str] = None
+    """File of the seed points, their number, and how many of them training views see; None where the split has none
+    (only the training split has)."""
+    seed_points_train_views: Optional[Tensor] = None
+    """(P,) int64, by how many training views each seed point was seen; None where the file does not say it. Points
+    that fewer than two training views see are known from held-out images."""
 
 
 def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:

@@ -1,4 +1,4 @@
-"""Many scenes in one data set: what is listed without opening anything, and what a scene is once it is opened."""
+"""Many scenes in one dataset: what is listed without opening anything, and what a scene is once it is opened."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class SceneEntry:
     """One line of a scene table. Listing 30,000 of them reads list files and folder names, no camera and no image."""
 
     scene_id: str
-    """Unique in the data set, as users name it on the command line: 'chair_17', or 'category/object'."""
+    """Unique in the dataset, as users name it on the command line: 'chair_17', or 'category/object'."""
     category: str
-    """Category of the object (a synset's number in ShapeNet), '' where the set has none."""
+    """Category of the object (a synset's number in ShapeNet), '' where the dataset has none."""
     folder: Path
     """Folder of the scene's files."""
     split: str = "train"
@@ -61,12 +61,12 @@ class Scene:
     depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One depth map per view, where the format stores them; used by masked metrics only."""
     pool: Optional[Tuple[int, ...]] = None
-    """Views that may train and be looked at, by their place in this scene; None: all. The test views of a single-scene
-    parser's protocol lie outside of it."""
+    """Positions in this scene of the views that may train and be source views; None: all. The test views of a
+    single-scene parser's protocol lie outside of it."""
     targets: Optional[Tuple[int, ...]] = None
-    """Views that the format's own protocol evaluates, by their place; None: all that are not looked at."""
+    """Positions of the views that the format's own protocol evaluates; None: all that are not source views."""
     neighbours: Optional[Tuple[Tuple[int, ...], ...]] = None
-    """For each view the places of the views that the format's own list calls its best sources, best first
+    """For each view the positions of the views that the format's own list calls its best sources, best first
     (MVSNet-DTU)."""
     view_indices: Optional[Tuple[int, ...]] = None
     """Number of each view in the numbering of the scene's own files, where views are left out; None: 0, 1, 2, ..."""
@@ -74,10 +74,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Source views that a generalizable model looks at: B scenes of N views each, all of one image size.
+    """Source views that condition a generalizable model: B scenes of N views each, all of one image size.
 
     A model gets it by `model.condition(conditioning)` before each forward; rays say by `SCENE_INDEX_KEY` which of the
-    B scenes they are of (without that key: scene 0).
+    B scenes they belong to (without that key: scene 0).
     """
 
     images: Tensor

@@ -41,7 +41,13 @@ class ViewSelection:
     test: Tuple[int, ...]
     """Held-out views."""
     pool: Tuple[int, ...] = ()
-    """Views that the training ones were chosen from, in the order of the scene: places without photos, so to speak."""
+    """Views that the training ones were chosen from, in the order of the scene; the cameras of those that were not
+    chosen are known, and their images are not used."""
+
+    @property
+    def views(self) -> Tuple[int, ...]:
+        """Training and test views in the order of the scene, each once."""
+        return tuple(sorted({*self.train, *self.test}))
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Protocol:
 
     name: str
     """Name without the number of views."""
+    num_images: int
+    """Views that the rule chooses among: the first ones of the scene's list."""
     pool: Tuple[int, ...]
     """Training candidates, in order."""
     test: Tuple[int, ...]
@@ -73,7 +81,7 @@ def every_eighth_protocol(num_images: int, name: str = "llff") -> Protocol:
     """The LLFF rule: every eighth view from the first tests, the rest is the pool, picked at equal steps."""
     test = tuple(range(0, num_images, 8))
     pool = tuple(index for index in range(num_images) if index % 8 != 0)
-    return Protocol(name, pool, test, pick_evenly)
+    return Protocol(name, num_images, pool, test, pick_evenly)
 
 
 def dtu_protocol(num_images: int, kind: DtuProtocol) -> Protocol:
@@ -93,16 +101,16 @@ def dtu_protocol(num_images: int, kind: DtuProtocol) -> Protocol:
         pool = DTU_TRAIN_ORDER + DTU_EXTRA_TRAIN
     elif kind == "every8":
         rule = every_eighth_protocol(num_images)
-        return Protocol("dtu-every8", rule.pool, rule.test, pick_first)
+        return Protocol("dtu-every8", num_images, rule.pool, rule.test, pick_first)
     elif kind == "all":
         everything = tuple(range(num_images))
-        return Protocol("dtu-all", everything, everything, pick_first)
+        return Protocol("dtu-all", num_images, everything, everything, pick_first)
     else:
         raise ValueError(
             f"unknown DTU view protocol {kind!r}; expected pixelnerf, pixelnerf_reduced_testset, every8, all"
         )
     name = "dtu" if kind == "pixelnerf" else "dtu-reduced-testset"
-    return Protocol(name, pool, tuple(index for index in usable if index not in pool), pick_first)
+    return Protocol(name, num_images, pool, tuple(index for index in usable if index not in pool), pick_first)
 
 
 def _pick_blender(pool: Sequence[int], count: int) -> Tuple[int, ...]:
@@ -160,7 +168,7 @@ def blender_protocol(
         )
     name, pick = rules[kind]
     test = tuple(range(num_train, num_train + num_test, testskip))
-    return Protocol(name, tuple(range(num_train)), test, pick)
+    return Protocol(name, num_train + num_test, tuple(range(num_train)), test, pick)
 
 
 def _check_indices(name: str, indices: Sequence[int], num_images: int, where: str) -> None:
@@ -177,7 +185,6 @@ def _check_indices(name: str, indices: Sequence[int], num_images: int, where: st
 
 def select_views(
     protocol: Protocol,
-    num_images: int,
     num_views: int,
     train_indices: Optional[Sequence[int]] = None,
     test_indices: Optional[Sequence[int]] = None,
@@ -189,8 +196,7 @@ def select_views(
     without the views that the given one claims.
 
     Args:
-        protocol: The rule of the data set.
-        num_images: Number of views of the scene.
+        protocol: The rule of the dataset.
         num_views: Number of training views; 0 takes the whole pool of the protocol.
         train_indices: Explicit training views, or None.
         test_indices: Explicit test views, or None.
@@ -203,6 +209,7 @@ def select_views(
         ValueError: an index out of range, repeated or in both lists; fewer than two training views; no test view;
             or more views asked for than the pool holds.
     """
+    num_images = protocol.num_images
     if train_indices is not None:
         _check_indices("--train-indices", train_indices, num_images, where)
     if test_indices is not None:

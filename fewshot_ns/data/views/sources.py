@@ -1,4 +1,4 @@
-"""Which views of a scene a generalizable model looks at, and which it is asked for."""
+"""Which views of a scene condition a generalizable model (source views), and which it renders (target views)."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ PRESETS: Dict[str, Tuple[int, ...]] = {
 
 @dataclass
 class SourceViewsConfig:
-    """Which views of a scene are looked at. Views are numbered as in the scene's own files, from 0."""
+    """Which views of a scene are source views. Views are numbered as in the scene's own files, from 0."""
 
     mode: SourceMode = "random"
     """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones; viewlist: those that a file lists for
     each object; nearest: the --count views nearest to each target camera; nearby: --count views drawn among the --among
-    nearest; pairs: --count views drawn among the first --among that the set's own list gives for each target
+    nearest; pairs: --count views drawn among the first --among that the dataset's own list gives for each target
     (MVSNet-DTU); pool: all of --pool, else all that the scene's protocol trains on; random: --count views, drawn per
     scene."""
     views: Tuple[int, ...] = ()
@@ -90,7 +90,7 @@ class TargetViewsConfig:
     exclude_dtu_bad: bool = False
     """Whether to leave out DTU's views of bad exposure (3-7, 16-21, 36-39)."""
     include_sources: bool = False
-    """Whether views that are looked at are rendered as well."""
+    """Whether source views are rendered as well."""
 
 
 class SourceViews:
@@ -133,14 +133,14 @@ class SourceViews:
 
         Args:
             scene: An opened scene.
-            target: (3, 4) camera-to-world pose that is asked for; the modes nearest, nearby and pairs need it.
-            exclude: Places in the scene that nearest, nearby, pairs and random leave out, such as the target's own.
+            target: (3, 4) camera-to-world pose of the target view; the modes nearest, nearby and pairs need it.
+            exclude: Positions in the scene that nearest, nearby, pairs and random leave out, such as the target's own.
             seed: Beside the config's, for draws that differ from step to step.
-            target_view: Place of the target in the scene, for the modes nearby and pairs; for a camera that is none of
-                the scene's these take the nearest views.
+            target_view: Position of the target in the scene, for the modes nearby and pairs; for a camera that is not
+                one of the scene's, these take the nearest views.
 
         Returns:
-            Places in the scene (not the files' own numbers where the two differ); nearest first, random ones sorted,
+            Positions in the scene (not the files' own numbers where the two differ); nearest first, random ones sorted,
             listed ones as listed.
 
         Raises:
@@ -164,15 +164,15 @@ class SourceViews:
             return self._drawn(scene, self._candidates(scene, exclude), seed)
         if self._viewlist is not None:
             views, where = self._viewlist.views_of(scene.entry.category, scene.entry.scene_id)
-            return places_of(scene, views, where)
+            return view_positions(scene, views, where)
         if config.mode == "pool":
             return tuple(self._allowed(scene))
         if config.mode == "views":
-            return places_of(scene, config.views, "--views")
-        return places_of(scene, PRESETS[config.mode], f"the published source views {config.mode}")
+            return view_positions(scene, config.views, "--views")
+        return view_positions(scene, PRESETS[config.mode], f"the published source views {config.mode}")
 
     def views_of(self, scene: Scene) -> Tuple[int, ...]:
-        """Places of all views of a scene that may be looked at, whatever the target.
+        """Positions of all views of a scene that may be source views, whatever the target.
 
         Raises:
             SceneError: see `select`.
@@ -180,8 +180,8 @@ class SourceViews:
         return tuple(self._allowed(scene)) if self.depends_on_target else self.select(scene)
 
     def pool_of(self, scene: Scene) -> Optional[Sequence[int]]:
-        """Places that the config's pool, else the scene's, allows; None: all."""
-        return places_of(scene, self.config.pool, "--pool") if self.config.pool else scene.pool
+        """Positions that the config's pool, else the scene's, allows; None: all."""
+        return view_positions(scene, self.config.pool, "--pool") if self.config.pool else scene.pool
 
     def _drawn(self, scene: Scene, candidates: Sequence[int], *seeds: int) -> Tuple[int, ...]:
         scene_number = zlib.crc32(scene.entry.scene_id.encode())
@@ -190,14 +190,14 @@ class SourceViews:
         return tuple(sorted(candidates[int(position)] for position in drawn))
 
     def _paired(self, scene: Scene, target_view: int, exclude: Sequence[int]) -> List[int]:
-        """The first views that the set's own list gives for a target."""
+        """The first views that the dataset's own list gives for a target."""
         if scene.neighbours is None:
             raise SceneError(
                 f"{scene.entry.folder}: expected the set's list of source views (--pair-file), found none; the mode "
                 "nearby needs none (in training: --pipeline.datamanager.train-source-mode nearby)"
             )
         allowed = set(self._allowed(scene)) - set(exclude)
-        paired = [place for place in scene.neighbours[target_view] if place in allowed]
+        paired = [view for view in scene.neighbours[target_view] if view in allowed]
         if len(paired) < self.config.count:
             raise SceneError(
                 f"{scene.entry.folder}: expected {self.config.count} source views of view {target_view} in the set's "
@@ -210,7 +210,7 @@ class SourceViews:
         return range(len(scene.image_filenames)) if pool is None else pool
 
     def _candidates(self, scene: Scene, exclude: Sequence[int]) -> List[int]:
-        candidates = [place for place in self._allowed(scene) if place not in set(exclude)]
+        candidates = [view for view in self._allowed(scene) if view not in set(exclude)]
         if len(candidates) < self.config.count:
             raise SceneError(
                 f"{scene.entry.folder}: expected {self.config.count} views to look at beside the target, "
@@ -220,32 +220,32 @@ class SourceViews:
 
 
 def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig) -> Tuple[int, ...]:
-    """Places of the views that are rendered and compared, in the scene's order or in that of `config.views`.
+    """Positions of the views that are rendered and compared, in the scene's order or in that of `config.views`.
 
-    Views that the scene does not have are no error in `exclude`: a list of bad views is made for a whole data set.
+    Views that the scene does not have are no error in `exclude`: a list of bad views is made for a whole dataset.
 
     Args:
         scene: An opened scene.
-        sources: Places of its source views.
+        sources: Positions of its source views.
         config: Which views.
 
     Raises:
         SceneError: the scene lacks a view of `config.views`, or none is left.
     """
-    places = scene.targets or range(len(scene.image_filenames))
+    views = scene.targets or range(len(scene.image_filenames))
     if config.views:
-        places = places_of(scene, config.views, "--views")
-    bad = {*config.exclude, *(DTU_BAD_EXPOSURE if config.exclude_dtu_bad else ())}
+        views = view_positions(scene, config.views, "--views")
+    bad = set(config.exclude) | set(DTU_BAD_EXPOSURE if config.exclude_dtu_bad else ())
     numbers = scene.view_indices or tuple(range(len(scene.image_filenames)))
-    looked_at = set() if config.include_sources else set(sources)
-    chosen = tuple(place for place in places if numbers[place] not in bad and place not in looked_at)
+    left_out = set() if config.include_sources else set(sources)
+    chosen = tuple(view for view in views if numbers[view] not in bad and view not in left_out)
     if not chosen:
         raise SceneError(f"{scene.entry.folder}: expected a view to compare beside the source views, found none")
     return chosen
 
 
-def places_of(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[int, ...]:
-    """Places in a scene of views that are given by the numbers of its files.
+def view_positions(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[int, ...]:
+    """Positions in a scene of views that are given by the numbers of its files.
 
     Args:
         scene: An opened scene.
@@ -256,18 +256,18 @@ def places_of(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[int, ..
         SceneError: the scene lacks one of them, or one is named twice.
     """
     if scene.view_indices is None:
-        places, known = {number: number for number in range(len(scene.image_filenames))}, "0.."
+        positions, known = {number: number for number in range(len(scene.image_filenames))}, "0.."
     else:
-        places, known = {number: place for place, number in enumerate(scene.view_indices)}, "some of 0.."
-    missing = [number for number in numbers if number not in places]
+        positions, known = {number: position for position, number in enumerate(scene.view_indices)}, "some of 0.."
+    missing = [number for number in numbers if number not in positions]
     if missing:
         raise SceneError(
-            f"{scene.entry.folder}: expected views among {known}{max(places)} ({len(places)} views) by {where}, "
+            f"{scene.entry.folder}: expected views among {known}{max(positions)} ({len(positions)} views) by {where}, "
             f"got {missing}"
         )
     if len(set(numbers)) < len(numbers):
         raise SceneError(f"{scene.entry.folder}: expected each view once by {where}, got {list(numbers)}")
-    return tuple(places[number] for number in numbers)
+    return tuple(positions[number] for number in numbers)
 
 
 def camera_distances(poses: Tensor, target: Tensor, distance: Distance) -> Tensor:
@@ -288,5 +288,5 @@ def camera_distances(poses: Tensor, target: Tensor, distance: Distance) -> Tenso
     if distance == "l2":
         return lengths
     cosine = (poses[:, :, 2] * target[:, 2].to(poses)).sum(-1)
-    # With the scene's mean distance added, cameras at one place are still told apart by where they look.
+    # With the scene's mean distance added, cameras at the same position are still told apart by where they look.
     return (lengths + 1e-3 * lengths.mean()) * (1.0 + torch.acos(cosine.clamp(-1.0, 1.0)))

@@ -24,7 +24,7 @@ class Viewlist:
         """Views of a scene, and 'FILE line N' where they stand.
 
         Args:
-            category: Of the scene; '' where its set has none, which then matches any category of the file.
+            category: Of the scene; '' where its dataset has none, which then matches any category of the file.
             scene_id: 'object' or 'category/object'.
 
         Raises:
@@ -41,7 +41,7 @@ class Viewlist:
 
 
 def read_viewlist(path: Path) -> Viewlist:
-    """Reads lines '<category> <object> <view> ...'; empty lines count for nothing.
+    """Reads lines '<category> <object> <view> ...'; empty lines are skipped.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,1 +1,1 @@
-"""What a method has to beat: the nearest photo, the mean colour, a plane sweep."""
+"""Baselines that a method has to beat: the nearest training image, the mean colour, a plane sweep."""

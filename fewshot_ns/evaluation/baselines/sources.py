@@ -1,4 +1,4 @@
-"""What the source views of a generalizable model show without a network."""
+"""Predictions from the source views of a generalizable model, without a network."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class SourceBaselines:
     """The mean colour of a camera's source views, the nearest of them, and, of two or more, a plane sweep."""
 
     selector: SceneViewSelector
-    """Says which source views a camera has, and reads them."""
+    """Chooses the source views of a camera, and reads them."""
     active: ActiveScene
     """The scene."""
 
-    def of_camera(self, camera: Cameras, size: Tuple[int, int]) -> Dict[str, Tensor]:
-        """Images (H, W, 3) of a view by the baseline's name.
+    def predict(self, camera: Cameras, size: Tuple[int, int]) -> Dict[str, Tensor]:
+        """Predicted images (H, W, 3) by baseline name.
 
         Args:
-            camera: (1,) the view.
+            camera: (1,) of the predicted view.
             size: its height and width, pixels.
 
         Raises:
@@ -36,11 +36,19 @@ class SourceBaselines:
         """
         scene, pose = self.active.scene, camera.camera_to_worlds.reshape(-1, 3, 4)[0].cpu()
         sources = list(self.selector.sources_for(self.active, pose))
-        seen = [self.selector.library.images.image(scene, source) for source in sources]
+        images = [self.selector.library.images.image(scene, source) for source in sources]
         poses = scene.cameras.camera_to_worlds[sources]
-        predicted = TrivialBaselines(seen, poses).predict(pose, *size)
+        predicted = TrivialBaselines(images, poses).predict(camera, size)
         near, far = scene.planar_range
         if len(sources) > 1 and near > 0:
-            lenses, lens = intrinsics_of(scene.cameras)[sources], intrinsics_of(camera).reshape(-1, 4)[0].cpu()
-            predicted["plane_sweep"] = plane_sweep(torch.stack(seen), poses, lenses, pose, lens, size, near, far)
+            predicted["plane_sweep"] = plane_sweep(
+                torch.stack(images),
+                poses,
+                intrinsics_of(scene.cameras)[sources],
+                pose,
+                intrinsics_of(camera).reshape(-1, 4)[0].cpu(),
+                size,
+                near,
+                far,
+            )
         return predicted

@@ -1,1 +1,1 @@
-"""Metrics of images and of sets of images."""
+"""Metrics of single images, and of all images together."""

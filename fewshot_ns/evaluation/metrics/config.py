@@ -1,4 +1,4 @@
-"""Which metrics are computed, and where their weights lie."""
+"""Which metrics there are, which are computed, and where their weights are."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ KNOWN_METRICS: Dict[str, str] = {
 
 
 HIGHER_IS_BETTER: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian")
-"""The metrics whose larger value is the better one; for the others it is the smaller."""
+"""Metrics of which a larger value is better; of the others a smaller one is."""
 
 
 SET_METRICS: Dict[str, str] = {
-    "fid": "Frechet distance of two normal distributions fitted to the features of photos and of renders",
+    "fid": "Frechet distance of two normal distributions fitted to the features of true images and of renders",
     "kid": "squared distance of the two sets of features under a cubic kernel, without the bias of small sets",
 }
 """Metrics of all images together, by name."""
@@ -32,45 +32,45 @@ SET_METRICS: Dict[str, str] = {
 
 @dataclass
 class EvaluationConfig:
-    """What is measured on each held-out image."""
+    """What is measured on each test view."""
 
     metrics: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian", "lpips", "lpips_alex", "avg_error")
     """Metrics by name: psnr, ssim (7x7 window), ssim_gaussian (11x11), lpips (VGG), lpips_alex, lpips_unscaled (VGG fed
-    with [0, 1]), avg_error, census_error. Where a view has an object mask, each also as masked_<name>. Of all views
+    with [0, 1]), avg_error, census_error. Where a view has an object mask, each is added as masked_<name>. Of all views
     together: fid, kid."""
     region: Region = "whole"
-    """Where each metric is taken a second time: centre: without a tenth on each side, as centre_<name>; true-depth:
-    where the scene knows the true depth (MVSNet-DTU), as true_depth_<name>; auto: true-depth where the scene knows it,
-    else centre, as MatchNeRF and ID-NeRF do; whole: nowhere."""
+    """Region in which each metric is computed a second time. centre: without a tenth on each side, as centre_<name>;
+    true-depth: where the true depth is known (MVSNet-DTU), as true_depth_<name>; auto: true-depth where it is known,
+    else centre, as MatchNeRF and ID-NeRF do; whole: in none."""
     lpips_weights: Optional[Path] = None
     """VGG16 weights for lpips: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
     lpips_alex_weights: Optional[Path] = None
     """AlexNet weights for lpips_alex: a file or a folder. None: FEWSHOT_WEIGHTS, torch's cache, then a download."""
     download_weights: bool = True
-    """Whether LPIPS weights that are not on this disk may be downloaded (at the first evaluation, never before), and
-    those of fid and kid."""
+    """Whether weights of LPIPS, fid and kid that are not on this disk may be downloaded; those of LPIPS at the first
+    evaluation, never before."""
     fid_encoder: str = "inception"
-    """Whose features fid and kid compare: inception, as published, or any LIBRARY/MODEL of open_clip, timm and
-    torchvision (torchvision/vgg16); the metric is then called after it (fid_torchvision_vgg16)."""
+    """Network whose features fid and kid compare: inception, as published, or any LIBRARY/MODEL of open_clip, timm and
+    torchvision (torchvision/vgg16); the metric is then named after it (fid_torchvision_vgg16)."""
     fid_weights: Optional[Path] = None
     """Weights of that network: a file or a folder. None: FEWSHOT_WEIGHTS, the libraries' caches, then a download."""
     kid_subset_size: Optional[int] = None
     """Images of each subset that kid is averaged over; None: all images, at most 1000."""
     kid_subsets: int = 100
-    """How many subsets kid is averaged over, where they are smaller than the set."""
+    """Number of subsets that kid is averaged over, where they are smaller than the test split."""
 
 
-def check_metric_names(names: Tuple[str, ...], of_set: bool = False) -> None:
+def check_metric_names(names: Tuple[str, ...], allow_set_metrics: bool = False) -> None:
     """Checks that every name is a known metric, `masked_` before it or not.
 
     Args:
-        names: what was asked for.
-        of_set: whether metrics of all images together are known here.
+        names: the names.
+        allow_set_metrics: whether metrics of all images together may be among them.
 
     Raises:
         ValueError: one is not; the message lists the known.
     """
-    sets = tuple(SET_METRICS) if of_set else ()
+    sets = tuple(SET_METRICS) if allow_set_metrics else ()
     unknown = [name for name in names if name.removeprefix(MASKED_PREFIX) not in KNOWN_METRICS and name not in sets]
     if unknown:
         raise ValueError(

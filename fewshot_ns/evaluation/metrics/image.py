@@ -67,7 +67,7 @@ def ssim(pred: Tensor, truth: Tensor, data_range: float = 1.0) -> Tensor:
 def ssim_gaussian(pred: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity with the 11x11 Gaussian window (sigma 1.5) of the first SSIM paper.
 
-    Only windows that lie wholly in the image count, as in the paper's code and in scikit-image.
+    Only windows wholly inside the image count, as in the paper's code and in scikit-image.
 
     Args:
         pred: predicted image (H, W, 3) in [0, 1].
@@ -157,16 +157,6 @@ def composite_on_white(image: Tensor, mask: Tensor) -> Tensor:
     """
     mask = _checked_mask(mask, image)
     return image * mask + (1.0 - mask)
-
-
-def masked_ssim(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """`ssim` after both images have been composited on white with the (fractional) mask."""
-    return ssim(composite_on_white(pred, mask), composite_on_white(truth, mask))
-
-
-def masked_ssim_gaussian(pred: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """`ssim_gaussian` after both images have been composited on white with the (fractional) mask."""
-    return ssim_gaussian(composite_on_white(pred, mask), composite_on_white(truth, mask))
 
 
 def _psnr_of_mse(mse: Tensor) -> Tensor:

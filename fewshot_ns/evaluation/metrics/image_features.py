@@ -1,4 +1,4 @@
-"""What FID and KID compare: features of whole images, of the published Inception network or of any image encoder."""
+"""Features of whole images that FID and KID compare: of the published Inception network or of any image encoder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FeatureNetwork(Protocol):
     """Gives features of images."""
 
     key: str
-    """Names everything that the features depend on beside the image."""
+    """Identifies everything that the features depend on besides the image."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """(N, C) float32 features of images (N, H, W, 3) in [0, 1]."""
@@ -76,7 +76,7 @@ class InceptionFeatures:
 
 
 class EncoderFeatures:
-    """The embedding of an image encoder; a model that gives a map of them is averaged over positions."""
+    """The embedding of an image encoder; a feature map is averaged over its positions."""
 
     def __init__(self, encoder: ImageEncoder) -> None:
         self.encoder, self.key = encoder, encoder.key
@@ -87,7 +87,7 @@ class EncoderFeatures:
         return self.encoder(images).float()
 
 
-def encoder_name(name: str) -> Optional[EncoderConfig]:
+def encoder_config(name: str) -> Optional[EncoderConfig]:
     """The encoder of a name LIBRARY/MODEL[/PRETRAINED]; None for `INCEPTION`.
 
     Raises:
@@ -107,8 +107,8 @@ def encoder_name(name: str) -> Optional[EncoderConfig]:
     return config
 
 
-def suffix_of(name: str) -> str:
-    """What is put behind `fid` and `kid` so that nobody takes another encoder's number for the published one's."""
+def name_suffix(name: str) -> str:
+    """Suffix of `fid` and `kid`, so that nobody takes another encoder's number for the published one's."""
     return "" if name == INCEPTION else "_" + "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
@@ -119,16 +119,16 @@ def load_features(
 
     Args:
         name: `INCEPTION`, or LIBRARY/MODEL.
-        weights: file or folder of its weights; None searches (see `priors.weights`).
+        weights: file or folder of its weights; None searches (see `pretrained.weights`).
         device: where it runs.
         download: whether weights that are not on this disk may be downloaded.
 
     Raises:
-        WeightsNotFoundError: the weights are nowhere to be had; names file, address and flag.
+        WeightsNotFoundError: the weights were not found; names file, address and flag.
         ValueError: an unknown name, or weights that do not fit.
         ImportError: a library is not installed.
     """
-    config = encoder_name(name)
+    config = encoder_config(name)
     if config is None:
         return InceptionFeatures(resolve_weights(INCEPTION_WEIGHTS, weights, download), device)
     config.weights, config.download = weights, download

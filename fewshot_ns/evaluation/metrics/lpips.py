@@ -1,4 +1,4 @@
-"""LPIPS with a VGG16 or AlexNet backbone that is found offline and built at the first call.
+"""LPIPS with a VGG16 or AlexNet backbone, whose weights are searched offline first and loaded at the first call.
 
 The network and its linear heads are torchmetrics'; only the backbone's ImageNet weights come from elsewhere.
 """
@@ -44,12 +44,12 @@ SMALLEST_IMAGE: Dict[str, int] = {"vgg": 16, "alex": 31}
 class Lpips:
     """Learned perceptual distance between two images, smaller is better.
 
-    The constructor neither builds nor reads nor downloads anything. The first call does; where the weights cannot be
-    had it prints the reason, and this and every later call returns None.
+    The constructor neither builds nor reads nor downloads anything. The first call does; where the weights are not
+    found it prints the reason, and this and every later call returns None.
 
     Args:
         backbone: "vgg" (what papers report) or "alex".
-        weights: file with the backbone's weights or a folder holding it; None searches (see `priors.weights`).
+        weights: file with the backbone's weights or a folder holding it; None searches (see `pretrained.weights`).
         device: where the network runs.
         download: whether weights that are not on this disk may be downloaded.
 
@@ -69,7 +69,7 @@ class Lpips:
             raise ValueError(f"LPIPS backbone: expected one of {', '.join(BACKBONE_WEIGHTS)}, got {backbone!r}")
         self.backbone: Backbone = backbone
         self.device = torch.device(device)
-        # A wrong path is the user's to mend, so it is said before a training run and not at its first evaluation.
+        # A wrong path is reported before a training run, not at its first evaluation.
         self.weights = None if weights is None else resolve_weights(BACKBONE_WEIGHTS[backbone], weights)
         self.download = download
         self.unavailable: Optional[str] = None
@@ -78,7 +78,7 @@ class Lpips:
 
     @torch.no_grad()
     def __call__(self, pred: Tensor, truth: Tensor, unscaled: bool = False) -> Optional[float]:
-        """Distance of two images (H, W, 3) in [0, 1], or None where it cannot be had.
+        """Distance of two images (H, W, 3) in [0, 1], or None without weights, or of images too small.
 
         Args:
             pred: predicted image (H, W, 3) in [0, 1].
@@ -105,7 +105,7 @@ class Lpips:
         return float(network(first, second, normalize=not unscaled))
 
     def _get_network(self) -> Optional[torch.nn.Module]:
-        """The network, built at the first call; None when its weights are nowhere to be had."""
+        """The network, built at the first call; None when its weights are not found."""
         if self._network is None and self.unavailable is None:
             spec = BACKBONE_WEIGHTS[self.backbone]
             try:
@@ -145,13 +145,13 @@ def build_network(backbone: Backbone, weights: Path) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         network = _LPIPS(pretrained=True, net=backbone, pnet_rand=True)
     # The network keeps torchvision's layers in slices but under torchvision's numbers: "slice2.5.weight" is "5.weight".
-    wanted = network.net.state_dict()
-    renamed = {key: features.get(key.split(".", 1)[1]) for key in wanted}
+    expected = network.net.state_dict()
+    renamed = {key: features.get(key.split(".", 1)[1]) for key in expected}
     wrong = [
         f"{key.split('.', 1)[1]} ({'missing' if value is None else f'shape {tuple(value.shape)}'},"
-        f" expected {tuple(wanted[key].shape)})"
+        f" expected {tuple(expected[key].shape)})"
         for key, value in renamed.items()
-        if value is None or value.shape != wanted[key].shape
+        if value is None or value.shape != expected[key].shape
     ]
     if wrong:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Parts of an image that the papers of matching fields measure: its middle, or the pixels whose true depth is known.
+"""Regions of an image that MatchNeRF and ID-NeRF measure: its centre, or the pixels whose true depth is known.
 
 Source: MatchNeRF's evaluation, which ID-NeRF keeps. On DTU the PSNR is that of the pixels with a true depth
-(`metrics.masked_psnr`), and SSIM and LPIPS are of whole images that are black elsewhere; on other data all three are of
-the middle.
+(`masked_psnr`), and SSIM and LPIPS are of whole images that are black elsewhere; on other data all three are of the
+centre.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Dict, Literal, Optional
 
 if TYPE_CHECKING:
-    # Flags and tables ask for the names alone, and are not to wait for torch.
+    # Flags and tables need the names alone, and should not wait for torch.
     from torch import Tensor
 
 Region = Literal["whole", "centre", "true-depth", "auto"]
@@ -23,17 +23,17 @@ REGION_PREFIXES: Dict[str, str] = {"centre": "centre_", "true-depth": "true_dept
 
 
 def plain_name(name: str) -> str:
-    """A metric's name without what says which pixels it is of."""
+    """A metric's name without the prefix of a mask or region."""
     for prefix in (MASKED_PREFIX, *REGION_PREFIXES.values()):
         name = name.removeprefix(prefix)
     return name
 
 
-def region_of(region: Region, known_depth: Optional[Tensor]) -> Optional[str]:
-    """The region of `REGION_PREFIXES` in which a view is measured beside the whole image; None: in none.
+def resolve_region(region: Region, known_depth: Optional[Tensor]) -> Optional[str]:
+    """The region of `REGION_PREFIXES` in which a view is measured in addition to the whole image; None: in none.
 
     Args:
-        region: as configured; auto: the pixels of known depth where the view has some, else the middle.
+        region: as configured; auto: the pixels of known depth where the view has some, else the centre.
         known_depth: which pixels have a true depth, or None.
     """
     if region == "auto":
@@ -42,7 +42,7 @@ def region_of(region: Region, known_depth: Optional[Tensor]) -> Optional[str]:
 
 
 def central_crop(image: Tensor, margin: float = 0.1) -> Tensor:
-    """Middle of an image.
+    """Centre of an image.
 
     Args:
         image: (H, W, ...).

@@ -1,4 +1,4 @@
-"""The metrics of one evaluation image, asked for by name."""
+"""The metrics of one evaluation image, chosen by name."""
 
 from typing import Callable, Dict, List, Optional, Tuple, Union
 
@@ -14,19 +14,19 @@ from fewshot_ns.evaluation.metrics.regions import (
     black_outside,
     central_crop,
     plain_name,
-    region_of,
+    resolve_region,
 )
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics
 
 
 class MetricSuite:
-    """Measures one image after another by the metrics of a config.
+    """Measures images one by one by the metrics of a config.
 
     Building it is cheap: LPIPS networks are read at the first image, and only when a metric needs them. Keep one suite
-    per run, so that missing LPIPS weights are said once.
+    per run, so that missing LPIPS weights are reported once.
 
     Args:
-        config: which metrics, and where the weights lie.
+        config: which metrics, and where the weights are.
         device: where the metrics are computed.
 
     Raises:
@@ -35,9 +35,9 @@ class MetricSuite:
     """
 
     def __init__(self, config: EvaluationConfig, device: Union[str, torch.device] = "cpu") -> None:
-        check_metric_names(config.metrics, of_set=True)
+        check_metric_names(config.metrics, allow_set_metrics=True)
         self.config = config
-        self.of_set = SetMetrics(config, device)
+        self.set_metrics = SetMetrics(config, device)
         self.device = torch.device(device)
         self._lpips = Lpips("vgg", config.lpips_weights, device, config.download_weights)
         self._lpips_alex = Lpips("alex", config.lpips_alex_weights, device, config.download_weights)
@@ -50,7 +50,7 @@ class MetricSuite:
         known_depth: Optional[Tensor] = None,
         only: Optional[Tuple[str, ...]] = None,
     ) -> Dict[str, Optional[float]]:
-        """All metrics of one image; None where a metric cannot be had (LPIPS without weights).
+        """All metrics of one image; None where a metric cannot be computed (LPIPS without weights).
 
         Args:
             pred: predicted image (H, W, 3); clamped to [0, 1], as it is when it is saved as a picture.
@@ -65,7 +65,7 @@ class MetricSuite:
         Raises:
             ValueError: shapes do not fit, a value is not finite, or the mask holds no pixel of the object.
         """
-        pred, truth = (_as_float(image).to(self.device) for image in (pred, truth))
+        pred, truth = (as_float(image).to(self.device) for image in (pred, truth))
         pred = pred.clamp(0.0, 1.0)
         values: Dict[str, Optional[float]] = {}
         names = [name for name in (self.config.metrics if only is None else only) if name not in SET_METRICS]
@@ -75,7 +75,7 @@ class MetricSuite:
 
         masked = list(dict.fromkeys(name.removeprefix(MASKED_PREFIX) for name in names))
         if mask is not None:
-            mask = _as_float(mask).to(self.device)
+            mask = as_float(mask).to(self.device)
             found = self._measure(
                 masked,
                 metrics.composite_on_white(pred, mask),
@@ -83,7 +83,7 @@ class MetricSuite:
                 lambda: metrics.masked_psnr(pred, truth, mask),
             )
             values.update({MASKED_PREFIX + name: value for name, value in found.items()})
-        # A masked metric that was asked for by its own name has a column also where a view lacks the mask.
+        # A masked metric that is named in the config has a column also where a view has no mask.
         values.update({name: None for name in names if name not in values})
         return values
 
@@ -91,12 +91,12 @@ class MetricSuite:
         self, names: List[str], pred: Tensor, truth: Tensor, known_depth: Optional[Tensor]
     ) -> Dict[str, Optional[float]]:
         """The named metrics in the config's region, under the names that it gives them; None where a view lacks it."""
-        region = region_of(self.config.region, known_depth)
+        region = resolve_region(self.config.region, known_depth)
         if region is None:
             return {}
         if region == "centre":
-            seen, true = central_crop(pred), central_crop(truth)
-            found = self._measure(names, seen, true, lambda: metrics.psnr(seen, true))
+            inner_pred, inner_truth = central_crop(pred), central_crop(truth)
+            found = self._measure(names, inner_pred, inner_truth, lambda: metrics.psnr(inner_pred, inner_truth))
         elif known_depth is None or not bool(known_depth.any()):
             found = dict.fromkeys(names)
         else:
@@ -141,8 +141,8 @@ def higher_is_better(name: str) -> bool:
     return plain_name(name) in HIGHER_IS_BETTER
 
 
-def _as_float(image: Tensor) -> Tensor:
-    """uint8 images as [0, 1] floats, floating ones as they are."""
+def as_float(image: Tensor) -> Tensor:
+    """uint8 images as floats in [0, 1], bool ones as 0 and 1, floating ones as they are."""
     if image.dtype == torch.uint8:
         return image.float() / 255.0
     return image.float() if image.dtype == torch.bool else image

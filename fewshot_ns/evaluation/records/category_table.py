@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence
+
+from fewshot_ns.evaluation.records.ledger import LedgerRow, scene_means
+from fewshot_ns.utils.files import replacing
 
 NAME_WIDTH = 12
 """Columns of a category's name; longer names are not cut."""
@@ -22,7 +24,7 @@ class ObjectMetrics:
     scene_id: str
     """Name of the object."""
     category: str
-    """Its category's id, '' where its set has none."""
+    """Its category's id, '' where its dataset has none."""
     metrics: Dict[str, float]
     """Values by name."""
 
@@ -67,6 +69,25 @@ def category_table(
     return "\n".join([*lines, "---", f"{'total':{NAME_WIDTH}} {_means(objects, metrics)}"])
 
 
+def write_category_table(path: Path, rows: Sequence[LedgerRow], names: Mapping[str, str]) -> None:
+    """Writes the table of an evaluation over many scenes, with the published metrics that all scenes have.
+
+    Args:
+        path: text file to write.
+        rows: at least one, of any number of scenes.
+        names: of the categories by their ids; others go by their ids.
+    """
+    means = scene_means(rows)
+    objects = [
+        ObjectMetrics(name, row.category, {key: value for key, value in row.metrics.items() if value is not None})
+        for name, row in means.items()
+    ]
+    metrics = [name for name in METRICS if all(name in row.metrics for row in objects)]
+    table = category_table(objects, names if any(row.category for row in objects) else None, metrics)
+    with replacing(path) as partial:
+        partial.write_text(table + "\n", "utf8")
+
+
 def _means(rows: Sequence[ObjectMetrics], metrics: Sequence[str]) -> str:
     return " ".join(f"{name}: {statistics.fmean(row.metrics[name] for row in rows):.6f}" for name in metrics)
 
@@ -90,14 +111,3 @@ def read_category_names(path: Path) -> Dict[str, str]:
         raise ValueError(
             f'{path}: expected JSON {{"id": {{"name": "..."}}}}, found something else ({type(error).__name__}: {error})'
         ) from error
-
-
-def split_object_name(name: str) -> Tuple[str, str]:
-    """Category and object of a result folder `<category>_<object>`; '' and the name where there is no underscore."""
-    category, separator, rest = name.partition("_")
-    return (category, rest) if separator else ("", name)
-
-
-def natural_order(names: Sequence[str]) -> List[str]:
-    """Names sorted with their numbers taken as numbers: scan8, scan21, scan103."""
-    return sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])

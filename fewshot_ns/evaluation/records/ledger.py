@@ -1,7 +1,8 @@
-"""One row per evaluated image: written as JSON lines, read back, averaged.
+"""One row per evaluated image: written as JSON lines, read back, averaged over images or over scenes.
 
-A file holds one JSON object per line: `file_name`, `view_index`, `split_index`, `step`, `num_rays_per_sec`, then the
-metrics by name. A metric that could not be had is null.
+A line holds one JSON object: `file_name`, `view_index`, `split_index`, `step`, `num_rays_per_sec`, then the metrics by
+name. A metric that could not be measured is null. Rows of an evaluation over many scenes begin with `scene`, `category`
+and `sources`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.files import replacing, write_json
 
+SCENE_KEYS = ("scene", "category", "sources")
+"""Keys of a row that only evaluations over many scenes write."""
 ROW_KEYS = ("file_name", "view_index", "split_index", "step", "num_rays_per_sec")
 """Keys of a row that are not metrics."""
 
@@ -28,13 +31,19 @@ class LedgerRow:
     view_index: int
     """Index of the view in the whole scene, from 0."""
     split_index: int
-    """Index of the view among the evaluated ones, from 0."""
+    """Index of the view among the evaluated ones, from 0; in an evaluation over many scenes, in the whole scene."""
     step: int
     """Training step of the evaluated weights."""
     num_rays_per_sec: Optional[float] = None
     """Rays rendered per second of wall time, None where it was not measured."""
     metrics: Dict[str, Optional[float]] = field(default_factory=dict)
-    """Values by metric name, None where a metric could not be had."""
+    """Values by metric name, None where a metric could not be measured."""
+    scene: Optional[str] = None
+    """Name of the scene; None in an evaluation of one scene."""
+    category: str = ""
+    """The scene's category, '' where the dataset has none."""
+    sources: Tuple[int, ...] = ()
+    """View indices of the source views that the image was rendered from."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,97 @@ class MetricSummary:
     """Number of images that have the metric."""
 
 
+class Ledger:
+    """An evaluation on disk: `<name>.json` with the averages, and `<name>.jsonl` beside it with a row per view.
+
+    A row is on the disk as soon as it is measured. Rows of one scene are kept in the order of the views; those of many
+    scenes are appended as they come, since rewriting 200,000 lines after every view would cost more than rendering.
+
+    Args:
+        path: the JSON file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._rows: Dict[Tuple[Optional[str], int], LedgerRow] = {}
+
+    @property
+    def rows_path(self) -> Path:
+        """File of the rows."""
+        return self.path.with_suffix(".jsonl")
+
+    @property
+    def features_path(self) -> Path:
+        """Image features of the views, from which FID and KID are computed; only where they are asked for."""
+        return self.path.with_suffix(".features.npz")
+
+    def clear(self) -> None:
+        """Forgets all rows, so that every view is measured again."""
+        self._rows = {}
+        for path in (self.rows_path, self.features_path):
+            path.unlink(missing_ok=True)
+
+    def resume(self, key: str, about: Dict[str, Any]) -> List[LedgerRow]:
+        """Takes up an earlier evaluation of the same kind; rows of another kind are dropped.
+
+        Args:
+            key: hash of the weights and of how views are measured.
+            about: what else the JSON file says.
+
+        Returns:
+            The rows that are there, in the order of the file.
+        """
+        rows = read_rows(self.rows_path, skip_damaged=True) if self._stored_key() == key else []
+        if not rows:
+            self.clear()
+        self._rows = {(row.scene, row.split_index): row for row in rows}
+        # An interrupted run may have left half a line.
+        if self.rows_path.is_file() and self.rows_path.read_text("utf8") != _lines(rows):
+            write_rows(self.rows_path, rows)
+        write_json(self.path, {**about, "key": key, "complete": False})
+        return rows
+
+    def row(self, scene: Optional[str], split_index: int) -> Optional[LedgerRow]:
+        """The row of a view; None where it has not been measured."""
+        return self._rows.get((scene, split_index))
+
+    def append(self, row: LedgerRow) -> None:
+        """Adds a row, which is on the disk when this returns.
+
+        Raises:
+            ValueError: a value is NaN or infinite.
+        """
+        line = _lines([row])
+        last = next(reversed(self._rows.values()), None)
+        self._rows[(row.scene, row.split_index)] = row
+        if row.scene is None and last is not None and last.split_index > row.split_index:
+            self._rows = dict(sorted(self._rows.items(), key=lambda item: item[1].split_index))
+            write_rows(self.rows_path, list(self._rows.values()))
+            return
+        self.rows_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.rows_path.open("a", encoding="utf8") as stream:
+            stream.write(line)
+
+    def finish(self, key: str, about: Dict[str, Any], results: Dict[str, Any]) -> None:
+        """Writes the averages.
+
+        Args:
+            key: as given to `resume`.
+            about: as given to `resume`.
+            results: averages by name, in the form of `ns-eval`.
+        """
+        write_json(self.path, {**about, "key": key, "complete": True, "results": results})
+
+    def _stored_key(self) -> Optional[str]:
+        try:
+            content = json.loads(self.path.read_text("utf8"))
+        except (OSError, ValueError):
+            return None
+        return content.get("key") if isinstance(content, dict) else None
+
+
 def ledger_path(run_dir: Path, step: int) -> Path:
-    """Where a run keeps the rows of one evaluation; numbered like the host's checkpoints."""
+    """Where a run keeps the rows of one evaluation; numbered like nerfstudio's checkpoints."""
     return run_dir / "eval" / f"step-{step:09d}.jsonl"
 
 
@@ -62,34 +160,35 @@ def write_rows(path: Path, rows: Sequence[LedgerRow]) -> None:
         rows: one per image, in the order to be written.
 
     Raises:
-        ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS`.
+        ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS` or `SCENE_KEYS`.
     """
-    text = "".join(json.dumps(row_to_json(row), allow_nan=False) + "\n" for row in rows)
+    text = _lines(rows)
     with replacing(path) as partial:
         partial.write_text(text, "utf8")
 
 
-def read_rows(path: Path) -> List[LedgerRow]:
-    """Reads what `write_rows` has written.
+def read_rows(path: Path, skip_damaged: bool = False) -> List[LedgerRow]:
+    """Reads the rows of a file.
+
+    Args:
+        path: the file.
+        skip_damaged: whether lines that are no rows are left out, and no file counts as one without rows.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is not a row; the message names file and line.
     """
     if not path.is_file():
+        if skip_damaged:
+            return []
         raise FileNotFoundError(f"{path}: expected a ledger of evaluation rows, found no file")
     rows = []
     for number, line in enumerate(path.read_text("utf8").splitlines(), start=1):
         try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: expected a JSON object, found {line[:60]!r}") from error
-        if not isinstance(values, dict) or not set(ROW_KEYS) <= set(values):
-            raise ValueError(
-                f"{path}, line {number}: expected an object with {', '.join(ROW_KEYS)}, found {line[:60]!r}"
-            )
-        known = {key: values.pop(key) for key in ROW_KEYS}
-        rows.append(LedgerRow(**known, metrics=values))
+            rows.append(_parse_row(line))
+        except ValueError as error:
+            if not skip_damaged:
+                raise ValueError(f"{path}, line {number}: {error}") from error
     return rows
 
 
@@ -109,10 +208,35 @@ def summarize(rows: Sequence[LedgerRow]) -> Dict[str, MetricSummary]:
     return {name: _summarize_column(column) for name, column in columns.items()}
 
 
+def scene_means(rows: Sequence[LedgerRow]) -> Dict[str, LedgerRow]:
+    """Mean of every metric over the views of each scene.
+
+    Args:
+        rows: of an evaluation over many scenes.
+
+    Returns:
+        A row per scene, by its name: `file_name` is that name, `view_index` the number of its views.
+    """
+    scenes: Dict[str, List[LedgerRow]] = {}
+    for row in rows:
+        scenes.setdefault(row.scene or "", []).append(row)
+    means = {}
+    for name, views in scenes.items():
+        summary = {metric: value.mean for metric, value in summarize(views).items()}
+        speed = summary.pop("num_rays_per_sec", None)
+        means[name] = LedgerRow(name, len(views), 0, views[0].step, speed, summary, name, views[0].category)
+    return means
+
+
+def summarize_scenes(rows: Sequence[LedgerRow]) -> Dict[str, MetricSummary]:
+    """Mean and deviation over scenes of the means over each scene's views."""
+    return summarize(list(scene_means(rows).values()))
+
+
 def flatten(
     summary: Dict[str, MetricSummary], with_std: bool = False, keep_missing: bool = True
 ) -> Dict[str, Optional[float]]:
-    """The summary in the host's form: `{"psnr": mean, "psnr_std": deviation, ...}`.
+    """The summary in nerfstudio's form: `{"psnr": mean, "psnr_std": deviation, ...}`.
 
     Args:
         summary: from `summarize`.
@@ -137,17 +261,32 @@ def _summarize_column(column: Sequence[Optional[float]]) -> MetricSummary:
     return MetricSummary(mean=statistics.fmean(values), std=std, count=len(values))
 
 
-def row_to_json(row: LedgerRow) -> Dict[str, object]:
-    """The row as what JSON can hold.
+def _lines(rows: Sequence[LedgerRow]) -> str:
+    return "".join(json.dumps(_row_as_json(row), allow_nan=False) + "\n" for row in rows)
 
-    Raises:
-        ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS`.
-    """
-    values: Dict[str, object] = {key: getattr(row, key) for key in ROW_KEYS}
+
+def _row_as_json(row: LedgerRow) -> Dict[str, Any]:
+    values: Dict[str, Any] = {}
+    if row.scene is not None:
+        values.update(scene=row.scene, category=row.category, sources=list(row.sources))
+    values.update(file_name=row.file_name, view_index=row.view_index, split_index=row.split_index, step=row.step)
     for name, value in {"num_rays_per_sec": row.num_rays_per_sec, **row.metrics}.items():
-        if name in row.metrics and name in ROW_KEYS:
+        if name in row.metrics and name in (*ROW_KEYS, *SCENE_KEYS):
             raise ValueError(f"{row.file_name}: a metric may not be called {name!r}")
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{row.file_name}: expected a finite value of {name}, got {value}")
         values[name] = None if value is None else float(value)
     return values
+
+
+def _parse_row(line: str) -> LedgerRow:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON object, found {line[:60]!r}") from error
+    if not isinstance(values, dict) or not set(ROW_KEYS) <= set(values):
+        raise ValueError(f"expected an object with {', '.join(ROW_KEYS)}, found {line[:60]!r}")
+    named = {key: values.pop(key) for key in ROW_KEYS}
+    if set(SCENE_KEYS) <= set(values):
+        named.update(scene=values.pop("scene"), category=values.pop("category"), sources=tuple(values.pop("sources")))
+    return LedgerRow(**named, metrics=values)

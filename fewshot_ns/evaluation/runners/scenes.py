@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field
-from pathlib import Path
-from time import perf_counter
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
 import numpy as np
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
@@ -21,45 +20,71 @@ from fewshot_ns.data.depth.true_depth import known_depth
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.evaluation.baselines.sources import SourceBaselines
-from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
-from fewshot_ns.evaluation.records.category_table import read_category_names
-from fewshot_ns.evaluation.records.ledger import LedgerRow, flatten
-from fewshot_ns.evaluation.records.scene_ledger import SceneLedger, SceneRow, summarize_scenes
-from fewshot_ns.presentation.pictures import save_png
-from fewshot_ns.utils.hashing import digest
-
-Item = TypeVar("Item")
+from fewshot_ns.evaluation.records.category_table import read_category_names, write_category_table
+from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, flatten, summarize_scenes
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, Outputs, ViewEvaluator, ViewPictures
+from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData, at_equal_steps
+from fewshot_ns.utils.hashing import digest, fast_hash
 
 
 @dataclass
 class SceneEvaluationConfig:
-    """Which scenes are evaluated, and how many of their views; which views, the datamanager's targets say."""
+    """Which scenes are evaluated, and how many views of each; the datamanager's targets say which views."""
 
     max_scenes: Optional[int] = None
-    """At most so many scenes, at equal steps; None: all."""
+    """Largest number of scenes, taken at equal steps; None: all."""
     max_views: Optional[int] = None
-    """At most so many views of each scene, at equal steps; None: all."""
+    """Largest number of views of each scene, taken at equal steps; None: all."""
     approximate: bool = False
-    """Whether one view of each scene is enough, drawn by the seed: pixelNeRF's approximate evaluation."""
+    """Whether only one view of each scene is evaluated, drawn by the seed: pixelNeRF's approximate evaluation."""
     seed: int = 1234
     """Seed of these draws."""
     masks: bool = False
     """Whether views with object masks are also measured on the object alone."""
     test_while_training: bool = False
-    """Whether what --steps-per-eval-all-images evaluates while training is the test scenes, where the set has some;
-    else the validation scenes are."""
+    """Whether --steps-per-eval-all-images evaluates the test scenes while training, where the dataset has some; else it
+    evaluates the validation scenes."""
+
+
+class ScenePipeline(Protocol):
+    """What a pipeline of many scenes has for its evaluation."""
+
+    datamanager: MultiSceneDataManager
+    training: bool
+
+    @property
+    def model(self) -> Any:
+        """The model, whose weights are hashed."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the model."""
+        ...
+
+    def eval(self) -> Any:
+        """Goes to evaluation mode."""
+        ...
+
+    def train(self, mode: bool = True) -> Any:
+        """Goes to training mode, or to evaluation mode."""
+        ...
+
+    def render(self, active: ActiveScene, camera: Cameras) -> Outputs:
+        """Outputs of a camera (1,) of a scene, rendered from its source views."""
+        ...
 
 
 @dataclass
 class SceneEvaluator:
-    """Measures the views of scenes.
+    """Measures views of many scenes.
 
     Raises:
         ValueError: a metric of all images together, which is not defined over scenes.
     """
 
-    pipeline: Any
+    pipeline: ScenePipeline
     """A generalizable pipeline, with its weights."""
     suite: MetricSuite
     """The metrics."""
@@ -67,25 +92,25 @@ class SceneEvaluator:
     """Which scenes and how many views."""
     step: int
     """Training step of the weights."""
-    on_row: Callable[[SceneRow], None] = field(default=lambda row: None)
-    """Told of every new row."""
+    pictures: Optional[ViewPictures] = None
+    """Keeps pictures of the views; None: none are kept."""
+    on_row: Callable[[LedgerRow], None] = lambda row: None
+    """Told of the row of every view that was rendered."""
     with_baselines: bool = False
-    """Whether rows also hold what needs no network: the mean colour of the source views, the nearest of them, and, of
-    two or more, a plane sweep."""
+    """Whether rows also hold predictions without a network: the mean colour of the source views, the nearest of them,
+    and, of two or more, a plane sweep."""
 
     def __post_init__(self) -> None:
-        if self.suite.of_set.names:
-            raise ValueError(f"{', '.join(self.suite.of_set.names)}: only for the views of one scene, not over scenes")
-        self.manager: MultiSceneDataManager = self.pipeline.datamanager
+        names = self.suite.set_metrics.names
+        if names:
+            raise ValueError(f"{', '.join(names)}: only for the views of one scene, not over scenes")
+        self.manager = self.pipeline.datamanager
 
-    def evaluate(
-        self, record: Optional[Path], renders: Optional[Path], keep_missing: bool = True, with_std: bool = True
-    ) -> Dict[str, Any]:
+    def evaluate(self, ledger: Optional[Ledger], keep_missing: bool = True, with_std: bool = True) -> Dict[str, Any]:
         """Measures what has not been measured and averages.
 
         Args:
-            record: JSON file for averages, with rows beside it; None: nothing is kept.
-            renders: folder for `<scene>/<view>.png` and `<view>-truth.png`; None: no pictures.
+            ledger: rows and averages on disk; None: nothing is kept.
             keep_missing: whether metrics that no view has stay in as None.
             with_std: whether deviations over scenes are included.
 
@@ -93,27 +118,29 @@ class SceneEvaluator:
             mean per metric over scenes, `num_scenes` and `num_views`.
 
         Raises:
-            SceneError: a scene cannot be used, and such scenes end the run; or not one can.
+            SceneError: a scene cannot be used, and such scenes end the run; or no scene can.
         """
-        rows = self.rows(None if record is None else SceneLedger(record), renders)
-        return self._results(rows, keep_missing, with_std)
+        return self._results(self.rows(ledger), keep_missing, with_std)
 
-    def rows(self, ledger: Optional[SceneLedger], renders: Optional[Path]) -> List[SceneRow]:
+    def rows(self, ledger: Optional[Ledger]) -> List[LedgerRow]:
         """A row per view; see `evaluate`."""
         was_training = self.pipeline.training
         self.pipeline.eval()
         key, about = self._key(), self._about()
-        done = [] if ledger is None else ledger.resume(key, about)
-        known = {(row.scene, row.row.view_index): row for row in done}
+        if ledger is not None:
+            ledger.resume(key, about)
+        evaluator = ViewEvaluator(
+            self.suite, self.pipeline.device, self.step, ledger, pictures=self.pictures, on_row=self.on_row
+        )
         entries = at_equal_steps(self._table(), self.options.max_scenes)
-        rows: List[SceneRow] = []
+        rows: List[LedgerRow] = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         try:
             with Progress(*columns, console=CONSOLE, transient=True) as progress:
                 task = progress.add_task("[green]Evaluating scenes...", total=len(entries))
                 for entry in entries:
                     if entry not in self.manager.bad_scenes:
-                        rows += self._scene(entry, known, ledger, renders)
+                        rows += self._scene_rows(evaluator, entry)
                     progress.advance(task)
         finally:
             self.pipeline.train(was_training)
@@ -122,93 +149,61 @@ class SceneEvaluator:
         self.manager.bad_scenes.report()
         if ledger is not None:
             ledger.finish(key, about, self._results(rows, keep_missing=True, with_std=True))
-            ledger.write_table(rows, self._category_names())
+            write_category_table(ledger.path.with_suffix(".txt"), rows, self._category_names())
         return rows
 
-    def _scene(
-        self,
-        entry: SceneEntry,
-        known: Dict[Tuple[str, int], SceneRow],
-        ledger: Optional[SceneLedger],
-        renders: Optional[Path],
-    ) -> List[SceneRow]:
-        rows: List[SceneRow] = []
+    def _scene_rows(self, evaluator: ViewEvaluator, entry: SceneEntry) -> List[LedgerRow]:
         try:
-            active = self.manager.open(entry)
-            for place in self._views(active, self.manager.selector.targets_of(active)):
-                number = _number(active, place)
-                picture = None if renders is None else renders / entry.scene_id / f"{number:06d}.png"
-                row = known.get((entry.scene_id, number))
-                if row is None or (picture is not None and not picture.is_file()):
-                    row = self._measure(active, place, picture)
-                    if ledger is not None and (entry.scene_id, number) not in known:
-                        ledger.append(row)
-                    self.on_row(row)
-                rows.append(row)
+            active = self.manager.selector.open(entry)
+            indices = self._choose_views(active, self.manager.selector.targets_of(active))
+            scene = EvaluatedScene(
+                render=partial(self.pipeline.render, active),
+                views=[self._view(active, index) for index in indices],
+                baselines=SourceBaselines(self.manager.selector, active) if self.with_baselines else None,
+                masked_baselines=False,
+            )
+            return evaluator.evaluate(scene)
         except SceneError as error:
             self.manager.bad_scenes.note(entry, error)
             return []
-        return rows
 
     def _table(self) -> Tuple[SceneEntry, ...]:
         return self.manager.eval_table(self.options.test_while_training)
 
-    def _views(self, active: ActiveScene, targets: Sequence[int]) -> Sequence[int]:
+    def _choose_views(self, active: ActiveScene, targets: Sequence[int]) -> Sequence[int]:
         if not self.options.approximate:
             return at_equal_steps(targets, self.options.max_views)
         scene = zlib.crc32(active.scene.entry.scene_id.encode())
         return [targets[int(np.random.default_rng([self.options.seed, scene]).integers(len(targets)))]]
 
-    def _measure(self, active: ActiveScene, place: int, picture: Optional[Path]) -> SceneRow:
-        scene, images = active.scene, self.manager.library.images
-        truth = images.image(scene, place).to(self.pipeline.device)
-        mask = images.mask(scene, place) if self.options.masks else None
-        start = perf_counter()
-        outputs = self.pipeline.render(active, scene.cameras[place : place + 1].to(self.pipeline.device))
-        seconds = perf_counter() - start
-        rgb = outputs["rgb"].float()
-        usable = mask is not None and bool(mask.any())
-        known = known_depth(scene, place)
-        values = self.suite(rgb, truth, mask[..., None].to(truth) if usable and mask is not None else None, known)
-        sources = self.manager.selector.sources_for(active, scene.cameras.camera_to_worlds[place])
-        if self.with_baselines:
-            values = {**values, **self._baselines(active, place, truth, known)}
-        if picture is not None:
-            save_png(rgb.clamp(0.0, 1.0), picture)
-            save_png(truth, picture.with_name(f"{picture.stem}-truth.png"))
-        row = LedgerRow(
-            file_name=scene.image_filenames[place].name,
-            view_index=_number(active, place),
-            split_index=place,
-            step=self.step,
-            num_rays_per_sec=truth.shape[0] * truth.shape[1] / seconds,
-            metrics={**values, "fps": 1.0 / seconds},
+    def _view(self, active: ActiveScene, index: int) -> EvaluatedView:
+        scene = active.scene
+        return EvaluatedView(
+            file_name=scene.image_filenames[index].name,
+            view_index=_view_index(active, index),
+            split_index=index,
+            camera=scene.cameras[index : index + 1],
+            load=partial(self._load, active, index),
+            scene=scene.entry.scene_id,
+            category=scene.entry.category,
         )
-        numbers = tuple(_number(active, source) for source in sources)
-        return SceneRow(scene.entry.scene_id, scene.entry.category, numbers, row)
 
-    def _baselines(
-        self, active: ActiveScene, place: int, truth: Tensor, known: Optional[Tensor]
-    ) -> Dict[str, Optional[float]]:
-        """PSNR of what needs no model, of the whole image and in the metrics' region."""
-        camera = active.scene.cameras[place : place + 1]
-        predicted = SourceBaselines(self.manager.selector, active).of_camera(camera, (truth.shape[0], truth.shape[1]))
-        found = {
-            name: self.suite(image.to(truth), truth, None, known, only=("psnr",)) for name, image in predicted.items()
-        }
-        return {
-            f"{BASELINE_PREFIX}{name}_{metric}": value
-            for name, values in found.items()
-            for metric, value in values.items()
-        }
+    def _load(self, active: ActiveScene, index: int) -> ViewData:
+        scene, images = active.scene, self.manager.library.images
+        image = images.image(scene, index)
+        mask = images.mask(scene, index) if self.options.masks else None
+        # A mask without an object has no pixel to measure.
+        mask = None if mask is None or not bool(mask.any()) else mask[..., None]
+        sources = self.manager.selector.sources_for(active, scene.cameras.camera_to_worlds[index])
+        return ViewData(image, mask, known_depth(scene, index), tuple(_view_index(active, each) for each in sources))
 
-    def _results(self, rows: Sequence[SceneRow], keep_missing: bool, with_std: bool) -> Dict[str, Any]:
+    def _results(self, rows: Sequence[LedgerRow], keep_missing: bool, with_std: bool) -> Dict[str, Any]:
         results: Dict[str, Any] = flatten(summarize_scenes(rows), with_std, keep_missing)
-        scenes: Set[str] = {row.scene for row in rows}
+        scenes: Set[Optional[str]] = {row.scene for row in rows}
         return {**results, "num_scenes": len(scenes), "num_views": len(rows)}
 
     def _category_names(self) -> Dict[str, str]:
-        """Names of the categories, where the data set comes with ShapeNet's list of them."""
+        """Names of the categories, where the dataset comes with ShapeNet's list of them."""
         path = self.manager.get_datapath() / "metadata.yaml"
         return read_category_names(path) if path.is_file() else {}
 
@@ -229,26 +224,22 @@ class SceneEvaluator:
         """Hash of the weights and of how views are measured; which scenes and views is left out."""
         about = {name: value for name, value in self._about().items() if name != "step"}
         parser = {name: str(value) for name, value in vars(self.manager.dataparser.config).items()}
-        return digest(weights_key(self.pipeline.model), json.dumps([about, parser], sort_keys=True))
+        return digest(hash_weights(self.pipeline.model), json.dumps([about, parser], sort_keys=True))
 
 
-def at_equal_steps(items: Sequence[Item], most: Optional[int]) -> Sequence[Item]:
-    """At most so many items, at equal steps from the first to the last; None: all."""
-    if most is None or most >= len(items):
-        return items
-    return [items[int(place)] for place in np.round(np.linspace(0, len(items) - 1, most))]
-
-
-def weights_key(model: nn.Module) -> str:
+def hash_weights(model: nn.Module) -> str:
     """Hash of all weights of a model."""
-    total = hashlib.blake2b(digest_size=16)
-    for name, value in model.state_dict().items():
-        total.update(name.encode())
-        if isinstance(value, Tensor):
-            total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return total.hexdigest()
+    state = model.state_dict()
+    return fast_hash(chunk for name, value in state.items() for chunk in (name.encode(), _bytes(value)))
 
 
-def _number(active: ActiveScene, place: int) -> int:
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, Tensor):
+        return b""
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _view_index(active: ActiveScene, index: int) -> int:
+    """View index by which the scene's files know its view at `index`."""
     numbers = active.scene.view_indices
-    return place if numbers is None else numbers[place]
+    return index if numbers is None else numbers[index]

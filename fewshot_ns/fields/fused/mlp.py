@@ -217,8 +217,14 @@ class _FusedMLP(torch.autograd.Function):
         flat = [grad for pair in zip(grad_weights, grad_biases, strict=True) for grad in pair]
         grad_density_bias = grad_density.sum().reshape(1)
         return (
-            *(grad_encoded, grad_view, None, grad_head, grad_density_bias),
-            *(grad_rgb_weight, grad_rgb.sum((0, 1)), *flat),
+            grad_encoded,
+            grad_view,
+            None,
+            grad_head,
+            grad_density_bias,
+            grad_rgb_weight,
+            grad_rgb.sum((0, 1)),
+            *flat,
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.labels.depth import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
@@ -180,7 +180,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
         valid: List[Tensor] = []
         for index, path in enumerate(record.depth_prior_filenames):
             size = dataset.size_of(index)
-            depth = read_depth_prior(path, record.depth_encoding.polarity, size, record.depth_encoding)
+            depth = read_depth_map(path, record.depth_encoding.polarity, size, record.depth_encoding)
             nearness.append(torch.as_tensor(depth.nearness()))
             valid.append(torch.as_tensor(depth.valid) & dataset.training_mask(index)[..., 0])
         return QuadSampler(nearness, valid, options)

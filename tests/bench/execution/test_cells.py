@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from fewshot_ns.bench.execution.cells import Share, run_cell
-from fewshot_ns.bench.execution.local import local_shares
+from fewshot_ns.bench.execution.cells import WorkerResources, run_cell
+from fewshot_ns.bench.execution.local import local_workers
 from fewshot_ns.bench.execution.plan_summary import cell_state
 from fewshot_ns.bench.execution.records import (
     FINISHED,
@@ -73,7 +73,7 @@ def test_a_cell_belongs_to_one_process_and_to_the_commands_it_started(cell):
         # We have let go, but the command is still running, as after a kill -9 of the benchmark.
         with pytest.raises(CellBusyError, match="another process is working"), locked(cell.folder):
             pass
-        outcome = run_cell(cell, cell.folder.parents[3], Share())
+        outcome = run_cell(cell, cell.folder.parents[3], WorkerResources())
         assert outcome.status == "failed" and "another process" in outcome.error and read_record(cell.folder) is None
     finally:
         child.kill()
@@ -84,22 +84,22 @@ def test_a_cell_belongs_to_one_process_and_to_the_commands_it_started(cell):
 
 def test_the_cores_are_parted(monkeypatch):
     monkeypatch.setattr("fewshot_ns.bench.execution.local.usable_cores", lambda: 8)
-    assert local_shares("cpu", 0, 0) == [Share(1)] * 8
-    assert local_shares("cpu", 3, 0) == [Share(2)] * 3
-    assert local_shares("cpu", 0, 4) == [Share(4)] * 2
+    assert local_workers("cpu", 0, 0) == [WorkerResources(1)] * 8
+    assert local_workers("cpu", 3, 0) == [WorkerResources(2)] * 3
+    assert local_workers("cpu", 0, 4) == [WorkerResources(4)] * 2
     monkeypatch.setattr("fewshot_ns.bench.execution.local.visible_gpus", lambda: ["0", "3"])
-    assert local_shares("cuda", 0, 0) == [Share(4, "0"), Share(4, "3")]
-    assert local_shares("cuda", 3, 1) == [Share(1, "0"), Share(1, "3"), Share(1, "0")]
+    assert local_workers("cuda", 0, 0) == [WorkerResources(4, "0"), WorkerResources(4, "3")]
+    assert local_workers("cuda", 3, 1) == [WorkerResources(1, "0"), WorkerResources(1, "3"), WorkerResources(1, "0")]
     monkeypatch.setattr("fewshot_ns.bench.execution.local.visible_gpus", lambda: [])
     with pytest.raises(ValueError, match="no CUDA device"):
-        local_shares("cuda", 0, 0)
+        local_workers("cuda", 0, 0)
 
 
 def test_each_worker_sees_its_gpu_alone():
-    assert Share(2).environment("cpu")["CUDA_VISIBLE_DEVICES"] == ""
-    assert Share(2, "3").environment("cuda")["CUDA_VISIBLE_DEVICES"] == "3"
-    assert "CUDA_VISIBLE_DEVICES" not in Share(2).environment("cuda")
-    assert Share(2).environment("cpu")["OMP_NUM_THREADS"] == "2"
+    assert WorkerResources(2).environment("cpu")["CUDA_VISIBLE_DEVICES"] == ""
+    assert WorkerResources(2, "3").environment("cuda")["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "CUDA_VISIBLE_DEVICES" not in WorkerResources(2).environment("cuda")
+    assert WorkerResources(2).environment("cpu")["OMP_NUM_THREADS"] == "2"
 
 
 LONG = {"steps-per-save": 20}

@@ -7,7 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
-from fewshot_ns.bench.execution.cells import Outcome, Share
+from fewshot_ns.bench.execution.cells import Outcome, WorkerResources
 from fewshot_ns.bench.execution.estimate import Estimator
 from fewshot_ns.bench.execution.progress import Board
 from fewshot_ns.bench.execution.ray_cluster import RayExecutor, cluster_workers, connect
@@ -32,7 +32,7 @@ def cluster(monkeypatch):
 
 
 def test_cells_are_spread_over_the_nodes_and_one_that_breaks_stops_none(cluster, write_recipe, data_root, tmp_path):
-    def run(cell, output_dir, share, any_source):
+    def run(cell, output_dir, resources, any_source):
         import ray
 
         if cell.seed == 3:
@@ -44,13 +44,13 @@ def test_cells_are_spread_over_the_nodes_and_one_that_breaks_stops_none(cluster,
         deadline = time.monotonic() + 120
         while cell.seed < 2 and not all(path.is_file() for path in both) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return Outcome(cell.name, "finished", float(share.threads))
+        return Outcome(cell.name, "finished", float(resources.threads))
 
     plan = make_plan(load_recipe(write_recipe(seeds=[0, 1, 2, 3])), data_root, tmp_path / "out", "cpu")
-    share = Share(1)
-    assert cluster_workers(cluster, share, "cpu") == 2
+    resources = WorkerResources(1)
+    assert cluster_workers(cluster, resources, "cpu") == 2
     board = Board(Console(quiet=True), plan.cells, Estimator(plan), 2)
-    outcomes = RayExecutor(cluster, share, run=run).execute(plan.cells, tmp_path / "out", board)
+    outcomes = RayExecutor(cluster, resources, run=run).execute(plan.cells, tmp_path / "out", board)
     assert [outcomes[cell.name].status for cell in plan.cells] == ["finished"] * 3 + ["failed"]
     assert "no more" in outcomes[plan.cells[3].name].error
     nodes = [(cell.folder / "node").read_text() for cell in plan.cells[:3]]
@@ -61,6 +61,6 @@ def test_cells_are_spread_over_the_nodes_and_one_that_breaks_stops_none(cluster,
 def test_real_cells_on_two_nodes(cluster, write_recipe, data_root, tmp_path):
     plan = make_plan(load_recipe(write_recipe(seeds=[0, 1])), data_root, tmp_path / "out", "cpu")
     board = Board(Console(quiet=True), plan.cells, Estimator(plan), 2)
-    outcomes = RayExecutor(cluster, Share(1)).execute(plan.cells, tmp_path / "out", board)
+    outcomes = RayExecutor(cluster, WorkerResources(1)).execute(plan.cells, tmp_path / "out", board)
     assert [(outcome.status, outcome.error) for outcome in outcomes.values()] == [("finished", "")] * 2
     assert all((cell.folder / "eval.json").is_file() for cell in plan.cells)

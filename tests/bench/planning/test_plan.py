@@ -11,7 +11,7 @@ import pytest
 from fewshot_ns import registry
 from fewshot_ns.bench.planning.config_identity import registered_methods, resolve_config, schedule_flags
 from fewshot_ns.bench.planning.planner import make_plan
-from fewshot_ns.bench.recipes.schema import SchemaError
+from fewshot_ns.bench.recipes.problems import SchemaError
 from fewshot_ns.bench.recipes.yaml_file import load_recipe
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fewshot_ns.bench.planning.config_identity import registered_methods, resolve_config
+from fewshot_ns.bench.recipes.fields import flag_words
+from fewshot_ns.bench.recipes.problems import SchemaError
 from fewshot_ns.bench.recipes.protocols import find_protocol
-from fewshot_ns.bench.recipes.schema import SchemaError, flag_words
+from fewshot_ns.bench.recipes.recipe import Budget, EvaluationOptions
+from fewshot_ns.bench.recipes.schema import json_schema
 from fewshot_ns.bench.recipes.yaml_file import RECIPES, find_recipe, load_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,7 +77,7 @@ def test_all_problems_are_told_at_once_with_their_place(write_recipe):
     text = str(caught.value)
     for line in (
         f"{path}: ",
-        "scenes[0].protocol: unknown protocol 'llff-1'; expected llff-N",
+        "\n  protocol: unknown protocol 'llff-1'; expected llff-N",
         "scenes[1].name: expected a name of letters, digits",
         "methods[0].method: expected a text, found 3",
         "methods[0].overides: unknown key; did you mean overrides?",
@@ -174,3 +179,78 @@ def test_one_training_may_have_several_evaluations(write_recipe):
     (alone,) = load_recipe(write_recipe(scenes=scenes)).scenes
     assert alone.protocol.sources == ("--viewlist", "list.txt") and alone.protocol.num_views is None
     assert not load_recipe(write_recipe()).scenes[0].evaluations
+
+
+def test_problems_below_one_entry_are_all_told_and_only_once(tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(
+        "methods: [m, 3, {label: x}, {method: m, label: y, budget: {cpu_seconds: 3, steps: 1.0}}]\n"
+        "scenes: [s, '', {path: a, protocol: [srn-1, {name: x/y, sources: {views: [1]}}]}, {path: b, name: s}]\n"
+        "protocol: {name: 3, sorces: 3}\n"
+        "evaluation: {max-view: 3, metrics: psnr, pictures: null}\n"
+        "dataparser: 3\n"
+    )
+    with pytest.raises(SchemaError) as caught:
+        load_recipe(path)
+    name = "expected a name of letters, digits and . _ + = - that can be a folder"
+    assert sorted(caught.value.problems) == sorted(
+        [
+            f"protocol.name: {name}, found 3",
+            "protocol.sources: expected sources, a mapping with one of views, random, nearest, viewlist, found nothing",
+            "protocol.sorces: unknown key; did you mean sources?",
+            "dataparser: expected flags as a mapping or as a list of words, found 3",
+            "scenes[1].path: expected a text, found ''",
+            f"scenes[2].protocol[1].name: {name}, found 'x/y'",
+            "methods[1]: expected a mapping, found 3",
+            "methods[2].method: expected a text, found nothing",
+            "methods[3].budget.steps: expected a whole number of at least 1, found 1.0",
+            "methods[3].budget.cpu_seconds: unknown key; did you mean cpu-seconds?",
+            "evaluation.max-view: unknown key; did you mean max-views?",
+            "evaluation.metrics: expected a list of different entries, each a text, found 'psnr'",
+            "scenes: name 's' is there more than once; give the entries a name each",
+        ]
+    )
+
+
+def test_keys_without_a_value_count_as_absent(write_recipe):
+    nothing = {"evaluation": {"metrics": ["psnr"], "pictures": None}, "budget": {"steps": None}}
+    recipe = load_recipe(write_recipe(scenes=[{"path": "plane", "name": None, "overrides": None}], **nothing))
+    assert recipe.evaluation == EvaluationOptions(metrics=("psnr",)) and recipe.methods[0].budget == Budget()
+    assert recipe.scenes[0].name == "plane" and recipe.scenes[0].overrides == ()
+
+
+def test_the_text_of_the_evaluation_stays_as_it_is_hashed():
+    """Finished cells are known again by a hash of this text."""
+    text = "EvaluationOptions(metrics=None, max_views=None, max_scenes=None, max_side=None, pictures=2, curve_steps=0)"
+    assert repr(EvaluationOptions()) == text
+
+
+def test_the_schema_for_editors_is_up_to_date():
+    file = RECIPES / "recipe.schema.json"
+    assert json.loads(file.read_text(encoding="utf8")) == json.loads(json_schema()), (
+        "configs/recipe.schema.json is not that of the models: ns-fewshot bench --schema > configs/recipe.schema.json"
+    )
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_name_their_schema_and_follow_it(name):
+    jsonschema = pytest.importorskip("jsonschema")
+    text = find_recipe(name).read_text(encoding="utf8")
+    assert text.startswith("# yaml-language-server: $schema=recipe.schema.json\n")
+    jsonschema.validate(yaml.safe_load(text), json.loads(json_schema()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{methods: [m], scenes: [s], sceens: [s]}",
+        "{methods: [], scenes: [s]}",
+        "{methods: [{method: m, budget: {cpu_seconds: 3}}], scenes: [s]}",
+        "{methods: [m], scenes: [s], protocol: {name: a, sources: {view: 3}}}",
+        "{methods: [m], scenes: [s], evaluation: {max-side: 3}}",
+    ],
+)
+def test_an_editor_sees_what_is_wrong(text):
+    jsonschema = pytest.importorskip("jsonschema")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(text), json.loads(json_schema()))

@@ -20,8 +20,8 @@ from fewshot_ns.bench.results.cells import BenchResults, CellResult, CurvePoint,
 from fewshot_ns.bench.results.csv_file import as_csv, merge_into, read_csv
 from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, published, status_of
 from fewshot_ns.bench.results.summary import groups_of, spread
-from fewshot_ns.evaluation.runners.views import save_view
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
+from fewshot_ns.presentation.view_pictures import save_view
 from fewshot_ns.scripts.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,7 +41,7 @@ def cell(psnr=19.6, scene="fern", seed=0, trivial=12.0, **changes):
     images = tuple({"file_name": f"{name}.png", "view_index": name, **metrics} for name in (0, 8))
     known = CellResult(
         scene=scene,
-        place=scene,
+        folder_name=scene,
         protocol="llff-3",
         method="freenerf",
         label="freenerf",
@@ -171,9 +171,9 @@ def test_crops_show_the_detail():
 
 def views_of(folder, shade):
     truth = np.linspace(0.0, 1.0, 24 * 32 * 3).reshape(24, 32, 3)
-    for place in (0, 1):
+    for index in (0, 1):
         depth = np.full((24, 32, 1), 2.0 + shade)
-        save_view(folder / f"view-{place:04d}", truth, truth * shade, depth, np.ones_like(depth))
+        save_view(folder / f"view-{index:04d}", truth, truth * shade, depth, np.ones_like(depth))
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import cv2
 import numpy as np
@@ -19,9 +19,9 @@ from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager, FewShotData
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
-from fewshot_ns.data.samplers.quads import QuadSamplerOptions
-
-OPTIONS = QuadSamplerOptions(box_fraction=1.0)
+from fewshot_ns.data.samplers.pixels import PixelRequest
+from fewshot_ns.priors.base import PriorScene
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
 
 
 @pytest.fixture(autouse=True)
@@ -41,12 +41,27 @@ def make_manager(tiny_llff_scene: Path) -> Callable[..., FewShotDataManager]:
     return make
 
 
+def requests_of(manager: FewShotDataManager, num_quads: int, **fields: Any) -> Callable[[], List[PixelRequest]]:
+    """Function -> what the depth prior asks for in a step."""
+    config = DepthPriorConfig(enabled=True, num_quads=num_quads, **fields)
+    manager_config = manager.config
+    scene = PriorScene(
+        manager.train_dataset,
+        torch.device("cpu"),
+        manager_config.dataparser.data,
+        num_rays=manager.num_rays,
+        single_image_batches=manager_config.single_image_batches,
+    )
+    prior = config.setup(scene=scene, name="depth")
+    prior.prepare()
+    return lambda: [prior.request(0)]
+
+
 def test_a_batch_holds_the_pixels_of_its_rays(make_manager: Any) -> None:
     manager = make_manager()
     bundle, batch = manager.next_train(0)
     indices = batch["indices"]
     assert len(bundle) == 40 and batch["image"].shape == (40, 3) and indices.shape == (40, 3)
-    assert len(batch["quad_gaps"]) == 0
     for ray, (view, row, column) in enumerate(indices.tolist()):
         assert torch.equal(batch["image"][ray], manager.train_dataset[view]["image"][row, column])
         whole = manager.train_dataset.cameras.generate_rays(camera_indices=view, keep_shape=True)
@@ -59,9 +74,9 @@ def test_a_batch_holds_the_pixels_of_its_rays(make_manager: Any) -> None:
 
 def test_quads_come_first_and_in_order(make_manager: Any) -> None:
     manager = make_manager()
-    manager.use_quads(6, OPTIONS, single_image=False)
-    bundle, batch = manager.next_train(0)
-    assert len(bundle) == 40 and len(batch["quad_gaps"]) == 6
+    requests = requests_of(manager, 6)()
+    bundle, batch = manager.next_train(0, requests)
+    assert len(bundle) == 40 and torch.equal(batch["indices"][:24], requests[0].pixels)
     quads = batch["indices"][:24].reshape(6, 4, 3)
     # One view per quad; by the prior of the tiny scene (16-bit PNG, inverse depth) p0 is not farther than p1.
     assert (quads[..., 0] == quads[:, :1, 0]).all()
@@ -73,8 +88,7 @@ def test_quads_come_first_and_in_order(make_manager: Any) -> None:
 
 def test_quads_obey_the_polarity(make_manager: Any, tiny_dtu_scene: Path) -> None:
     manager = make_manager(DTUDataParserConfig(data=tiny_dtu_scene, depth_polarity="distance"))
-    manager.use_quads(10, OPTIONS, single_image=False)
-    _, batch = manager.next_train(0)
+    _, batch = manager.next_train(0, requests_of(manager, 10)())
     assert batch["indices"].shape == (40, 3)
     files = manager.fewshot_metadata.depth_prior_filenames
     for p0, p1, *_ in batch["indices"].reshape(10, 4, 3).tolist():
@@ -87,14 +101,15 @@ def test_batches_of_one_image(make_manager: Any) -> None:
     views = [manager.next_train(step)[1]["indices"][:, 0].unique() for step in range(12)]
     assert all(len(view) == 1 for view in views) and len(torch.cat(views).unique()) > 1
     # With quads: those and the single rays are of the same view.
-    manager.use_quads(4, OPTIONS, single_image=False)
-    assert all(len(manager.next_train(step)[1]["indices"][:, 0].unique()) == 1 for step in range(12))
+    requests = requests_of(manager, 4)
+    batches = [manager.next_train(step, requests())[1]["indices"][:, 0] for step in range(12)]
+    assert all(len(views.unique()) == 1 for views in batches) and len(torch.cat(batches).unique()) > 1
 
 
 def test_quads_of_one_image_beside_rays_of_all(make_manager: Any) -> None:
     manager = make_manager()
-    manager.use_quads(4, OPTIONS, single_image=True)
-    batches = [manager.next_train(step)[1]["indices"] for step in range(12)]
+    requests = requests_of(manager, 4, single_image=True)
+    batches = [manager.next_train(step, requests())[1]["indices"] for step in range(12)]
     assert all(len(indices[:16, 0].unique()) == 1 for indices in batches)
     assert any(len(indices[16:, 0].unique()) > 1 for indices in batches)
 
@@ -115,8 +130,8 @@ def masked_scene(tiny_nerfstudio_scene: Path) -> Path:
 
 def test_training_masks_are_respected(make_manager: Any, masked_scene: Path) -> None:
     manager = make_manager(FewShotNerfstudioDataParserConfig(data=masked_scene), train_num_rays_per_batch=400)
-    manager.use_quads(50, OPTIONS, single_image=False)
-    rows, columns = manager.next_train(0)[1]["indices"][:, 1:].unbind(-1)
+    requests = requests_of(manager, 50)()
+    rows, columns = manager.next_train(0, requests)[1]["indices"][:, 1:].unbind(-1)
     assert rows.min() == 6 and rows.max() == 19 and columns.min() == 10 and columns.max() == 24
 
 
@@ -124,7 +139,7 @@ def test_a_prior_without_depth_maps_is_refused(make_manager: Any, tiny_llff_scen
     shutil.rmtree(tiny_llff_scene / "depth_maps")
     manager = make_manager()
     with pytest.raises(ValueError) as caught:
-        manager.use_quads(4, OPTIONS, single_image=False)
+        requests_of(manager, 4)
     for part in (str(tiny_llff_scene), "no depth maps", "--depth-dir", "--pipeline.depth.enabled False"):
         assert part in str(caught.value)
 
@@ -132,9 +147,37 @@ def test_a_prior_without_depth_maps_is_refused(make_manager: Any, tiny_llff_scen
 def test_more_quads_than_rays_are_refused(make_manager: Any) -> None:
     manager = make_manager()
     with pytest.raises(ValueError, match="11 quads need 44 rays, but a batch has 40; lower --pipeline.depth.num-quads"):
-        manager.use_quads(11, OPTIONS, single_image=False)
-    manager.use_quads(10, OPTIONS, single_image=False)
-    assert len(manager.next_train(0)[0]) == 40
+        requests_of(manager, 11)
+    assert len(manager.next_train(0, requests_of(manager, 10)())[0]) == 40
+
+
+def test_requests_begin_the_batch_in_their_order(make_manager: Any) -> None:
+    manager = make_manager()
+    first, second = (torch.tensor([[view, 1, column] for column in range(7)]) for view in (2, 0))
+    bundle, batch = manager.next_train(0, [PixelRequest(first), PixelRequest(second)])
+    assert len(bundle) == 40 and torch.equal(batch["indices"][:14], torch.cat([first, second]))
+    assert torch.equal(batch["image"][3], manager.train_dataset[2]["image"][1, 3])
+
+
+def test_the_others_are_drawn_as_a_request_says(make_manager: Any) -> None:
+    manager, asked = make_manager(single_image_batches=True), []
+
+    def draw(count: int, view: Any) -> torch.Tensor:
+        asked.append((count, view))
+        return torch.tensor([[view, 5, 6]]).expand(count, -1)
+
+    pixels = torch.tensor([[1, 0, 0], [1, 2, 3]])
+    _, batch = manager.next_train(0, [PixelRequest(pixels, draw)])
+    assert asked == [(38, 1)] and torch.equal(batch["indices"][2:], torch.tensor([[1, 5, 6]]).expand(38, -1))
+
+
+def test_requests_for_more_pixels_than_a_batch_has_are_refused(make_manager: Any) -> None:
+    half = PixelRequest(torch.zeros(25, 3, dtype=torch.long))
+    with pytest.raises(
+        ValueError,
+        match="priors ask for 50 pixels of a batch that has 40; raise --pipeline.datamanager.train-num-rays-per-batch",
+    ):
+        make_manager().next_train(0, [half, half])
 
 
 def test_an_unreadable_prior_is_named(make_manager: Any, tiny_llff_scene: Path) -> None:
@@ -142,7 +185,7 @@ def test_an_unreadable_prior_is_named(make_manager: Any, tiny_llff_scene: Path) 
     path = manager.fewshot_metadata.depth_prior_filenames[1]
     path.write_bytes(b"not a png")
     with pytest.raises(ValueError, match=path.name):
-        manager.use_quads(4, OPTIONS, single_image=False)
+        requests_of(manager, 4)
 
 
 def test_a_dataparser_of_the_host_is_refused(make_manager: Any, tiny_nerfstudio_scene: Path) -> None:

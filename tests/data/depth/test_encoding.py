@@ -11,7 +11,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.encoding import NOTE_NAME, ray_norms, read_note, to_z_depth, write_note
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import read_metric_depth
 from fewshot_ns.data.records.metadata import DepthEncoding
 
@@ -85,10 +85,10 @@ def test_depth_without_a_scale_is_no_metric_depth(tmp_path):
 def test_values_beyond_the_limit_are_invalid(tmp_path):
     values = np.arange(1, 13, dtype=float).reshape(3, 4)
     np.save(tmp_path / "d.npy", values)
-    prior = read_depth_prior(tmp_path / "d.npy", "distance", (3, 4), DepthEncoding(max_depth=10))
+    prior = read_depth_map(tmp_path / "d.npy", "distance", (3, 4), DepthEncoding(max_depth=10))
     np.testing.assert_array_equal(prior.valid, values <= 10)
     with pytest.raises(ValueError, match=r"some positive finite values up to 0\.5, found none"):
-        read_depth_prior(tmp_path / "d.npy", "distance", (3, 4), DepthEncoding(max_depth=0.5))
+        read_depth_map(tmp_path / "d.npy", "distance", (3, 4), DepthEncoding(max_depth=0.5))
 
 
 def test_scene_in_its_own_scale(tiny_nerfstudio_scene):

@@ -12,7 +12,8 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, find_colmap, points_of_views, project, unhidden
+from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, points_of_views, unhidden
+from fewshot_ns.data.files.colmap import find_colmap, project
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
 RNG = np.random.default_rng(0)

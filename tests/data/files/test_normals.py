@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Dict
@@ -17,10 +16,10 @@ from torch import Tensor
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.files.exr import CODEC_VARIABLE
 from fewshot_ns.data.files.normals import read_normals
 from fewshot_ns.data.labels.normals import normal_labels, world_normals
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
+from fewshot_ns.priors.normals import NormalsPriorConfig
 
 SMALL: Dict[str, Any] = dict(
     width=16, num_layers=3, skip_layer=1, num_octaves=3, proposal_width=16, num_proposal_layers=2
@@ -38,7 +37,6 @@ def write_png(path: Path, normals: np.ndarray, alpha: bool = False) -> None:
 
 
 def write_exr(path: Path, normals: np.ndarray) -> None:
-    os.environ.setdefault(CODEC_VARIABLE, "1")
     assert cv2.imwrite(str(path), normals[..., ::-1].astype(np.float32))
 
 
@@ -141,15 +139,17 @@ def test_from_the_files_to_the_loss(tiny_rgbd_scene: Path, tiny_pipeline_config:
 
     def build(**fields: Any) -> Any:
         config = tiny_pipeline_config(RGBDDataParserConfig(data=tiny_rgbd_scene))
-        config.model = DepthMipNeRFModelConfig(num_proposal_samples=(8, 8), num_samples=8, **SMALL, **fields)
+        config.model = DepthMipNeRFModelConfig(num_proposal_samples=(8, 8), num_samples=8, **SMALL)
+        config.plane_smoothness.enabled = False
+        config.normals = NormalsPriorConfig(enabled=bool(fields), **fields)
         return config.setup(device="cpu", test_mode="val")
 
-    with pytest.raises(ValueError, match=r"expected measured normals of the train views \(.*normal-weight"):
-        build(normal_weight=0.1)
-    assert "normal" not in build(orientation_weight=0.1).datamanager.next_train(0)[1]
+    with pytest.raises(ValueError, match=r"expected measured normals of the train views \(.*--pipeline.normals.weight"):
+        build(weight=0.1)
+    assert "normal" not in build(weight=0.0, orientation_weight=0.1).datamanager.next_train(0)[1]
     for photo in (photos[1], photos[5]):
         write_png(tiny_rgbd_scene / "normals" / f"{photo.stem}.png", tilted((height, width)))
-    pipeline = build(normal_weight=0.1, orientation_weight=0.1)
+    pipeline = build(weight=0.1, orientation_weight=0.1)
     _, batch = pipeline.datamanager.next_train(0)
     stored = normal_labels(pipeline.datamanager.train_dataset)
     for ray, (view, row, column) in enumerate(batch["indices"].tolist()):

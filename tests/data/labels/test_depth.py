@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot_ns.cameras.ray_space import attach_radii, to_model_rays, world_distance
+from fewshot_ns.cameras.ray_space import attach_radii, camera_rays, concatenate_rays, to_model_rays, world_distance
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.labels.depth import depth_labels
@@ -65,10 +65,14 @@ def test_labels_reach_the_sampler_beside_unseen_views(tiny_llff_scene: Path, tin
     smooth = config.smoothness
     smooth.patch_size, smooth.num_patches, smooth.num_poses, smooth.factor = 4, 2, 5, 1.0
     config.model = DepthMipNeRFModelConfig(num_proposal_samples=(12, 8), num_samples=8, depth_guided_samples=8, **SMALL)
+    config.plane_smoothness.enabled = False
     pipeline = config.setup(device="cpu", test_mode="val")
     bundle, batch = pipeline.datamanager.next_train(0)
-    assert batch["num_unseen"] == 32
-    rays = to_model_rays(bundle, pipeline.model.geometry)
+    geometry = pipeline.model.geometry
+    (patches,) = pipeline.priors.requests(0, "cameras").values()
+    unseen = camera_rays(patches.cameras, geometry).flatten()
+    assert len(unseen) == 32
+    rays = to_model_rays(concatenate_rays(bundle, unseen), geometry)
     assert rays.measured is not None and rays.measured.shape == (96, 2)
     assert torch.equal(rays.measured[:64, :1], batch["depth"]) and not rays.measured[64:, 0].any()
     pipeline.train()

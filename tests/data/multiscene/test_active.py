@@ -55,7 +55,7 @@ def test_a_single_scene_is_seen_from_its_source_views(manager_of: Callable[..., 
 def test_a_protocol_gives_the_source_views(manager_of: Callable[..., Any], tiny_llff_scene: Path):
     parser = LLFFDataParserConfig(data=tiny_llff_scene, ray_space="metric", num_views=3)
     manager = manager_of(dataparser=parser, sources=SourceViewsConfig("pool"))
-    active = manager.open(manager.eval_table()[0])
+    active = manager.selector.open(manager.eval_table()[0])
     numbers = active.scene.view_indices
     chosen = parser.setup().get_dataparser_outputs("train").metadata["fewshot"].train_indices
     assert tuple(numbers[view] for view in active.sources) == tuple(sorted(chosen))

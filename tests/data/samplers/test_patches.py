@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
+from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii, camera_rays, concatenate_rays
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
-from fewshot_ns.data.samplers.patches import UnseenPatchSampler, concatenate_rays
+from fewshot_ns.data.samplers.patches import UnseenPatchSampler
 from fewshot_ns.data.samplers.unseen_views import unseen_cameras
 
 
@@ -32,7 +32,7 @@ def draw(parsed: Any, count: int = 5, training_cameras_only: bool = False, seed:
 
 
 def sampler(parsed: Any, patch_size: int = 8) -> UnseenPatchSampler:
-    return UnseenPatchSampler(draw(parsed), get_fewshot_metadata(parsed.metadata).geometry, patch_size)
+    return UnseenPatchSampler(draw(parsed), patch_size)
 
 
 def test_unseen_cameras_look_like_the_seen_ones(parsed: Any) -> None:
@@ -82,8 +82,9 @@ def test_place_of_a_patch_is_uniform(parsed: Any) -> None:
 def test_rays_are_those_of_the_pixels_row_by_row(parsed: Any) -> None:
     patches, geometry = sampler(parsed), get_fewshot_metadata(parsed.metadata).geometry
     drawn = torch.tensor([[3, 2, 1], [0, 0, 4]])
-    rays = patches.rays(drawn)
-    assert rays.shape == (2 * 64,)
+    cameras = patches.cameras_of(drawn)
+    assert cameras.shape == (2,) and camera_rays(cameras, geometry).shape == (2, 8, 8)
+    rays = camera_rays(cameras, geometry).flatten()
     for index, (view, row, column) in enumerate(drawn.tolist()):
         whole = attach_radii(patches.cameras.generate_rays(camera_indices=view, keep_shape=True), geometry)
         expected = whole[row : row + 8, column : column + 8].flatten()
@@ -95,8 +96,8 @@ def test_rays_are_those_of_the_pixels_row_by_row(parsed: Any) -> None:
 
 
 def test_concatenation_keeps_both(parsed: Any) -> None:
-    patches = sampler(parsed)
-    first, second = patches.sample(1), patches.sample(2)
+    patches, geometry = sampler(parsed), get_fewshot_metadata(parsed.metadata).geometry
+    first, second = (camera_rays(patches.sample(count), geometry).flatten() for count in (1, 2))
     both = concatenate_rays(first, second)
     assert both.shape == (3 * 64,)
     assert torch.equal(both.origins[:64], first.origins) and torch.equal(both.directions[64:], second.directions)

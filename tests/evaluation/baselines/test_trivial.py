@@ -15,7 +15,7 @@ def pose(x, turned=False):
 
 def test_the_mean_counts_pixels_not_photos():
     photos = [torch.zeros(2, 2, 3), torch.ones(4, 3, 3)]
-    images = TrivialBaselines(photos, torch.stack([pose(0.0), pose(1.0)])).predict(pose(0.2), 5, 6)
+    images = TrivialBaselines(photos, torch.stack([pose(0.0), pose(1.0)])).predict_pose(pose(0.2), 5, 6)
     assert images["mean_colour"].shape == (5, 6, 3)
     assert torch.allclose(images["mean_colour"], torch.tensor(12.0 / 16.0))
     assert images["nearest_view"].shape == (5, 6, 3) and images["nearest_view"].abs().max() == 0.0
@@ -23,7 +23,7 @@ def test_the_mean_counts_pixels_not_photos():
 
 def test_a_photo_of_the_right_size_is_taken_as_it_is():
     photos = [torch.rand(4, 6, 3), torch.rand(4, 6, 3)]
-    images = TrivialBaselines(photos, torch.stack([pose(0.0), pose(1.0)])).predict(pose(0.8), 4, 6)
+    images = TrivialBaselines(photos, torch.stack([pose(0.0), pose(1.0)])).predict_pose(pose(0.8), 4, 6)
     assert torch.equal(images["nearest_view"], photos[1])
 
 

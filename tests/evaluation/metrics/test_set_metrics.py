@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
-from fewshot_ns.evaluation.metrics.image_features import InceptionFeatures, encoder_name, load_features, suffix_of
+from fewshot_ns.evaluation.metrics.image_features import InceptionFeatures, encoder_config, load_features, name_suffix
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics, ViewFeatures
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
-from fewshot_ns.evaluation.records.ledger import read_rows
-from fewshot_ns.evaluation.runners.views import OF_SET, EvaluationRecord, ViewEvaluator, summary_of
+from fewshot_ns.evaluation.records.ledger import Ledger, read_rows
+from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+from fewshot_ns.evaluation.runners.views import dataset_views
 from fewshot_ns.pretrained.weights import WEIGHTS_ENV, WeightsNotFoundError
 
 TINY = "torchvision/squeezenet1_1"
@@ -91,26 +92,32 @@ def test_all_views_of_a_run(pipeline, tmp_path):
     pipeline.config.run_dir = tmp_path / "run"
     results = pipeline.get_average_eval_image_metrics(get_std=True)
     assert results["fid_torchvision_squeezenet1_1"] > 0 and results["kid_torchvision_squeezenet1_1_images"] == 5
-    (ledger,) = (tmp_path / "run/eval").glob("*.jsonl")
-    assert not any("fid" in name for row in read_rows(ledger) for name in row.metrics)
+    (written_rows,) = (tmp_path / "run/eval").glob("*.jsonl")
+    assert not any("fid" in name for row in read_rows(written_rows) for name in row.metrics)
 
-    suite, record, seen = MetricSuite(pipeline.config.evaluation), EvaluationRecord(tmp_path / "eval.json"), []
-    evaluator = ViewEvaluator(pipeline.eval(), pipeline.datamanager.eval_dataset, suite)
-    about = {"evaluation": {OF_SET: suite.of_set.settings()}}
-    evaluator.evaluate([0, 1, 2], record, "key", about, on_view=seen.append)
-    evaluator.evaluate([0, 1, 2, 3, 4], record, "key", about, on_view=seen.append)
+    suite, ledger, seen = MetricSuite(pipeline.config.evaluation), Ledger(tmp_path / "eval.json"), []
+    about = {"evaluation": {SET_METRICS_KEY: suite.set_metrics.settings()}}
+    pipeline.eval()
+
+    def evaluate(indices: List[int]) -> None:
+        views = dataset_views(pipeline.datamanager.eval_dataset, indices)
+        evaluator = ViewEvaluator(suite, pipeline.device, 0, ledger, on_row=seen.append)
+        evaluator.evaluate_and_record(EvaluatedScene(pipeline.model.get_outputs_for_camera, views), "key", about)
+
+    evaluate([0, 1, 2])
+    evaluate([0, 1, 2, 3, 4])
     assert len(seen) == 5
-    written = json.loads(record.path.read_text())["results"]
+    written = json.loads(ledger.path.read_text())["results"]
     for name, value in written.items():
         if name.startswith(("fid", "kid")):
             assert results[name] == pytest.approx(value, rel=1e-4)
     # From what lies on disk, without the network; fewer views are another set.
-    assert summary_of(record.path)["fid_torchvision_squeezenet1_1"].mean == pytest.approx(
-        written[f"fid{suffix_of(TINY)}"]
+    assert read_summary(ledger.path)["fid_torchvision_squeezenet1_1"].mean == pytest.approx(
+        written[f"fid{name_suffix(TINY)}"]
     )
-    assert summary_of(record.path, [10, 12])["kid_torchvision_squeezenet1_1"].count == 2
-    record.features_path.unlink()
-    evaluator.evaluate([0, 1], record, "key", about, on_view=seen.append)
+    assert read_summary(ledger.path, [10, 12])["kid_torchvision_squeezenet1_1"].count == 2
+    ledger.features_path.unlink()
+    evaluate([0, 1])
     assert len(seen) == 7
 
 
@@ -127,8 +134,8 @@ def test_features_on_disk(tmp_path):
 
 
 def test_names_of_networks(tiny_weights):
-    assert encoder_name("inception") is None and suffix_of("inception") == ""
-    clip: Any = encoder_name("open_clip/RN50-quickgelu/openai")
+    assert encoder_config("inception") is None and name_suffix("inception") == ""
+    clip: Any = encoder_config("open_clip/RN50-quickgelu/openai")
     assert (clip.library, clip.model, clip.pretrained) == ("open_clip", "RN50-quickgelu", "openai")
     for wrong in ("vgg16", "keras/vgg16", "timm/"):
         with pytest.raises(ValueError, match="--pipeline.evaluation.fid-encoder: expected inception or LIBRARY/MODEL"):
@@ -178,11 +185,11 @@ def test_noise_moves_renders_away_from_the_photos(weights_dir, monkeypatch):
         pytest.skip("no VGG16 in the weights folder")
     monkeypatch.setenv(WEIGHTS_ENV, str(weights_dir))
     config = EvaluationConfig(metrics=("kid",), fid_encoder="torchvision/vgg16", download_weights=False)
-    of_set, values = SetMetrics(config), []
+    set_metrics, values = SetMetrics(config), []
     torch.manual_seed(0)
     smooth = torch.nn.functional.interpolate(torch.rand(4, 3, 4, 4), size=(64, 64), mode="bicubic").clamp(0, 1)
     photos = smooth.permute(0, 2, 3, 1)
     for noise in (0.0, 0.1, 0.4):
-        pairs = [of_set.features(photo + noise * torch.randn_like(photo), photo) for photo in photos]
-        values.append(of_set.compute(pairs)["kid_torchvision_vgg16"].mean)
+        pairs = [set_metrics.features(photo + noise * torch.randn_like(photo), photo) for photo in photos]
+        values.append(set_metrics.compute(pairs)["kid_torchvision_vgg16"].mean)
     assert values[0] < values[1] < values[2]

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fewshot_ns.evaluation.records.category_table import (
-    ObjectMetrics,
-    category_table,
-    natural_order,
-    read_category_names,
-    split_object_name,
-)
+from fewshot_ns.evaluation.records.category_table import ObjectMetrics, category_table, read_category_names
 
 
 def row(scene: str, category: str, value: float) -> ObjectMetrics:
@@ -43,8 +37,3 @@ def test_damaged_names(tmp_path, text):
         read_category_names(tmp_path / "metadata.yaml")
     with pytest.raises(FileNotFoundError, match="none.yaml: expected the names"):
         read_category_names(tmp_path / "none.yaml")
-
-
-def test_names_of_results():
-    assert split_object_name("0269_a_b") == ("0269", "a_b") and split_object_name("scan8") == ("", "scan8")
-    assert natural_order(["scan10", "scan9", "8", "scan9a", "b"]) == ["8", "b", "scan9", "scan9a", "scan10"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fewshot_ns.evaluation.records.ledger import (
+    Ledger,
     LedgerRow,
     MetricSummary,
     flatten,
@@ -94,3 +95,53 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     path.write_text(good + '{"psnr": 3}\n', "utf8")
     with pytest.raises(ValueError, match="bad.jsonl, line 2: expected an object with file_name, view_index"):
         read_rows(path)
+
+
+EARLIER_VIEWS = """\
+{"file_name": "a.png", "view_index": 4, "split_index": 0, "step": 9, "num_rays_per_sec": 8.5, "psnr": 20.25, "fps": 2.0}
+{"file_name": "b.png", "view_index": 8, "split_index": 2, "step": 9, "num_rays_per_sec": null, "psnr": null, "fps": 2.5}
+"""
+"""Rows of one scene as earlier versions wrote them."""
+EARLIER_SCENES = (
+    '{"scene": "s", "category": "02", "sources": [3, 1], "file_name": "a.png", "view_index": 4, "split_index": 0, '
+    '"step": 9, "num_rays_per_sec": 8.5, "psnr": 20.25}\n'
+    '{"scene": "t", "category": "", "sources": [], "file_name": "a.png", "view_index": 4, "split_index": 0, '
+    '"step": 9, "num_rays_per_sec": 8.0, "psnr": 22.0}\n'
+)
+"""Rows of many scenes as earlier versions wrote them."""
+
+
+@pytest.mark.parametrize("text", [EARLIER_VIEWS, EARLIER_SCENES])
+def test_files_of_earlier_versions_are_read_and_taken_up(tmp_path: Path, text: str) -> None:
+    (tmp_path / "eval.jsonl").write_text(text, "utf8")
+    (tmp_path / "eval.json").write_text(json.dumps({"about": 1, "key": "key", "complete": True, "results": {}}), "utf8")
+    first, second = read_rows(tmp_path / "eval.jsonl")
+    assert (first.file_name, first.view_index, first.step, first.metrics["psnr"]) == ("a.png", 4, 9, 20.25)
+    if text is EARLIER_SCENES:
+        assert (first.scene, first.category, first.sources) == ("s", "02", (3, 1)) and second.scene == "t"
+    else:
+        assert first.scene is None and second.metrics == {"psnr": None, "fps": 2.5}
+    ledger = Ledger(tmp_path / "eval.json")
+    assert ledger.resume("key", {"about": 1}) == [first, second]
+    assert ledger.row(first.scene, 0) == first and ledger.row("other", 0) is None
+    assert (tmp_path / "eval.jsonl").read_text("utf8") == text
+    write_rows(tmp_path / "copy.jsonl", [first, second])
+    assert (tmp_path / "copy.jsonl").read_text("utf8") == text
+
+
+def test_rows_of_one_scene_are_kept_in_order(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "eval.json")
+    ledger.resume("key", {})
+    for index in (2, 0, 1):
+        ledger.append(rows()[index])
+        assert [row.split_index for row in read_rows(ledger.rows_path)] == sorted(
+            (2, 0, 1)[: (2, 0, 1).index(index) + 1]
+        )
+    assert read_rows(ledger.rows_path) == rows()
+    ledger.clear()
+    assert not ledger.rows_path.exists() and ledger.row(None, 0) is None
+
+
+def test_a_metric_may_not_be_called_like_a_column_of_scenes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="may not be called 'scene'"):
+        write_rows(tmp_path / "e.jsonl", [LedgerRow("a.png", 0, 0, 1, None, {"scene": 1.0})])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import pytest
@@ -11,19 +12,21 @@ import torch
 from PIL import Image
 
 from fewshot_ns.data.datasets.fewshot_dataset import OBJECT_MASK_KEY
-from fewshot_ns.evaluation.baselines.trivial import baselines_of
+from fewshot_ns.evaluation.baselines.trivial import trivial_baselines
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
-from fewshot_ns.evaluation.records.ledger import read_rows, summarize
-from fewshot_ns.evaluation.runners.views import EvaluationRecord, ViewEvaluator, choose_views, summary_of
+from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, read_rows, summarize
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
+from fewshot_ns.evaluation.runners.views import choose_views, dataset_views
 from fewshot_ns.presentation.pictures import save_png
+from fewshot_ns.presentation.view_pictures import RunPictures
 from fewshot_ns.scripts.eval import EvalCommand
 
 
 @pytest.fixture
 def pipeline(tiny_dtu_scene, tiny_pipeline_config):
     """An untrained pipeline on a DTU scene with masks."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 
@@ -33,16 +36,30 @@ def pipeline(tiny_dtu_scene, tiny_pipeline_config):
     return config.setup(device="cpu", test_mode="test").eval()
 
 
-def evaluator(pipeline, **changes):
-    dataset = pipeline.datamanager.eval_dataset
+def evaluate(
+    pipeline: Any,
+    indices: Sequence[int],
+    path: Path,
+    key: str = "key",
+    about: Optional[Dict[str, Any]] = None,
+    dataset: Any = None,
+    use_masks: bool = True,
+    **options: Any,
+) -> List[LedgerRow]:
+    """Rows of test views, by PSNR alone, with baselines."""
+    dataset = dataset or pipeline.datamanager.eval_dataset
     suite = MetricSuite(EvaluationConfig(metrics=("psnr",)))
-    known = dict(step=7, baselines=baselines_of(pipeline.datamanager.train_dataset))
-    return ViewEvaluator(pipeline, dataset, suite, **{**known, **changes})
+    scene = EvaluatedScene(
+        pipeline.model.get_outputs_for_camera,
+        dataset_views(dataset, indices, use_masks),
+        trivial_baselines(pipeline.datamanager.train_dataset),
+    )
+    evaluator = ViewEvaluator(suite, pipeline.device, 7, Ledger(path), **options)
+    return evaluator.evaluate_and_record(scene, key, about or {})
 
 
 def test_rows_are_those_of_ns_eval_and_hold_the_baselines(pipeline, tmp_path):
-    record = EvaluationRecord(tmp_path / "eval.json")
-    rows = evaluator(pipeline).evaluate([0, 3], record, "key", {"about": 1})
+    rows = evaluate(pipeline, [0, 3], tmp_path / "eval.json", about={"about": 1})
     assert read_rows(tmp_path / "eval.jsonl") == rows
     pipeline.config.run_dir = tmp_path / "run"
     pipeline.get_average_eval_image_metrics()
@@ -60,7 +77,7 @@ def test_rows_are_those_of_ns_eval_and_hold_the_baselines(pipeline, tmp_path):
 
 
 def test_what_is_done_is_not_done_again_and_other_keys_begin_anew(pipeline, tmp_path):
-    record, seen = EvaluationRecord(tmp_path / "eval.json"), []
+    path, seen = tmp_path / "eval.json", []
 
     def stop_after_two(row):
         seen.append(row.split_index)
@@ -68,36 +85,32 @@ def test_what_is_done_is_not_done_again_and_other_keys_begin_anew(pipeline, tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluator(pipeline).evaluate([0, 1, 2, 3], record, "key", {}, on_view=stop_after_two)
+        evaluate(pipeline, [0, 1, 2, 3], path, on_row=stop_after_two)
     assert json.loads((tmp_path / "eval.json").read_text())["complete"] is False
-    rows = evaluator(pipeline).evaluate(
-        [0, 1, 2, 3], record, "key", {}, on_view=lambda row: seen.append(row.split_index)
-    )
+    rows = evaluate(pipeline, [0, 1, 2, 3], path, on_row=lambda row: seen.append(row.split_index))
     assert seen == [0, 1, 2, 3] and [row.split_index for row in rows] == [0, 1, 2, 3]
     # Fewer views need no new work and are averaged alone.
-    (row,) = evaluator(pipeline).evaluate([2], record, "key", {}, on_view=lambda row: seen.append(-1))
+    (row,) = evaluate(pipeline, [2], path, on_row=lambda row: seen.append(-1))
     assert -1 not in seen and json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"] == row.metrics["psnr"]
-    assert summary_of(tmp_path / "eval.json")["psnr"].count == 4
-    assert summary_of(tmp_path / "eval.json", [row.view_index])["psnr"].mean == row.metrics["psnr"]
+    assert read_summary(tmp_path / "eval.json")["psnr"].count == 4
+    assert read_summary(tmp_path / "eval.json", [row.view_index])["psnr"].mean == row.metrics["psnr"]
     with pytest.raises(ValueError, match="no row of the views \\[5\\]"):
-        summary_of(tmp_path / "eval.json", [5])
-    evaluator(pipeline).evaluate([1], record, "other", {})
-    assert [row.split_index for row in read_rows(record.rows_path)] == [1]
+        read_summary(tmp_path / "eval.json", [5])
+    evaluate(pipeline, [1], path, "other")
+    assert [row.split_index for row in read_rows(tmp_path / "eval.jsonl")] == [1]
 
 
 def test_masks_can_be_left_out(pipeline, tmp_path):
-    (row,) = evaluator(pipeline, use_masks=False).evaluate([0], EvaluationRecord(tmp_path / "e.json"), "key", {})
+    (row,) = evaluate(pipeline, [0], tmp_path / "e.json", use_masks=False)
     assert "psnr" in row.metrics and not any("masked" in name for name in row.metrics)
 
 
 def test_pictures_of_some_views_are_kept(pipeline, tmp_path):
-    record = EvaluationRecord(tmp_path / "eval.json")
-    evaluator(pipeline).evaluate([0, 1], record, "key", {})
-    seen = []
-    evaluator(pipeline).evaluate(
-        [0, 1], record, "key", {}, tmp_path / "views", [1], on_view=lambda row: seen.append(row.split_index)
-    )
-    assert seen == [1]  # Measured again, because its picture was not there.
+    first = evaluate(pipeline, [0, 1], tmp_path / "eval.json")
+    seen, pictures = [], RunPictures(tmp_path / "views", [1])
+    again = evaluate(pipeline, [0, 1], tmp_path / "eval.json", pictures=pictures, on_row=seen.append)
+    # Rendered again, because its picture was not there; what was measured stays.
+    assert seen == first[1:] and again == first == read_rows(tmp_path / "eval.jsonl")
     names = sorted(path.name for path in (tmp_path / "views").iterdir())
     assert names == ["view-0001-render.png", "view-0001-truth.png", "view-0001.npz"]
     truth = np.asarray(Image.open(tmp_path / "views/view-0001-truth.png")) / 255.0
@@ -116,12 +129,13 @@ def test_views_are_chosen_by_index_and_number():
 
 
 def test_smaller_views_show_the_same_scene(pipeline, tmp_path):
-    found = evaluator(pipeline)
-    assert found.dataset.size_of(0) == (12, 16)
-    assert EvalCommand(tmp_path, max_side=99)._dataset(pipeline) is found.dataset  # Never enlarged.
-    found.dataset = EvalCommand(tmp_path, max_side=8)._dataset(pipeline)
-    assert found.dataset.size_of(0) == (6, 8)
-    (row,) = found.evaluate([0], EvaluationRecord(tmp_path / "e.json"), "key", {}, tmp_path / "v", [0])
+    whole = pipeline.datamanager.eval_dataset
+    assert whole.size_of(0) == (12, 16)
+    assert EvalCommand(tmp_path, max_side=99)._dataset(pipeline) is whole  # Never enlarged.
+    small: Any = EvalCommand(tmp_path, max_side=8)._dataset(pipeline)
+    assert small.size_of(0) == (6, 8)
+    pictures = RunPictures(tmp_path / "v", [0])
+    (row,) = evaluate(pipeline, [0], tmp_path / "e.json", dataset=small, pictures=pictures)
     assert row.metrics["masked_psnr"] is not None
     assert Image.open(tmp_path / "v/view-0000-render.png").size == (8, 6)
 
@@ -134,7 +148,7 @@ def test_masks_may_come_from_another_folder(pipeline, tmp_path):
         # By the photo's name or by the view's index.
         save_png(mask, tmp_path / (f"{file.stem}.png" if place % 2 else f"{index:03d}.png"))
     command = EvalCommand(tmp_path, mask_dir=tmp_path)
-    masked = command._dataset(pipeline)
+    masked: Any = command._dataset(pipeline)
     for place in (0, 1):
         assert torch.equal(masked.get_data(place)[OBJECT_MASK_KEY][..., 0], torch.from_numpy(mask / 255.0).float())
     (tmp_path / f"{dataset.fewshot.image_indices[4]:03d}.png").unlink()

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Dict
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fewshot_ns.pretrained.encoders.config import EncoderConfig
@@ -98,13 +100,13 @@ def test_resnet_of_clip(open_clip_folder):
     torch.testing.assert_close(ImageEncoder(config)(batch), model.encode_image(inputs))
     with pytest.raises(ValueError, match="RN50 has no class token"):
         ImageEncoder(EncoderConfig(model="RN50", weights=folder))
-    heard = []
-    model.visual.layer1.register_forward_hook(lambda *args: heard.append(args[-1]))
+    outputs = []
+    model.visual.layer1.register_forward_hook(lambda *args: outputs.append(args[-1]))
     model.encode_image(inputs)
     config = EncoderConfig(model="RN50", weights=folder, output="layer", layer="layer1")
-    torch.testing.assert_close(ImageEncoder(config)(batch), heard[0].mean((-1, -2)))
+    torch.testing.assert_close(ImageEncoder(config)(batch), outputs[0].mean((-1, -2)))
     config.pooling = "flatten"
-    torch.testing.assert_close(ImageEncoder(config)(batch), heard[0].flatten(1))
+    torch.testing.assert_close(ImageEncoder(config)(batch), outputs[0].flatten(1))
     config.layer = "layer7"
     with pytest.raises(ValueError, match="RN50 has no 'layer7', only .*layer1"):
         ImageEncoder(config)
@@ -181,6 +183,16 @@ def test_trained_vgg16_tells_textures_apart(weights_dir, monkeypatch):
     shifted, noise = stripes.roll(3, 0), torch.rand(64, 64, 3)
     first, second, other = torch.nn.functional.normalize(encoder(torch.stack([stripes, shifted, noise])), dim=-1)
     assert float(first @ second) > 0.05 + float(first @ other)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (31, 40), (90, 50)])
+def test_keys_is_pillows_bicubic(size):
+    """Both have Keys' kernel with a = -0.5, antialiased; torch's own without antialiasing has a = -0.75."""
+    batch = images(1, 75)[:, :60]
+    found = encoder_input(batch, size, "keys", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))[0]
+    for channel in range(3):
+        picture = Image.fromarray(batch[0, ..., channel].numpy()).resize(size[::-1], Image.Resampling.BICUBIC)
+        np.testing.assert_allclose(found[channel].numpy(), np.asarray(picture), atol=3e-5)
 
 
 def test_missing_weights_name_file_source_and_flag(monkeypatch):

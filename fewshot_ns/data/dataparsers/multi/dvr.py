@@ -1,4 +1,4 @@
-"""What the data sets in the format of Differentiable Volumetric Rendering (DVR) share: lists and `cameras.npz`.
+"""What the datasets in the format of Differentiable Volumetric Rendering (DVR) share: lists and `cameras.npz`.
 
 Objects lie in `<category>/<object>` with `image`, `mask` and `cameras.npz`; each category folder has list files that
 name the objects of a split.
@@ -23,7 +23,7 @@ from fewshot_ns.data.records.scene import SceneEntry, SceneError
 
 @dataclass
 class DVRDataParserConfig(MultiSceneDataParserConfig):
-    """Flags of the data sets in DVR format."""
+    """Flags of the datasets in DVR format."""
 
     _target: Type = field(default_factory=lambda: DVRDataParser)
     """Parser class to instantiate."""

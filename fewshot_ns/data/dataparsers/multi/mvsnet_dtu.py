@@ -24,7 +24,7 @@ LIST_FILES = ("{split}.lst", "{split}.txt", "{split}_all.txt", "dtu_{split}_all.
 TEST_TARGETS = (32, 24, 23, 44)
 """Views of each test scan that MVSNeRF, MatchNeRF and ID-NeRF evaluate."""
 TEST_SOURCES = (25, 21, 33, 22, 14, 15, 26, 30, 31, 35, 34, 43, 46, 29, 16, 36)
-"""Views of each test scan that may be looked at: as remembered of MVSNeRF's file of pairs, not checked against it."""
+"""Views of each test scan that may be sources: as remembered of MVSNeRF's file of pairs, not checked against it."""
 VALIDATION_TARGETS = (24,)
 """View of each training scan that validates."""
 _LIGHT = re.compile(r"/light(\d+)$")
@@ -56,9 +56,9 @@ class MVSNetDTUDataParserConfig(MultiSceneDataParserConfig):
     """List of scans, one per line, for every split; None looks for train.lst, train_all.txt, dtu_train_all.txt, ...
     Where there is no list of tests, that of validation is taken, and the training scans validate."""
     test_targets: Tuple[int, ...] = TEST_TARGETS
-    """Views of the test scans that are evaluated, where the scans have them; empty: all that are not looked at."""
+    """Views of the test scans that are evaluated, where the scans have them; empty: all but the source views."""
     test_sources: Tuple[int, ...] = TEST_SOURCES
-    """Views of the test scans that may be looked at, where the scans have them; empty: all. The default is MVSNeRF's as
+    """Views of the test scans that may be sources, where the scans have them; empty: all. The default is MVSNeRF's as
     remembered, not checked."""
 
 

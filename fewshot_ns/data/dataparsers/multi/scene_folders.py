@@ -110,25 +110,25 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
         SceneError: a file is missing or damaged, the protocol does not fit, or the scene is in NDC.
     """
     try:
-        files, places, cameras = parser.read_views()
+        files, selection, cameras = parser.read_views()
     except (OSError, ValueError) as error:
         raise SceneError(str(error)) from error
     if files.geometry.ray_space != "metric":
         raise SceneError(
             f"{entry.folder}: expected a scene in world space, found NDC rays; give the parser --ray-space metric"
         )
-    train = set(files.selection.train)
+    views, train = selection.views, set(selection.train)
     (near, far), planar = world_ranges(cameras, files.geometry)
     return Scene(
         entry=entry,
         cameras=cameras,
-        image_filenames=tuple(files.images[place] for place in places),
+        image_filenames=tuple(files.images[view] for view in views),
         near=near,
         far=far,
         planar_range=planar,
         background=files.geometry.background,
-        pool=tuple(position for position, place in enumerate(places) if place in train),
-        view_indices=places,
+        pool=tuple(position for position, view in enumerate(views) if view in train),
+        view_indices=views,
     )
 
 

@@ -1,4 +1,4 @@
-"""A scene of a multi-scene data set as its format describes it, its checks, and the host's cameras of it."""
+"""A scene of a multi-scene data set as its format describes it, its checks, and nerfstudio's cameras of it."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_views(views: SceneViews, folder: Path) -> None:
 def pack_cameras(
     views: SceneViews, wanted_size: Optional[Tuple[int, int]], downscale_factor: int, integer_pixels: bool
 ) -> Cameras:
-    """The host's cameras of a scene.
+    """nerfstudio's cameras of a scene.
 
     Args:
         views: The scene.
@@ -103,7 +103,7 @@ def pack_cameras(
     scale = np.array([width / calibrated[1], height / calibrated[0]])
     centre = np.array([calibrated[1], calibrated[0]]) / 2 if views.centre is None else views.centre
     # Formats that count from the first pixel's centre keep doing so at the new size, as in the original; the half
-    # pixel to the host's corner comes last.
+    # pixel to nerfstudio's corner comes last.
     centre = np.broadcast_to(centre * scale + (0.5 if integer_pixels else 0.0), views.focal.shape)
     fx, fy = torch.from_numpy(views.focal * scale).float().split(1, dim=1)
     cx, cy = torch.from_numpy(centre.copy()).float().split(1, dim=1)

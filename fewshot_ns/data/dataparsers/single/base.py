@@ -1,14 +1,14 @@
 """What all few-shot dataparsers share: the flags, and the way from a scene's files to `DataparserOutputs`.
 
-A layout only has to say what a scene consists of (`SceneFiles`); choosing sizes, checking files and packing the host's
-cameras happens here, once.
+A format says what a scene consists of (`SceneFiles`) in one method; choosing views and sizes, checking files and
+packing nerfstudio's cameras happens here, once.
 """
 
 from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Literal, Optional, Sequence, Tuple, Type
 
@@ -22,13 +22,21 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.data.dataparsers.single.depth_maps import depth_maps_of_views, find_scene_depths
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.depth.encoding import overlaid, read_note
-from fewshot_ns.data.depth.maps import DepthNames, find_depth_priors, usual_names
-from fewshot_ns.data.files.depth_formats import implied_polarity, resolve_polarity
+from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
+from fewshot_ns.data.depth.maps import DepthNames, usual_names
+from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
-from fewshot_ns.data.files.scene_folder import Files, chosen_files, existing_files
-from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata
+from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, chosen_files, existing_files
+from fewshot_ns.data.records.metadata import (
+    METADATA_KEY,
+    SEED_COLOURS_KEY,
+    SEED_POINTS_KEY,
+    DepthEncoding,
+    FewShotMetadata,
+)
+from fewshot_ns.data.views.selection import ViewSelection, select_views
 
 
 @dataclass
@@ -42,13 +50,13 @@ class FewShotDataParserConfig(DataParserConfig):
     downscale_factor: int = 1
     """By how much to divide both sides of the images as they are on disk (rounded down)."""
     num_views: int = 3
-    """Number of training views, chosen by the published protocol of the data set; 0 takes its whole training pool."""
+    """Number of training views, chosen by the published protocol of the dataset; 0 takes its whole training pool."""
     train_indices: Optional[Tuple[int, ...]] = None
     """Training views by their index in the scene, instead of the protocol's."""
     test_indices: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene, instead of the protocol's."""
     depth_dir: Optional[Path] = None
-    """Folder of depth priors named like the images (or with depth_ before the name); None looks in the usual places."""
+    """Folder of depth maps named like the images (or with depth_ before the name); None looks in the usual folders."""
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """inverse_depth: larger is nearer; distance: larger is farther (sensor depth, in millimetres or any unit). 16-bit
     PNG defaults to inverse_depth; .npy, .npz, .pfm and .exr have no default unless the layout says it."""
@@ -80,7 +88,7 @@ class FewShotDataParser(DataParser):
 
     config: FewShotDataParserConfig
     downscale_factor: Optional[int] = None
-    """Set by the host in inference mode to keep parsers from opening images. Ours read only headers and keep the size
+    """Set by nerfstudio in inference mode to keep parsers from opening images. Ours read only headers and keep the size
     that the run was trained with, so it has no effect."""
     look_for_depths: bool = True
     """Set to False by tools that make depth maps, for which a scene with some of them is not incomplete."""
@@ -93,23 +101,46 @@ class FewShotDataParser(DataParser):
 
     @abstractmethod
     def _read_scene(self) -> SceneFiles:
-        """Reads the layout: poses, intrinsics, file lists and the chosen views. Decodes no image."""
+        """Reads the layout: poses, intrinsics, file lists and the rule that chooses views. Decodes no image."""
 
-    def _read_checked(self) -> SceneFiles:
-        """The layout, whose cameras have been checked.
+    def _select(self, scene: SceneFiles) -> ViewSelection:
+        """Training and test views: those of the flags, else those of the scene's protocol.
 
         Raises:
-            ValueError: a pose that turns its camera by something else than a rotation.
+            ValueError: the flags or the protocol do not fit the scene.
+        """
+        config = self.config
+        return select_views(
+            scene.protocol, config.num_views, config.train_indices, config.test_indices, str(config.data)
+        )
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        """The scene with what a format can only say once views are chosen; as it is unless a format overrides this."""
+        return scene
+
+    def _read_checked(self) -> Tuple[SceneFiles, ViewSelection]:
+        """The scene, whose cameras have been checked, and its chosen views.
+
+        Raises:
+            ValueError: a pose that turns its camera by something else than a rotation, or an image of other
+                proportions than its calibration.
         """
         scene = self._read_scene()
+        selection = self._select(scene)
+        if scene.calibrated_sizes is not None:
+            for index in (*selection.train, *selection.test):
+                if scene.images[index].is_file():
+                    height, width = scene.calibrated_sizes[index]
+                    check_same_aspect(scene.images[index], (height, width), scene.calibration)
+        scene = self._complete(scene, selection)
         check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
-        return scene
+        return scene, selection
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
 
         Args:
-            views: places in the scene's list of images.
+            views: indices in the scene's list of images.
             split: 'train', 'val' or 'test', for the record.
 
         Raises:
@@ -123,21 +154,23 @@ class FewShotDataParser(DataParser):
     ) -> DataparserOutputs:
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
-        scene = self._read_checked()
-        chosen = self._views_of(scene, split) if views is None else views
-        sizes = self._image_sizes(scene, chosen)
+        scene, selection = self._read_checked()
+        chosen = self._views_of(scene, selection, split) if views is None else views
+        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
+        points: Optional[SeedPoints] = None
         if split == "train" and views is None:
-            self._echo(scene, sizes)
+            points = scene.read_seed_points(selection.train)
+            self._echo(scene, selection, sizes, points)
         # Priors are for training views; others need not have one.
         depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
         metadata = FewShotMetadata(
             geometry=scene.geometry,
-            protocol=scene.selection.protocol,
+            protocol=selection.protocol,
             split=split,
             image_indices=chosen,
-            train_indices=scene.selection.train,
-            test_indices=scene.selection.test,
-            pool_indices=scene.selection.pool,
+            train_indices=selection.train,
+            test_indices=selection.test,
+            pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             resize=self.config.resize,
             has_alpha=has_alpha(scene.images[chosen[0]]),
@@ -153,24 +186,32 @@ class FewShotDataParser(DataParser):
                 scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
             ),
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
+            seed_points_source=None if points is None else points.source,
+            seed_points_train_views=None
+            if points is None or points.train_views is None
+            else torch.from_numpy(points.train_views),
         )
+        seeds: Dict[str, torch.Tensor] = {}
+        if points is not None:
+            seeds[SEED_POINTS_KEY] = torch.from_numpy(points.positions)
+            seeds[SEED_COLOURS_KEY] = torch.from_numpy(points.colours)
         training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
-            cameras=self._cameras(scene, chosen, sizes),
+            cameras=scene.cameras(chosen, sizes),
             alpha_color=get_color(scene.geometry.background),
             scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
             mask_filenames=None if training_masks is None else list(training_masks),
-            metadata={METADATA_KEY: metadata},
+            metadata={METADATA_KEY: metadata, **seeds},
             dataparser_transform=torch.from_numpy(np.asarray(scene.transform)).float(),
             dataparser_scale=float(scene.scale),
         )
 
-    def read_views(self) -> Tuple[SceneFiles, Tuple[int, ...], Cameras]:
-        """The scene without its split: what a data set of many scenes is made of.
+    def read_views(self) -> Tuple[SceneFiles, ViewSelection, Cameras]:
+        """The scene without its split: what a dataset of many scenes is made of.
 
         Returns:
-            The scene, the indices of its training and test views in the scene's order, and the cameras of these.
+            The scene, its training and test views, and the cameras of both in the order of `ViewSelection.views`.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -178,23 +219,22 @@ class FewShotDataParser(DataParser):
         """
         if not self.config.data.exists():
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
-        scene = self._read_checked()
-        chosen = tuple(sorted({*scene.selection.train, *scene.selection.test}))
-        return scene, chosen, self._cameras(scene, chosen, self._image_sizes(scene, chosen))
+        scene, selection = self._read_checked()
+        views = selection.views
+        return scene, selection, scene.cameras(views, self._image_sizes(scene, views))
 
-    def _views_of(self, scene: SceneFiles, split: str) -> Tuple[int, ...]:
+    def _views_of(self, scene: SceneFiles, selection: ViewSelection, split: str) -> Tuple[int, ...]:
         if split == "train":
-            return scene.selection.train
+            return selection.train
         if split == "val" and scene.validation is not None:
             return scene.validation
         if split in ("val", "test"):
-            return scene.selection.test
+            return selection.test
         raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
 
-    def _image_sizes(self, scene: SceneFiles, chosen: Sequence[int]) -> Dict[int, Tuple[int, int]]:
-        """Sizes (height, width) of the cameras of the chosen views; also checks that every chosen file is there."""
+    def _image_sizes(self, scene: SceneFiles, views: Sequence[int]) -> Dict[int, Tuple[int, int]]:
+        """Sizes (height, width) of the cameras of views; also checks that their files are there."""
         sizes = {}
-        views = sorted({*chosen, *scene.selection.train, *scene.selection.test})
         for index in views:
             path = scene.images[index]
             if not path.is_file():
@@ -202,71 +242,43 @@ class FewShotDataParser(DataParser):
             sizes[index] = downscaled_size(image_size(path), self.config.downscale_factor, path)
         return sizes
 
-    def _cameras(self, scene: SceneFiles, chosen: Sequence[int], sizes: Dict[int, Tuple[int, int]]) -> Cameras:
-        size = torch.tensor([sizes[index] for index in chosen])
-        height, width = size[:, :1], size[:, 1:]
-        poses = torch.from_numpy(scene.camera_to_worlds[list(chosen)]).float()
-        fx, fy, cx, cy = torch.from_numpy(scene.intrinsics[list(chosen)]).float().split(1, dim=1)
-        return Cameras(
-            camera_to_worlds=poses,
-            fx=fx * width,
-            fy=fy * height,
-            cx=cx * width,
-            cy=cy * height,
-            width=width,
-            height=height,
-            distortion_params=None
-            if scene.distortion is None
-            else torch.from_numpy(scene.distortion[list(chosen)]).float(),
-            camera_type=scene.camera_type,
-        )
-
     def _depths_of(
         self, scene: SceneFiles, chosen: Sequence[int], split: str
     ) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
         if not self.look_for_depths:
             return None, DepthEncoding()
-        files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=split == "train")
-        if files is None:
-            return None, DepthEncoding()
         config = self.config
-        encoding = overlaid(scene.depth_encoding, **read_note(files[0].parent))
-        encoding = overlaid(
-            encoding,
-            polarity=config.depth_polarity,
-            meaning=config.depth_meaning,
-            unit=config.depth_unit,
-            max_depth=config.max_depth,
-        )
-        if encoding.unit is not None:
-            low, high = encoding.min_depth, encoding.max_depth
-            encoding = replace(
-                encoding,
-                unit=encoding.unit * scene.scale,
-                min_depth=None if low is None else low / encoding.unit,
-                max_depth=None if high is None else high / encoding.unit,
-            )
-        polarity = encoding.polarity
-        if polarity is None:
-            implied = implied_polarity(files[0])
-            polarity = implied if all(implied_polarity(path) == implied for path in files) else None
-        if self.config.depth_dir is not None:
-            # Priors that the user asked for are checked here; those found on the way only when a method reads them.
+        stated = {
+            "polarity": config.depth_polarity,
+            "meaning": config.depth_meaning,
+            "unit": config.depth_unit,
+            "max_depth": config.max_depth,
+        }
+        files, encoding = depth_maps_of_views(scene, chosen, stated, required=split == "train")
+        if files is not None and config.depth_dir is not None:
+            # Maps that the user asked for are checked here; those found on the way only when a method reads them.
             for path in files:
-                resolve_polarity(path, polarity)
-        return files, replace(encoding, polarity=polarity)
+                resolve_polarity(path, encoding.polarity)
+        return files, encoding
 
-    def _echo(self, scene: SceneFiles, sizes: Dict[int, Tuple[int, int]]) -> None:
-        selection, geometry = scene.selection, scene.geometry
+    def _echo(
+        self,
+        scene: SceneFiles,
+        selection: ViewSelection,
+        sizes: Dict[int, Tuple[int, int]],
+        points: Optional[SeedPoints],
+    ) -> None:
+        geometry = scene.geometry
         height, width = sizes[selection.train[0]]
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
             f"near {geometry.near:g}, far {geometry.far:g}, {geometry.background} background"
+            + ("" if points is None else f", {len(points.positions)} seed points")
         )
 
     def _near_far(self, near: float, far: float) -> Tuple[float, float]:
-        """The layout's near and far with the user's in their place.
+        """The layout's near and far, unless the user gave others.
 
         Raises:
             ValueError: not 0 <= near < far.
@@ -284,32 +296,18 @@ class FewShotDataParser(DataParser):
         names: DepthNames = usual_names,
         eight_bit: bool = False,
     ) -> Optional[Files]:
-        """Depth priors of all views: from --depth-dir or the folders below it, else from the first usual place.
+        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any.
 
         Args:
-            folders: Usual places, in order.
-            images: All photos of the scene.
-            names: Names that the layout gives the maps, from the stem of a photo.
+            folders: Usual folders, in order.
+            images: All images of the scene.
+            names: Names that the layout gives the maps, from the stem of an image.
             eight_bit: Whether the layout may hold depth in 8 bits.
 
         Raises:
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
         """
-        given = self.config.depth_dir
-        if given is not None:
-            folders = [given, given / self.scene_name]
-        for folder in folders:
-            found = find_depth_priors(folder, images, names, eight_bit)
-            if any(path is not None for path in found):
-                return tuple(
-                    path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
-                )
-        if given is not None:
-            raise FileNotFoundError(
-                f"{given}: expected depth priors named like the images ({names(images[0].stem)[0]}.png, "
-                f"{names(images[0].stem)[-1]}.npy, ...), found none"
-            )
-        return None
+        return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:

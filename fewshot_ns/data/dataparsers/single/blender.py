@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Tuple, Type
 
@@ -17,13 +17,13 @@ from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
-from fewshot_ns.data.views.selection import BlenderProtocol, ViewSelection, blender_protocol, select_views
+from fewshot_ns.data.views.selection import BlenderProtocol, Protocol, ViewSelection, blender_protocol, select_views
 
 RENDERED: Dict[str, DepthEncoding] = {
     ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
     ".png": DepthEncoding("distance", "z_depth", unit=1e-3, max_depth=100.0),
 }
-"""Depth rendered with the photos: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
+"""Depth rendered with the images: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
 background lies far beyond 100."""
 DEPTH_NAMES = ("{stem}_depth_0001", "{stem}_depth0001", "{stem}_depth")
 """Names of rendered depth beside a frame, which Blender's file output makes of the frame's own."""
@@ -44,7 +44,7 @@ def _rendered_depth(image: Path, suffix: str) -> Path:
 
 
 def _is_depth(path: Path) -> bool:
-    # The pictures of depth in NeRF's own test set have 8 bits and no unit.
+    # The depth maps of NeRF's own test set have 8 bits and no unit.
     return path.is_file() and (path.suffix != ".png" or bits_of_png(path) == 16)
 
 
@@ -71,34 +71,41 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
     camera's as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z backward)."""
 
 
-def select_frames(config: FewShotBlenderDataParserConfig, num_train: int, num_test: int) -> ViewSelection:
-    """Training and test frames as places in the list of all training frames followed by all test frames.
-
-    Args:
-        config: its `train_indices` and `test_indices` count frames of their own split.
-        num_train: frames of the training split.
-        num_test: frames of the test split.
+def frame_protocol(config: FewShotBlenderDataParserConfig, num_train: int, num_test: int) -> Protocol:
+    """The rule of `view_protocol` for the list of all training frames followed by all test frames.
 
     Raises:
-        ValueError: an index outside of its split, or a `testskip` below 1.
+        ValueError: a `testskip` below 1, or a rule whose views the scene does not have.
     """
     if config.testskip < 1:
         raise ValueError(f"--testskip must be at least 1, got {config.testskip}")
+    return blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed)
 
-    def placed(name: str, indices: Optional[Tuple[int, ...]], count: int, offset: int) -> Optional[Tuple[int, ...]]:
-        outside = [index for index in indices or () if not 0 <= index < count]
-        if outside:
-            raise ValueError(f"{config.data}: {name} must lie in 0..{count - 1} ({count} frames), got {outside}")
-        return None if indices is None else tuple(index + offset for index in indices)
 
-    return select_views(
-        blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed),
-        num_train + num_test,
-        config.num_views,
-        placed("--train-indices", config.train_indices, num_train, 0),
-        placed("--test-indices", config.test_indices, num_test, num_train),
-        str(config.data),
-    )
+def select_frames(config: FewShotBlenderDataParserConfig, protocol: Protocol) -> ViewSelection:
+    """Training and test frames as indices in the list of all training frames followed by all test frames.
+
+    Args:
+        config: its `train_indices` and `test_indices` count frames of their own split.
+        protocol: as from `frame_protocol`; its pool holds all training frames.
+
+    Raises:
+        ValueError: an index outside of its split, or what `select_views` refuses.
+    """
+    num_train = len(protocol.pool)
+    train = _in_list(config, "--train-indices", config.train_indices, num_train, 0)
+    test = _in_list(config, "--test-indices", config.test_indices, protocol.num_images - num_train, num_train)
+    return select_views(protocol, config.num_views, train, test, str(config.data))
+
+
+def _in_list(
+    config: FewShotBlenderDataParserConfig, flag: str, indices: Optional[Tuple[int, ...]], count: int, offset: int
+) -> Optional[Tuple[int, ...]]:
+    """Indices in the list of all frames, from those in a split of `count` frames that begins at `offset`."""
+    outside = [index for index in indices or () if not 0 <= index < count]
+    if outside:
+        raise ValueError(f"{config.data}: {flag} must lie in 0..{count - 1} ({count} frames), got {outside}")
+    return None if indices is None else tuple(index + offset for index in indices)
 
 
 class FewShotBlenderDataParser(FewShotDataParser):
@@ -120,12 +127,11 @@ class FewShotBlenderDataParser(FewShotDataParser):
         poses = np.concatenate([split_poses for _, split_poses, _ in splits])
         angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
         num_train, num_test = len(splits[0][0]), len(splits[1][0])
-        selection = select_frames(config, num_train, num_test)
+        protocol = frame_protocol(config, num_train, num_test)
         validation = tuple(range(num_train + num_test, len(images), config.testskip))
         if config.test_indices is not None or not all(images[index].is_file() for index in validation):
             validation = ()
 
-        height, width = image_size(images[selection.train[0]])
         focal = 0.5 / np.tan(0.5 * angles)
         half = np.full(len(images), 0.5)
         near, far = self._near_far(2.0, 6.0)
@@ -136,8 +142,8 @@ class FewShotBlenderDataParser(FewShotDataParser):
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
-            intrinsics=np.stack([focal, focal * width / height, half, half], axis=1),
-            selection=selection,
+            intrinsics=np.stack([focal, focal, half, half], axis=1),
+            protocol=protocol,
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
             depth_encoding=encoding,
@@ -145,6 +151,15 @@ class FewShotBlenderDataParser(FewShotDataParser):
             normal_axes=config.normal_axes,
             validation=validation or None,
         )
+
+    def _select(self, scene: SceneFiles) -> ViewSelection:
+        return select_frames(self.config, scene.protocol)
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        # The layout states the horizontal angle alone; pixels are square.
+        height, width = image_size(scene.images[selection.train[0]])
+        fx, _, cx, cy = scene.intrinsics.T
+        return replace(scene, intrinsics=np.stack([fx, fx * width / height, cx, cy], axis=1))
 
     def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
         """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file."""

@@ -1,8 +1,8 @@
-"""DTU scans: rectified photos, projection matrices, object masks. Conventions of RegNeRF and SparseNeRF."""
+"""DTU scans: rectified images, projection matrices, object masks. Conventions of RegNeRF and SparseNeRF."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import List, Literal, Optional, Tuple, Type
 
@@ -16,8 +16,8 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDa
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
-from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, find_upward
-from fewshot_ns.data.views.selection import dtu_protocol, select_views
+from fewshot_ns.data.files.scene_folder import Files, find_upward
+from fewshot_ns.data.views.selection import ViewSelection, dtu_protocol
 
 CALIBRATION_FOLDERS = (
     "SampleSet/MVS Data/Calibration/cal18",
@@ -32,7 +32,7 @@ DEPTH_FOLDERS = ("mono_depth", *(f"{folder}/DTU" for folder in MIDAS_FOLDERS), "
 
 @dataclass
 class DTUDataParserConfig(FewShotDataParserConfig):
-    """Scans of the DTU MVS data set."""
+    """Scans of the DTU MVS dataset."""
 
     _target: Type = field(default_factory=lambda: DTUDataParser)
     """Parser class to instantiate."""
@@ -62,19 +62,7 @@ class DTUDataParser(FewShotDataParser):
         projections = self._read_projections()
         count = len(projections)
         images = self._images(count)
-        selection = select_views(
-            dtu_protocol(count, config.view_protocol),
-            count,
-            config.num_views,
-            config.train_indices,
-            config.test_indices,
-            str(config.data),
-        )
         height, width = config.calibration_size
-        for index in (*selection.train, *selection.test):
-            if images[index].is_file():
-                check_same_aspect(images[index], (height, width), "its calibration (--calibration-size)")
-
         intrinsics, poses = decompose_projections(projections)
         poses, transform = recenter(poses)
         scale = 1.0 / float(np.abs(poses[:, :, 3]).max())
@@ -92,13 +80,17 @@ class DTUDataParser(FewShotDataParser):
                 ],
                 axis=1,
             ),
-            selection=selection,
+            protocol=dtu_protocol(count, config.view_protocol),
             geometry=SceneGeometry("metric", near, far, "cone", config.background, origin_plane_z=0.0),
+            calibrated_sizes=np.tile([height, width], (count, 1)),
+            calibration="its calibration (--calibration-size)",
             transform=transform,
             scale=scale,
             depths=self._find_depths(self._depth_folders(), images),
-            object_masks=self._find_masks(selection.test, count),
         )
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        return replace(scene, object_masks=self._find_masks(selection.test, len(scene.images)))
 
     def _read_projections(self) -> npt.NDArray[np.float64]:
         """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""

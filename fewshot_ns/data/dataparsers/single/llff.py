@@ -1,4 +1,4 @@
-"""LLFF captures: a folder of photos and `poses_bounds.npy`, with the conventions of RegNeRF and SparseNeRF."""
+"""LLFF captures: a folder of images and `poses_bounds.npy`, with the conventions of RegNeRF and SparseNeRF."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDa
 from fewshot_ns.data.dataparsers.single.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.maps import usual_names
+from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import list_images
-from fewshot_ns.data.files.scene_folder import check_same_aspect, find_upward
+from fewshot_ns.data.files.scene_folder import find_upward
 from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, select_views
+from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -33,13 +34,13 @@ class LLFFDataParserConfig(FewShotDataParserConfig):
     _target: Type = field(default_factory=lambda: LLFFDataParser)
     """Parser class to instantiate."""
     images_dir: Optional[Path] = None
-    """Folder of the photos, relative to the scene; None takes images_8, else images_4, images_2, images_16, images."""
+    """Folder of the images, relative to the scene; None takes images_8, else images_4, images_2, images_16, images."""
     ray_space: Literal["ndc", "metric"] = "ndc"
     """ndc: forward-facing capture, sampled in normalised device coordinates; metric: sampled in world space between
     the bounds of the file, for captures that look in several directions."""
     view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
-    """llff: every eighth photo tests; nvs-...: NVS-RGBD, photos called *_train train and all others test, with the
-    polarity, names and boxes of that camera's depth maps. None: llff, and an error where photos are called *_train."""
+    """llff: every eighth image tests; nvs-...: NVS-RGBD, images called *_train train and all others test, with the
+    polarity, names and boxes of that camera's depth maps. None: llff, and an error where images are called *_train."""
 
 
 class LLFFDataParser(FewShotDataParser):
@@ -52,19 +53,7 @@ class LLFFDataParser(FewShotDataParser):
         images = list_images(self._images_dir())
         rows = self._read_poses_bounds(len(images), images[0].parent)
         matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
-        selection = select_views(
-            self._protocol(images),
-            len(images),
-            config.num_views,
-            config.train_indices,
-            config.test_indices,
-            str(config.data),
-        )
         hwf = matrices[:, :, 4]
-        for index in (*selection.train, *selection.test):
-            if images[index].is_file():
-                check_same_aspect(images[index], (hwf[index, 0], hwf[index, 1]), "poses_bounds.npy")
-
         # The file's axes are down, right, backward.
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
         poses, transform = recenter(poses)
@@ -92,8 +81,10 @@ class LLFFDataParser(FewShotDataParser):
             images=images,
             camera_to_worlds=poses,
             intrinsics=np.stack([focal_x, focal_y, half, half], axis=1),
-            selection=selection,
+            protocol=self._protocol(images),
             geometry=geometry,
+            calibrated_sizes=hwf[:, :2],
+            calibration="poses_bounds.npy",
             transform=transform,
             scale=scale,
             bounds=bounds,
@@ -105,6 +96,7 @@ class LLFFDataParser(FewShotDataParser):
             ),
             depth_encoding=DepthEncoding() if device is None else device.encoding,
             pair_box=None if device is None else device.box,
+            colmap_points=find_points_file(config.data),
         )
 
     @property
@@ -124,7 +116,7 @@ class LLFFDataParser(FewShotDataParser):
         return every_eighth_protocol(len(images))
 
     def _depth_folders(self) -> List[Path]:
-        """Where depth maps lie: beside the photos, or where SparseNeRF's script leaves them."""
+        """Where depth maps lie: beside the images, or where SparseNeRF's script leaves them."""
         script = find_upward(self.config.data, [f"{folder}/LLFF/{self.scene_name}" for folder in MIDAS_FOLDERS])
         return [self.config.data / "depth_maps"] + ([] if script is None else [script])
 

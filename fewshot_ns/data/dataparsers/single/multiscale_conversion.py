@@ -27,7 +27,7 @@ NEAR, FAR = 2.0, 6.0
 
 @dataclass(frozen=True)
 class MultiscaleSplit:
-    """One split: N pictures, in the order frame by frame and within a frame from large to small."""
+    """One split: N images, in the order frame by frame and within a frame from large to small."""
 
     files: Tuple[str, ...]
     """(N) relative to the scene's folder."""
@@ -36,11 +36,11 @@ class MultiscaleSplit:
     sizes: npt.NDArray[np.int64]
     """(N, 2) height, width."""
     focal: npt.NDArray[np.float64]
-    """(N,) in pixels of the picture."""
+    """(N,) in pixels of the image."""
     label: npt.NDArray[np.int64]
-    """(N,) how often the picture was halved."""
+    """(N,) how often the image was halved."""
     loss_weight: npt.NDArray[np.float64]
-    """(N,) weight of a pixel's loss: pixels of the full-size picture that it covers."""
+    """(N,) weight of a pixel's loss: pixels of the full-size image that it covers."""
     near: float
     far: float
 
@@ -63,16 +63,16 @@ def convert_blender(
 
     Args:
         source: Folder with transforms_{train,val,test}.json.
-        target: Folder to write; pictures that are already in it are replaced.
+        target: Folder to write; images that are already in it are replaced.
         levels: Sizes per frame.
         splits: Which splits; those without a transforms file are passed over, but for 'train'.
         advance: Called with frames done and frames in all.
 
     Returns:
-        Pictures written.
+        Images written.
 
     Raises:
-        FileNotFoundError: no transforms_train.json, or a frame's picture is missing.
+        FileNotFoundError: no transforms_train.json, or a frame's image is missing.
         ValueError: a damaged file, or frames too small for so many levels.
     """
     if levels < 1:

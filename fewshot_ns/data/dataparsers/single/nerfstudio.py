@@ -1,4 +1,4 @@
-"""Any capture with a `transforms.json` (ns-process-data, Polycam, Record3D, ...), read by the host's own parser."""
+"""Any capture with a `transforms.json` (ns-process-data, Polycam, Record3D, ...), read by nerfstudio's own parser."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
+from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
+from fewshot_ns.data.files.colmap import find_points_file
+from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
-from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.data.views.selection import every_eighth_protocol, select_views
+from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
+from fewshot_ns.data.views.selection import every_eighth_protocol
 
 SPLITS = ("train", "val", "test")
 MILLIMETRE = 1e-3
-"""Unit of the maps that `depth_file_path` names, as the host reads them."""
+"""Unit of the maps that `depth_file_path` names, as nerfstudio reads them."""
 
 
 @dataclass
@@ -39,11 +41,11 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     far: Optional[float] = None
     """Last ray parameter sampled, in units of the scaled scene; None takes the file's `far`, else estimates it."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
-    """How the host turns the scene upright."""
+    """How nerfstudio turns the scene upright."""
     auto_scale_poses: bool = True
-    """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as the host does."""
+    """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as nerfstudio does."""
     center_method: Literal["poses", "focus", "none"] = "poses"
-    """How the host chooses the centre of the scene."""
+    """How nerfstudio chooses the centre of the scene."""
 
 
 class FewShotNerfstudioDataParser(FewShotDataParser):
@@ -68,19 +70,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         camera_type = CameraType(int(cameras.camera_type[0].item()))
         if camera_type is not CameraType.PERSPECTIVE:
             raise ValueError(f"{path}: expected a perspective camera model, found {camera_type.name.lower()}")
-        selection = select_views(
-            every_eighth_protocol(len(images), "nerfstudio"),
-            len(images),
-            config.num_views,
-            config.train_indices,
-            config.test_indices,
-            str(config.data),
-        )
         height, width = cameras.height.double(), cameras.width.double()
-        for index in (*selection.train, *selection.test):
-            if images[index].is_file():
-                check_same_aspect(images[index], (height[index].item(), width[index].item()), path.name)
-
         intrinsics = torch.cat(
             [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
         ).numpy()
@@ -100,8 +90,10 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             images=images,
             camera_to_worlds=poses,
             intrinsics=intrinsics,
-            selection=selection,
+            protocol=every_eighth_protocol(len(images), "nerfstudio"),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
+            calibration=path.name,
             transform=frames.transform,
             scale=frames.scale,
             depths=depths,
@@ -109,11 +101,13 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             in_metres=encoding.unit is not None,
             training_masks=frames.masks,
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
+            seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
+            colmap_points=find_points_file(path.parent),
         )
 
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
-        host_config = NerfstudioDataParserConfig(
+        config = NerfstudioDataParserConfig(
             data=self.config.data,
             downscale_factor=1,
             orientation_method=self.config.orientation_method,
@@ -123,8 +117,13 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             load_3D_points=has_points,
         )
         listed = [split for split in SPLITS if f"{split}_filenames" in meta]
-        host: Nerfstudio = host_config.setup()
-        return _Frames.pooled([host.get_dataparser_outputs(split) for split in (listed or ["train"])])
+        parser: Nerfstudio = config.setup()
+        outputs = []
+        for split in listed or ["train"]:
+            outputs.append(parser.get_dataparser_outputs(split))
+            # The points are those of the scene, and read once.
+            config.load_3D_points = False
+        return _Frames.pooled(outputs)
 
     def _estimate(
         self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
@@ -150,7 +149,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
 
 
 def _check_intrinsics(meta: Dict[str, Any], path: Path) -> None:
-    """Checks that each frame has a camera, which the host only asserts."""
+    """Checks that each frame has a camera, which nerfstudio only asserts."""
     for key in ("w", "h", "fl_x", "fl_y", "cx", "cy"):
         lacking = [number for number, frame in enumerate(meta["frames"]) if key not in meta and key not in frame]
         if lacking:
@@ -168,42 +167,54 @@ class _Frames:
     depths: Optional[Files]
     masks: Optional[Files]
     points: Optional[npt.NDArray]
+    """(P, 3) sparse points in the world of the cameras."""
+    colours: Optional[npt.NDArray]
+    """(P, 3) uint8 colours of these points, (0, 3) where they have none."""
     transform: npt.NDArray
     scale: float
 
+    def seed_points(self, path: Path) -> Optional[SeedPoints]:
+        """The points of the file at `path`, which were read from it; None without any."""
+        if self.points is None or self.colours is None:
+            return None
+        colours = self.colours if len(self.colours) else np.full(self.points.shape, GREY)
+        return SeedPoints(self.points.astype(np.float32), colours.astype(np.uint8), path)
+
     @classmethod
     def pooled(cls, outputs: List[DataparserOutputs]) -> _Frames:
-        """Joins the splits that the host gives for one file."""
+        """Joins the splits that nerfstudio's parser gives for one file."""
         names = [path for output in outputs for path in output.image_filenames]
         _, first = np.unique([str(path) for path in names], return_index=True)
 
-        def column(attribute: str) -> torch.Tensor:
-            return torch.cat([getattr(output.cameras, attribute) for output in outputs])[torch.from_numpy(first)]
+        def column(values: List[torch.Tensor]) -> torch.Tensor:
+            return torch.cat(values)[torch.from_numpy(first)]
 
         def files(lists: List[Optional[List[Path]]]) -> Optional[Files]:
             flat = [path for entry in lists for path in (entry or [])]
             return tuple(flat[index] for index in first) if len(flat) == len(names) else None
 
-        distortion = [output.cameras.distortion_params for output in outputs]
-        distorted = any(entry is not None and bool((entry != 0).any()) for entry in distortion)
+        parts = [output.cameras for output in outputs]
+        distortion = [part.distortion_params for part in parts if part.distortion_params is not None]
+        distorted = any(bool((entry != 0).any()) for entry in distortion)
         cameras = Cameras(
-            camera_to_worlds=column("camera_to_worlds"),
-            fx=column("fx"),
-            fy=column("fy"),
-            cx=column("cx"),
-            cy=column("cy"),
-            width=column("width"),
-            height=column("height"),
-            distortion_params=column("distortion_params") if distorted else None,
-            camera_type=column("camera_type"),
+            camera_to_worlds=column([part.camera_to_worlds for part in parts]),
+            fx=column([part.fx for part in parts]),
+            fy=column([part.fy for part in parts]),
+            cx=column([part.cx for part in parts]),
+            cy=column([part.cy for part in parts]),
+            width=column([part.width for part in parts]),
+            height=column([part.height for part in parts]),
+            distortion_params=column(distortion) if distorted else None,
+            camera_type=column([part.camera_type for part in parts]),
         )
-        points = outputs[0].metadata.get("points3D_xyz")
+        points, colours = (outputs[0].metadata.get(key) for key in (SEED_POINTS_KEY, SEED_COLOURS_KEY))
         return cls(
             images=tuple(names[index] for index in first),
             cameras=cameras,
             depths=files([output.metadata.get("depth_filenames") for output in outputs]),
             masks=files([output.mask_filenames for output in outputs]),
             points=None if points is None else points.numpy(),
+            colours=None if colours is None else colours.numpy(),
             transform=outputs[0].dataparser_transform.numpy(),
             scale=float(outputs[0].dataparser_scale),
         )

@@ -1,6 +1,6 @@
-"""NVS-RGBD (Kinect, ZED, iPhone): what SparseNeRF's loaders of its own data set know beyond the LLFF layout.
+"""NVS-RGBD (Kinect, ZED, iPhone): what SparseNeRF's loaders of its own dataset know beyond the LLFF layout.
 
-Training photos end in `_train`, all others test. Depth comes from the sensor, so it has holes, and pairs are drawn in
+Training images end in `_train`, all others test. Depth comes from the sensor, so it has holes, and pairs are drawn in
 small boxes with enough valid pixels. Values of `datasets_depth_{kinect,zed,iphone}.py` in the released code.
 """
 
@@ -14,11 +14,11 @@ from fewshot_ns.data.records.metadata import DepthEncoding, PairBox
 from fewshot_ns.data.views.selection import Protocol, pick_evenly
 
 TRAIN_SUFFIX = "_train"
-"""Ending of the names of the training photos."""
+"""Ending of the names of the training images."""
 
 
 def same_name(stem: str) -> Tuple[str, ...]:
-    """Kinect and ZED: the depth map is called like the photo."""
+    """Kinect and ZED: the depth map is called like the image."""
     return tuple(reversed(usual_names(stem)))
 
 
@@ -30,10 +30,10 @@ def iphone_names(stem: str) -> Tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Device:
-    """One of the three cameras of the data set."""
+    """One of the three cameras of the dataset."""
 
     images_dir: str
-    """Folder of the photos at the resolution of the published runs."""
+    """Folder of the images at the resolution of the published runs."""
     encoding: DepthEncoding
     """What the depth files hold: Kinect sensor depth, ZED and iPhone inverse depth, some of them in 8 bits."""
     box: PairBox
@@ -53,15 +53,15 @@ DEVICES: Dict[str, Device] = {
 
 
 def nvs_rgbd_protocol(name: str, stems: Sequence[str], where: str) -> Protocol:
-    """The rule of the data set: photos called `*_train` are the pool, the others test.
+    """The rule of the dataset: images called `*_train` are the pool, the others test.
 
     Args:
         name: A key of `DEVICES`.
-        stems: Names of all photos without suffix, in order.
-        where: Folder of the photos, for the message.
+        stems: Names of all images without suffix, in order.
+        where: Folder of the images, for the message.
 
     Raises:
-        ValueError: no photo is called `*_train`, or all are.
+        ValueError: no image is called `*_train`, or all are.
     """
     pool = tuple(index for index, stem in enumerate(stems) if stem.endswith(TRAIN_SUFFIX))
     test = tuple(index for index, stem in enumerate(stems) if not stem.endswith(TRAIN_SUFFIX))
@@ -70,4 +70,4 @@ def nvs_rgbd_protocol(name: str, stems: Sequence[str], where: str) -> Protocol:
             f"{where}: expected training photos called *{TRAIN_SUFFIX} and test photos that are not "
             f"(--view-protocol {name}), found {len(pool)} and {len(test)}"
         )
-    return Protocol(name, pool, test, pick_evenly)
+    return Protocol(name, len(stems), pool, test, pick_evenly)

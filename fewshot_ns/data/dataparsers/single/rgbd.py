@@ -22,7 +22,7 @@ from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
-from fewshot_ns.data.views.selection import Protocol, pick_first, select_views
+from fewshot_ns.data.views.selection import Protocol, ViewSelection, pick_first
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
 """Folders beside a transforms.json in which sensor depth is looked for."""
@@ -39,11 +39,11 @@ class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
     """Parser class to instantiate."""
     auto_scale_poses: bool = False
     """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1; False: the world stays in metres.
-    Frames of a sensor are often taken from nearly one place, and then this makes a room a hundred units wide."""
+    Frames of a sensor are often taken from nearly one position, and then this makes a room a hundred units wide."""
     depth_source: Literal["sensor", "mono"] = "sensor"
     """ScanNet layout: sensor takes target_depth/, mono the maps omni/*_depth.npy, whose scale is unknown."""
     normal_axes: NormalAxes = "opencv"
-    """Axes of measured normals (NAME_normal.png beside the photos, in omni/ or normals/): the camera's as in OpenCV (x
+    """Axes of measured normals (NAME_normal.png beside the images, in omni/ or normals/): the camera's as in OpenCV (x
     right, y down, z forward; Omnidata) or OpenGL (x right, y up, z backward), or the world's."""
 
 
@@ -62,11 +62,14 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         else:
             scene = super()._read_scene()
         normals = find_normals(scene.images)
-        scene = replace(scene, normals=normals, normal_axes=self.config.normal_axes, in_metres=True)
+        return replace(scene, normals=normals, normal_axes=self.config.normal_axes, in_metres=True)
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
         if self.config.depth_source == "mono":
             return scene
-        encoding = self._sensor_encoding(scene)
-        geometry = self._with_bounds(scene, encoding) if self._needs_bounds else scene.geometry
+        files = self._train_depths(scene, selection.train)
+        encoding = self._sensor_encoding(files)
+        geometry = self._with_bounds(scene, files, encoding) if self._needs_bounds else scene.geometry
         return replace(scene, depth_encoding=encoding, geometry=geometry)
 
     def _estimate(
@@ -76,8 +79,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         self._needs_bounds = self.config.near is None or self.config.far is None
         return 0.0, float("inf")
 
-    def _sensor_encoding(self, scene: SceneFiles) -> DepthEncoding:
-        files = self._train_depths(scene)
+    def _sensor_encoding(self, files: Sequence[Path]) -> DepthEncoding:
         whole = {path.suffix.lower() == ".png" for path in files}
         if len(whole) != 1:
             raise ValueError(
@@ -86,14 +88,14 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         unit = MILLIMETRE if whole.pop() else 1.0
         return DepthEncoding("distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth())
 
-    def _train_depths(self, scene: SceneFiles) -> List[Path]:
+    def _train_depths(self, scene: SceneFiles, train: Sequence[int]) -> List[Path]:
         """Depth maps of the training views.
 
         Raises:
             FileNotFoundError: a view has none.
         """
         files = []
-        for index in scene.selection.train:
+        for index in train:
             path = None if scene.depths is None else scene.depths[index]
             if path is None or not path.is_file():
                 raise FileNotFoundError(
@@ -104,10 +106,10 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             files.append(path)
         return files
 
-    def _with_bounds(self, scene: SceneFiles, encoding: DepthEncoding) -> SceneGeometry:
+    def _with_bounds(self, scene: SceneFiles, files: Sequence[Path], encoding: DepthEncoding) -> SceneGeometry:
         """Near and far from the sensor's depth."""
         unit = self.config.depth_unit or encoding.unit or 1.0
-        low, high = sensor_range(self._train_depths(scene), unit, encoding)
+        low, high = sensor_range(files, unit, encoding)
         near, far = self._near_far(0.8 * low * scene.scale, 1.25 * high * scene.scale)
         return replace(scene.geometry, near=near, far=far)
 
@@ -120,14 +122,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             splits["val"] = self._read_split("val")
         images = tuple(image for split in splits.values() for image in split.images)
         num_train, num_test = len(splits["train"].images), len(splits[test].images)
-        selection = select_views(
-            Protocol("rgbd", tuple(range(num_train)), tuple(range(num_train, num_train + num_test)), pick_first),
-            num_train + num_test,
-            config.num_views,
-            config.train_indices,
-            config.test_indices,
-            str(config.data),
-        )
+        pool, tested = tuple(range(num_train)), tuple(range(num_train, num_train + num_test))
         meta = splits["train"].meta
         self._needs_bounds = "near" not in meta or "far" not in meta
         near, far = self._near_far(float(meta.get("near", 0.0)), float(meta.get("far", "inf")))
@@ -140,7 +135,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             images=images,
             camera_to_worlds=np.concatenate([split.poses for split in splits.values()]),
             intrinsics=np.concatenate([split.intrinsics for split in splits.values()]),
-            selection=selection,
+            protocol=Protocol("rgbd", num_train + num_test, pool, tested, pick_first),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
@@ -197,7 +192,7 @@ def frame_intrinsics(
     elif image.is_file():
         height, width = (float(side) for side in image_size(image))
     else:
-        # A photo that is not there cannot be used either; the caller says so where it is chosen.
+        # An image that is not there cannot be used either; the caller says so where it is chosen.
         return float(focal), float(focal), 0.5, 0.5
     return (
         float(focal) / width,

@@ -1,4 +1,4 @@
-"""What rendering needs of a scene, kept in the folder of a run, so that it renders without the photos."""
+"""What rendering needs of a scene, kept in the folder of a run, so that it renders without the images' files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SYNTHETIC_SIZE, SYNTHETIC_ANGLE = 800, 0.6911112070083618
 
 
 def store_scene(folder: Path, splits: Dict[str, DataparserOutputs]) -> Path:
-    """Writes cameras, poses and ray geometry of the splits of a scene; no photos.
+    """Writes cameras, poses and ray geometry of the splits of a scene; no image files.
 
     Args:
         folder: of the run.
@@ -87,7 +87,7 @@ def synthetic_scene(config: FewShotBlenderDataParserConfig, num_train: int = 8) 
 
     Args:
         config: its near, far, background and size count.
-        num_train: number of training views, whose places are not known: they stand on a circle.
+        num_train: number of training views; their poses are not known, so they stand on a circle.
     """
     side = max(1, SYNTHETIC_SIZE // config.downscale_factor)
     near = 2.0 if config.near is None else config.near
@@ -117,18 +117,18 @@ def synthetic_scene(config: FewShotBlenderDataParserConfig, num_train: int = 8) 
 
 @dataclass
 class StoredSceneDataParserConfig(DataParserConfig):
-    """A scene without its photos, for rendering alone."""
+    """A scene without its image files, for rendering alone."""
 
     _target: Type = field(default_factory=lambda: StoredSceneDataParser)
     """Parser class to instantiate."""
     data: Path = Path(FILE_NAME)
-    """File of the scene, or where its photos lay."""
+    """File of the scene, or the folder that its images lay in."""
     content: Optional[Dict[str, Any]] = None
     """The scene; None: what the file holds."""
 
 
 class StoredSceneDataParser(DataParser):
-    """Gives cameras and metadata of a stored scene; the names of its photos lead nowhere."""
+    """Gives cameras and metadata of a stored scene; no files have the names of its images."""
 
     config: StoredSceneDataParserConfig
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from PIL import Image
 from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
-from fewshot_ns.data.files.exr import CODEC_VARIABLE
 from fewshot_ns.data.records.metadata import FewShotMetadata
 
 
@@ -29,7 +27,6 @@ def record_of(scene: Path, **flags: Any) -> FewShotMetadata:
 
 
 def write_exr(path: Path, depth: np.ndarray) -> None:
-    os.environ.setdefault(CODEC_VARIABLE, "1")
     assert cv2.imwrite(str(path), np.repeat(depth.astype(np.float32).reshape(*depth.shape[:2], 1), 3, axis=2))
 
 

@@ -16,9 +16,10 @@ from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
-from fewshot_ns.data.depth.maps import read_depth_prior
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
-from fewshot_ns.data.samplers.quads import QuadSamplerOptions
+from fewshot_ns.priors.base import PriorScene
+from fewshot_ns.priors.depth.prior import DepthPriorConfig
 
 TRAIN = (1, 4, 7)
 SIZE = (48, 64)
@@ -62,7 +63,7 @@ def test_nvs_rgbd_views_depth_and_boxes(tmp_path, tiny_llff_scene, device, side)
     assert record.pair_box is not None and record.pair_box.side == side and record.pair_box.min_valid == 11
     assert record.depth_prior_filenames is not None
     for path in record.depth_prior_filenames:
-        prior = read_depth_prior(path, record.depth_encoding.polarity, SIZE, record.depth_encoding)
+        prior = read_depth_map(path, record.depth_encoding.polarity, SIZE, record.depth_encoding)
         # Nearer on the left of the valid part whatever the device writes.
         row = prior.nearness()[10]
         assert (np.diff(row[24:]) <= 0).all() and row[24] > row[-1]
@@ -93,14 +94,14 @@ def test_nvs_rgbd_is_asked_for_where_the_names_say_so(tmp_path, tiny_llff_scene)
 def test_no_quad_leaves_the_valid_boxes(tmp_path, tiny_llff_scene, tiny_pipeline_config):
     scene = make_nvs_scene(tmp_path / "scene", tiny_llff_scene, "nvs-kinect")
     config = tiny_pipeline_config(LLFFDataParserConfig(data=scene, view_protocol="nvs-kinect"))
-    manager = config.setup(device="cpu", test_mode="val").datamanager
-    assert manager.quad_sampler.options.box_pixels == 5 and manager.quad_sampler.options.tie == "first"
-    quads = manager.quad_sampler.sample(4000).reshape(-1, 4, 3)
-    assert manager.quad_sampler.valid.lookup(quads.reshape(-1, 3)).all()
+    sampler = config.setup(device="cpu", test_mode="val").priors.all["depth"].quads
+    assert sampler.options.box_pixels == 5 and sampler.options.tie == "first"
+    quads = sampler.sample(4000).reshape(-1, 4, 3)
+    assert sampler.valid.lookup(quads.reshape(-1, 3)).all()
     assert ((quads[:, 0] - quads[:, 1]).abs().amax(0) <= torch.tensor([0, 4, 4])).all()
     config.depth.protocol_boxes = False
-    manager = config.setup(device="cpu", test_mode="val").datamanager
-    assert manager.quad_sampler.options.box_pixels is None
+    sampler = config.setup(device="cpu", test_mode="val").priors.all["depth"].quads
+    assert sampler.options.box_pixels is None
 
 
 def llff_maps(scene: Path, where: Path, suffix: str) -> Tuple[Path, ...]:
@@ -138,7 +139,7 @@ def test_depth_of_the_original_script_for_dtu(tiny_dtu_scene):
     record = record_of(DTUDataParserConfig(data=tiny_dtu_scene))
     assert record.depth_encoding.polarity == "inverse_depth" and record.depth_prior_filenames is not None
     assert record.depth_prior_filenames[0] == folder / "depth_rect_026_3_r5000.png"
-    assert read_depth_prior(record.depth_prior_filenames[0], None, (12, 16)).valid.all()
+    assert read_depth_map(record.depth_prior_filenames[0], None, (12, 16)).valid.all()
 
 
 @pytest.mark.parametrize("protocol_boxes", [True, False])
@@ -148,8 +149,11 @@ def test_nvs_rgbd_single_pixels_come_from_boxes(tmp_path, tiny_llff_scene, proto
         dataparser=LLFFDataParserConfig(data=scene, view_protocol="nvs-iphone"), train_num_rays_per_batch=4000
     )
     manager = config.setup(device="cpu", test_mode="test")
-    manager.use_quads(500, QuadSamplerOptions(box_fraction=0.5), False, protocol_boxes)
-    singles = manager.next_train(0)[1]["indices"][2000:]
+    prior = DepthPriorConfig(enabled=True, num_quads=500, box_fraction=0.5, protocol_boxes=protocol_boxes)
+    scene_known = PriorScene(manager.train_dataset, torch.device("cpu"), scene, num_rays=manager.num_rays)
+    depth = prior.setup(scene=scene_known, name="depth")
+    depth.prepare()
+    singles = manager.next_train(0, [depth.request(0)])[1]["indices"][2000:]
     assert len(singles) == 2000
     # Of 64 columns, boxes of 30 leave the outer 10 on each side about a tenth of the draws; uniform ones 31 %.
     outer = ((singles[:, 2] < 10) | (singles[:, 2] >= 54)).float().mean().item()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewshot_ns.data.datamanagers.stored import present_or_stored
+from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -86,20 +86,20 @@ def test_where_cameras_come_from(tiny_blender_scene, tmp_path):
     import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
 
     there = manager_of(FewShotBlenderDataParserConfig(data=tiny_blender_scene))
-    assert present_or_stored(there, tmp_path) is there
+    assert with_stored_scene_if_missing(there, tmp_path) is there
     other = manager_of(LLFFDataParserConfig(data=tmp_path / "gone"))
-    assert present_or_stored(other, tmp_path) is other and present_or_stored(other, None) is other
+    assert with_stored_scene_if_missing(other, tmp_path) is other and with_stored_scene_if_missing(other, None) is other
     with pytest.raises(FileNotFoundError, match="gone: expected the folder of a scene"):
         other.dataparser.setup().get_dataparser_outputs("train")
     gone = manager_of(FewShotBlenderDataParserConfig(data=tmp_path / "gone", downscale_factor=4, near=1.0))
     (tmp_path / "views.json").write_text(json.dumps({"train_indices": [5, 6, 7]}))
-    assumed = present_or_stored(gone, tmp_path).dataparser.setup().get_dataparser_outputs("train")
+    assumed = with_stored_scene_if_missing(gone, tmp_path).dataparser.setup().get_dataparser_outputs("train")
     record = get_fewshot_metadata(assumed.metadata)
     assert len(assumed.image_filenames) == 3 and int(assumed.cameras.width[0]) == 200
     assert (record.geometry.near, record.geometry.far, record.geometry.background) == (1.0, 6.0, "white")
     splits = {split: there.dataparser.setup().get_dataparser_outputs(split) for split in ("train", "test")}
     store_scene(tmp_path, splits)
-    kept = present_or_stored(gone, tmp_path)
+    kept = with_stored_scene_if_missing(gone, tmp_path)
     assert kept.dataparser.data == tmp_path / FILE_NAME and gone.dataparser.data == tmp_path / "gone"
 
 

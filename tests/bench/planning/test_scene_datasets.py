@@ -11,7 +11,7 @@ import pytest
 from fewshot_ns.bench.execution.commands import evaluate_commands
 from fewshot_ns.bench.execution.records import FINISHED, is_finished, write_record
 from fewshot_ns.bench.planning.planner import make_plan
-from fewshot_ns.bench.recipes.schema import SchemaError
+from fewshot_ns.bench.recipes.problems import SchemaError
 from fewshot_ns.bench.recipes.yaml_file import load_recipe
 from fewshot_ns.bench.report.object_tables import category_table
 from fewshot_ns.bench.report.tables import image_table, scene_table, summary_table, title_of
@@ -60,8 +60,8 @@ def test_a_training_on_a_set_is_one_cell_with_all_its_evaluations(plan_of):
     assert [command[command.index("--output-path") + 1] for command in commands] == [
         str(cell.folder / file) for file in files
     ]
-    place = commands[2].index("--source-views")
-    assert commands[2][place : place + 3] == ("--source-views", "1", "3") and "--scenes" not in commands[2]
+    start = commands[2].index("--source-views")
+    assert commands[2][start : start + 3] == ("--source-views", "1", "3") and "--scenes" not in commands[2]
     assert commands[3][commands[3].index("--scenes") + 1] == cell.pictured_scene
 
     # Another way to evaluate is no reason to train again.
@@ -93,7 +93,7 @@ def test_what_a_set_cannot_have_is_told_before_training(plan_of):
         assert line in text, line
 
 
-def cell(protocol="srn-1", psnr=23.0, place="cars", **changes):
+def cell(protocol="srn-1", psnr=23.0, folder_name="cars", **changes):
     """A finished cell of pixelnerf-srn, as published."""
     baselines = {"baseline_mean_colour_psnr": 12.0, "baseline_nearest_view_psnr": 13.0}
     metrics: Dict[str, Optional[float]] = {"psnr": psnr, "ssim": 0.9, **baselines}
@@ -103,8 +103,8 @@ def cell(protocol="srn-1", psnr=23.0, place="cars", **changes):
         for number, (name, category, value) in enumerate(objects)
     )
     known = CellResult(
-        scene=place,
-        place=place,
+        scene=folder_name,
+        folder_name=folder_name,
         protocol=protocol,
         method="pixelnerf-srn",
         label="pixelnerf-srn",
@@ -139,9 +139,9 @@ def group(*cells):
 def test_published_figures_stand_beside_sets_of_the_same_name():
     assert published(group(cell()))["psnr"].value == 23.17
     assert published(group(cell("srn-2")))["psnr"].value == 25.66
-    assert published(group(cell(place="chairs")))["psnr"].value == 23.72
+    assert published(group(cell(folder_name="chairs")))["psnr"].value == 23.72
     assert status_of(group(cell())).word == "reproduced"
-    assert not published(group(cell(place="solids"))) and not published(group(cell("dtu-3")))
+    assert not published(group(cell(folder_name="solids"))) and not published(group(cell("dtu-3")))
     changed: Tuple[Tuple[Dict[str, Any], str], ...] = (
         ({"objects": 3}, "3 objects instead of 704"),
         ({"test_views": None}, "not all test views"),
@@ -151,7 +151,7 @@ def test_published_figures_stand_beside_sets_of_the_same_name():
         assert reason in status_of(group(cell(**changes))).reason
     for protocol, dataset, value in (("sn64-1", "sn64", 26.799), ("pixelnerf-dtu-3", "pixelnerf-dtu", 19.33)):
         conditions = CONDITIONS[dataset]
-        found = group(cell(protocol, place="any", size=conditions.size, objects=conditions.objects))
+        found = group(cell(protocol, folder_name="any", size=conditions.size, objects=conditions.objects))
         assert published(found)["psnr"].value == value and not differences(found, published(found))
     values = {"true_depth_psnr": 26.9, "true_depth_ssim": 0.93, "psnr": 20.0}
     values |= {f"baseline_{name}_true_depth_psnr": 15.0 for name in ("mean_colour", "nearest_view")}

@@ -1,4 +1,4 @@
-"""Sets of many scenes in a benchmark: what a set holds, and with which source views a training on it is evaluated."""
+"""Multi-scene datasets in a benchmark: what they hold, and with which source views a training on them is evaluated."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from fewshot_ns.bench.recipes.recipe import EvaluationOptions
 from fewshot_ns.utils.hashing import digest, file_key
 
 SAMPLED_SCENES = 8
-"""Scenes of each split whose cameras and images go into the key of a set: of thousands, all would take hours."""
+"""Scenes of each split whose cameras and images go into the key of a dataset: of thousands, all would take hours."""
 
 
-def identify_set(dataparser: Any) -> SceneIdentity:
-    """Reads the tables of a set, and cameras and the ends of the files of some of its scenes; decodes no image.
+def identify_dataset(dataparser: Any) -> SceneIdentity:
+    """Reads the tables of a dataset, and cameras and the ends of the files of some of its scenes; decodes no image.
 
     Args:
         dataparser: config of a dataparser of many scenes, its `data` set.
 
     Raises:
-        FileNotFoundError: the set is not there.
+        FileNotFoundError: the dataset is not there.
         ValueError: it cannot be read, or not one of the sampled test scenes can.
     """
     from fewshot_ns.data.records.scene import SceneError
-    from fewshot_ns.evaluation.runners.scenes import at_equal_steps
+    from fewshot_ns.evaluation.runners.views import at_equal_steps
 
     parser = dataparser.setup()
     parts: List[Any] = []
@@ -55,11 +55,11 @@ def identify_set(dataparser: Any) -> SceneIdentity:
 
 
 def evaluations_of(protocols: Tuple[BenchProtocol, ...], data: Path) -> Tuple[SourceEvaluation, ...]:
-    """The evaluations of a training on a set.
+    """The evaluations of a training on a multi-scene dataset.
 
     Args:
         protocols: that it is evaluated by; () for one scene.
-        data: folder of the set, which lists of source views lie in.
+        data: folder of the dataset, which lists of source views lie in.
 
     Raises:
         FileNotFoundError: a list of source views is missing.

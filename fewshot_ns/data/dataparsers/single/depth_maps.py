@@ -1,0 +1,92 @@
+"""Which depth maps a scene comes with, and what their numbers mean by its layout, their folder and the flags."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Mapping, Optional, Sequence, Tuple
+
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.depth.encoding import override_encoding, read_note
+from fewshot_ns.data.depth.maps import DepthNames, find_depth_maps
+from fewshot_ns.data.files.depth_formats import implied_polarity
+from fewshot_ns.data.files.scene_folder import Files, chosen_files
+from fewshot_ns.data.records.metadata import DepthEncoding
+
+
+def find_scene_depths(
+    given: Optional[Path],
+    scene_name: str,
+    folders: Sequence[Path],
+    images: Tuple[Path, ...],
+    names: DepthNames,
+    eight_bit: bool,
+) -> Optional[Files]:
+    """Depth maps of all views of a scene, from the first folder that holds any.
+
+    Args:
+        given: The user's folder, in which, or below which under the scene's name, the maps must lie; or None.
+        scene_name: Name of the scene.
+        folders: Usual folders, in order.
+        images: All images of the scene.
+        names: Names that the layout gives the maps, from the stem of an image.
+        eight_bit: Whether the layout may hold depth in 8 bits.
+
+    Returns:
+        A path per view, where a view without a map has one that does not exist; None where no folder has any.
+
+    Raises:
+        FileNotFoundError: the user's folder holds no map of this scene.
+    """
+    if given is not None:
+        folders = [given, given / scene_name]
+    for folder in folders:
+        found = find_depth_maps(folder, images, names, eight_bit)
+        if any(path is not None for path in found):
+            return tuple(
+                path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
+            )
+    if given is not None:
+        raise FileNotFoundError(
+            f"{given}: expected depth priors named like the images ({names(images[0].stem)[0]}.png, "
+            f"{names(images[0].stem)[-1]}.npy, ...), found none"
+        )
+    return None
+
+
+def depth_maps_of_views(
+    scene: SceneFiles, chosen: Sequence[int], stated: Mapping[str, Any], required: bool
+) -> Tuple[Optional[Tuple[Path, ...]], DepthEncoding]:
+    """Depth maps of some views, and what their numbers mean: by the flags, else their folder's note, else the layout.
+
+    Args:
+        scene: The scene.
+        chosen: Indices of the views.
+        stated: Fields of `DepthEncoding` that the user gave, None for the others; lengths in units of the files.
+        required: Whether it is an error if some of the views have none.
+
+    Returns:
+        One file per view, or None; and their encoding with its unit in world units.
+
+    Raises:
+        FileNotFoundError: a required file is missing.
+        ValueError: a folder's note that cannot be read.
+    """
+    files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=required)
+    if files is None:
+        return None, DepthEncoding()
+    encoding = override_encoding(scene.depth_encoding, **read_note(files[0].parent))
+    encoding = override_encoding(encoding, **stated)
+    if encoding.unit is not None:
+        low, high = encoding.min_depth, encoding.max_depth
+        encoding = replace(
+            encoding,
+            unit=encoding.unit * scene.scale,
+            min_depth=None if low is None else low / encoding.unit,
+            max_depth=None if high is None else high / encoding.unit,
+        )
+    polarity = encoding.polarity
+    if polarity is None:
+        implied = implied_polarity(files[0])
+        polarity = implied if all(implied_polarity(path) == implied for path in files) else None
+    return files, replace(encoding, polarity=polarity)

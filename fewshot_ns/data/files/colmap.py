@@ -1,0 +1,166 @@
+"""COLMAP's reconstructions on disk: points, who sees them, and the cameras where they were kept."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+COLMAP_FOLDERS = ("sparse/0", "colmap/sparse/0", "sparse", "colmap/sparse", "colmap")
+"""Where a reconstruction lies in a scene's folder."""
+_MIN_INSIDE = 0.995
+"""Share of a view's tracked points that have to lie in its image."""
+
+
+@dataclass(frozen=True)
+class SparseModel:
+    """A reconstruction in the frame of COLMAP's files."""
+
+    path: Path
+    """File of the points."""
+    ids: npt.NDArray[np.int64]
+    """(P,) COLMAP's numbers of the points."""
+    positions: npt.NDArray[np.float64]
+    """(P, 3)."""
+    errors: npt.NDArray[np.float64]
+    """(P,) mean reprojection errors, pixels."""
+    colours: npt.NDArray[np.uint8]
+    """(P, 3) red, green, blue."""
+    tracks: List[npt.NDArray[np.int64]]
+    """COLMAP's numbers of the images that see each point."""
+    images: Dict[str, Any]
+    """COLMAP's images by the stem of their name; empty where only the points were kept."""
+    cameras: Dict[int, Any]
+    """COLMAP's cameras by number."""
+
+    def seen_by(self, number: int) -> npt.NDArray[np.bool_]:
+        """(P,) whether the track of each point names an image."""
+        rows, numbers = self._track_entries
+        return np.bincount(rows[numbers == number], minlength=len(self.tracks)) > 0
+
+    @cached_property
+    def _track_entries(self) -> Tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Point and image number of each entry of all tracks."""
+        rows = np.repeat(np.arange(len(self.tracks)), [len(track) for track in self.tracks])
+        return rows, np.concatenate(self.tracks)
+
+
+def find_points_file(scene: Path, given: Optional[Path] = None) -> Optional[Path]:
+    """points3D.bin or points3D.txt of a scene; None where there is neither.
+
+    Args:
+        scene: Folder of the scene.
+        given: The user's folder with the file; None looks in the usual folders.
+    """
+    folders = [given] if given is not None else [scene / name for name in COLMAP_FOLDERS]
+    candidates = (folder / f"points3D{suffix}" for folder in folders for suffix in (".bin", ".txt"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def find_colmap(scene: Path, given: Optional[Path] = None) -> SparseModel:
+    """Reads the reconstruction of a scene.
+
+    Args:
+        scene: Folder of the scene.
+        given: The user's folder with points3D.bin or .txt; None looks in the usual folders.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a damaged one.
+    """
+    path = find_points_file(scene, given)
+    if path is None:
+        where = given or f"{scene}/{{{','.join(COLMAP_FOLDERS)}}}"
+        raise FileNotFoundError(
+            f"{where}: expected COLMAP's points3D.bin or points3D.txt (--colmap-dir), found neither"
+        )
+    return read_colmap(path)
+
+
+def read_colmap(path: Path) -> SparseModel:
+    """Reads points3D.bin or .txt, and images and cameras where they lie beside it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a damaged file, or no points.
+    """
+    from nerfstudio.data.utils import colmap_parsing_utils as colmap
+
+    folder, suffix = path.parent, path.suffix
+    if suffix == ".bin":
+        read_points, read_images = colmap.read_points3D_binary, colmap.read_images_binary
+        read_cameras = colmap.read_cameras_binary
+    else:
+        read_points, read_images = colmap.read_points3D_text, colmap.read_images_text
+        read_cameras = colmap.read_cameras_text
+    points = _read(path, read_points)
+    if not points:
+        raise ValueError(f"{path}: expected points, found none")
+    images_file, cameras_file = folder / f"images{suffix}", folder / f"cameras{suffix}"
+    complete = images_file.is_file() and cameras_file.is_file()
+    images = {Path(image.name).stem: image for image in _read(images_file, read_images).values()} if complete else {}
+    return SparseModel(
+        path=path,
+        ids=np.array(list(points), dtype=np.int64),
+        positions=np.array([point.xyz for point in points.values()], dtype=np.float64),
+        errors=np.array([point.error for point in points.values()], dtype=np.float64),
+        colours=np.array([point.rgb for point in points.values()], dtype=np.uint8),
+        tracks=[np.unique(point.image_ids) for point in points.values()],
+        images=images,
+        cameras=_read(cameras_file, read_cameras) if complete else {},
+    )
+
+
+def _read(path: Path, read: Callable[[str], Dict[Any, Any]]) -> Dict[Any, Any]:
+    try:
+        return read(str(path))
+    except (struct.error, ValueError, IndexError, KeyError, UnicodeDecodeError, MemoryError) as error:
+        raise ValueError(f"{path}: expected a COLMAP file, found a damaged one ({error})") from error
+
+
+def project(
+    points: npt.NDArray[np.floating], pose: npt.NDArray[np.floating], intrinsics: npt.NDArray[np.floating]
+) -> Tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Projects points into a pinhole camera.
+
+    Args:
+        points: (P, 3) in the world.
+        pose: (3, 4) OpenGL camera-to-world.
+        intrinsics: (4,) fx / W, fy / H, cx / W, cy / H.
+
+    Returns:
+        (P, 2) column / W and row / H, (P,) planar depth, and (P,) which points lie before the camera and in the image.
+    """
+    local = (points - pose[:, 3]) @ pose[:, :3]
+    depth = -local[:, 2]
+    ahead = np.where(depth > 0, depth, 1.0)
+    fx, fy, cx, cy = intrinsics
+    position = np.stack([cx + fx * local[:, 0] / ahead, cy - fy * local[:, 1] / ahead], axis=1)
+    return position, depth, (depth > 0) & ((position >= 0) & (position < 1)).all(axis=1)
+
+
+def track_numbers(
+    model: SparseModel, indices: Sequence[int], num_images: int, inside: List[npt.NDArray[np.bool_]]
+) -> Optional[List[int]]:
+    """COLMAP's number of each view, if it counted the images in their order; None where it did not.
+
+    Args:
+        model: The reconstruction.
+        indices: (V,) views among the scene's sorted images.
+        num_images: Images of the scene.
+        inside: Of each view (P,) which points lie before its camera and in its image.
+    """
+    numbers = np.unique(np.concatenate(model.tracks)) if model.tracks else np.zeros(0)
+    if len(numbers) != num_images or numbers[0] != 1 or numbers[-1] != num_images:
+        return None
+    for index, seen in zip(indices, inside, strict=True):
+        tracked = model.seen_by(index + 1)
+        # An image shows every point of its tracks; under another order some would lie outside the image.
+        if not tracked.any() or seen[tracked].mean() < _MIN_INSIDE:
+            return None
+    return [index + 1 for index in indices]

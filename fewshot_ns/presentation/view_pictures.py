@@ -1,0 +1,107 @@
+"""Pictures that evaluations keep of their views: `ViewPictures` of the evaluator, in three layouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Collection, Dict, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewshot_ns.evaluation.runners.evaluator import Outputs
+from fewshot_ns.evaluation.runners.views import EvaluatedView
+from fewshot_ns.presentation.pictures import save_png
+from fewshot_ns.utils.files import replacing
+
+
+@dataclass(frozen=True)
+class RunPictures:
+    """Of one scene: true image, render, depth and accumulation of each view, see `save_view`."""
+
+    folder: Path
+    """Where they go."""
+    split_indices: Collection[int]
+    """Views of which pictures are kept."""
+
+    def missing(self, view: EvaluatedView) -> bool:
+        """Whether the view is one of them and has none yet."""
+        return view.split_index in self.split_indices and not self._stem(view).with_suffix(".npz").is_file()
+
+    def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:
+        """Writes `view-0003-truth.png`, `view-0003-render.png` and `view-0003.npz`."""
+        rgb = outputs["rgb"].float()
+        depth, accumulation = (outputs.get(name, torch.zeros_like(rgb[..., :1])) for name in ("depth", "accumulation"))
+        images = (truth, rgb.clamp(0.0, 1.0), depth, accumulation)
+        save_view(self._stem(view), *(image.float().cpu().numpy() for image in images))
+
+    def _stem(self, view: EvaluatedView) -> Path:
+        return self.folder / f"view-{view.split_index:04d}"
+
+
+@dataclass(frozen=True)
+class ScenePictures:
+    """Of many scenes: `<scene>/<view index>.png` and `<view index>-truth.png`."""
+
+    folder: Path
+    """Where they go."""
+
+    def missing(self, view: EvaluatedView) -> bool:
+        """Whether the view has none yet."""
+        return not self._file(view).is_file()
+
+    def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:
+        """Writes render and truth."""
+        file = self._file(view)
+        save_png(outputs["rgb"].float().clamp(0.0, 1.0), file)
+        save_png(truth, file.with_name(f"{file.stem}-truth.png"))
+
+    def _file(self, view: EvaluatedView) -> Path:
+        return self.folder / (view.scene or "") / f"{view.view_index:06d}.png"
+
+
+@dataclass(frozen=True)
+class NerfstudioPictures:
+    """The pictures of a nerfstudio model, as `ns-eval --render-output-path` writes them."""
+
+    images: Callable[[Dict[str, Tensor], Dict[str, Any]], Tuple[Dict[str, Any], Dict[str, Tensor]]]
+    """`get_image_metrics_and_images` of the model."""
+    folder: Path
+    """Where they go."""
+    prefix: str
+    """What file names begin with."""
+
+    def missing(self, view: EvaluatedView) -> bool:
+        """Always: ns-eval renders all views."""
+        return True
+
+    def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:
+        """Writes `<prefix>_0003_<name>.png` for every picture of the model."""
+        from torchvision.utils import save_image
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, image in self.images(outputs, {"image": truth})[1].items():
+            save_image(image.permute(2, 0, 1).cpu(), self.folder / f"{self.prefix}_{view.split_index:04d}_{name}.png")
+
+
+def scene_pictures(folder: Optional[Path]) -> Optional[ScenePictures]:
+    """Pictures of many scenes in a folder; None: none are kept."""
+    return None if folder is None else ScenePictures(folder)
+
+
+def save_view(stem: Path, truth: np.ndarray, render: np.ndarray, depth: np.ndarray, accumulation: np.ndarray) -> None:
+    """Writes a view: `<stem>-truth.png` and `<stem>-render.png`, and `<stem>.npz` with depth and accumulation.
+
+    Args:
+        stem: folder and name.
+        truth: (H, W, 3) in [0, 1].
+        render: (H, W, 3) in [0, 1].
+        depth: (H, W, 1), distance in world units.
+        accumulation: (H, W, 1) in [0, 1].
+    """
+    save_png(truth, stem.with_name(f"{stem.name}-truth.png"))
+    save_png(render, stem.with_name(f"{stem.name}-render.png"))
+    with replacing(stem.with_suffix(".npz")) as partial, partial.open("wb") as stream:
+        arrays = {"depth": depth[..., 0], "accumulation": accumulation[..., 0]}
+        np.savez_compressed(stream, **{name: array.astype(np.float32) for name, array in arrays.items()})

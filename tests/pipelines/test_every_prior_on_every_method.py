@@ -1,0 +1,173 @@
+"""Every prior on every method: the pair trains two steps, or is refused with its reason before the first one."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+import pytest
+import torch
+from nerfstudio.engine.optimizers import Optimizers
+
+from fewshot_ns import registry
+from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
+from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
+from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
+from fewshot_ns.models.compact import CompactModelConfig
+from fewshot_ns.models.conditioned_model import ConditionedModelConfig
+from fewshot_ns.models.idnerf import IDNeRFModelConfig
+from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+from fewshot_ns.priors.base import prior_configs
+from fewshot_ns.utils.cache import CACHE_ENV
+
+PRIORS = tuple(prior_configs(FewShotPipelineConfig()))
+METHODS = tuple(registry.METHODS)
+TERMS = {
+    "occlusion": {"occlusion_loss"},
+    "distortion": {"distortion_loss"},
+    "normals": {"orientation_loss"},
+    "plane_smoothness": {"plane_smoothness_loss"},
+    "depth": {"depth_ranking", "depth_continuity"},
+    "smoothness": {"depth_smoothness"},
+    "semantic": {"semantic"},
+    "diffusion": {"diffusion"},
+}
+"""Terms that a prior brings, on any backbone."""
+
+
+def refusal(model: Any, prior: str) -> Optional[str]:
+    """Part of the message by which a pair is refused; None where it has to train."""
+    generalizable, compact = isinstance(model, ConditionedModelConfig), isinstance(model, CompactModelConfig)
+    latent = isinstance(model, IDNeRFModelConfig) and model.refinement != "off"
+    if prior == "plane_smoothness" and not compact:
+        return "Model has no feature planes; give --pipeline.plane-smoothness.enabled False"
+    if prior == "normals" and (generalizable or compact):
+        reason = "a tri-plane's texels has no second derivative" if compact else "has no trainable normals along rays"
+        return f"{reason}; use sparsenerf, dietnerf or depth-mipnerf"
+    if prior == "smoothness" and latent:
+        return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
+    if prior in ("depth", "smoothness") and generalizable:
+        return "batches of many scenes have no room for them; train a single-scene method on one scene"
+    if prior == "semantic" and latent:
+        return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
+    return None
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
+    """Tiny random networks of the real classes, saved as their libraries save them."""
+    open_clip = pytest.importorskip("open_clip")
+    pytest.importorskip("diffusers")
+    from tiny_diffusion import save_clip, save_diffusion
+
+    folder = tmp_path_factory.mktemp("networks")
+    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
+    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
+    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+    (folder / "encoder").mkdir()
+    (folder / "encoder" / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    torch.manual_seed(0)
+    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "encoder" / "open_clip_pytorch_model.bin")
+    return {
+        "encoder": folder / "encoder",
+        "diffusion": save_diffusion(folder / "diffusion"),
+        "clip": save_clip(folder / "clip"),
+    }
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_ENV, str(tmp_path_factory.getbasetemp() / "every_prior_cache"))
+
+
+def set_where_there(config: Any, **values: Any) -> None:
+    for name, value in values.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+
+
+def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsnet: Path) -> Any:
+    """A method on a tiny scene, no prior on, milliseconds per step."""
+    config: Any = deepcopy(registry.method_specification(method).config)
+    pipeline, model, manager = config.pipeline, config.pipeline.model, config.pipeline.datamanager
+    for prior in prior_configs(pipeline).values():
+        prior.enabled, prior.start_step, prior.stop_step, prior.interval = False, 0, None, 1
+    pipeline.evaluation.metrics = ("psnr",)
+    pipeline.occlusion.weight = pipeline.distortion.weight = 0.01
+    pipeline.normals.weight, pipeline.normals.orientation_weight = 0.0, 0.1
+    pipeline.depth.num_quads, pipeline.depth.loss, pipeline.depth.box_fraction = 4, "ranking", 1.0
+    pipeline.smoothness.num_patches, pipeline.smoothness.num_poses, pipeline.smoothness.factor = 2, 3, 1.0
+    pipeline.smoothness.patch_size = 4
+    pipeline.semantic.encoder.weights, pipeline.semantic.encoder.library = networks["encoder"], "open_clip"
+    pipeline.semantic.views.grid_size = pipeline.diffusion.views.grid_size = 4
+    pipeline.semantic.fine_weight = 0.1
+    pipeline.diffusion.weights, pipeline.diffusion.image_encoder_weights = networks["diffusion"], networks["clip"]
+    set_where_there(model, width=16, num_samples=6, num_importance_samples=4, num_depth_samples=2, min_eval_samples=6)
+    if isinstance(model, ConditionedModelConfig):
+        model.encoder.pretrained = False
+        manager.rays_per_scene, manager.scenes_per_batch = 16, 1
+        if isinstance(model, IDNeRFModelConfig):
+            manager.dataparser = MVSNetDTUDataParserConfig(data=mvsnet, num_views=6, train_lights=(2,))
+            manager.sources.pool, manager.targets.views = (), (0, 3)
+        else:
+            manager.dataparser, manager.sources.mode = SRNDataParserConfig(data=solids), "random"
+            manager.sources.count, manager.num_sources = 1, (1,)
+        return config
+    manager.dataparser = RGBDDataParserConfig(data=rgbd)
+    manager.train_num_rays_per_batch, manager.crop_steps = 32, 0
+    set_where_there(model, num_layers=3, num_octaves=3, skip_layer=1, proposal_resolution=6, proposal_width=16)
+    set_where_there(model, plane_resolutions=(4, 8), plane_channels=4)
+    if hasattr(model, "num_proposal_samples"):
+        many = isinstance(model.num_proposal_samples, tuple)
+        model.num_proposal_samples = (6, 6) if many else 6
+    return config
+
+
+def one_scene(config: Any) -> None:
+    """Restricts a generalizable method to one training scene."""
+    manager = config.pipeline.datamanager
+    parser = manager.dataparser.setup()
+    from fewshot_ns.data.multiscene.library import SceneLibrary
+
+    manager.scenes = (SceneLibrary(parser, None, 2**20, 4).table("train")[0].scene_id,)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("method", METHODS)
+def test_pair(
+    method: str, prior: str, networks: Dict[str, Path], tiny_rgbd_scene: Path, tiny_solids: Path, tiny_mvsnet: Path
+) -> None:
+    config = small(method, networks, tiny_rgbd_scene, tiny_solids, tiny_mvsnet)
+    pipeline_config, reason = config.pipeline, refusal(config.pipeline.model, prior)
+    getattr(pipeline_config, prior).enabled = True
+    if isinstance(pipeline_config.model, ConditionedModelConfig):
+        one_scene(config)
+    torch.manual_seed(0)
+    if reason is not None:
+        with pytest.raises(ValueError) as caught:
+            pipeline_config.setup(device="cpu", test_mode="val")
+        assert str(caught.value).startswith(f"--pipeline.{prior.replace('_', '-')}.")
+        assert reason in str(caught.value)
+        return
+    pipeline = pipeline_config.setup(device="cpu", test_mode="val")
+    groups = pipeline.get_param_groups()
+    optimizers = Optimizers(deepcopy(config.optimizers), groups)
+    before = {name: [value.detach().clone() for value in values] for name, values in groups.items()}
+    for step in range(2):
+        pipeline.model.update_to_step(step)
+        _, losses, _ = pipeline.get_train_loss_dict(step)
+        assert TERMS[prior] <= losses.keys() and all(term.isfinite() for term in losses.values())
+        optimizers.zero_grad_all()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizers.optimizer_step_all()
+    assert all(value.isfinite().all() for values in groups.values() for value in values)
+    moved = [not torch.equal(old, new) for name in groups for old, new in zip(before[name], groups[name], strict=True)]
+    assert any(moved)
+    assert pipeline.resolved()[prior] == pipeline.priors.all[prior].resolved()
+
+
+def test_every_prior_has_its_terms_here() -> None:
+    assert set(TERMS) == set(PRIORS) and len(METHODS) >= 29
