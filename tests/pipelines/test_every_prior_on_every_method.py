@@ -106,10 +106,15 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
     pipeline.semantic.views.grid_size = pipeline.diffusion.views.grid_size = 4
     pipeline.semantic.fine_weight = 0.1
     pipeline.diffusion.weights, pipeline.diffusion.image_encoder_weights = networks["diffusion"], networks["clip"]
+    # The trainer resolves the length of a schedule that is open.
+    for group in config.optimizers.values():
+        group["scheduler"].max_steps = group["scheduler"].max_steps or 100
     set_where_there(model, width=16, num_samples=6, num_importance_samples=4, num_depth_samples=2, min_eval_samples=6)
     if isinstance(model, ConditionedModelConfig):
         encoder: Any = vars(model)["encoder"]
         encoder.pretrained = False
+        # A batch norm of one source image has nothing to average over.
+        set_where_there(encoder, norm="group")
         manager.rays_per_scene, manager.scenes_per_batch = 16, 1
         if isinstance(model, IDNeRFModelConfig):
             manager.dataparser = MVSNetDTUDataParserConfig(data=mvsnet, num_views=6, train_lights=(2,))

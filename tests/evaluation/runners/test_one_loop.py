@@ -141,19 +141,19 @@ def test_many_scenes(tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
     pipeline.eval()
     expected: List[Row] = []
     for entry in manager.eval_table():
-        shown = manager.shown(entry)
-        targets = manager.chooser.targets_of(shown)
+        active = manager.selector.open(entry)
+        targets = manager.selector.targets_of(active)
         for view in (targets[0], targets[-1]):
-            camera = shown.scene.cameras[view : view + 1]
-            render = pipeline.render(shown, camera)["rgb"].clamp(0.0, 1.0)
-            truth = manager.library.images.image(shown.scene, view)
-            mask = manager.library.images.mask(shown.scene, view)[..., None]
+            camera = active.scene.cameras[view : view + 1]
+            render = pipeline.render(active, camera)["rgb"].clamp(0.0, 1.0)
+            truth = manager.library.images.image(active.scene, view)
+            mask = manager.library.images.mask(active.scene, view)[..., None]
             white = metrics.composite_on_white(render, mask), metrics.composite_on_white(truth, mask)
             row: Row = {
                 "scene": entry.scene_id,
                 "category": entry.category,
-                "sources": list(shown.sources),
-                "file_name": shown.scene.image_filenames[view].name,
+                "sources": list(active.sources),
+                "file_name": active.scene.image_filenames[view].name,
                 "view_index": view,
                 "split_index": view,
                 "step": 5,
@@ -164,7 +164,7 @@ def test_many_scenes(tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
                 "masked_ssim": float(metrics.ssim(*white)),
             }
             # The baselines are measured on whole images alone.
-            for name, image in SourceBaselines(manager.chooser, shown).predict(camera, (16, 16)).items():
+            for name, image in SourceBaselines(manager.selector, active).predict(camera, (16, 16)).items():
                 row[f"baseline_{name}_psnr"] = float(metrics.psnr(image, truth))
             expected.append({**row, "fps": None})
             shown_png = np.asarray(Image.open(tmp_path / f"png/{entry.scene_id}/{view:06d}.png"))
