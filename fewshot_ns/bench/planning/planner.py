@@ -21,6 +21,7 @@ from fewshot_ns.bench.planning.plan import Cell, Plan, SourceEvaluation
 from fewshot_ns.bench.planning.scene_datasets import evaluation_problems, evaluations_of, identify_dataset
 from fewshot_ns.bench.recipes.problems import SchemaError
 from fewshot_ns.bench.recipes.recipe import Budget, Recipe, RecipeMethod, RecipeScene
+from fewshot_ns.priors.base import prior_configs
 from fewshot_ns.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -122,10 +123,12 @@ class _Planner:
         evaluations = self._evaluations(pair)
         if evaluations is None:
             return []
-        if _needs_depth_maps(config) and not identity.has_depth:
+        wanting = _priors_that_need_depth_maps(config)
+        if wanting and not identity.has_depth:
             self.problems.append(
                 f"{pair.method_path}: needs depth maps of the training views, but {pair.data} has none; "
-                "make them with ns-fewshot depth, set pipeline.depth.enabled false or leave the scene out (scenes)"
+                f"make them with ns-fewshot depth, set pipeline.{wanting[0]}.enabled false or leave the scene out "
+                "(scenes)"
             )
             return []
         if protocol.masked and not identity.has_masks:
@@ -243,7 +246,6 @@ def _is_generalizable(config: TrainerConfig) -> bool:
     return isinstance(config.pipeline.datamanager, MultiSceneDataManagerConfig)
 
 
-def _needs_depth_maps(config: TrainerConfig) -> bool:
-    """Whether training would ask the scene for depth maps that it has to have already."""
-    depth = getattr(config.pipeline, "depth", None)
-    return depth is not None and depth.enabled and depth.loss != "none" and depth.source == "files"
+def _priors_that_need_depth_maps(config: TrainerConfig) -> List[str]:
+    """Priors that would ask the scene for depth maps that it has to have already, by the names of their fields."""
+    return [name for name, prior in prior_configs(config.pipeline).items() if "depth_maps" in prior.scene_files()]

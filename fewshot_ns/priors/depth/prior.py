@@ -67,7 +67,8 @@ class DepthPriorConfig(PriorConfig):
 
     def scene_files(self) -> FrozenSet[str]:
         """The scene's own depth maps, unless a network makes them."""
-        return frozenset({"depth_maps"}) if self.enabled and self.source == "files" else frozenset()
+        read = self.enabled and self.source == "files" and self.loss != "none"
+        return frozenset({"depth_maps"}) if read else frozenset()
 
 
 class DepthPrior(Prior[DepthPriorConfig]):
