@@ -59,7 +59,7 @@ class MatchingSources:
         window: Window = "mean",
         groups: Sequence[int] = GROUPS,
     ) -> None:
-        self.given, self.cameras = conditioning, SourceCameras.of(conditioning)
+        self.conditioning, self.cameras = conditioning, SourceCameras.of(conditioning)
         self.near, self.far = near, far
         self.window: Window = window
         self.groups = tuple(groups)
@@ -79,7 +79,7 @@ class MatchingSources:
             matrix: (K, C), through which `view_features` are seen, of C columns: features of each scale, colour, and
                 whether the view sees the point; None: they are not wanted.
         """
-        height, width = self.given.images.shape[2:4]
+        height, width = self.conditioning.images.shape[2:4]
         places, seen = view_coordinates(self.cameras, points, scenes, (width, height), self.near, self.far)
         taps = [self._taps(places[..., :2], size) for size in self.sizes]
         features = [self._look_up(rows, each, scenes) for rows, each in zip(self.rows, taps, strict=True)]

@@ -40,7 +40,7 @@ class SourceFeatures:
         num_octaves: int = 6,
         camera_positions: bool = False,
     ) -> None:
-        self.given, self.cameras = conditioning, SourceCameras.of(conditioning)
+        self.conditioning, self.cameras = conditioning, SourceCameras.of(conditioning)
         self.padding: Padding = padding
         self.interpolation: Interpolation = interpolation
         self.camera_positions = camera_positions
@@ -52,7 +52,7 @@ class SourceFeatures:
     @property
     def num_views(self) -> int:
         """Source views of each scene."""
-        return self.given.images.shape[1]
+        return self.conditioning.images.shape[1]
 
     def for_pass(self) -> SourceFeatures:
         """What one forward pass is to ask: without a graph this, with one a copy that shares no projections.
@@ -94,7 +94,7 @@ class SourceFeatures:
     def _query(self, network: PixelNeRFField, origins: Tensor, directions: Tensor, z: Tensor, scenes: Tensor) -> Tensor:
         start, along = (self.cameras.rotated(vectors, scenes)[:, :, None] for vectors in (origins, directions))
         positions = start + z[..., None] * along
-        height, width = self.given.images.shape[2:4]
+        height, width = self.conditioning.images.shape[2:4]
         uv = self.cameras.project(positions, scenes)
         pixels, shares = lookup_taps(uv, (width, height), self.map_size, self.padding, self.interpolation)
         views = torch.arange(self.num_views, device=scenes.device)[:, None]

@@ -322,7 +322,7 @@ def test_model(arrays, case):
     names = ("u_coarse", "u_fine", "jitter_fine", "noise_depth")
     draws = Draws(*(tensor(golden[f"{case}_{name}"]) for name in names))
     levels = model.levels_of(origins, directions, near, far, scenes, draws)
-    background = model.sources.given.background
+    background = model.sources.conditioning.background
     rendered = zip(("coarse", "fine"), ("_coarse", ""), (errors[2], errors[3]), strict=True)
     for name, suffix, error in rendered:
         weights, z = levels[suffix]["weights"], levels[suffix]["z"]

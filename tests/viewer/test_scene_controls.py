@@ -59,7 +59,7 @@ def test_other_source_views(pipeline: Any, viewer: Any):
     controls.choose_sources()
     assert manager.active.sources == (1, 3, 4) and controls.state.value.endswith("from 1 3 4")
     assert len(viewer.camera_handles) == 3
-    assert pipeline.model.sources.given.images.shape[1] == 3
+    assert pipeline.model.sources.conditioning.images.shape[1] == 3
 
 
 def test_what_is_being_typed_is_not_overwritten(pipeline: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch):
