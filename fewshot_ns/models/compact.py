@@ -90,8 +90,8 @@ class CompactModelConfig(RayModelConfig):
     skip_layer: int = 2
     """MLP: layer whose input gets the encoding once more."""
     random_background: Optional[bool] = None
-    """Whether training renders before a random background colour, so that only an opaque field can explain a photo; None:
-    where the photos are opaque."""
+    """Whether training renders before a random background colour, so that only an opaque field can explain a photo;
+    None: where the photos are opaque."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
     ema_decay: float = 0.99

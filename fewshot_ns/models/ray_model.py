@@ -84,7 +84,7 @@ class RayModel(FewShotModel):
     config: RayModelConfig
     PROVIDES: FrozenSet[str] = frozenset({"unseen_views", "samples", "density"})
     ANNEALING_DEFAULTS: Dict[RaySpace, AnnealingDefaults] = ANNEALING
-    """What annealing does where its config leaves it open."""
+    """Values of the annealing where its config has None."""
     masks_frequencies: bool = False
     """Whether the backbone has an encoding that a frequency mask can open."""
     ray_bounds: Tensor
