@@ -319,7 +319,7 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
     """Function (config of a dataparser) -> tiny pipeline config of sparsenerf-lite, milliseconds per step."""
 
     def build(dataparser: Any) -> Any:
-        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+        import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
         from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 
@@ -354,7 +354,7 @@ def tiny_pixelnerf(tiny_solids: Path) -> Callable[..., Any]:
     """Function -> tiny pipeline config of pixelnerf-lite on the generated set, or on a copy of it in a folder."""
 
     def build(copy_to: Optional[Path] = None) -> Any:
-        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+        import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
         from fewshot_ns.configs.pixelnerf import pixelnerf_lite
 

@@ -1,4 +1,4 @@
-"""Camera paths, and the file for the host's renderer."""
+"""Camera paths, and the file for nerfstudio's renderer."""
 
 from __future__ import annotations
 

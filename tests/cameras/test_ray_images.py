@@ -1,4 +1,4 @@
-"""Ray images against the rays that the host itself generates."""
+"""Ray images against the rays that nerfstudio itself generates."""
 
 from __future__ import annotations
 

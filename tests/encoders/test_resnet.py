@@ -70,7 +70,7 @@ def test_a_frozen_encoder_stays_as_it_is():
     whole = nn.Sequential(build(frozen=True))
     encoder: ResNetEncoder = whole[0]  # type: ignore[assignment]
     before = statistics(encoder)
-    # What the host does to the model before every training step.
+    # What nerfstudio does to the model before every training step.
     whole.train()
     assert not any(module.training for module in encoder.modules())
     images = torch.rand(3, 16, 16, 3, requires_grad=True)

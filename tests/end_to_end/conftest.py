@@ -1,4 +1,4 @@
-"""A tiny scene and a run trained on it through the host's own command."""
+"""A tiny scene and a run trained on it through nerfstudio's own command."""
 
 import os
 import subprocess

@@ -127,7 +127,7 @@ def test_a_file_as_it_is_is_evaluated_and_shown_other_data(
     make_llff_scene: Callable[..., Path],
     tmp_path: Path,
 ):
-    """A run of no steps on a scene holds the weights of the file, and the host's commands and retarget take it."""
+    """A run of no steps on a scene holds the weights of the file, and nerfstudio's commands and retarget take it."""
     weights = trained / "nerfstudio_models" / "step-000000002.ckpt"
     state = torch.load(weights, weights_only=True)["pipeline"]
     parts = ("_model.feat_enc.", "_model.nerf_dec.", "_model.latent_inference.")

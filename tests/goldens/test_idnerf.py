@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Tuple
 
 import cv2
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
 import pytest
 import torch
@@ -82,7 +82,7 @@ def golden_sources(golden: GoldenFile) -> Conditioning:
     views = images.shape[1]
     poses = torch.from_numpy(to_opengl(golden["extrinsics"][:, :views])).float()
     matrices = tensor(golden, "intrinsics")[:, :views]
-    # The originals' first pixel is at 0, the host's at half a pixel.
+    # The originals' first pixel is at 0, nerfstudio's at half a pixel.
     lens = [matrices[..., 0, 0], matrices[..., 1, 1], matrices[..., 0, 2] + 0.5, matrices[..., 1, 2] + 0.5]
     near, far = tensor(golden, "near_fars")[:, 0].unbind(-1)
     return Conditioning(images, poses, torch.stack(lens, dim=-1), near, far)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras

@@ -1,4 +1,4 @@
-"""Camera paths as JSON: what the host reads from them, and what is refused."""
+"""Camera paths as JSON: what nerfstudio reads from them, and what is refused."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_llff_spiral_needs_bounds(scene):
 def test_the_command_reads_a_run_without_its_images(scene, config_file, tmp_path, capsys):
     output = tmp_path / "new" / "path.json"
     CameraPathCommand(load_config=config_file.parent.parent, frames=5, output=output).main()
-    # The host's command takes no folder.
+    # nerfstudio's command takes no folder.
     words = ["ns-render", "camera-path", "--load-config", config_file, "--camera-path-filename", output]
     command = shlex.join(map(str, [*words, "--output-path", output.with_suffix(".mp4")]))
     assert f"\n  {command}\n" in capsys.readouterr().out

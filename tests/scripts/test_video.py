@@ -1,4 +1,4 @@
-"""`ns-fewshot video` and the paths of `ns-fewshot camera-path`, on a run that the host itself has trained."""
+"""`ns-fewshot video` and the paths of `ns-fewshot camera-path`, on a run that nerfstudio itself has trained."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_run_without_a_checkpoint_is_named(run_folder, tmp_path):
 
 def test_a_released_checkpoint_alone(tmp_path, monkeypatch):
     """In DietNeRF's own layout, with networks of the published size."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.fields.nerf_field import NeRFField
 

@@ -1,4 +1,4 @@
-"""Sliders and the button of the viewer, installed by the host's own viewer; a page is driven in end_to_end/."""
+"""Sliders and the button of the viewer, installed by nerfstudio's own viewer; a page is driven in end_to_end/."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def make_pipeline(tiny_pipeline_config: Any) -> Any:
 
 @pytest.fixture
 def viewer_of(tmp_path: Path) -> Any:
-    """Function (pipeline) -> the host's viewer, which has found and installed its controls."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    """Function (pipeline) -> nerfstudio's viewer, which has found and installed its controls."""
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     from nerfstudio.configs.base_config import ViewerConfig
     from nerfstudio.viewer.viewer import Viewer
 

@@ -1,4 +1,4 @@
-"""Controls of scene and source views, installed by the host's own viewer; a page is driven in end_to_end/."""
+"""Controls of scene and source views, installed by nerfstudio's own viewer; a page is driven in end_to_end/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pipeline(tiny_pixelnerf: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def viewer(pipeline: Any, tmp_path: Path) -> Iterator[Any]:
-    """The host's viewer of that pipeline, its scene drawn."""
+    """nerfstudio's viewer of that pipeline, its scene drawn."""
     from nerfstudio.configs.base_config import ViewerConfig
     from nerfstudio.viewer.viewer import Viewer
 

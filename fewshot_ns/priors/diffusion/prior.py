@@ -230,8 +230,8 @@ class Distillation:
 
 
 class DiffusionPrior(Prior[DiffusionPriorConfig]):
-    """Score distillation on the latent of a backbone that predicts one (ID-NeRF), else on renderings of unseen views, as
-    in DreamFusion, by default with the photos for a prompt.
+    """Score distillation on the latent of a backbone that predicts one (ID-NeRF), else on renderings of unseen views,
+    as in DreamFusion, by default with the photos for a prompt.
 
     Args:
         config: the prior's config.

@@ -33,8 +33,10 @@ def test_views_and_cameras_are_those_of_the_host(tiny_nerfstudio_scene):
     outputs = parse(tiny_nerfstudio_scene)
     record = get_fewshot_metadata(outputs.metadata)
     assert record.train_indices == (1, 5, 11) and record.test_indices == (0, 8) and record.protocol == "nerfstudio-3"
-    host = NerfstudioDataParserConfig(data=tiny_nerfstudio_scene, downscale_factor=1, train_split_fraction=1.0).setup()
-    expected = host.get_dataparser_outputs("train")
+    parser = NerfstudioDataParserConfig(
+        data=tiny_nerfstudio_scene, downscale_factor=1, train_split_fraction=1.0
+    ).setup()
+    expected = parser.get_dataparser_outputs("train")
     torch.testing.assert_close(record.scene_camera_to_worlds, expected.cameras.camera_to_worlds)
     torch.testing.assert_close(outputs.cameras.fx, expected.cameras.fx[[1, 5, 11]])
     assert outputs.image_filenames == [expected.image_filenames[index] for index in (1, 5, 11)]
