@@ -15,7 +15,7 @@ def camera() -> Cameras:
     return Cameras(pose[None], 11.0, 12.0, 4.5, 3.25, 8, 6)
 
 
-def test_rays_are_those_of_the_host():
+def test_rays_are_those_of_nerfstudio():
     seen = camera()
     rays = seen.generate_rays(camera_indices=0, keep_shape=True)
     lens = torch.stack([seen.fx, seen.fy, seen.cx, seen.cy], dim=-1)[0, 0]

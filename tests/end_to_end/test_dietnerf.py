@@ -82,9 +82,9 @@ def test_train_then_finish_on_the_photos(
     run_command("ns-fewshot", "camera-path", "--load-config", run, "--kind", "spin", "--frames", 2, "--output", path)
     run_command(
         *("ns-render", "camera-path", "--load-config", run / "config.yml", "--camera-path-filename", path),
-        *("--output-path", tmp_path / "host.mp4"),
+        *("--output-path", tmp_path / "nerfstudio.mp4"),
     )
-    assert len(imageio.mimread(tmp_path / "host.mp4")) == 2
+    assert len(imageio.mimread(tmp_path / "nerfstudio.mp4")) == 2
     # A run of an earlier version holds no scene; that of the synthetic scenes is known.
     (moved / "scene.json").unlink()
     film = tmp_path / "assumed.mp4"

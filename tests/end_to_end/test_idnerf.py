@@ -92,7 +92,7 @@ def test_too_few_source_views_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_host_renders_a_path_through_the_views(fern: Path, run_command: Callable[..., str], tmp_path: Path):
+def test_nerfstudio_renders_a_path_through_the_views(fern: Path, run_command: Callable[..., str], tmp_path: Path):
     path, video = tmp_path / "path.json", tmp_path / "video.mp4"
     flags = ("--kind", "interpolate", "--frames", 12, "--fps", 12, "--output", path)
     run_command("ns-fewshot", "camera-path", "--load-config", fern, *flags)

@@ -311,7 +311,7 @@ def test_nothing_is_saved_before_the_first_step(make_config, capsys):
     assert "no checkpoint saved" in capsys.readouterr().out
 
 
-def test_checkpoint_of_the_plain_host_trainer_can_be_resumed(make_config):
+def test_checkpoint_of_the_plain_nerfstudio_trainer_can_be_resumed(make_config):
     """It has no random states and no clock."""
     first = train(make_config("first", 1))
     path = first.checkpoint_dir / "step-000000000.ckpt"

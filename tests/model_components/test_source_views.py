@@ -74,7 +74,7 @@ def test_number_formats(format):
     torch.testing.assert_close(features.grad.float(), exact.grad, rtol=2e-2, atol=2e-2)
 
 
-def test_projection_is_the_inverse_of_the_hosts_rays():
+def test_projection_is_the_inverse_of_nerfstudios_rays():
     torch.manual_seed(0)
     axes = torch.linalg.qr(torch.randn(2, 3, 3, 3)).Q
     poses = torch.cat([axes * torch.linalg.det(axes)[..., None, None], torch.randn(2, 3, 3, 1)], dim=-1)

@@ -43,7 +43,7 @@ def config_file(scene, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit", "interpolate"])
-def test_the_host_reads_every_kind(scene, kind):
+def test_nerfstudio_reads_every_kind(scene, kind):
     _, cameras, record = scene
     path = json.loads(json.dumps(build_camera_path(PathOptions(kind=kind, frames=12, fps=24.0), cameras, record)))
     read = get_path_from_json(path)

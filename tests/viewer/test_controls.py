@@ -85,7 +85,7 @@ def test_spheres():
     np.testing.assert_allclose(raised[:, 3] - radius * raised[:, 2], [0.0, 0.0, -3.0], atol=1e-12)
 
 
-def test_the_host_installs_the_sliders(make_pipeline, tiny_blender_scene, tiny_encoder, viewer_of):
+def test_nerfstudio_installs_the_sliders(make_pipeline, tiny_blender_scene, tiny_encoder, viewer_of):
     pipeline = make_pipeline(FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3), tiny_encoder)
     viewer = viewer_of(pipeline)
     names = {path for path, _ in viewer.viewer_elements}

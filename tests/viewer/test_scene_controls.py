@@ -32,7 +32,7 @@ def viewer(pipeline: Any, tmp_path: Path) -> Iterator[Any]:
     opened.viser_server.stop()
 
 
-def test_the_host_installs_the_controls(pipeline: Any, viewer: Any):
+def test_nerfstudio_installs_the_controls(pipeline: Any, viewer: Any):
     names = {path for path, _ in viewer.viewer_elements}
     prefix = "Custom Elements/scene_controls"
     assert {f"{prefix}/{name}" for name in ("scene", "name", "sources", "button", "state")} <= names

@@ -68,7 +68,7 @@ def test_categories(solids_once):
         parser.scene_table("train")
 
 
-def test_the_host_gets_the_active_scene(solids_once):
+def test_nerfstudio_gets_the_active_scene(solids_once):
     assert parser_of(solids_once).scene_name == "cabinet_0003"
     outputs = parser_of(solids_once).get_dataparser_outputs("train")
     assert len(outputs.image_filenames) == len(outputs.cameras) == 5
