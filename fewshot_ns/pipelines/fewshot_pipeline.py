@@ -58,7 +58,7 @@ _MODEL_TERMS = (
 
 @dataclass
 class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
-    """One scene, a few views, and the priors that stand in for the missing ones."""
+    """One scene, a few views, and the priors that take the place of the missing ones."""
 
     _target: Type = field(default_factory=lambda: FewShotPipeline)
     """Class that the config builds."""
@@ -194,13 +194,13 @@ class FewShotPipeline(VanillaPipeline):
     def _train_step(
         self, step: int, ray_bundle: RayBundle, batch: Dict[str, Any], pixels: Dict[str, PixelRequest]
     ) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One forward of the batch and of the views that priors ask for, and the terms of model and priors.
+        """One forward of the batch and of the views that priors request, and the terms of model and priors.
 
         Args:
             step: current step.
             ray_bundle: (R,) rays of the training pixels.
-            batch: of these pixels, which begin with those that priors asked for.
-            pixels: what priors asked for, by their names.
+            batch: of these pixels, which begin with those that priors requested.
+            pixels: requested pixels, by the names of the priors.
         """
         views = self.priors.requests(step, "cameras")
         seen = self.datamanager.train_dataset.cameras, batch["indices"]
@@ -301,7 +301,7 @@ class FewShotPipeline(VanillaPipeline):
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:
-    """The pixels that each prior asked for, with which the batch begins, by the names of the priors."""
+    """Renderings of the requested pixels, with which the batch begins, by the names of the priors."""
     beginnings, start = {}, 0
     for name, request in requests.items():
         beginnings[name] = photos[start : start + len(request.pixels)]

@@ -256,7 +256,7 @@ class GeneralizablePipeline(FewShotPipeline):
         evaluator = SceneEvaluator(
             self, self.suite, self.config.scene_evaluation, self._step_number(step), scene_pictures(output_path)
         )
-        # Every rank of a distributed run is asked; one writes.
+        # Every rank of a distributed run gets here; one writes.
         run_dir = self.config.run_dir if self.datamanager.rank == 0 else None
         folder = None if run_dir is None else run_dir / "eval"
         ledger = None if folder is None else Ledger(folder / f"scenes-step-{self._step_number(step):09d}.json")

@@ -5,9 +5,9 @@ so a new prior is one class and one field on a subclass of the pipeline's config
 
 Of a training step, in this order, which is part of the contract because random numbers are drawn in it:
 
-1. `request` of the priors that ask for pixels of the photos, in the order of the config's fields;
+1. `request` of the priors that need pixels of the photos, in the order of the config's fields;
 2. the datamanager draws the remaining pixels of the batch;
-3. `request` of the priors that ask for unseen views, in the order of the fields;
+3. `request` of the priors that need unseen views, in the order of the fields;
 4. one forward renders all of it;
 5. `loss_dict` of every prior, in the order of the fields. Whole views are rendered in here.
 """
@@ -121,7 +121,7 @@ class PriorScene:
 
 @dataclass(frozen=True)
 class CameraRequest:
-    """Views that nobody photographed, rendered in the main forward; none of their pixels has a colour loss."""
+    """Unseen views that are rendered in the main forward; none of their pixels has a colour loss."""
 
     cameras: Cameras
     """(B,) all of one size."""
@@ -141,7 +141,7 @@ class StepContext:
     photos: Rendering
     """(R,) the training pixels."""
     requested: Optional[Rendering]
-    """What this prior asked for: (N,) pixels, or (B, H, W) of cameras; None where it asked for nothing."""
+    """What this prior requested: (N,) pixels, or (B, H, W) of cameras; None where it requested nothing."""
     batch: Mapping[str, Any]
     """Of the R training pixels: `image` (R, 3), `indices` (R, 3), and the labels."""
     render: Renderer

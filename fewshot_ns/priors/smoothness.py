@@ -1,4 +1,4 @@
-"""The smoothness prior: rendered depth is smooth on patches of views that nobody photographed (RegNeRF)."""
+"""The smoothness prior: rendered depth is smooth on patches of unseen views (RegNeRF)."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple, Type

@@ -81,20 +81,20 @@ class UnseenViewControls(nn.Module):
             pose, grid = views.draw_pose(), views.draw_grid()
         place_camera(self.control, pose, float(np.linalg.norm(pose[:, 3])) or 1.0)
         view = views.view(pose, grid)
-        picture = self._render(view.cameras, RenderOptions(footprint_scale=view.footprint_scale)).rgb[0]
-        picture = picture.clamp(0.0, 1.0)
+        image = self._render(view.cameras, RenderOptions(footprint_scale=view.footprint_scale)).rgb[0]
+        image = image.clamp(0.0, 1.0)
         x, y, z = (f"{value:.2f}" for value in pose[:, 3])
-        lines = [embedded(picture.cpu().numpy()), "", f"{views.kind}, from ({x}, {y}, {z})", ""]
+        lines = [embedded(image.cpu().numpy()), "", f"{views.kind}, from ({x}, {y}, {z})", ""]
         self.report.content = "\n".join([*lines, "computing similarities ..."])
         try:
-            lines += self._similarities(picture)
+            lines += self._similarities(image)
         except (OSError, ValueError, ImportError) as error:
             lines += ["No similarity to the training views:", "```", str(error), "```"]
         self.report.content = "\n".join(lines)
 
-    def _similarities(self, picture: Tensor) -> List[str]:
-        """Table of the cosine between the embeddings of the picture (H, W, 3) and of each training view."""
+    def _similarities(self, image: Tensor) -> List[str]:
+        """Table of the cosine between the embeddings of the image (H, W, 3) and of each training view."""
         encoder, targets = self._load_encoder()
-        cosines = torch.nn.functional.cosine_similarity(encoder(picture[None]), targets, dim=-1).tolist()
+        cosines = torch.nn.functional.cosine_similarity(encoder(image[None]), targets, dim=-1).tolist()
         rows = [f"| {name} | {cosine:.3f} |" for name, cosine in zip(self._names, cosines, strict=True)]
         return ["| training view | cosine |", "| --- | --- |", *rows]

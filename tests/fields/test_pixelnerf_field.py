@@ -100,8 +100,8 @@ def shown(**fields: Any) -> SourceFeatures:
     torch.manual_seed(1)
     poses = torch.eye(4)[:3].repeat(2, 2, 1, 1)
     poses[..., 3] = torch.randn(2, 2, 3) * 0.2 + torch.tensor([0.0, 0.0, 2.0])
-    lens, bounds = torch.tensor([16.0, 16.0, 8.0, 8.0]).expand(2, 2, 4), torch.ones(2)
-    conditioning = Conditioning(torch.zeros(2, 2, 16, 16, 3), poses, lens, bounds, bounds)
+    intrinsics, bounds = torch.tensor([16.0, 16.0, 8.0, 8.0]).expand(2, 2, 4), torch.ones(2)
+    conditioning = Conditioning(torch.zeros(2, 2, 16, 16, 3), poses, intrinsics, bounds, bounds)
     return SourceFeatures(conditioning, torch.randn(4, 6, 8, 8, requires_grad=True), num_octaves=1, **fields)
 
 

@@ -43,9 +43,9 @@ def source_cameras(poses: Tensor) -> SourceCameras:
     """Two scenes, the second with the views in the reverse order."""
     both = torch.stack([poses, poses.flip(0)])
     rotations = both[..., :3].mT
-    lens = both.new_tensor([9.0, 10.0, 6.3 - 0.5, 3.8 - 0.5]).expand(*both.shape[:2], 4)
+    intrinsics = both.new_tensor([9.0, 10.0, 6.3 - 0.5, 3.8 - 0.5]).expand(*both.shape[:2], 4)
     translations = -(rotations @ both[..., 3:])[..., 0]
-    return SourceCameras(rotations, translations, *lens.split(2, dim=-1))
+    return SourceCameras(rotations, translations, *intrinsics.split(2, dim=-1))
 
 
 def test_points_on_rays_of_nerfstudio_fall_on_their_pixels(generator: torch.Generator):

@@ -43,7 +43,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     """Rays and colours of the training views; evaluation is nerfstudio's.
 
     A batch holds `image` (R, 3) and `indices` (R, 3) = (view, row, column) of the R rays, and measured values of them
-    after `use_labels`. It begins with the pixels that priors asked for.
+    after `use_labels`. It begins with the pixels that priors requested.
     """
 
     config: FewShotDataManagerConfig
