@@ -9,6 +9,8 @@ and the optimizer's step. How the variants take turns is said in `turns.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import tyro
@@ -56,23 +58,27 @@ def twin_step(arguments: Arguments) -> Step:
 
 def product_step(compute_dtype: str, arguments: Arguments) -> Step:
     """Step of the product: model, depth prior and optimizer of the method."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
 
     from fewshot_ns.configs.depth_mipnerf import depth_mipnerf
+    from fewshot_ns.data.records.metadata import get_fewshot_metadata
+    from fewshot_ns.priors.base import PriorScene
 
     pipeline: Any = depth_mipnerf.pipeline
     pipeline.model.compute_dtype = compute_dtype
     model, rays = product_model(pipeline.model, synthetic_rays(arguments.rays, *NEAR_FAR), "white")
-    prior = pipeline.depth.setup()
+    views: Any = SimpleNamespace(fewshot=get_fewshot_metadata(model.kwargs["metadata"]))
+    scene = PriorScene(views, model.device, Path("synthetic"), model.provides, arguments.rays)
+    prior = pipeline.depth.setup(scene=scene, name="depth")
     (parameters,) = model.get_param_groups().values()
     optimizer = depth_mipnerf.optimizers["field"]["optimizer"].setup(parameters)
     target, depth = torch.rand(arguments.rays, 3), _depths(arguments.rays)
 
     def step() -> float:
-        outputs = model.outputs_of(rays)
-        losses = model.get_loss_dict(outputs, {"image": target})
-        losses |= prior.metric_loss_dict(outputs, depth, torch.zeros_like(depth), torch.ones_like(depth), step=0)
+        rendering = model.rendering_of(rays)
+        losses = model.get_loss_dict(rendering, {"image": target})
+        losses |= prior.metric_terms(rendering, depth, torch.zeros_like(depth), torch.ones_like(depth), step=0)
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         loss.backward()

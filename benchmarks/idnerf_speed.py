@@ -50,7 +50,7 @@ class Arguments(TurnArguments):
 
 def product(case: Case, compute_dtype: str, size: Tuple[int, int] = SIZE) -> Tuple[Any, Any]:
     """The product's model with random weights, and three source views with a target between them (`Conditioning`)."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
     from nerfstudio.data.scene_box import SceneBox
 

@@ -53,7 +53,7 @@ def twin_step(arguments: Arguments) -> Step:
 
 def product_step(compute_dtype: str, arguments: Arguments) -> Step:
     """Step of the product."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
 
     from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
@@ -66,7 +66,7 @@ def product_step(compute_dtype: str, arguments: Arguments) -> Step:
     target = torch.rand(arguments.rays, 3)
 
     def step() -> float:
-        losses = model.get_loss_dict(model.outputs_of(rays), {"image": target})
+        losses = model.get_loss_dict(model.rendering_of(rays), {"image": target})
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         loss.backward()

@@ -103,7 +103,7 @@ def twin_step(case: str, mode: str, arguments: Arguments) -> Step:
 
 def product_step(case: str, mode: str, compute_dtype: str, arguments: Arguments) -> Step:
     """Step of the product: model and optimizer of the method."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
     from nerfstudio.cameras.rays import RayBundle
     from nerfstudio.data.scene_box import SceneBox
@@ -155,7 +155,7 @@ def product_step(case: str, mode: str, compute_dtype: str, arguments: Arguments)
 
     def step() -> float:
         model.condition(conditioning)
-        loss = torch.stack(list(model.get_loss_dict(model(rays), batch).values())).sum()
+        loss = torch.stack(list(model.get_loss_dict(model.render_training_rays(rays), batch).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

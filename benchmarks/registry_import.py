@@ -1,8 +1,8 @@
-"""What our entry points add to the start of the host's commands.
+"""What our entry points add to the start of nerfstudio's commands.
 
-Runs `ns-train --help` in fresh interpreters, in turn with our entry points and with them hidden. The start of the host
-takes seconds and scatters by tenths of a second with what else the machine does, so the best run of each kind decides,
-as in `timeit`; the medians are shown beside it. The bar is 0.3 s.
+Runs `ns-train --help` in fresh interpreters, in turn with our entry points and with them hidden. The start of
+nerfstudio takes seconds and scatters by tenths of a second with what else the machine does, so the best run of each
+kind decides, as in `timeit`; the medians are shown beside it. The bar is 0.3 s.
 
     python benchmarks/registry_import.py --runs 7
 """
@@ -86,7 +86,7 @@ def main(options: Options) -> int:
     for kind, row in numbers.items():
         table.add_row(kind, *(f"{value:.2f}" for value in row))
     without, with_ours = numbers.values()
-    added = [ours - host for ours, host in zip(with_ours, without, strict=True)]
+    added = [ours - plain for ours, plain in zip(with_ours, without, strict=True)]
     table.add_row("added", *(f"{value:+.2f}" for value in added))
     Console().print(table)
     met = added[0] < BAR_SECONDS

@@ -102,7 +102,7 @@ def peak() -> float:
 
 def measure(options: Options) -> Dict[str, float]:
     """Lists and draws; prints and returns what was measured."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import torch
 
     from fewshot_ns.data.dataparsers.multi.nmr import NMRDataParserConfig

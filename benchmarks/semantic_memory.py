@@ -33,45 +33,44 @@ class Arguments:
     """Measures the first number of rays in this process; the benchmark calls itself so."""
 
 
-def synthetic_bundle(count: int, device: str) -> Any:
-    """Rays from around a point at distance 4 through the unit ball."""
+def synthetic_camera(side: int, device: str) -> Any:
+    """(1,) camera of side x side pixels at distance 4 from a cube of side 1, which fills its image."""
     import torch
-    from nerfstudio.cameras.rays import RayBundle
+    from nerfstudio.cameras.cameras import Cameras
 
-    origins = torch.tensor([[0.0, 0.0, 4.0]]).expand(count, 3)
-    directions = torch.nn.functional.normalize(torch.rand(count, 3) - 0.5 - origins, dim=-1)
-    ones = torch.ones(count, 1)
-    return RayBundle(origins, directions, 1e-6 * ones, metadata={"directions_norm": ones}).to(device)
+    pose = torch.eye(4)[None, :3].clone()
+    pose[0, 2, 3] = 4.0
+    return Cameras(pose, 4.0 * side, 4.0 * side, side / 2, side / 2, side, side).to(device)
 
 
 def measure(arguments: Arguments) -> str:
     """The row of one number of rays."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     import open_clip
     import torch
-    from fewshot_ns.pipelines.unseen_rendering import UnseenRenderer
     from turns import product_model, synthetic_rays
 
     from fewshot_ns.configs.dietnerf import dietnerf
+    from fewshot_ns.model_components.rendering import RenderOptions
     from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
 
     pipeline: Any = dietnerf.pipeline
     # Before the model, which tells the allocator to keep what is freed, such as CLIP's text tower.
     visual: Any = open_clip.create_model("ViT-B-32").visual.to(arguments.device).requires_grad_(False)
     model = product_model(pipeline.model, synthetic_rays(2, 2.0, 6.0), "white")[0].to(arguments.device)
-    render = UnseenRenderer(model, arguments.chunk_rays[0] or None)
-    rays = synthetic_bundle(arguments.grid_size**2, arguments.device)
+    options = RenderOptions(chunk_rays=arguments.chunk_rays[0] or None)
+    camera = synthetic_camera(arguments.grid_size, arguments.device)
     on_gpu = arguments.device.startswith("cuda")
     before = torch.cuda.memory_allocated() if on_gpu else process_memory("VmRSS")
     if not on_gpu:
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     start = time.perf_counter()
-    levels = render(rays)
-    images = torch.stack([image.reshape(arguments.grid_size, arguments.grid_size, 3) for image in levels.values()])
+    rendering = model.render_cameras(camera, options)
+    images = torch.cat([level.rgb for level in (rendering, rendering.coarse) if level is not None])
     visual(encoder_input(images, (224, 224), "bilinear", CLIP_MEAN, CLIP_STD)).square().sum().backward()
     seconds = time.perf_counter() - start
     peak = torch.cuda.max_memory_allocated() if on_gpu else process_memory("VmHWM")
-    rows = render.chunk_rays or "all"
+    rows = options.chunk_rays or "all"
     return f"| {arguments.grid_size}x{arguments.grid_size} | {rows} | {(peak - before) / 1e9:.2f} | {seconds:.1f} |"
 
 

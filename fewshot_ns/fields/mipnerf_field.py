@@ -114,14 +114,14 @@ class MipNeRFField(nn.Module):
         rgb = torch.sigmoid(raw_rgb) * (1 + 2 * self.rgb_padding) - self.rgb_padding
         return density, rgb
 
-    def trainable_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
-        """(R, S, 3) unit normals: against the gradient of the density with respect to the means.
+    def trainable_normals(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """(R, S, 3) unit normals: against the gradient of the density with respect to the means; see `forward`.
 
         They are differentiable by the parameters, so the layers run one after the other, in full precision.
         """
         means = means.detach().requires_grad_(True)
         with torch.enable_grad():
-            encoded = self._encode_block(means, cov_diag, None)
+            encoded = self._encode_block(means, cov_diag, mask)
             x = encoded
             for index, layer in enumerate(self.trunk):
                 x = nn.functional.relu(layer(torch.cat([x, encoded], dim=-1) if index == self.skip_layer else x))

@@ -49,14 +49,14 @@ class MLPField(nn.Module):
         self.head = RadianceHead(width, view_octaves, colour_width, density_bias, rgb_padding)
         initialise_layers(self)
 
-    def trainable_normals(self, means: Tensor, cov_diag: Tensor) -> Tensor:
-        """(R, S, 3) unit normals in ray space: against the gradient of the density by the means (R, S, 3).
+    def trainable_normals(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """(R, S, 3) unit normals in ray space: against the gradient of the density by the means; see `forward`.
 
-        They are differentiable by the parameters.
+        They are differentiable by the parameters, so the layers run in full precision.
         """
         points = means.detach().requires_grad_(True)
         with torch.enable_grad():
-            density, _ = self.forward(points, cov_diag, torch.zeros_like(points[:, 0]))
+            density = self.head.density(self._trunk(self._encode(points, cov_diag, mask)))
             (gradient,) = torch.autograd.grad(density.sum(), points, create_graph=True)
         return -nn.functional.normalize(gradient, dim=-1, eps=1e-6)
 
@@ -74,14 +74,19 @@ class MLPField(nn.Module):
         Returns:
             (R, S) density and (R, S, 3) colour, float32.
         """
-        encoded = integrated_positional_encoding(means, cov_diag, self.num_octaves)
-        encoded = encoded if mask is None else encoded * mask
+        encoded = self._encode(means, cov_diag, mask)
         # Torch 2.1 checks the dtype also where autocast is off, and takes no float32 on a CPU.
         with torch.autocast(means.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            encoded = encoded.to(self.dtype)
-            hidden = encoded
-            for index, layer in enumerate(self.trunk):
-                if index > 0 and index == self.skip_layer:
-                    hidden = torch.cat([hidden, encoded], dim=-1)
-                hidden = torch.relu(layer(hidden))
-            return self.head(hidden, viewdirs)
+            return self.head(self._trunk(encoded.to(self.dtype)), viewdirs)
+
+    def _encode(self, means: Tensor, cov_diag: Tensor, mask: Optional[Tensor]) -> Tensor:
+        encoded = integrated_positional_encoding(means, cov_diag, self.num_octaves)
+        return encoded if mask is None else encoded * mask
+
+    def _trunk(self, encoded: Tensor) -> Tensor:
+        hidden = encoded
+        for index, layer in enumerate(self.trunk):
+            if index > 0 and index == self.skip_layer:
+                hidden = torch.cat([hidden, encoded], dim=-1)
+            hidden = torch.relu(layer(hidden))
+        return hidden

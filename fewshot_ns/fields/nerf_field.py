@@ -127,14 +127,14 @@ class NeRFField(nn.Module):
             self.rgb,
         )
 
-    def trainable_normals(self, positions: Tensor) -> Tensor:
-        """(R, S, 3) unit normals in ray space: against the gradient of the density by the points (R, S, 3).
+    def trainable_normals(self, positions: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """(R, S, 3) unit normals in ray space: against the gradient of the density by the points; see `forward`.
 
         They are differentiable by the parameters, so the layers run one after the other, in full precision.
         """
         points = positions.detach().requires_grad_(True)
         with torch.enable_grad():
-            x = encoded = self._encode(points, None)
+            x = encoded = self._encode(points, mask)
             for index, layer in enumerate(self.trunk):
                 x = torch.relu(layer(torch.cat([encoded, x], dim=-1) if index == self.skip_layer else x))
             density = self.output(x)[..., 3] if self.view_octaves is None else self.density(x)[..., 0]

@@ -217,7 +217,8 @@ class CompactModel(RayModel):
         density, rgb = self._evaluate_field(field, means, cov_diag, rays.viewdirs)
         normals: Dict[str, Tensor] = {}
         if self.training and "normals" in self.served and isinstance(field, MLPField):
-            normals["normals"] = normals_to_world(field.trainable_normals(means, cov_diag), means, self.geometry)
+            found = field.trainable_normals(means, cov_diag, self.encoding_mask())
+            normals["normals"] = normals_to_world(found, means, self.geometry)
         return {
             **normals,
             "weights": compositing_weights(density, t, rays.directions),

@@ -171,7 +171,8 @@ class DepthMipNeRFModel(RayModel):
         outputs["weights"] = compositing_weights(density, t, rays.directions)
         outputs |= {"t": t, "sample_rgb": rgb, "density": density}
         if self.training and "normals" in self.served:
-            outputs["normals"] = normals_to_world(self.field.trainable_normals(means, cov_diag), means, self.geometry)
+            normals = self.field.trainable_normals(means, cov_diag, mask)
+            outputs["normals"] = normals_to_world(normals, means, self.geometry)
         return outputs
 
     def _first_fenceposts(self, rays: ModelRays, count: int, random: bool) -> Tensor:

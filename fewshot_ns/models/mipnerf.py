@@ -132,7 +132,8 @@ class MipNeRFModel(RayModel):
             outputs[f"sample_rgb{suffix}"] = rgb
             outputs[f"density{suffix}"] = density
         if self.training and "normals" in self.served:
-            outputs["normals"] = normals_to_world(self.field.trainable_normals(means, cov_diag), means, self.geometry)
+            normals = self.field.trainable_normals(means, cov_diag, mask)
+            outputs["normals"] = normals_to_world(normals, means, self.geometry)
         return outputs
 
     def get_loss_dict(  # type: ignore[override]

@@ -169,7 +169,8 @@ class NeRFModel(RayModel):
         if self.training and self.config.density_noise > 0:
             noise = self.config.density_noise * torch.randn_like(z)
         positions = rays.origins[:, None] + z[..., None] * rays.directions[:, None]
-        density, rgb = network(positions, rays.viewdirs, noise, *self.encoding_masks())
+        masks = self.encoding_masks()
+        density, rgb = network(positions, rays.viewdirs, noise, *masks)
         level = {
             "weights": point_weights(density, z, rays.directions) * rays.valid,
             "t": point_fenceposts(z, rays.far),
@@ -177,7 +178,8 @@ class NeRFModel(RayModel):
             "density": density,
         }
         if self.training and "normals" in self.served and network is (self.fine or self.coarse):
-            level["normals"] = normals_to_world(network.trainable_normals(positions), positions, self.geometry)
+            normals = network.trainable_normals(positions, masks[0])
+            level["normals"] = normals_to_world(normals, positions, self.geometry)
         return level
 
     def encoding_masks(self) -> List[Optional[Tensor]]:

@@ -253,7 +253,7 @@ class RayModel(FewShotModel):
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
         """Outputs of world rays (R,)."""
         if self.training:
-            return self.render_training_rays(ray_bundle).outputs()
+            return replace(self.render_training_rays(ray_bundle), extras={}).outputs()
         rendering = self.render_bundle(ray_bundle)
         return replace(rendering, rgb=rendering.rgb.clamp(0.0, 1.0)).outputs()
 

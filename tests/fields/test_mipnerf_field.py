@@ -112,3 +112,24 @@ def test_colours_lie_in_the_padded_range() -> None:
 def test_skip_layer_out_of_range_is_named(skip_layer: int) -> None:
     with pytest.raises(ValueError, match=f"between 1 and 3, got {skip_layer}"):
         field(skip_layer=skip_layer)
+
+
+def test_normals_of_a_masked_encoding() -> None:
+    network, (means, cov_diag, viewdirs) = field().double(), gaussians(dtype=torch.float64)
+    mask = torch.linspace(1.0, 0.0, 30, dtype=torch.float64)
+    points = means.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(plainly_masked(network, points, cov_diag, mask).sum(), points)
+    normals = network.trainable_normals(means, cov_diag, mask)
+    torch.testing.assert_close(normals, -torch.nn.functional.normalize(gradient, dim=-1))
+    (forward,) = torch.autograd.grad(network(points, cov_diag, viewdirs, mask)[0].sum(), points)
+    torch.testing.assert_close(normals, -torch.nn.functional.normalize(forward, dim=-1))
+    assert not torch.allclose(normals, network.trainable_normals(means, cov_diag), atol=1e-3)
+
+
+def plainly_masked(network: MipNeRFField, means: Tensor, cov_diag: Tensor, mask: Tensor) -> Tensor:
+    """Density of the network as the paper draws it, on a masked encoding."""
+    encoded = integrated_positional_encoding(means, cov_diag, network.num_octaves) * mask
+    hidden = encoded
+    for i, layer in enumerate(network.trunk):
+        hidden = torch.relu(layer(torch.cat([hidden, encoded], dim=-1) if i == network.skip_layer else hidden))
+    return torch.nn.functional.softplus(network.density(hidden)[..., 0] + network.density_bias)

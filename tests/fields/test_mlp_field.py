@@ -101,3 +101,26 @@ def test_gradients_reach_every_parameter() -> None:
     density, rgb = network(*gaussians())
     (density.sum() + rgb.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_trainable_normals_are_those_of_the_density(masked: bool) -> None:
+    network, (means, cov_diag, viewdirs) = field(), gaussians()
+    mask = torch.linspace(1.0, 0.0, 24) if masked else None
+    points = means.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(points, cov_diag, viewdirs, mask)[0].sum(), points)
+    normals = network.trainable_normals(means, cov_diag, mask)
+    torch.testing.assert_close(normals, -torch.nn.functional.normalize(gradient, dim=-1), rtol=1e-4, atol=1e-5)
+    assert masked == (not torch.allclose(normals, network.trainable_normals(means, cov_diag), atol=1e-3))
+    assert not means.requires_grad
+    (normals[..., 0] ** 2).sum().backward()
+    trained = [*network.trunk.parameters(), network.head.density.weight]
+    assert all(value.grad is not None and value.grad.isfinite().all() and value.grad.any() for value in trained[::2])
+    # They say nothing of colours.
+    assert all(value.grad is None for value in network.head.rgb.parameters())
+
+
+def test_normals_are_in_full_precision() -> None:
+    exact, reduced = field(), field(compute_dtype="bfloat16")
+    means, cov_diag, _ = gaussians()
+    assert torch.equal(reduced.trainable_normals(means, cov_diag), exact.trainable_normals(means, cov_diag))

@@ -31,6 +31,68 @@ def layer_by_layer(field: NeRFField, positions: Tensor, viewdirs: Tensor) -> Tup
     return field.density(x)[..., 0], field.rgb(hidden)
 
 
+def column_mask(columns: int) -> Tensor:
+    return torch.linspace(1.0, 0.0, columns, dtype=torch.float64) ** 2
+
+
+@pytest.mark.parametrize("view_octaves", [2, None])
+def test_masks_are_factors_on_the_encodings(view_octaves, monkeypatch):
+    """Against the layers one after the other on encodings times the masks."""
+    torch.manual_seed(0)
+    field = NeRFField(4, 16, 2, 3, view_octaves, 8).double()
+    positions, viewdirs = torch.rand(5, 7, 3).double(), torch.nn.functional.normalize(torch.rand(5, 3).double(), dim=-1)
+    mask, view_mask = column_mask(21), column_mask(15)
+    found = field.raw(positions, viewdirs, mask, view_mask)
+    plain = encode
+
+    def masked(x: Tensor, octaves: int) -> Tensor:
+        return plain(x, octaves) * (mask if x is positions else view_mask)
+
+    monkeypatch.setitem(globals(), "encode", masked)
+    expected = layer_by_layer(field, positions, viewdirs)
+    for ours, theirs, unmasked in zip(found, expected, field.raw(positions, viewdirs), strict=True):
+        torch.testing.assert_close(ours, theirs)
+        assert not torch.allclose(ours, unmasked)
+    ones = torch.ones_like(mask), torch.ones_like(view_mask)
+    for ours, unmasked in zip(field.raw(positions, viewdirs, *ones), field.raw(positions, viewdirs), strict=True):
+        torch.testing.assert_close(ours, unmasked)
+
+
+@pytest.mark.parametrize("view_octaves", [2, None])
+@pytest.mark.parametrize("masked", [False, True])
+def test_trainable_normals_are_those_of_the_density(view_octaves, masked):
+    """Against finite differences of the raw density, and in their own gradient."""
+    torch.manual_seed(0)
+    field = NeRFField(4, 16, 2, 3, view_octaves, 8).double()
+    positions, viewdirs = torch.rand(5, 7, 3).double(), torch.rand(5, 3).double()
+    mask = column_mask(21) if masked else None
+    step = 1e-6
+    with torch.no_grad():
+        slopes = [
+            field.raw(positions + axis, viewdirs, mask)[0] - field.raw(positions - axis, viewdirs, mask)[0]
+            for axis in step * torch.eye(3).double()
+        ]
+    expected = -torch.nn.functional.normalize(torch.stack(slopes, dim=-1), dim=-1)
+    normals = field.trainable_normals(positions, mask)
+    torch.testing.assert_close(normals, expected, rtol=1e-5, atol=1e-6)
+    assert masked == (not torch.allclose(normals, field.trainable_normals(positions), atol=1e-3))
+
+    def loss() -> Tensor:
+        return (field.trainable_normals(positions, mask) * torch.arange(3.0).double()).sum()
+
+    weight: Tensor = field.trunk[1].weight  # type: ignore[assignment,union-attr]
+    (gradient,) = torch.autograd.grad(loss(), weight)
+    entry = divmod(int(gradient.abs().argmax()), gradient.shape[1])
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight[entry] += sign * step
+        ends.append(loss().detach())
+        with torch.no_grad():
+            weight[entry] -= sign * step
+    torch.testing.assert_close(gradient[entry], (ends[0] - ends[1]) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("view_octaves", [2, None])
 def test_value_and_gradient_of_plain_layers(view_octaves):
     torch.manual_seed(0)

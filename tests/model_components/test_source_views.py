@@ -82,8 +82,8 @@ def test_projection_is_the_inverse_of_nerfstudios_rays():
     images, bounds = torch.zeros(2, 3, 20, 30, 3), torch.ones(2)
     cameras = SourceCameras.of(Conditioning(images, poses, intrinsics, bounds, bounds))
     scene, view = 1, 2
-    view_camera = Cameras(poses[scene, view][None], 40.0, 44.0, 17.5, 11.0, 30, 20)
-    rays = view_camera.generate_rays(camera_indices=0).flatten()
+    camera = Cameras(poses[scene, view][None], 40.0, 44.0, 17.5, 11.0, 30, 20)
+    rays = camera.generate_rays(camera_indices=0).flatten()
     distances = torch.tensor([0.5, 2.0, 7.0])
     points = rays.origins[:, None] + distances[:, None] * rays.directions[:, None]
     index = torch.full((points[..., 0].numel(),), scene)

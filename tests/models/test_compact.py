@@ -193,7 +193,7 @@ def test_no_average_where_it_is_off(make_model: Any, bundle: Any) -> None:
 
 
 @pytest.mark.parametrize("order", ["octave", "column"])
-def test_frequency_mask_opens_step_by_step(make_model: Any, order: str) -> None:
+def test_frequency_mask_opens_step_by_step(make_model: Any, order: Any) -> None:
     model = make_model(field_type="mlp", frequency_mask=FrequencyMaskConfig(steps=40, order=order, first_step=0))
     columns = 6 * model.config.num_octaves
     visible = []

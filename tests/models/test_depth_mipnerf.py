@@ -242,7 +242,7 @@ def test_normals_of_a_tilted_plane_are_those_of_the_world(geometry: SceneGeometr
         depth = 2 * geometry.ndc_near / (z - 1)
         return torch.stack([-x * depth / geometry.ndc_focal[0], -y * depth / geometry.ndc_focal[1], depth], dim=-1)
 
-    def trainable_normals(means: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    def trainable_normals(means: torch.Tensor, *_: Any) -> torch.Tensor:
         means = means.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad((-(to_world(means) @ normal)).sum(), means)
         return -torch.nn.functional.normalize(gradient, dim=-1)

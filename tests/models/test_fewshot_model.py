@@ -93,7 +93,7 @@ def test_a_step_renders_photos_and_views_together(model: RayModel, outputs: Any)
     assert isinstance(step, StepRenderings) and [view.shape for view in step.views] == [
         (len(view.cameras), int(view.cameras.height[0]), int(view.cameras.width[0])) for view in requests
     ]
-    close = {"rtol": 1e-4, "atol": 1e-5}
+    close: Any = {"rtol": 1e-4, "atol": 1e-5}
     torch.testing.assert_close(step.photos.rgb, model.render_training_rays(bundle).rgb, **close)
     for request, found in zip(requests, step.views, strict=True):
         rays = camera_rays(request.cameras, model.geometry, request.footprint_scale)

@@ -159,7 +159,7 @@ def test_occlusion_counts_background_colours_in_metric_scenes(make_model: Any, m
 
 @pytest.mark.parametrize("order", ["column", "octave"])
 @pytest.mark.parametrize("include_mean", [False, True])
-def test_frequency_masks_open(make_model: Any, order: str, include_mean: bool) -> None:
+def test_frequency_masks_open(make_model: Any, order: Any, include_mean: bool) -> None:
     model = make_model(frequency_mask=FrequencyMaskConfig(steps=40, order=order), include_mean=include_mean)
     visible = []
     for step in (0, 10, 38):

@@ -92,7 +92,8 @@ def set_where_there(config: Any, **values: Any) -> None:
 def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsnet: Path) -> Any:
     """A method on a tiny scene, no prior on, milliseconds per step."""
     config: Any = deepcopy(registry.method_specification(method).config)
-    pipeline, model, manager = config.pipeline, config.pipeline.model, config.pipeline.datamanager
+    pipeline, manager = config.pipeline, config.pipeline.datamanager
+    model: Any = pipeline.model
     for prior in prior_configs(pipeline).values():
         prior.enabled, prior.start_step, prior.stop_step, prior.interval = False, 0, None, 1
     pipeline.evaluation.metrics = ("psnr",)
@@ -107,7 +108,8 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
     pipeline.diffusion.weights, pipeline.diffusion.image_encoder_weights = networks["diffusion"], networks["clip"]
     set_where_there(model, width=16, num_samples=6, num_importance_samples=4, num_depth_samples=2, min_eval_samples=6)
     if isinstance(model, ConditionedModelConfig):
-        model.encoder.pretrained = False
+        encoder: Any = vars(model)["encoder"]
+        encoder.pretrained = False
         manager.rays_per_scene, manager.scenes_per_batch = 16, 1
         if isinstance(model, IDNeRFModelConfig):
             manager.dataparser = MVSNetDTUDataParserConfig(data=mvsnet, num_views=6, train_lights=(2,))

@@ -135,7 +135,13 @@ def _read_file(path: Path) -> BenchResults:
         raise ValueError(f"{path}: expected the results of a benchmark (JSON), found {error!r}") from error
 
 
+def with_folder_name(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """Fields of a cell by today's names: results of 0.1.0 call the scene's folder its place."""
+    return {"folder_name" if name == "place" else name: value for name, value in values.items()}
+
+
 def _cell_from_json(value: Mapping[str, Any]) -> CellResult:
+    value = with_folder_name(value)
     curve = tuple(CurvePoint(**point) for point in value["curve"])
     tuples = {name: tuple(value[name]) for name in ("overrides", "scene_overrides", "images")}
     size = None if value["size"] is None else (value["size"][0], value["size"][1])
@@ -153,7 +159,7 @@ def _read_folder(folder: Path) -> BenchResults:
     folders: List[Path] = []
     for planned in plan["cells"]:
         folders.append(folder / planned["folder"])
-        cell = _cell(folders[-1], {**planned, "recipe": name})
+        cell = _cell(folders[-1], {**with_folder_name(planned), "recipe": name})
         cells.append(cell)
         views = folders[-1] / planned.get("views", VIEWS)
         if cell.finished and views.is_dir():

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from fewshot_ns.bench.results.cells import BenchResults, CellResult
+from fewshot_ns.bench.results.cells import BenchResults, CellResult, with_folder_name
 from fewshot_ns.utils.files import replacing
 
 COLUMNS = (
@@ -70,11 +70,12 @@ def read_csv(path: Path) -> BenchResults:
         raise FileNotFoundError(f"{path}: expected results of benchmarks (CSV), found no such file")
     with path.open(encoding="utf8", newline="") as stream:
         reader = csv.DictReader(stream)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        names = with_folder_name(dict.fromkeys(reader.fieldnames or ()))
+        missing = [name for name in COLUMNS if name not in names]
         if missing:
             raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, {', '.join(missing)} not found")
         try:
-            cells = tuple(_cell(row) for row in reader)
+            cells = tuple(_cell(with_folder_name(row)) for row in reader)
         except ValueError as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return BenchResults("results", "", cells)

@@ -235,6 +235,15 @@ def test_csv_keeps_what_tables_need(tmp_path):
         read_csv(path)
 
 
+def test_results_of_the_first_version_are_read(tmp_path):
+    written = (ROOT / "docs" / "benchmarks" / "results.csv").read_text(encoding="utf8")
+    header, rest = written.split("\n", 1)
+    (tmp_path / "old.csv").write_text(f"{header.replace('folder_name', 'place')}\n{rest}", encoding="utf8")
+    (tmp_path / "new.csv").write_text(written, encoding="utf8")
+    assert "place" in (tmp_path / "old.csv").read_text(encoding="utf8").split("\n")[0]
+    assert read_csv(tmp_path / "old.csv") == read_csv(tmp_path / "new.csv")
+
+
 def test_the_readmes_block_is_replaced_and_nothing_else(tmp_path):
     readme, path = tmp_path / "README.md", tmp_path / "results.csv"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
