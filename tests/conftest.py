@@ -276,10 +276,12 @@ def write_mvsnet_set(folder: Path, count: int = 6, size: Tuple[int, int] = (32, 
     for view, pose in enumerate(_poses(count)):
         c2w = np.concatenate([pose * [1.0, -1.0, -1.0, scale], [[0.0, 0.0, 0.0, 1.0]]])
         matrix = "\n".join(" ".join(map(str, line)) for line in np.linalg.inv(c2w))
-        lens = f"{FOCAL * 160} 0 79.5\n0 {FOCAL * 160} 63.5\n0 0 1"
+        intrinsics = f"{FOCAL * 160} 0 79.5\n0 {FOCAL * 160} 63.5\n0 0 1"
         path = folder / "Cameras" / "train" / f"{view:08d}_cam.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"extrinsic\n{matrix}\n\nintrinsic\n{lens}\n\n{3.0 * scale} {2.5 * scale / 192}\n", "utf8")
+        path.write_text(
+            f"extrinsic\n{matrix}\n\nintrinsic\n{intrinsics}\n\n{3.0 * scale} {2.5 * scale / 192}\n", "utf8"
+        )
         image, _ = _view(pose, size)
         _, depth = _view(pose, (2 * size[0], 2 * size[1]))
         depth[:, : size[1] // 2] = 0.0
@@ -319,7 +321,7 @@ def tiny_pipeline_config() -> Callable[[Any], Any]:
     """Function (config of a dataparser) -> tiny pipeline config of sparsenerf-lite, milliseconds per step."""
 
     def build(dataparser: Any) -> Any:
-        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+        import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
         from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 
@@ -354,7 +356,7 @@ def tiny_pixelnerf(tiny_solids: Path) -> Callable[..., Any]:
     """Function -> tiny pipeline config of pixelnerf-lite on the generated set, or on a copy of it in a folder."""
 
     def build(copy_to: Optional[Path] = None) -> Any:
-        import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+        import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
         from fewshot_ns.configs.pixelnerf import pixelnerf_lite
 

@@ -1,4 +1,4 @@
-"""The compact baseline: the small fast field of all -lite presets, without anything that stands in for missing views.
+"""The compact baseline: the small fast field of all -lite presets, without priors.
 
 Methods add priors to it. Numbers without a source are our own choice.
 """

@@ -1,4 +1,4 @@
-"""dietnerf: NeRF whose renderings of unseen views look to CLIP like the photos.
+"""dietnerf: NeRF whose renderings of unseen views have CLIP embeddings like the photos'.
 
 Source: ajayjain/DietNeRF, configs of the Blender scenes (8 views of 400x400, 200000 steps, 5e-4 * 0.1^(step / 500000)).
 Its last stage, fine-tuning on the photos alone to step 250000, is one more run that resumes:

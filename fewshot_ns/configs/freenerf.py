@@ -1,6 +1,6 @@
 """freenerf: mip-NeRF whose encoding opens column by column, with occlusion regularisation.
 
-Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals near and far nor looks at unseen views.
+Source: Jiawei-Yang/FreeNeRF configs/freenerf (llff3, dtu3). It neither anneals near and far nor renders unseen views.
 """
 
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact

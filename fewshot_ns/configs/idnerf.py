@@ -35,7 +35,7 @@ MATCHNERF_EPOCHS = 12
 
 
 def _groups(steps: int, field: float) -> Dict[str, Any]:
-    """Optimizers and schedulers of all groups that an option of the model can bring; those that it lacks do nothing.
+    """Optimizers and schedulers of all parameter groups that the model can have; those without parameters do nothing.
 
     Args:
         steps: length of the training.
@@ -85,9 +85,9 @@ RELEASED = {
     "train_latent": False,
     "training_depths": "overshooting",
 }
-"""Fields of the model that make it that of ID-NeRF's released code, equal to it in value."""
+"""Fields of the model with which it computes what ID-NeRF's released code does."""
 
-# There score distillation ends at a network that no optimizer knows of, so it is left out, with its large models.
+# There score distillation ends at a network that no optimizer holds, so it is left out, with its large models.
 idnerf_released = derive(idnerf, "idnerf-released", model=RELEASED, diffusion={"enabled": False})
 
 matchnerf = replace(
@@ -125,7 +125,8 @@ idnerf_lite = replace(
     optimizers=_groups(LITE_STEPS, field=1e-3),
 )
 
-# Told how alike the views are, not what they show: of few scenes the other one learns which scene it looks at.
+# Without refinement the decoder sees how alike the views are, not what each shows; trained on few scenes, idnerf-lite
+# learns to tell these scenes apart.
 matchnerf_lite = derive(idnerf_lite, "matchnerf-lite", model={"refinement": "off"})
 
 _PAPER = MATCHNERF.citation

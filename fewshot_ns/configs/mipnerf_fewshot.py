@@ -1,4 +1,4 @@
-"""mipnerf-fewshot: mip-NeRF as the baseline of RegNeRF's and FreeNeRF's tables, and the ground of their methods.
+"""mipnerf-fewshot: mip-NeRF as the baseline of RegNeRF's and FreeNeRF's tables, and the basis of their methods.
 
 Sources: google-research regnerf/configs and Jiawei-Yang/FreeNeRF configs/mipnerf (llff3, dtu3). 69768 steps of 4096
 rays are 500 passes over three photos of 504x378, 43945 over three of 400x300. The depth prior is off; switched on, it

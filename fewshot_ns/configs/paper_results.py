@@ -1,4 +1,4 @@
-"""The papers behind the methods, and what they report: a record per number, beside the method that it belongs to."""
+"""The papers behind the methods, and what they report: a record per number, kept with the method that it belongs to."""
 
 from __future__ import annotations
 
@@ -148,10 +148,10 @@ def row(
     """The numbers of one row of a table, in the order of `METRICS`.
 
     Args:
-        dataset: see `PaperResult`.
+        dataset: dataset, with the scene where the numbers are of one scene.
         num_views: training views.
         values: None where the table has none; may end early.
-        citation: see `PaperResult`.
+        citation: whose method it is.
         table: None: the table of CoR-GS for the dataset.
         conditions: None: those of the dataset's usual protocol.
     """

@@ -1,4 +1,4 @@
-"""pixelnerf: one network for many scenes, which looks at one or a few photos of the scene that it renders.
+"""pixelnerf: one network for many scenes, conditioned on one or a few photos of the scene that it renders.
 
 Source: sxyu/pixel-nerf, its configurations of five experiments: Adam at 1e-4 without a schedule, four objects of 128
 rays per step, rays from the objects' boxes for 100000 steps. The number of steps is not in the code, which trains

@@ -1,4 +1,4 @@
-"""simplified-nerf: the small NeRF that DietNeRF's paper sets beside its own on few views.
+"""simplified-nerf: the small NeRF that DietNeRF's paper compares with on few views.
 
 Source: ajayjain/DietNeRF: one network of 128 samples, six octaves, no directions, 5e-5. By its scripts, lego keeps the
 directions (`--pipeline.model.view-dependent True`), hotdog has five octaves (`--pipeline.model.num-octaves 5`), and

@@ -40,7 +40,7 @@ class MultiHeadAttention(nn.Module):
 
         Args:
             sequence: N sequences of L items.
-            attends: (N, L, 1) False or 0 for items that look at all items alike instead of at what suits them.
+            attends: (N, L, 1) False or 0 for items that attend to all items alike, whatever their keys.
         """
         query, key, value = (
             layer(sequence).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -29,7 +29,7 @@ def positional_encoding(x: Tensor, num_octaves: int, include_input: bool = True,
 
 
 def encode_directions(directions: Tensor, num_octaves: Optional[int]) -> Tensor:
-    """(R, 3 + 6 * num_octaves) positional encoding of directions (R, 3); (R, 0) for None, where they do not count."""
+    """(R, 3 + 6 * num_octaves) positional encoding of directions (R, 3); (R, 0) for None."""
     return directions[:, :0] if num_octaves is None else positional_encoding(directions, num_octaves)
 
 
@@ -106,7 +106,7 @@ def level_visibility(
     Args:
         num_levels: levels, coarse to fine.
         step: current step.
-        start_step: until here the first level stands alone.
+        start_step: until here only the first level is visible.
         end_step: from here on all are visible.
     """
     if step >= end_step:

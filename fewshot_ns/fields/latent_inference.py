@@ -1,4 +1,4 @@
-"""ID-NeRF's imaginative latent: what the target view may look like, guessed from the source views and their cameras."""
+"""ID-NeRF's imaginative latent: a latent of the target view, inferred from the source views and their cameras."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fewshot_ns.pretrained.encoders.preprocessing import IMAGENET_MEAN, IMAGENET
 
 LATENT_CHANNELS = 4
 LATENT_SIZE = 64
-"""Channels and sides of the latent, those of Stable Diffusion for a picture of 512 x 512."""
+"""Channels and sides of the latent, those of Stable Diffusion for an image of 512 x 512."""
 _VIEW_CHANNELS = 32
 _RAY_CHANNELS = 6
 
@@ -19,8 +19,8 @@ _RAY_CHANNELS = 6
 class LatentInference(nn.Module):
     """Convolutional network from V source views and a target camera to a latent of the target view.
 
-    Views are joined in their order by channel, so a network is made for one number of views; 153,860 parameters with
-    three. Parameters have the names of the original's.
+    Views are concatenated in their order by channel, so a network is made for one number of views; 153,860 parameters
+    with three. Parameters have the names of the original's.
 
     Args:
         num_views: V.
@@ -41,11 +41,11 @@ class LatentInference(nn.Module):
 
         Args:
             images: (B, V, 3, H, W) colours of the source views in [0, 1].
-            source_rays: (B, V, 6, H, W) their ray images, see `cameras.ray_images`.
+            source_rays: (B, V, 6, H, W) their ray images: origin and direction of the ray of each pixel.
             target_rays: (B, 6, H, W) ray images of the target views.
 
         Returns:
-            (B, 4, 64, 64); where it is a latent of the diffusion model it is one in [0, 1] (2 x - 1 is compared).
+            (B, 4, 64, 64); for the diffusion prior a latent scaled to [0, 1], of which 2 x - 1 is compared.
 
         Raises:
             ValueError: another number of views.

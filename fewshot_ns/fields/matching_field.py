@@ -33,13 +33,13 @@ class MatchingField(nn.Module):
         matching_columns: columns of similarity, colours and masks: of P similarities and V views P + 4 V.
         view_columns: columns of what one view shows; not used with refinement 'off'.
         num_views: V.
-        refinement: see `Refinement`.
-        attention_passes: of both attentions, see `MultiHeadAttention`.
+        refinement: how views and latent are refined.
+        attention_passes: how often both attentions attend.
         position_octaves: of the encoding of positions.
         direction_octaves: of the encoding of directions; 0: the direction alone.
         width: of the trunk.
         num_layers: of the trunk.
-        skip_layers: layers after which the encoded position is joined again.
+        skip_layers: layers after which the encoded position is concatenated again.
         compute_dtype: number format of the matrix products.
     """
 
@@ -103,7 +103,7 @@ class MatchingField(nn.Module):
     def view_matrix(self) -> Optional[Tensor]:
         """(8, view_columns) matrix through which the refinement sees what each view shows; None without refinement.
 
-        What is looked up in maps may go through it before: see `MatchingSources.query`.
+        Being linear, it may be applied to feature maps before they are looked up, as `MatchingSources` does.
         """
         return None if self.refinement == "off" else self.cond_feat_fc[0].weight  # type: ignore[return-value]
 
@@ -112,7 +112,7 @@ class MatchingField(nn.Module):
 
         Args:
             view_features: (V, R, S, 8) what each view shows, through `view_matrix`.
-            latent_vectors: (R, 8) see `latent_vector`.
+            latent_vectors: (R, 8) by `latent_vector`, of each ray's target view.
         """
         views = torch.relu(view_features + self.cond_feat_fc[0].bias)  # type: ignore[operator]
         latents = latent_vectors.to(views)[None, :, None].expand_as(views[:1])
@@ -129,8 +129,8 @@ class MatchingField(nn.Module):
 
         Args:
             matching: (R, S, matching_columns).
-            view_features: see `tokens`; with refinement.
-            latent_vectors: see `tokens`; with refinement.
+            view_features: (V, R, S, 8) as in `tokens`; with refinement.
+            latent_vectors: (R, 8) as in `tokens`; with refinement.
 
         Raises:
             ValueError: the refinement lacks one of them.
@@ -158,8 +158,8 @@ class MatchingField(nn.Module):
             positions: (R, S, 3) in the normalised coordinates of the first source view.
             directions: (R, S, 3) unit directions in the axes of the first source view.
             matching: (R, S, matching_columns) similarities, colours and masks.
-            in_image: (R, S, V) whether each view sees the sample. A sample that fewer than two see looks at all samples
-                of its ray alike.
+            in_image: (R, S, V) whether each view sees the sample. A sample that fewer than two see attends to all
+                samples of its ray alike.
             view_features: (V, R, S, 8) what each view shows, through `view_matrix`; with refinement.
             latent_vectors: (R, 8) what the refinement sees of the latent of each ray's target view; with refinement.
 

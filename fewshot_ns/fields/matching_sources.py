@@ -1,4 +1,4 @@
-"""Source views as MatchNeRF and ID-NeRF look at them: encoded once, then asked about points."""
+"""Source views of MatchNeRF and ID-NeRF: encoded once, then queried at points."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PointConditioning(NamedTuple):
     """What V source views show of S points on each of R rays."""
 
     coordinates: Tensor
-    """(V, R, S, 3) see `view_coordinates`."""
+    """(V, R, S, 3) column, row and depth in each view, as `view_coordinates` gives them."""
     in_image: Tensor
     """(R, S, V) whether each view sees the point."""
     matching: Tensor
@@ -43,10 +43,10 @@ class MatchingSources:
 
     Args:
         conditioning: the source views.
-        features: per scale (B, V, h, w, (V - 1) * C), see `MatchingEncoder`; none: colours are all there is.
+        features: per scale (B, V, h, w, (V - 1) * C) matching features; none: only colours are compared.
         near: (B, V) planar depth that gets the coordinate 0.
         far: (B, V) planar depth that gets the coordinate 1.
-        window: see `Window`.
+        window: how features are looked up at a point.
         groups: per scale, groups of channels that are compared.
     """
 
@@ -59,7 +59,7 @@ class MatchingSources:
         window: Window = "mean",
         groups: Sequence[int] = GROUPS,
     ) -> None:
-        self.given, self.cameras = conditioning, SourceCameras.of(conditioning)
+        self.conditioning, self.cameras = conditioning, SourceCameras.of(conditioning)
         self.near, self.far = near, far
         self.window: Window = window
         self.groups = tuple(groups)
@@ -75,15 +75,15 @@ class MatchingSources:
 
         Args:
             points: (R, S, 3) world points of R rays.
-            scenes: (R,) which of the B scenes each ray is of.
+            scenes: (R,) index of each ray's scene among the B.
             matrix: (K, C), through which `view_features` are seen, of C columns: features of each scale, colour, and
-                whether the view sees the point; None: they are not wanted.
+                whether the view sees the point; None: `view_features` are not computed.
         """
-        height, width = self.given.images.shape[2:4]
-        places, seen = view_coordinates(self.cameras, points, scenes, (width, height), self.near, self.far)
-        taps = [self._taps(places[..., :2], size) for size in self.sizes]
+        height, width = self.conditioning.images.shape[2:4]
+        coordinates, seen = view_coordinates(self.cameras, points, scenes, (width, height), self.near, self.far)
+        taps = [self._taps(coordinates[..., :2], size) for size in self.sizes]
         features = [self._look_up(rows, each, scenes) for rows, each in zip(self.rows, taps, strict=True)]
-        colours = self._look_up(self.colours, bilinear_taps(places[..., :2], (width, height)), scenes)
+        colours = self._look_up(self.colours, bilinear_taps(coordinates[..., :2], (width, height)), scenes)
         agreement = [group_similarity(each, groups) for each, groups in zip(features, self.groups, strict=True)]
         in_image = seen.movedim(0, -1)
         matching = torch.cat([*agreement, colours.movedim(0, 2).flatten(2), in_image.to(colours)], dim=-1)
@@ -97,7 +97,7 @@ class MatchingSources:
             else:
                 for rows, each in zip(self._projections(matrix), taps, strict=True):
                     shown = shown + self._look_up(rows, each, scenes)
-        return PointConditioning(places, in_image, matching, shown)
+        return PointConditioning(coordinates, in_image, matching, shown)
 
     def _parts(self, matrix: Tensor) -> Tuple[Tensor, ...]:
         """Columns of a matrix that belong to the features of each scale."""
@@ -114,19 +114,21 @@ class MatchingSources:
         A look-up is linear too, so the pixels can go through the matrix once, and not every point of every ray. Without
         a graph they do so once for all calls with the same matrix.
         """
-        known = self._projected
-        if known is not None and not torch.is_grad_enabled() and known.is_of(matrix):
-            return known.rows
+        projected = self._projected
+        if projected is not None and not torch.is_grad_enabled() and projected.is_of(matrix):
+            return projected.rows
         # Eight columns cost little, so they are kept in full precision.
-        found = [linear(rows.to(part.dtype), part) for rows, part in zip(self.rows, self._parts(matrix), strict=True)]
+        projections = [
+            linear(rows.to(part.dtype), part) for rows, part in zip(self.rows, self._parts(matrix), strict=True)
+        ]
         if not torch.is_grad_enabled():
-            self._projected = _Projected(matrix, matrix._version, found)
-        return found
+            self._projected = _Projected(matrix, matrix._version, projections)
+        return projections
 
-    def _taps(self, places: Tensor, size: MapSize) -> Tuple[Tensor, Tensor]:
+    def _taps(self, coordinates: Tensor, size: MapSize) -> Tuple[Tensor, Tensor]:
         if self.window == "mean":
-            return mean_taps(places, size)
-        return window_taps(places, size) if self.window == "released" else bilinear_taps(places, size)
+            return mean_taps(coordinates, size)
+        return window_taps(coordinates, size) if self.window == "released" else bilinear_taps(coordinates, size)
 
     def _look_up(self, rows: Tensor, taps: Tuple[Tensor, Tensor], scenes: Tensor) -> Tensor:
         """(V, R, S, C) of rows (B * V, pixels, C) at taps (V, R, S, T)."""

@@ -22,12 +22,12 @@ class MipNeRFField(nn.Module):
         width: their width, and that of the bottleneck.
         skip_layer: layer whose input is [activations, encoding].
         num_octaves: octaves 2^0, 2^1, .. of the integrated encoding.
-        view_octaves: octaves of the direction encoding, beside the direction itself.
+        view_octaves: octaves of the direction encoding, which also has the direction itself.
         colour_width: width of the colour branch.
         density_bias: added to the raw density before the softplus.
         rgb_padding: colours are scaled to [-padding, 1 + padding].
         include_mean: whether the encoding begins with the mean itself (FreeNeRF).
-        embedding_columns: size of a vector per ray that the colour branch sees beside the direction.
+        embedding_columns: size of a vector per ray that the colour branch sees along with the direction.
         compute_dtype: number format of the matrix products; 'float32' stands for the format of the parameters.
     """
 

@@ -20,11 +20,11 @@ class NeRFField(nn.Module):
         num_layers: ReLU layers of the trunk.
         width: their width, and that of the bottleneck.
         skip_layer: layer whose input is [encoding, activations].
-        num_octaves: octaves 2^0, 2^1, .. of the encoding, beside the position itself.
+        num_octaves: octaves 2^0, 2^1, .. of the encoding, which also has the position itself.
         view_octaves: octaves of the direction encoding; None: colour does not depend on the direction, and density and
             colour come from one layer.
         colour_width: width of the colour branch.
-        density_activation: what makes a density of the raw one.
+        density_activation: activation of the raw density.
         compute_dtype: number format of the matrix products; 'float32' stands for the format of the parameters.
     """
 
@@ -99,7 +99,7 @@ class NeRFField(nn.Module):
         mask: Optional[Tensor] = None,
         view_mask: Optional[Tensor] = None,
     ) -> Tuple[Tensor, Tensor]:
-        """(R, S) density and (R, S, 3) colour before their activations; see `forward`."""
+        """(R, S) density and (R, S, 3) colour before their activations; arguments as those of `forward`."""
         reduced = self.compute_dtype == "bfloat16"
         encoded = encode_in_blocks(
             lambda points, _: self._encode(points, mask),

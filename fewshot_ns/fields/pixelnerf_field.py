@@ -81,7 +81,7 @@ class PixelNeRFField(nn.Module):
     def project(self, latents: Tensor) -> Tensor:
         """What the blocks see of features, without biases.
 
-        The map is linear, so that features may be looked up before or after it: of few pixels and many points it is
+        The map is linear, so that features may be looked up before or after it: with few pixels and many points it is
         cheaper to project the pixels.
 
         Args:

@@ -1,4 +1,4 @@
-"""What a generalizable network is asked: points along rays, with the features that source views have there."""
+"""Input of a generalizable network: points along rays, with the features that source views have there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ POINTS_AT_ONCE = 8192
 
 
 class SourceFeatures:
-    """Feature maps of source views, B scenes of V views each, and how networks see points through them.
+    """Feature maps of source views, B scenes of V views each, and the evaluation of networks at points with them.
 
     Args:
         conditioning: the source views.
         maps: (B * V, C, h, w) features of their images.
-        padding: what points see that fall beside an image.
+        padding: features of points that fall outside an image.
         interpolation: how features are looked up between pixels.
         frequency: lowest frequency of the position encoding.
         num_octaves: its octaves.
@@ -40,7 +40,7 @@ class SourceFeatures:
         num_octaves: int = 6,
         camera_positions: bool = False,
     ) -> None:
-        self.given, self.cameras = conditioning, SourceCameras.of(conditioning)
+        self.conditioning, self.cameras = conditioning, SourceCameras.of(conditioning)
         self.padding: Padding = padding
         self.interpolation: Interpolation = interpolation
         self.camera_positions = camera_positions
@@ -52,12 +52,12 @@ class SourceFeatures:
     @property
     def num_views(self) -> int:
         """Source views of each scene."""
-        return self.given.images.shape[1]
+        return self.conditioning.images.shape[1]
 
     def for_pass(self) -> SourceFeatures:
-        """What one forward pass is to ask: without a graph this, with one a copy that shares no projections.
+        """The object to query in one forward pass: without a graph this one, with one a copy without its projections.
 
-        A pass whose graph is thrown away and made again (torch's checkpointing) must find what it found first.
+        A pass whose graph is thrown away and made again (torch's checkpointing) must then compute the same again.
         """
         if not torch.is_grad_enabled():
             return self
@@ -71,11 +71,11 @@ class SourceFeatures:
         """Raw density and colour at points along rays.
 
         Args:
-            network: what is asked.
+            network: the network.
             origins: (R, 3) world.
             directions: (R, 3) world, of unit length.
-            z: (R, S) distances along the rays; gradients flow to them where they want one.
-            scenes: (R,) which of the B scenes.
+            z: (R, S) distances along the rays; gradients flow to them where they require one.
+            scenes: (R,) index of each ray's scene among the B.
 
         Returns:
             (R, S) and (R, S, 3), before their activations.
@@ -94,7 +94,7 @@ class SourceFeatures:
     def _query(self, network: PixelNeRFField, origins: Tensor, directions: Tensor, z: Tensor, scenes: Tensor) -> Tensor:
         start, along = (self.cameras.rotated(vectors, scenes)[:, :, None] for vectors in (origins, directions))
         positions = start + z[..., None] * along
-        height, width = self.given.images.shape[2:4]
+        height, width = self.conditioning.images.shape[2:4]
         uv = self.cameras.project(positions, scenes)
         pixels, shares = lookup_taps(uv, (width, height), self.map_size, self.padding, self.interpolation)
         views = torch.arange(self.num_views, device=scenes.device)[:, None]
@@ -108,13 +108,13 @@ class SourceFeatures:
     def _features(self, network: PixelNeRFField, pixels: Tensor, shares: Tensor) -> Tensor:
         """(V, R, S, P * W) projected features at points, by whichever order of look-up and projection costs less."""
         graph = torch.is_grad_enabled()
-        known = self._projected.get(network)
-        # What was projected without a graph, at evaluation, teaches nothing.
-        if known is None or (graph and not known.requires_grad):
+        projected = self._projected.get(network)
+        # What was projected without a graph, at evaluation, passes no gradient on.
+        if projected is None or (graph and not projected.requires_grad):
             if graph and len(self.latents) > pixels[..., 0].numel():
                 return network.project(look_up(self.latents.to(network.format), pixels, shares))
-            known = self._projected[network] = network.project(self.latents)
-        return look_up(known, pixels, shares)
+            projected = self._projected[network] = network.project(self.latents)
+        return look_up(projected, pixels, shares)
 
 
 def encode_points(positions: Tensor, directions: Tensor, frequency: float, num_octaves: int) -> Tensor:

@@ -1,8 +1,7 @@
-"""Curricula: what changes the forward in the course of training, and no loss. Each is written once, for all backbones.
+"""Curricula: they change the forward pass over the steps, not the loss; each is written once for all backbones.
 
-A curriculum is a small protocol beside that of priors: a config on the model, and an object whose `apply` changes what
-a backbone renders from, by the step alone. A backbone calls it where its value arises; one that cannot refuses it when
-it is built.
+A curriculum is a config on the model, and an object whose `apply` changes a value that a backbone renders from, by the
+step alone. A backbone that has no such value refuses the curriculum when it is built.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Curriculum(Generic[C, Value, Changed]):
         self.config = config
 
     def apply(self, value: Value, step: int) -> Changed:
-        """What becomes of a value at a step, counted from 0."""
+        """The value at a step, counted from 0."""
         raise TypeError(f"{type(self).__name__} has to define apply")
 
     def resolved(self) -> Dict[str, Any]:
@@ -62,14 +61,14 @@ class NearFarAnnealingConfig(SavedConfig, InstantiateConfig):
 
 
 class AnnealingDefaults(NamedTuple):
-    """What annealing does where its config leaves it open."""
+    """Values of the annealing where its config has None."""
 
     steps: int
-    """See `NearFarAnnealingConfig.steps`."""
+    """Steps over which near and far open."""
     init_fraction: float
-    """See `NearFarAnnealingConfig.init_fraction`."""
+    """Fraction of the interval open at the start."""
     mid_fraction: Optional[float]
-    """See `NearFarAnnealingConfig.mid_fraction`; None: the focus point."""
+    """Where the interval opens from (0 near, 1 far); None: the focus point."""
 
 
 ANNEALING: Dict[RaySpace, AnnealingDefaults] = {
@@ -80,7 +79,7 @@ ANNEALING: Dict[RaySpace, AnnealingDefaults] = {
 
 
 class NearFarAnnealing(Curriculum[NearFarAnnealingConfig, ModelRays, ModelRays]):
-    """See `NearFarAnnealingConfig`.
+    """Narrows near and far of rays, less and less with each step.
 
     Args:
         config: the curriculum's config.
@@ -102,7 +101,7 @@ class NearFarAnnealing(Curriculum[NearFarAnnealingConfig, ModelRays, ModelRays])
         self.focus_point = torch.zeros(3)
 
     def apply(self, value: ModelRays, step: int) -> ModelRays:
-        """Rays (R,) whose near and far are those of a step."""
+        """Rays (R,) with the near and far of a step."""
         # The original's counter is 1 for the first batch.
         if step + 1 >= self.steps:
             return value
@@ -160,7 +159,7 @@ class EncodedColumns(NamedTuple):
 
 
 class FrequencyMask(Curriculum[FrequencyMaskConfig, Sequence[EncodedColumns], List[Optional[Tensor]]]):
-    """See `FrequencyMaskConfig`.
+    """Masks of positional encodings, which open from low to high frequencies.
 
     Args:
         config: the curriculum's config.

@@ -42,7 +42,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def cdf_sets(
     t_mid: Tensor, depth: Tensor, sigma: float | Tensor, far_open: bool = False
 ) -> Tuple[Tensor, Tensor, Tensor]:
-    """Samples in empty space, just before and behind the surface, each (R, S) bool; see `cdf_bound_losses`."""
+    """Samples in empty space, just before and behind the surface, each (R, S) bool, for `cdf_bound_losses`."""
     valid = depth > 0
     empty = valid & (t_mid < depth - 3.0 * sigma)
     before = valid & (t_mid > depth - 3.0 * sigma) & (t_mid < depth)

@@ -48,8 +48,8 @@ def cast_rays(
     means = origins[..., None, :] + t_mean[..., None] * directions[..., None, :]
     if full_covariance:
         along = directions[..., :, None] * directions[..., None, :]
-        beside = torch.eye(3, dtype=t.dtype, device=t.device) - along / length_squared[..., None]
-        return means, t_var[..., None, None] * along[..., None, :, :] + r_var[..., None, None] * beside[..., None, :, :]
+        across = torch.eye(3, dtype=t.dtype, device=t.device) - along / length_squared[..., None]
+        return means, t_var[..., None, None] * along[..., None, :, :] + r_var[..., None, None] * across[..., None, :, :]
     across = 1 - squared / length_squared
     cov_diag = t_var[..., None] * squared[..., None, :] + r_var[..., None] * across[..., None, :]
     return means, cov_diag

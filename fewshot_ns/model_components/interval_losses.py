@@ -12,16 +12,16 @@ HALF_EPSILON = 2.0**-10
 
 
 def cumulative_around(x: Tensor, t: Tensor, weights: Tensor) -> Tuple[Tensor, Tensor]:
-    """Cumulative weight of a histogram just before and just beyond given places.
+    """Cumulative weight of a histogram just before and just beyond given positions.
 
     Args:
-        x: (R, N) places.
+        x: (R, N) positions.
         t: (R, P + 1) fenceposts of the histogram.
         weights: (R, P) its weights.
 
     Returns:
-        (R, N) weight up to the last fencepost at or before x, and (R, N) up to the first one behind x; places outside
-        of the histogram count as its ends.
+        (R, N) weight up to the last fencepost at or before x, and (R, N) up to the first one behind x; positions
+        outside of the histogram count as its ends.
     """
     reached = torch.nn.functional.pad(weights.cumsum(-1), (1, 0))
     behind = torch.searchsorted(t.contiguous(), x.contiguous(), right=True)

@@ -46,44 +46,44 @@ def view_coordinates(
     """
     turned = torch.einsum("rvij,rsj->vrsi", cameras.rotations[scenes], points)
     x, y, z = cameras.moved(turned, scenes).unbind(-1)
-    # A point in the plane of a camera has no place in its image; it lies far outside, and its numbers are finite.
+    # A point in the plane of a camera has no image point; it gets finite coordinates far outside.
     depth = torch.where(z.abs() < _SMALLEST_DEPTH, torch.full_like(z, _SMALLEST_DEPTH), -z)
     focal, centre, bounds = (
         part[scenes].transpose(0, 1)[:, :, None]
         for part in (cameras.focal, cameras.centre, torch.stack([near, far], -1))
     )
     last = focal.new_tensor(image_size) - 1.0
-    place = (torch.stack([x, -y], dim=-1) / depth[..., None] * focal + centre) / last
+    position = (torch.stack([x, -y], dim=-1) / depth[..., None] * focal + centre) / last
     along = (depth - bounds[..., 0]) / (bounds[..., 1] - bounds[..., 0])
-    seen = ((place > 0.0) & (place < 1.0)).all(dim=-1) & (z < -_SMALLEST_DEPTH)
-    return torch.cat([place, along[..., None]], dim=-1), seen
+    seen = ((position > 0.0) & (position < 1.0)).all(dim=-1) & (z < -_SMALLEST_DEPTH)
+    return torch.cat([position, along[..., None]], dim=-1), seen
 
 
-def bilinear_taps(places: Tensor, map_size: MapSize) -> Tuple[Tensor, Tensor]:
-    """Pixels and weights of places in a map whose outer pixels' centres are at 0 and 1; its border repeats outwards.
+def bilinear_taps(positions: Tensor, map_size: MapSize) -> Tuple[Tensor, Tensor]:
+    """Pixels and weights of positions in a map whose outer pixels' centres are at 0 and 1; its border repeats outwards.
 
     Args:
-        places: (..., 2) column and row.
-        map_size: see `MapSize`.
+        positions: (..., 2) column and row.
+        map_size: (width, height) of the map.
 
     Returns:
         (..., 4) row-major pixels and their weights, which are differentiable.
     """
-    last = places.new_tensor(map_size) - 1.0
-    return lookup_taps(places * last, map_size, map_size)
+    last = positions.new_tensor(map_size) - 1.0
+    return lookup_taps(positions * last, map_size, map_size)
 
 
 def window_taps(
-    places: Tensor, map_size: MapSize, radius: int = _RADIUS, dilation: int = 1, released: bool = True
+    positions: Tensor, map_size: MapSize, radius: int = _RADIUS, dilation: int = 1, released: bool = True
 ) -> Tuple[Tensor, Tensor]:
-    """As `bilinear_taps`, for the mean of bilinear look-ups in a window about the place.
+    """As `bilinear_taps`, for the mean of bilinear look-ups in a window about the position.
 
     Args:
-        places: (..., 2) column and row.
-        map_size: see `MapSize`.
+        positions: (..., 2) column and row.
+        map_size: (width, height) of the map.
         radius: look-ups on each side; 1 is a 3x3 window.
         dilation: their distance, pixels.
-        released: see `Window`; the 3 pixels are multiplied by the dilation.
+        released: the windows of ID-NeRF's code (`Window`), whose 3 pixels are multiplied by the dilation.
 
     Returns:
         (..., T) row-major pixels and their weights, which are differentiable; T = 16 for a 3x3 window.
@@ -93,10 +93,10 @@ def window_taps(
     for axis in (0, 1):
         size = map_size[axis]
         scale = (size - 1) / (size + 3 * dilation - 1) if released else 1.0
-        offsets = dilation * torch.arange(-radius, radius + 1, device=places.device, dtype=places.dtype)
-        looks = ((places[..., axis, None] * (size - 1) + offsets) * scale).clamp(0, size - 1)
+        offsets = dilation * torch.arange(-radius, radius + 1, device=positions.device, dtype=positions.dtype)
+        looks = ((positions[..., axis, None] * (size - 1) + offsets) * scale).clamp(0, size - 1)
         lowest = looks[..., :1].detach().floor().long()
-        taps = lowest + torch.arange(2 * reach + 2, device=places.device)
+        taps = lowest + torch.arange(2 * reach + 2, device=positions.device)
         # A look-up gives a pixel the share by which it is nearer than 1.
         shares = (1.0 - (looks[..., None, :] - taps[..., None]).abs()).clamp(min=0.0).mean(dim=-1)
         first.append(taps.clamp(max=size - 1))
@@ -108,7 +108,8 @@ def window_taps(
 def window_means(maps: Tensor) -> Tensor:
     """Maps with which a bilinear look-up gives the mean of a 3x3 window, one pixel larger on each side.
 
-    The border repeats outwards. The outer pixels' centres are then at -1 / (w - 1) and w / (w - 1); see `mean_taps`.
+    The border repeats outwards. The outer pixels' centres are then at -1 / (w - 1) and w / (w - 1), as `mean_taps`
+    expects.
 
     Args:
         maps: (N, h, w, C).
@@ -121,11 +122,11 @@ def window_means(maps: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool2d(padded, 2 * _RADIUS + 1, stride=1).movedim(1, -1)
 
 
-def mean_taps(places: Tensor, map_size: MapSize) -> Tuple[Tensor, Tensor]:
-    """As `bilinear_taps`, in what `window_means` made of maps of `map_size`; 4 taps for a 3x3 window."""
-    last = places.new_tensor(map_size) - 1.0
+def mean_taps(positions: Tensor, map_size: MapSize) -> Tuple[Tensor, Tensor]:
+    """As `bilinear_taps`, in the output of `window_means` for maps of `map_size`; 4 taps for a 3x3 window."""
+    last = positions.new_tensor(map_size) - 1.0
     enlarged = (map_size[0] + 2 * _RADIUS, map_size[1] + 2 * _RADIUS)
-    return lookup_taps(places * last + _RADIUS, enlarged, enlarged)
+    return lookup_taps(positions * last + _RADIUS, enlarged, enlarged)
 
 
 def group_similarity(features: Tensor, groups: int) -> Tensor:

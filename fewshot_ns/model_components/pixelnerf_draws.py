@@ -1,4 +1,4 @@
-"""The random numbers behind one rendering of pixelNeRF, and even ones in their place."""
+"""The random numbers behind one rendering of pixelNeRF, or even ones instead of them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Draws(NamedTuple):
     """Numbers for R rays; all uniform in [0, 1) but `noise`."""
 
     coarse: Tensor
-    """(R, coarse) place of each coarse sample in its bin."""
+    """(R, coarse) position of each coarse sample in its bin."""
     importance: Tensor
     """(R, importance) by which bins are chosen."""
     jitter: Tensor
-    """(R, importance) places in these bins."""
+    """(R, importance) positions in these bins."""
     noise: Tensor
     """(R, depth) normal numbers."""
 

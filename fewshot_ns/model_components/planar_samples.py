@@ -11,11 +11,11 @@ from fewshot_ns.model_components.point_samples import stratified_points
 from fewshot_ns.model_components.renderers import opacity_and_transmittance
 
 TrainingDepths = Literal["within", "overshooting"]
-"""Random depths. within: of strata between near and far. overshooting: see `overshooting_depths`."""
+"""Random depths. within: of strata between near and far. overshooting: of strata whose last one lies behind far."""
 
 
 def planar_depths(near: Tensor, far: Tensor, num_samples: int, jittered: Optional[TrainingDepths] = None) -> Tensor:
-    """(R, N) planar depths between near and far (R, 1), at equal steps, or random ones of the kind that is given."""
+    """(R, N) planar depths between near and far (R, 1), at equal steps, or random ones of a kind."""
     if jittered is None:
         return stratified_points(near, far, num_samples)
     jitter = torch.rand(len(near), num_samples, dtype=near.dtype, device=near.device)

@@ -55,7 +55,7 @@ def resample_points(z: Tensor, weights: Tensor, u: Tensor) -> Tensor:
 
 
 def invert_density(edges: Tensor, weights: Tensor, u: Tensor) -> Tensor:
-    """(R, N) places where the piecewise constant density of weights (R, B) between edges (R, B + 1) has reached u."""
+    """(R, N) positions at which the piecewise density of weights (R, B) between edges (R, B + 1) has reached u."""
     padded = weights + _PADDING
     reached = torch.cumsum(padded / padded.sum(-1, keepdim=True), dim=-1)
     reached = torch.cat([torch.zeros_like(reached[..., :1]), reached], dim=-1)
@@ -107,7 +107,7 @@ def importance_fractions(weights: Tensor, u: Tensor, jitter: Tensor) -> Tensor:
     Args:
         weights: (R, S) weights of the samples of S equal bins.
         u: (R, N) uniform numbers in [0, 1), by which a bin is chosen.
-        jitter: (R, N) uniform numbers in [0, 1), the place in it.
+        jitter: (R, N) uniform numbers in [0, 1), the position in it.
 
     Returns:
         (R, N), not ordered.
@@ -124,7 +124,8 @@ def importance_fractions(weights: Tensor, u: Tensor, jitter: Tensor) -> Tensor:
 def points_around_depth(depth: Tensor, noise: Tensor, deviation: float, near: Tensor, far: Tensor) -> Tensor:
     """(R, N) points around a depth (R, 1), by normal numbers (R, N) times a deviation, kept between near and far.
 
-    Differentiable by the depth: through the places of its samples the fine level teaches the coarse one (pixelNeRF).
+    Differentiable by the depth: through the positions of its samples the fine level's loss reaches the coarse one
+    (pixelNeRF).
     """
     return torch.minimum(torch.maximum(depth + deviation * noise, near), far)
 

@@ -25,7 +25,7 @@ def stratified_fenceposts(near: Tensor, far: Tensor, num_samples: int, jitter: O
 
 
 def jittered(t: Tensor, jitter: Optional[Tensor]) -> Tensor:
-    """(R, N) ascending positions, each moved to a place between the mid-points to its neighbours.
+    """(R, N) ascending positions, each moved to a random position between the mid-points to its neighbours.
 
     Args:
         t: (R, N), ascending.
@@ -42,7 +42,7 @@ def jittered(t: Tensor, jitter: Optional[Tensor]) -> Tensor:
 def depth_guided_fenceposts(
     near: Tensor, far: Tensor, num_samples: int, depth: Tensor, spread: Tensor, noise: Tensor, jitter: Optional[Tensor]
 ) -> Tensor:
-    """Stratified fenceposts, of which some lie around the measured depth where a ray has one.
+    """Stratified fenceposts, some of them around the measured depth where a ray has one.
 
     Args:
         near: (R, 1).
@@ -51,7 +51,7 @@ def depth_guided_fenceposts(
         depth: (R, 1) measured depth; not positive where there is none.
         spread: (R, 1) standard deviation around it, in units of t; gradients flow into it.
         noise: (R, G) normal numbers, G < S.
-        jitter: (R, S + 1) uniform numbers in [0, 1), or None; see `stratified_fenceposts`.
+        jitter: (R, S + 1) uniform numbers in [0, 1), or None for those without jitter.
 
     Returns:
         (R, S + 1), ascending.

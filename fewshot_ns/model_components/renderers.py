@@ -104,9 +104,9 @@ def distance_percentile(weights: Tensor, t: Tensor, fraction: float) -> Tensor:
         (R, 1), units of t; a ray of zero opacity gets its second last mid-point, as in the original.
     """
     middle, reached = 0.5 * (t[..., 1:] + t[..., :-1]), weights.cumsum(-1)
-    wanted = (fraction * reached[..., -1:]).contiguous()
-    above = torch.searchsorted(reached, wanted, right=True).clamp(1, weights.shape[-1] - 1)
+    target = (fraction * reached[..., -1:]).contiguous()
+    above = torch.searchsorted(reached, target, right=True).clamp(1, weights.shape[-1] - 1)
     before, after = reached.gather(-1, above - 1), reached.gather(-1, above)
     gap = after - before
-    share = torch.where(gap > 0, (wanted - before) / torch.where(gap > 0, gap, torch.ones_like(gap)), 0.0)
+    share = torch.where(gap > 0, (target - before) / torch.where(gap > 0, gap, torch.ones_like(gap)), 0.0)
     return torch.lerp(middle.gather(-1, above - 1), middle.gather(-1, above), share.clamp(0.0, 1.0))

@@ -1,4 +1,4 @@
-"""What any backbone gives for any pixels: the contract between models, priors and pipelines."""
+"""What a backbone renders for pixels: the contract between models, priors and pipelines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RaySamples:
     density: Optional[Tensor] = None
     """(..., S) densities, per unit length of the ray space."""
     normals: Optional[Tensor] = None
-    """(..., S, 3) unit normals in the world, differentiable by the parameters; only where they were asked for."""
+    """(..., S, 3) unit normals in the world, differentiable by the parameters; only where a prior needs them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Rendering:
     coarse: Optional[Rendering] = None
     """The same of a coarse level, where the backbone has one."""
     extras: Dict[str, Tensor] = field(default_factory=dict)
-    """(..., C) what the backbone's own loss needs beside these, such as the weights of its proposal; and further
+    """(..., C) what else the backbone's own loss needs, such as the weights of its proposal; and further
     outputs at evaluation, by the names that nerfstudio shows them under."""
 
     @property
@@ -61,7 +61,7 @@ class Rendering:
         return _mapped([self], lambda parts: change(parts[0]))
 
     def __getitem__(self, pixels: object) -> Rendering:
-        """Those pixels, by an index of the first dimension."""
+        """The pixels at an index of the first dimension."""
         return self.map(lambda value: value[pixels])  # type: ignore[index]
 
     def reshape(self, *shape: int) -> Rendering:
@@ -80,7 +80,7 @@ class Rendering:
 
 
 def _mapped(parts: Sequence, change: Callable[[Sequence[Tensor]], Tensor]):  # noqa: ANN202 - as the parts
-    """One record of all tensors of records of one kind, each made of those in its place."""
+    """One record from several of one class, each tensor made of the tensors of that field."""
     changed = {}
     for one in fields(parts[0]):
         values = [getattr(part, one.name) for part in parts]

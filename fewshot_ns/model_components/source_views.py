@@ -11,7 +11,7 @@ from torch import Tensor
 from fewshot_ns.data.records.scene import Conditioning
 
 PIXEL_CENTRE = 0.5
-"""Position of the first pixel's centre by the host's convention; it is at 0 in pixelNeRF's."""
+"""Position of the first pixel's centre by nerfstudio's convention; it is at 0 in pixelNeRF's."""
 
 Padding = Literal["border", "zeros"]
 Interpolation = Literal["bilinear", "nearest"]
@@ -43,16 +43,16 @@ class SourceCameras:
         return torch.einsum("rvij,rj->vri", self.rotations[scenes], vectors)
 
     def moved(self, rotated: Tensor, scenes: Tensor) -> Tensor:
-        """(V, R, S, 3) points, see `rotated`, relative to each view's camera."""
+        """(V, R, S, 3) points, from those that `rotated` gave, relative to each view's camera."""
         return rotated + self.translations[scenes].transpose(0, 1)[:, :, None]
 
     def project(self, rotated: Tensor, scenes: Tensor) -> Tensor:
         """Image points of world points.
 
-        A point behind a camera falls on its mirrored place, as in pixelNeRF; one in the camera's own plane on 0.
+        A point behind a camera gets its mirror image, as in pixelNeRF; one in the camera's own plane on 0.
 
         Args:
-            rotated: (V, R, S, 3) points of R rays, see `rotated`.
+            rotated: (V, R, S, 3) points of R rays in camera axes, by `rotated`.
             scenes: (R,) scene of each ray.
 
         Returns:

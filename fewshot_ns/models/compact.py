@@ -45,7 +45,7 @@ class CompactModelConfig(RayModelConfig):
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Number format of the matrix products; everything else stays in float32."""
     annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=150))
-    """Near and far that open slowly (RegNeRF); in metric scenes without a depth prior it does harm."""
+    """Near and far that open slowly (RegNeRF); in metric scenes without a depth prior it harms."""
     frequency_mask: FrequencyMaskConfig = field(
         default_factory=lambda: FrequencyMaskConfig(order="octave", first_step=0)
     )
@@ -82,16 +82,16 @@ class CompactModelConfig(RayModelConfig):
     plane_channels: int = 12
     """Tri-plane: features per level."""
     coarse_steps: int = 50
-    """Tri-plane: steps in which the coarsest level stands alone."""
+    """Tri-plane: steps in which only the coarsest level is visible."""
     fine_steps: int = 250
     """Tri-plane: step from which all levels are visible; they open one after the other."""
     num_octaves: int = 16
     """MLP: octaves of the integrated positional encoding."""
     skip_layer: int = 2
-    """MLP: layer that sees the encoding once more."""
+    """MLP: layer whose input gets the encoding once more."""
     random_background: Optional[bool] = None
-    """Whether training lays its rays on a random colour, so that only an opaque field can explain a photo; None: where
-    the photos are opaque."""
+    """Whether training renders before a random background colour, so that only an opaque field can explain a photo;
+    None: where the photos are opaque."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
     ema_decay: float = 0.99
@@ -99,7 +99,7 @@ class CompactModelConfig(RayModelConfig):
 
 
 class CompactModel(RayModel):
-    """See `CompactModelConfig`; what priors add to the loss comes from the pipeline."""
+    """Renders a small field at samples from a density grid; what priors add to the loss comes from the pipeline."""
 
     config: CompactModelConfig
     ANNEALING_DEFAULTS: Dict[RaySpace, AnnealingDefaults] = {
@@ -109,7 +109,7 @@ class CompactModel(RayModel):
     masks_frequencies = True
 
     def populate_modules(self) -> None:
-        """Builds the proposal, the field and, where asked for, their running average."""
+        """Builds the proposal, the field and, where `ema_decay` is not 0, their running average."""
         super().populate_modules()
         config = self.config
         self.networks = torch.nn.ModuleDict(

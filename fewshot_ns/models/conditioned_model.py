@@ -23,14 +23,15 @@ from fewshot_ns.priors.diffusion.prior import PromptViews
 
 
 def rays_between(
-    ray_bundle: RayBundle, known: Conditioning, length: Optional[Tensor] = None
+    ray_bundle: RayBundle, conditioning: Conditioning, length: Optional[Tensor] = None
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """Which scenes rays belong to, and where they begin and end.
 
     Args:
         ray_bundle: (R,) rays, with nears and fars as distances where a crop box has set them (viewer, ns-render,
             ns-export).
-        known: the scenes that the model is conditioned on; rays are of scene 0 where `SCENE_INDEX_KEY` names no other.
+        conditioning: the scenes that the model is conditioned on; rays are of scene 0 where `SCENE_INDEX_KEY` names no
+            other.
         length: (R, 1) distance along a ray per unit of the scenes' near and far; None: 1.
 
     Returns:
@@ -39,7 +40,7 @@ def rays_between(
     origins, index = ray_bundle.origins, ray_bundle.metadata.get(SCENE_INDEX_KEY)
     scenes = torch.zeros(len(origins), dtype=torch.long, device=origins.device)
     scenes = scenes if index is None else index[:, 0].to(scenes)
-    near, far = (bound.to(origins)[scenes, None] for bound in (known.near, known.far))
+    near, far = (bound.to(origins)[scenes, None] for bound in (conditioning.near, conditioning.far))
     if ray_bundle.nears is not None and ray_bundle.fars is not None:
         cropped = (bound if length is None else bound / length for bound in (ray_bundle.nears, ray_bundle.fars))
         first, last = (torch.clamp(bound, near, far) for bound in cropped)
@@ -58,7 +59,7 @@ class ConditionedModelConfig(RayModelConfig):
 class ConditionedModel(RayModel):
     """Base of the generalizable models; a subclass gives `encode_sources` and `render_bundle`.
 
-    In training whoever trains calls `condition` with the source views of the batch. For single cameras (evaluation,
+    In training the pipeline calls `condition` with the source views of the batch. For single cameras (evaluation,
     viewer, nerfstudio's commands) the model asks the datamanager's `SourceProvider` by itself, which it is given in its
     metadata; a model that was built without one has to be conditioned before each camera.
     """
@@ -99,7 +100,7 @@ class ConditionedModel(RayModel):
         self.encode_sources(conditioning)
 
     def encode_sources(self, conditioning: Conditioning) -> None:
-        """Encodes source views and keeps the result for rays; see `condition`."""
+        """Encodes source views and keeps the result for the rays that follow."""
         raise TypeError(f"{type(self).__name__} has to define encode_sources")
 
     def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
@@ -108,7 +109,7 @@ class ConditionedModel(RayModel):
         raise TypeError(f"{type(self).__name__} has no latent")
 
     def load_encoder_weights(self) -> None:
-        """Takes pretrained weights of an encoder, before training from nothing; does nothing where there are none."""
+        """Loads pretrained weights of an encoder, before training from scratch; does nothing where there are none."""
 
     @torch.no_grad()
     def condition_on(self, camera: Cameras, again: bool = False) -> None:
@@ -138,7 +139,7 @@ class ConditionedModel(RayModel):
         self.conditioned_on = sources.key
 
     def prepare_for(self, camera: Cameras) -> None:
-        """Conditions the model on all that it needs of a camera whose rays come next."""
+        """Conditions the model on all that it needs to render a camera, whose rays come next."""
         self.condition_on(camera)
 
     def forward(  # type: ignore[override]

@@ -53,10 +53,10 @@ def released_networks(path: Path, num_octaves: int, view_octaves: int) -> Option
     state = load_weights(path)
     if "pipeline" in state:
         return None
-    found = [state[name] for name in ("network_fn_state_dict", "network_fine_state_dict") if state.get(name)]
-    if not found:
+    networks = [state[name] for name in ("network_fn_state_dict", "network_fine_state_dict") if state.get(name)]
+    if not networks:
         raise ValueError(f"{path}: expected 'network_fn_state_dict' of DietNeRF, found {sorted(state)}")
-    return [_from_original(each, path) for each in found]
+    return [_from_original(each, path) for each in networks]
 
 
 def _from_original(state: Mapping[str, Tensor], path: Path) -> State:

@@ -58,7 +58,7 @@ class DepthMipNeRFModelConfig(RayModelConfig):
     colour_width: int = 128
     """Width of the colour branch."""
     embedding_size: int = 0
-    """Entries of a learnt vector per training view that the colour branch sees, zero at evaluation; 0: none. The
+    """Entries of a learned vector per training view that the colour branch sees, zero at evaluation; 0: none. The
     original's configs name 4, which its code cannot run."""
     density_bias: float = -1.0
     """Added to the raw density before the softplus."""
@@ -71,12 +71,12 @@ class DepthMipNeRFModelConfig(RayModelConfig):
     proposal_weight: float = 1.0
     """Weight of the proposal levels' loss (the two-level setting: 0.05)."""
     depth_guided_samples: int = 0
-    """How many of the first level's samples are drawn in training around the measured depth, with a learnt width; the
+    """How many of the first level's samples are drawn in training around the measured depth, with a learned width; the
     original's option draws 16 of its 64. Rays without depth, and all rays at evaluation, are sampled uniformly."""
 
 
 class DepthMipNeRFModel(RayModel):
-    """See `DepthMipNeRFModelConfig`; what priors add to the loss comes from the pipeline."""
+    """Renders by proposal levels and one final level; what priors add to the loss comes from the pipeline."""
 
     config: DepthMipNeRFModelConfig
     PROVIDES = RayModel.PROVIDES | {"normals"}

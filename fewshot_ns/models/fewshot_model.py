@@ -66,7 +66,7 @@ class FewShotModel(Model):
 
     @property
     def provides(self) -> FrozenSet[str]:
-        """What the backbone serves to priors as it is configured, see `priors.base.Served`."""
+        """What the backbone, as configured, can serve to priors: names in `priors.base.Served`."""
         return self.PROVIDES
 
     def why_not(self, name: str) -> Optional[str]:
@@ -84,7 +84,7 @@ class FewShotModel(Model):
         return f"{type(self).__name__} has no {what}"
 
     def serve(self, names: FrozenSet[str]) -> None:
-        """Tells the backbone what priors will look at in training, of what costs something."""
+        """Tells the backbone what priors need in training, so that it computes nothing costly in vain."""
         self.served = names
 
     @property
@@ -122,7 +122,7 @@ class FewShotModel(Model):
         pixels: Optional[Tuple[Cameras, Tensor]] = None,
         views: Sequence[CameraRequest] = (),
     ) -> Any:
-        """Outputs of world rays (R,), as nerfstudio asks for them; of a training step all that it renders.
+        """Outputs of world rays (R,) for nerfstudio; with `pixels`, all that a training step renders.
 
         Args:
             ray_bundle: (R,) rays of the training pixels.
@@ -170,7 +170,7 @@ class FewShotModel(Model):
         self.step = step
 
     def start_from(self, path: Path) -> None:
-        """Takes the weights of a training checkpoint, and nothing else of it.
+        """Loads the weights of a training checkpoint, and nothing else of it.
 
         Raises:
             FileNotFoundError: no such file.
@@ -200,7 +200,7 @@ class FewShotModel(Model):
     def get_image_metrics_and_images(
         self, outputs: Dict[str, Tensor], batch: Dict[str, Tensor]
     ) -> Tuple[Dict[str, float], Dict[str, Tensor]]:
-        """Pictures of one test view: truth beside render, accumulation, depth. Metrics come from the pipeline."""
+        """Images of one test view: truth next to render, accumulation, depth. Metrics come from the pipeline."""
         truth = batch["image"].to(outputs["rgb"])[..., :3]
         images = {
             "img": torch.cat([truth, outputs["rgb"]], dim=1),

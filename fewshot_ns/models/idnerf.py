@@ -24,7 +24,7 @@ from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.model_components.rendering import RaySamples, Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel, ConditionedModelConfig, rays_between
 from fewshot_ns.models.convert_idnerf import released_state
-from fewshot_ns.models.idnerf_targets import TargetViews, imagine, lens_at_size, prompt_views
+from fewshot_ns.models.idnerf_targets import TargetViews, infer_target_latents, intrinsics_at_size, prompt_views
 from fewshot_ns.priors.diffusion.prior import PromptViews
 from fewshot_ns.utils.checkpoints import load_strictly
 
@@ -42,8 +42,8 @@ class IDNeRFModelConfig(ConditionedModelConfig):
     encoder_cache_mb: int = 1024
     """Matching features that are kept where the encoder does not learn (evaluation, or a frozen encoder), MB."""
     matching_features: bool = True
-    """Whether source views are compared by features of the matching encoder; False: colours alone, without an encoder,
-    which shows what the features are worth."""
+    """Whether source views are compared by features of the matching encoder; False: by colours alone, without an
+    encoder, which shows what the features are worth."""
     num_views: int = 3
     """Source views that the networks are made for."""
     window: Window = "mean"
@@ -57,7 +57,7 @@ class IDNeRFModelConfig(ConditionedModelConfig):
     ray_matrices: RayMatrices = "camera_to_world"
     """What ray images of cameras are made from; ID-NeRF's code takes the world-to-camera matrix for the pose."""
     train_latent: bool = True
-    """Whether the latent network learns; in ID-NeRF's code no optimizer knows of it."""
+    """Whether the latent network learns; in ID-NeRF's code no optimizer holds it."""
     num_samples: int = 128
     """Samples per ray, at equal steps of planar depth."""
     training_depths: TrainingDepths = "within"
@@ -72,37 +72,37 @@ class IDNeRFModelConfig(ConditionedModelConfig):
     num_layers: int = 6
     """Layers of the decoder's trunk."""
     skip_layers: Tuple[int, ...] = (4,)
-    """Layers after which the encoded position is joined again."""
+    """Layers after which the encoded position is concatenated again."""
 
 
 _POINTS_AT_ONCE = 4096
-"""Points of rays that are evaluated at once without a graph on a CPU: what is known of them stays in its cache."""
+"""Points of rays that are evaluated at once without a graph on a CPU: their features fit into its cache."""
 
 
 class IDNeRFModel(ConditionedModel):
-    """See `IDNeRFModelConfig`.
+    """Renders rays by a decoder that sees how well source views agree, and by a latent of the target view.
 
-    `condition` has to be called before rays are asked for; with a latent, also the camera that they belong to has to be
-    known: by the conditioning in training, by `get_outputs_for_camera`, or by `set_target_cameras`.
+    `condition` has to be called before rays are rendered; with a latent, the model also has to know their
+    camera: by the conditioning in training, by `get_outputs_for_camera`, or by `set_target_cameras`.
 
-    Rays are sampled between the planar bounds of a scene. Samples absorb light whatever their distance, see
-    `planar_samples`. Parameters have the names of the released checkpoints.
+    Rays are sampled between the planar bounds of a scene. A sample's opacity does not depend on its distance to
+    the next one. Parameters have the names of the released checkpoints.
     """
 
     config: IDNeRFModelConfig
 
     def populate_modules(self) -> None:
-        """Builds encoder, latent network and decoder; the encoder's weights come by `load_encoder_weights`.
+        """Builds encoder, latent network and decoder; `load_encoder_weights` loads the encoder's weights later.
 
         Raises:
-            ValueError: fewer than two source views, of which nothing agrees.
+            ValueError: fewer than two source views, which cannot be compared.
         """
         super().populate_modules()
         config, views = self.config, self.config.num_views
         if views < 2:
             raise ValueError(f"expected at least 2 source views (--pipeline.model.num-views), got {views}")
         self.feat_enc = config.encoder.setup() if config.matching_features else None
-        self._known_pairs = None if self.feat_enc is None else MatchingCache(self.feat_enc, config.encoder_cache_mb)
+        self._matching_cache = None if self.feat_enc is None else MatchingCache(self.feat_enc, config.encoder_cache_mb)
         groups = GROUPS if config.matching_features else ()
         self.nerf_dec = MatchingField(
             matching_columns=sum(groups) + 4 * views,
@@ -124,16 +124,16 @@ class IDNeRFModel(ConditionedModel):
         self._targets: Optional[TargetViews] = None
 
     def load_encoder_weights(self) -> None:
-        """Takes GMFlow's weights where the config asks for them; before training from scratch.
+        """Loads GMFlow's weights where the config asks for them; before training from scratch.
 
         Raises:
-            WeightsNotFoundError: they are nowhere to be had.
+            WeightsNotFoundError: they are not found.
         """
         if self.feat_enc is not None:
             self.config.encoder.load(self.feat_enc, "--pipeline.model.encoder.weights")
 
     def start_from(self, path: Path) -> None:
-        """Takes the weights of a training checkpoint, or of a released one of MatchNeRF or ID-NeRF.
+        """Loads the weights of a training checkpoint, or of a released one of MatchNeRF or ID-NeRF.
 
         Raises:
             FileNotFoundError: no such file.
@@ -155,7 +155,7 @@ class IDNeRFModel(ConditionedModel):
         return {name: values for name, values in groups.items() if values}
 
     def encode_sources(self, conditioning: Conditioning) -> None:
-        """Encodes source views and keeps their features; see `condition`.
+        """Encodes source views and keeps their features for the rays that follow.
 
         Args:
             conditioning: B scenes of V views each.
@@ -169,29 +169,29 @@ class IDNeRFModel(ConditionedModel):
                 f"expected {self.config.num_views} source views (--pipeline.model.num-views), got {views}; give as "
                 "many: ns-train by --pipeline.datamanager.num-sources and .sources, others by --source-views or nearest"
             )
-        given = conditioning.to(self.device).with_planar_bounds()
-        near, far = (bound[:, None].expand(-1, views) for bound in (given.near, given.far))
-        features = self._encode(given.images)
+        conditioning = conditioning.to(self.device).with_planar_bounds()
+        near, far = (bound[:, None].expand(-1, views) for bound in (conditioning.near, conditioning.far))
+        features = self._encode(conditioning.images)
         groups = GROUPS if features else ()
-        self._sources = MatchingSources(given, features, near, far, self.config.window, groups)
+        self._sources = MatchingSources(conditioning, features, near, far, self.config.window, groups)
         self._targets = None
-        if given.target_to_worlds is not None and given.target_intrinsics is not None:
-            self.set_target_cameras(given.target_to_worlds, given.target_intrinsics)
+        if conditioning.target_to_worlds is not None and conditioning.target_intrinsics is not None:
+            self.set_target_cameras(conditioning.target_to_worlds, conditioning.target_intrinsics)
 
     def _encode(self, images: Tensor) -> List[Tensor]:
-        """Matching features per scale, see `MatchingEncoder`; none without an encoder."""
-        if self.feat_enc is None or self._known_pairs is None:
+        """Per scale (B, V, h, w, (V - 1) * C) matching features; none without an encoder."""
+        if self.feat_enc is None or self._matching_cache is None:
             return []
-        # In half precision also what is kept: looking it up is half of the work of a point, and bound by memory.
+        # Features are kept in half precision, too: looking them up is half of the work of a point, and bound by memory.
         reduced = self.config.compute_dtype == "bfloat16"
         dtype = torch.bfloat16 if reduced else images.dtype
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
             if torch.is_grad_enabled() and any(weight.requires_grad for weight in self.feat_enc.parameters()):
                 return [each.to(dtype) for each in self.feat_enc(images)]
-            return self._known_pairs(images, dtype)
+            return self._matching_cache(images, dtype)
 
     def set_target_cameras(self, camera_to_worlds: Tensor, intrinsics: Tensor) -> None:
-        """Tells the model which view of each scene the rays belong to that come next.
+        """Tells the model which view of each scene the next rays belong to.
 
         Args:
             camera_to_worlds: (B, 3, 4) OpenGL axes.
@@ -200,11 +200,14 @@ class IDNeRFModel(ConditionedModel):
         if self.latent_inference is None:
             return
         matrices, latents = self.config.ray_matrices, self.latent_inference
-        self._targets = imagine(latents, self.nerf_dec, self.sources.given, camera_to_worlds, intrinsics, matrices)
+        conditioning = self.sources.conditioning
+        self._targets = infer_target_latents(
+            latents, self.nerf_dec, conditioning, camera_to_worlds, intrinsics, matrices
+        )
 
     @property
     def sources(self) -> MatchingSources:
-        """What the model was shown.
+        """The source views that the model is conditioned on.
 
         Raises:
             RuntimeError: nothing yet.
@@ -244,15 +247,15 @@ class IDNeRFModel(ConditionedModel):
 
     def guided_latents(self) -> Tuple[Tensor, List[PromptViews]]:
         """(B, 4, 64, 64) latents of the views that are rendered, and the source views of the B scenes."""
-        return self.targets.latents, prompt_views(self.sources.given, self.config.ray_matrices)
+        return self.targets.latents, prompt_views(self.sources.conditioning, self.config.ray_matrices)
 
     def prepare_for(self, camera: Cameras) -> None:
         """Conditions the model on the source views of a camera, and computes its latent."""
         super().prepare_for(camera)
-        height, width = self.sources.given.images.shape[2:4]
-        pose, lens = camera.camera_to_worlds.reshape(1, 3, 4), lens_at_size(camera, (height, width))
-        # The poses of the host's camera paths are float64.
-        self.set_target_cameras(pose.to(self.device, torch.float32), lens.to(self.device, torch.float32))
+        height, width = self.sources.conditioning.images.shape[2:4]
+        pose, intrinsics = camera.camera_to_worlds.reshape(1, 3, 4), intrinsics_at_size(camera, (height, width))
+        # The poses of nerfstudio's camera paths are float64.
+        self.set_target_cameras(pose.to(self.device, torch.float32), intrinsics.to(self.device, torch.float32))
 
     def render_bundle(
         self,
@@ -262,9 +265,9 @@ class IDNeRFModel(ConditionedModel):
         annealed: bool = False,
     ) -> Rendering:
         """Renders world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
-        known = self.sources.given
+        conditioning = self.sources.conditioning
         norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(ray_bundle.origins[:, :1]))
-        scenes, near, far = rays_between(ray_bundle, known, norm)
+        scenes, near, far = rays_between(ray_bundle, conditioning, norm)
         jittered = self.config.training_depths if self.samples_at_random(stratified) else None
         z = planar_depths(near, far, self.config.num_samples, jittered)
         density, colours = self.query(ray_bundle.origins, ray_bundle.directions, z * norm, scenes)
@@ -277,7 +280,7 @@ class IDNeRFModel(ConditionedModel):
             ends = torch.cat([z, torch.maximum(z[:, -1:], far)], dim=-1)
             samples = RaySamples(weights, ends, colours, density)
         return Rendering(
-            rgb=composite_rgb(colours, weights, known.background),
+            rgb=composite_rgb(colours, weights, conditioning.background),
             depth=depth * norm,
             accumulation=accumulation,
             distance=depth,
@@ -292,13 +295,13 @@ class IDNeRFModel(ConditionedModel):
             origins: (R, 3).
             directions: (R, 3), of unit length.
             distances: (R, S) along them.
-            scenes: (R,) which of the scenes shown.
+            scenes: (R,) index of each ray's scene in the conditioning.
         """
-        given = (origins, directions, distances, scenes)
+        rays = (origins, directions, distances, scenes)
         count = max(_POINTS_AT_ONCE // distances.shape[1], 1)
         if torch.is_grad_enabled() or origins.device.type != "cpu" or len(origins) <= count:
-            return self._query(*given)
-        parts = zip(*(tensor.split(count) for tensor in given), strict=True)
+            return self._query(*rays)
+        parts = zip(*(tensor.split(count) for tensor in rays), strict=True)
         density, colours = zip(*(self._query(*part) for part in parts), strict=True)
         return torch.cat(density), torch.cat(colours)
 

@@ -1,4 +1,4 @@
-"""What ID-NeRF makes of the views that are rendered before it renders them: a latent for each."""
+"""Latents of ID-NeRF's target views, inferred before the views are rendered."""
 
 from __future__ import annotations
 
@@ -16,53 +16,54 @@ from fewshot_ns.priors.diffusion.prior import PromptViews
 
 
 class TargetViews(NamedTuple):
-    """Latents of the views that are rendered, one per scene shown."""
+    """Latents of the views that are rendered, one per scene."""
 
     latents: Tensor
     """(B, 4, 64, 64)."""
     vectors: Tensor
-    """(B, 8) what the refinement sees of them."""
+    """(B, 8) the latents as the refinement sees them."""
 
 
-def imagine(
+def infer_target_latents(
     network: LatentInference,
     field: MatchingField,
-    given: Conditioning,
+    conditioning: Conditioning,
     camera_to_worlds: Tensor,
     intrinsics: Tensor,
     matrices: RayMatrices,
 ) -> TargetViews:
-    """Guesses latents of target views.
+    """Latents of target views, inferred from the source views and the cameras.
 
     Args:
-        network: guesses the latents.
-        field: says what the refinement sees of them.
-        given: B scenes and their source views.
+        network: infers the latents.
+        field: makes vectors of them for the refinement.
+        conditioning: B scenes and their source views.
         camera_to_worlds: (B, 3, 4) of the targets, OpenGL axes.
         intrinsics: (B, 4) fx, fy, cx, cy in pixels of an image of the size of the source views.
-        matrices: see `RayMatrices`.
+        matrices: what ray images of cameras are made from.
     """
-    wanted = ray_images(camera_to_worlds, intrinsics, _size(given), matrices)
-    latents = network(given.images.movedim(-1, 2), _source_rays(given, matrices), wanted)
+    target_rays = ray_images(camera_to_worlds, intrinsics, _size(conditioning), matrices)
+    latents = network(conditioning.images.movedim(-1, 2), _source_rays(conditioning, matrices), target_rays)
     return TargetViews(latents, field.latent_vector(latents))
 
 
-def prompt_views(given: Conditioning, matrices: RayMatrices) -> List[PromptViews]:
+def prompt_views(conditioning: Conditioning, matrices: RayMatrices) -> List[PromptViews]:
     """Source views of B scenes as the diffusion prior's prompt shows them."""
-    return [PromptViews(*views) for views in zip(given.images, _source_rays(given, matrices), strict=True)]
+    views = zip(conditioning.images, _source_rays(conditioning, matrices), strict=True)
+    return [PromptViews(images, rays) for images, rays in views]
 
 
-def lens_at_size(camera: Cameras, size: Tuple[int, int]) -> Tensor:
+def intrinsics_at_size(camera: Cameras, size: Tuple[int, int]) -> Tensor:
     """(1, 4) fx, fy, cx, cy of one camera in pixels of an image of another size (height, width)."""
     down, across = size[0] / camera.height, size[1] / camera.width
-    lens = [camera.fx * across, camera.fy * down, camera.cx * across, camera.cy * down]
-    return torch.cat(lens, dim=-1).reshape(1, 4)
+    intrinsics = [camera.fx * across, camera.fy * down, camera.cx * across, camera.cy * down]
+    return torch.cat(intrinsics, dim=-1).reshape(1, 4)
 
 
-def _size(given: Conditioning) -> Tuple[int, int]:
-    return given.images.shape[2], given.images.shape[3]
+def _size(conditioning: Conditioning) -> Tuple[int, int]:
+    return conditioning.images.shape[2], conditioning.images.shape[3]
 
 
-def _source_rays(given: Conditioning, matrices: RayMatrices) -> Tensor:
+def _source_rays(conditioning: Conditioning, matrices: RayMatrices) -> Tensor:
     """(B, V, 6, H, W) ray images of the source views."""
-    return ray_images(given.camera_to_worlds, given.intrinsics, _size(given), matrices)
+    return ray_images(conditioning.camera_to_worlds, conditioning.intrinsics, _size(conditioning), matrices)

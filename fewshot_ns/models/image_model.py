@@ -31,7 +31,7 @@ class ImageModel(FewShotModel):
         """Checks the ray space.
 
         Raises:
-            ValueError: the scene is in NDC, where only rays can live.
+            ValueError: the scene is in NDC, which only rays can be rendered in.
         """
         super().populate_modules()
         if self.geometry.ray_space == "ndc":
@@ -49,18 +49,18 @@ class ImageModel(FewShotModel):
         for size in sizes.unique(dim=0):
             alike = (sizes == size).all(-1).nonzero()[:, 0]
             images = self.render_cameras(cameras[views[alike].to(cameras.device)])
-            place = torch.full((len(views),), -1)
-            place[alike] = torch.arange(len(alike))
-            mine = (place[of_view.cpu()] >= 0).nonzero()[:, 0]
+            position = torch.full((len(views),), -1)
+            position[alike] = torch.arange(len(alike))
+            mine = (position[of_view.cpu()] >= 0).nonzero()[:, 0]
             rows, columns = pixels[mine.to(pixels.device), 1:].unbind(-1)
-            where = (place[of_view.cpu()[mine]], rows.cpu(), columns.cpu())
+            where = (position[of_view.cpu()[mine]], rows.cpu(), columns.cpu())
             parts.append(images.map(lambda value, where=where: value[tuple(index.to(value.device) for index in where)]))
             order.append(mine)
         back = torch.cat(order).argsort()
         return Rendering.cat(parts).map(lambda value: value[back.to(value.device)])
 
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
-        """Not served: rays belong to cameras that an image backbone has to know.
+        """Not served: an image backbone needs the cameras that rays belong to.
 
         Raises:
             ValueError: always.

@@ -46,8 +46,8 @@ class MipNeRFModelConfig(RayModelConfig):
     view_octaves: int = 4
     """Octaves of the direction encoding."""
     unit_viewdirs: Optional[bool] = None
-    """Whether the network sees unit view directions; None: yes in metric scenes; in NDC, as in the original code, the
-    world direction as long as its pixel makes it."""
+    """Whether the network sees unit view directions; None: yes in metric scenes; in NDC, as in the original code,
+    the un-normalised world direction of the pixel."""
     colour_width: int = 128
     """Width of the colour branch."""
     density_bias: float = -1.0
@@ -61,7 +61,7 @@ class MipNeRFModelConfig(RayModelConfig):
 
 
 class MipNeRFModel(RayModel):
-    """See `MipNeRFModelConfig`; what priors add to the loss comes from the pipeline."""
+    """Renders two levels of samples of one network; what priors add to the loss comes from the pipeline."""
 
     config: MipNeRFModelConfig
     PROVIDES = RayModel.PROVIDES | {"normals"}

@@ -56,7 +56,7 @@ class NeRFModelConfig(RayModelConfig):
     colour_width: int = 128
     """Width of the colour branch."""
     density_activation: Literal["relu", "softplus"] = "relu"
-    """What makes a density of the network's output."""
+    """Activation that makes a density of the network's output."""
     density_noise: float = 0.0
     """Standard deviation of the noise on the raw density in training."""
     coarse_weight: float = 1.0
@@ -64,7 +64,7 @@ class NeRFModelConfig(RayModelConfig):
 
 
 class NeRFModel(RayModel):
-    """See `NeRFModelConfig`; what priors add to the loss comes from the pipeline."""
+    """Renders a coarse and a fine network; what priors add to the loss comes from the pipeline."""
 
     config: NeRFModelConfig
     PROVIDES = RayModel.PROVIDES | {"normals"}
@@ -100,7 +100,7 @@ class NeRFModel(RayModel):
         )
 
     def start_from(self, path: Path) -> None:
-        """Takes the weights of a training checkpoint, or those of DietNeRF's released ones.
+        """Loads the weights of a training checkpoint, or those of DietNeRF's released ones.
 
         Raises:
             FileNotFoundError: no such file.
@@ -125,7 +125,7 @@ class NeRFModel(RayModel):
         return [self.coarse] if self.fine is None else [self.coarse, self.fine]
 
     def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
-        """The coarse level, then the fine one on its samples and on those that its weights ask for."""
+        """The coarse level, then the fine one on its samples and on those drawn by its weights."""
         random = self.samples_at_random(stratified)
         z = self._coarse_points(rays, random)
         level = self._render_level(self.coarse, rays, z)
@@ -143,7 +143,7 @@ class NeRFModel(RayModel):
         coarse_only: bool = False,
         annealed: bool = False,
     ) -> Rendering:
-        """As every ray backbone's, but the coarse network alone where nothing else is asked for."""
+        """As every ray backbone's, but the coarse network alone with `coarse_only`."""
         if not coarse_only or self.fine is None:
             return super().render_bundle(ray_bundle, stratified, coarse_only, annealed)
         rays = to_model_rays(ray_bundle, self.geometry)
@@ -158,7 +158,7 @@ class NeRFModel(RayModel):
         return stratified_points(rays.near, rays.far, count, jitter, self.config.in_disparity)
 
     def _positions(self, like: Tensor, random: bool) -> Tensor:
-        """(R, N) places in [0, 1] at which the coarse weights are resampled."""
+        """(R, N) positions in [0, 1] at which the coarse weights are resampled."""
         shape = len(like), self.config.num_importance_samples
         if random:
             return torch.rand(*shape, dtype=like.dtype, device=like.device)

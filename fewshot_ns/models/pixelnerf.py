@@ -1,4 +1,4 @@
-"""pixelNeRF: one network for all scenes, which looks at a few source views of the scene that it renders."""
+"""pixelNeRF: one network for all scenes, conditioned on a few source views of the scene that it renders."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -69,7 +69,7 @@ class PixelNeRFModelConfig(ConditionedModelConfig):
     eval_samples: Literal["random", "centred"] = "random"
     """Samples at evaluation: drawn as in training (original), or the middle of their strata, the same each time."""
     eval_coarse_only: bool = False
-    """Evaluate the coarse network in place of the fine one, with 64 samples and 128 further ones."""
+    """Evaluate the coarse network instead of the fine one, with 64 samples and 128 further ones."""
     density_activation: Literal["relu", "softplus"] = "relu"
     """What makes a density of the network's output; under relu (original) a ray on which all are negative learns
     nothing."""
@@ -88,12 +88,12 @@ _COARSE_ONLY = 128
 
 
 class PixelNeRFModel(ConditionedModel):
-    """See `PixelNeRFModelConfig`. `condition` has to be called before rays are asked for."""
+    """Renders rays from features of source views; `condition` has to be called before."""
 
     config: PixelNeRFModelConfig
 
     def populate_modules(self) -> None:
-        """Builds encoder and networks; ImageNet weights come later, by `load_encoder_weights`."""
+        """Builds encoder and networks; `load_encoder_weights` loads ImageNet weights later."""
         super().populate_modules()
         config = self.config
         self.encoder = config.encoder.setup()
@@ -116,15 +116,15 @@ class PixelNeRFModel(ConditionedModel):
         )
 
     def load_encoder_weights(self) -> None:
-        """Takes the encoder's ImageNet weights where the config asks for them; before training from scratch.
+        """Loads the encoder's ImageNet weights where the config asks for them; before training from scratch.
 
         Raises:
-            WeightsNotFoundError: they are nowhere to be had.
+            WeightsNotFoundError: they are not found.
         """
         self.config.encoder.load(self.encoder, "--pipeline.model.encoder.weights")
 
     def start_from(self, path: Path) -> None:
-        """Takes the weights of a training checkpoint, or of a released one (`pixel_nerf_latest`).
+        """Loads the weights of a training checkpoint, or of a released one (`pixel_nerf_latest`).
 
         Raises:
             FileNotFoundError: no such file.
@@ -135,7 +135,7 @@ class PixelNeRFModel(ConditionedModel):
         if state is None:
             super().start_from(path)
             return
-        # What the host and the base class hold beside the networks.
+        # Parameters and buffers of nerfstudio's model and of the base class, which are not the networks'.
         own = dict([*self.named_buffers(recurse=False), *self.named_parameters(recurse=False)])
         load_strictly(self, {**own, **state}, path)
 
@@ -145,11 +145,11 @@ class PixelNeRFModel(ConditionedModel):
         return {"field": [value for part in parts for value in part.parameters() if value.requires_grad]}
 
     def encode_sources(self, conditioning: Conditioning) -> None:
-        """Encodes source views of B scenes and keeps their features; see `condition`."""
-        given, config = conditioning.to(self.device), self.config
+        """Encodes source views of B scenes and keeps their features for the rays that follow."""
+        conditioning, config = conditioning.to(self.device), self.config
         self._sources = SourceFeatures(
-            given,
-            self.encoder(given.images.flatten(0, 1)),
+            conditioning,
+            self.encoder(conditioning.images.flatten(0, 1)),
             padding=config.encoder.padding,
             interpolation=config.encoder.interpolation,
             frequency=config.frequency,
@@ -159,7 +159,7 @@ class PixelNeRFModel(ConditionedModel):
 
     @property
     def sources(self) -> SourceFeatures:
-        """What the model was shown.
+        """The source views that the model is conditioned on.
 
         Raises:
             RuntimeError: nothing yet.
@@ -169,7 +169,7 @@ class PixelNeRFModel(ConditionedModel):
         return self._sources
 
     def samples_at_random(self, stratified: Optional[bool]) -> bool:
-        """In training as said, or None: at random; at evaluation as configured."""
+        """In training as asked, at random for None; at evaluation as configured."""
         return stratified is not False if self.training else self.config.eval_samples == "random"
 
     def render_bundle(
@@ -180,14 +180,14 @@ class PixelNeRFModel(ConditionedModel):
         annealed: bool = False,
     ) -> Rendering:
         """Renders world rays (R,), of the scenes that `SCENE_INDEX_KEY` names, else of scene 0."""
-        known = self.sources.given
-        scenes, near, far = rays_between(ray_bundle, known)
+        conditioning = self.sources.conditioning
+        scenes, near, far = rays_between(ray_bundle, conditioning)
         counts = self._counts()
         draws = (Draws.random if self.samples_at_random(stratified) else Draws.even)(near, counts)
         only = coarse_only and self.mlp_fine is not None
         levels = self.levels_of(ray_bundle.origins, ray_bundle.directions, near, far, scenes, draws, only)
         norm = ray_bundle.metadata.get("directions_norm", torch.ones_like(near))
-        found: Dict[str, Rendering] = {}
+        renderings: Dict[str, Rendering] = {}
         for suffix, level in levels.items():
             weights, z = level["weights"], level["z"]
             accumulation = weights.sum(-1, keepdim=True)
@@ -195,16 +195,16 @@ class PixelNeRFModel(ConditionedModel):
             depth = torch.clamp(mean, near, far)
             # Priors measure in units of the un-normalised direction.
             t = torch.cat([z, far], dim=-1) / norm
-            found[suffix] = Rendering(
-                rgb=composite_rgb(level["sample_rgb"], weights, known.background),
+            renderings[suffix] = Rendering(
+                rgb=composite_rgb(level["sample_rgb"], weights, conditioning.background),
                 depth=depth,
                 accumulation=accumulation,
                 distance=depth / norm,
                 viewdirs=ray_bundle.directions,
                 samples=RaySamples(weights, t, level["sample_rgb"], level["density"]) if self.training else None,
             )
-        coarse = found.get("_coarse")
-        final = replace(found.get("", coarse), coarse=coarse)  # type: ignore[type-var]
+        coarse = renderings.get("_coarse")
+        final = replace(renderings.get("", coarse), coarse=coarse)  # type: ignore[type-var]
         if self.training or coarse is None:
             return final
         names = ("rgb", "depth", "accumulation")
@@ -228,7 +228,7 @@ class PixelNeRFModel(ConditionedModel):
             directions: (R, 3), of unit length.
             near: (R, 1).
             far: (R, 1).
-            scenes: (R,) which of the scenes shown.
+            scenes: (R,) index of each ray's scene in the conditioning.
             draws: where the samples lie.
             coarse_only: whether the fine level is left out.
 
@@ -258,11 +258,11 @@ class PixelNeRFModel(ConditionedModel):
             return {"": coarse}
         if coarse_only:
             return {"_coarse": coarse}
-        drawn = importance_fractions(coarse["weights"], draws.importance, draws.jitter)
-        fixed = torch.cat([z, points_in_bins(near, far, drawn, disparity)], dim=-1)
+        fractions = importance_fractions(coarse["weights"], draws.importance, draws.jitter)
+        fixed = torch.cat([z, points_in_bins(near, far, fractions, disparity)], dim=-1)
         depth = (coarse["weights"] * z).sum(-1, keepdim=True)
         around = points_around_depth(depth, draws.noise, config.depth_deviation, near, far)
-        # Only the points around the depth have a gradient, so they are asked for on their own.
+        # Only the points around the depth have a gradient, so they are evaluated on their own.
         both = zip(query(network, fixed), query(network, around), strict=True)
         density, rgb = (torch.cat(parts, dim=1) for parts in both)
         z, order = torch.cat([fixed, around], dim=-1).sort(dim=-1)

@@ -84,7 +84,7 @@ class RayModel(FewShotModel):
     config: RayModelConfig
     PROVIDES: FrozenSet[str] = frozenset({"unseen_views", "samples", "density"})
     ANNEALING_DEFAULTS: Dict[RaySpace, AnnealingDefaults] = ANNEALING
-    """What annealing does where its config leaves it open."""
+    """Values of the annealing where its config has None."""
     masks_frequencies: bool = False
     """Whether the backbone has an encoding that a frequency mask can open."""
     ray_bounds: Tensor
@@ -113,15 +113,15 @@ class RayModel(FewShotModel):
 
     def resolved(self) -> Dict[str, Any]:
         """Values of the fields that the scene decided, for the log."""
-        known = {**super().resolved(), "annealing": self.annealing.resolved()}
-        return {**known, "frequency_mask": self.frequency_mask.resolved()} if self.masks_frequencies else known
+        values = {**super().resolved(), "annealing": self.annealing.resolved()}
+        return {**values, "frequency_mask": self.frequency_mask.resolved()} if self.masks_frequencies else values
 
     def render_rays(self, rays: ModelRays, stratified: Optional[bool] = None) -> Dict[str, Tensor]:
         """Renders rays in ray space.
 
         Args:
             rays: R rays.
-            stratified: see `samples_at_random`.
+            stratified: whether samples are drawn at random in training; None: as configured.
 
         Returns:
             at least `weights` (R, S), `t` (R, S + 1) and `sample_rgb` (R, S, 3) of the final level, and `density`
@@ -131,7 +131,7 @@ class RayModel(FewShotModel):
         raise TypeError(f"{type(self).__name__} has to define render_rays")
 
     def samples_at_random(self, stratified: Optional[bool]) -> bool:
-        """Whether rays are sampled at random: never at evaluation; in training as said, or None: as configured."""
+        """Whether rays are sampled at random: never at evaluation; in training as asked, as configured for None."""
         return self.training and (self.config.stratified if stratified is None else stratified)
 
     def render_bundle(
@@ -145,8 +145,8 @@ class RayModel(FewShotModel):
 
         Args:
             ray_bundle: rays of any views.
-            stratified: see `samples_at_random`.
-            coarse_only: see `RenderOptions.coarse_only`.
+            stratified: whether samples are drawn at random in training; None: as configured.
+            coarse_only: whether the final level may be left out.
             annealed: whether near and far are those of the step, not those of the scene.
         """
         rays = to_model_rays(ray_bundle, self.geometry)
@@ -166,8 +166,8 @@ class RayModel(FewShotModel):
             )
             return replace(final, samples=None, viewdirs=None, extras=extras)
         coarse = self.composite(levels, rays, "_coarse") if "weights_coarse" in levels else None
-        known = {f"{name}{suffix}" for name in LEVEL for suffix in ("", "_coarse")}
-        extras = {name: value for name, value in levels.items() if name not in known}
+        of_levels = {f"{name}{suffix}" for name in LEVEL for suffix in ("", "_coarse")}
+        extras = {name: value for name, value in levels.items() if name not in of_levels}
         return replace(final, coarse=coarse, extras=extras)
 
     def composite(self, levels: Dict[str, Tensor], rays: ModelRays, suffix: str = "") -> Rendering:
@@ -197,7 +197,7 @@ class RayModel(FewShotModel):
     def render_step(
         self, ray_bundle: RayBundle, cameras: Cameras, pixels: Tensor, views: Sequence[CameraRequest]
     ) -> StepRenderings:
-        """What one training step renders, in one pass over all rays; see `FewShotModel.forward`."""
+        """What one training step renders, in one pass over all rays; arguments as those of `forward`."""
         unseen = [camera_rays(view.cameras.to(self.device), self.geometry, view.footprint_scale) for view in views]
         whole = ray_bundle
         for rays in unseen:
@@ -267,7 +267,7 @@ class RayModel(FewShotModel):
         """Ray-space positions (..., 3) to [-1, 1].
 
         In NDC the bounds of the training rays; in metric scenes a ball around the point that the cameras look at, which
-        fills the inner half, and what lies outside of it contracted into the rest (mip-NeRF 360, eq. 10).
+        fills the inner half, and what lies outside of it is contracted into the rest (mip-NeRF 360, eq. 10).
         """
         if self.geometry.ray_space == "ndc":
             lower, upper = self.ray_bounds.unbind(0)

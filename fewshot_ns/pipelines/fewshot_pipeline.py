@@ -1,4 +1,4 @@
-"""Where priors meet the host's training step, and evaluation gives one row per image."""
+"""The pipeline of one scene: nerfstudio's training step with prior losses, and evaluation with one row per image."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,7 +58,7 @@ _MODEL_TERMS = (
 
 @dataclass
 class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
-    """One scene, a few views, and the priors that stand in for the missing ones."""
+    """One scene, a few views, and the priors that take the place of the missing ones."""
 
     _target: Type = field(default_factory=lambda: FewShotPipeline)
     """Class that the config builds."""
@@ -71,7 +71,7 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     distortion: DistortionPriorConfig = field(default_factory=DistortionPriorConfig)
     """Distortion prior: the weights of a ray lie close together."""
     normals: NormalsPriorConfig = field(default_factory=NormalsPriorConfig)
-    """Normals prior: surfaces face the way that was measured, and never away from the camera."""
+    """Normals prior: surfaces face as measured, and never away from the camera."""
     plane_smoothness: PlaneSmoothnessPriorConfig = field(default_factory=PlaneSmoothnessPriorConfig)
     """Plane smoothness prior: neighbouring texels of feature planes are alike."""
     depth: DepthPriorConfig = field(default_factory=DepthPriorConfig)
@@ -79,14 +79,14 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     smoothness: SmoothnessPriorConfig = field(default_factory=SmoothnessPriorConfig)
     """Smoothness prior: rendered depth is smooth on patches of unseen views."""
     semantic: SemanticPriorConfig = field(default_factory=SemanticPriorConfig)
-    """Semantic prior: unseen views look to an image encoder like the photos."""
+    """Semantic prior: an image encoder gives unseen views embeddings like the photos'."""
     diffusion: DiffusionPriorConfig = field(default_factory=DiffusionPriorConfig)
     """Diffusion prior: a text-to-image model finds the target view likely."""
     initial_weights: Optional[Path] = None
     """Checkpoint whose weights training starts from, with optimizers and steps of its own: of this method, or for
     DietNeRF's model a released one (.tar, or checkpoint_N of the JAX version)."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """Which metrics are computed and where their weights lie."""
+    """Which metrics are computed and where their weights are."""
     run_dir: Suppress[Optional[Path]] = None
     """Folder of the run, set by the trainer's config; per-image rows are written there."""
 
@@ -95,10 +95,10 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
         """Terms that were options of the model are priors today, on where they had a weight."""
         old = {name: outdated.pop(f"model.{name}") for name in _MODEL_TERMS if f"model.{name}" in outdated}
         if old.get("occlusion_weight", 0.0) > 0:
-            known = {"weight": old["occlusion_weight"], "num_samples": old.get("occlusion_samples")}
-            # The compact model never looked at colours.
-            known["background_samples"] = old.get("occlusion_background_samples", 0)
-            state["occlusion"] = OcclusionPriorConfig(enabled=True, **known)
+            values = {"weight": old["occlusion_weight"], "num_samples": old.get("occlusion_samples")}
+            # The compact model had no term on background colours.
+            values["background_samples"] = old.get("occlusion_background_samples", 0)
+            state["occlusion"] = OcclusionPriorConfig(enabled=True, **values)
         if old.get("distortion_weight", 0.0) > 0:
             state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"])
         planes = getattr(state.get("model"), "field_type", None) == "triplane"
@@ -107,12 +107,12 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
             state["plane_smoothness"] = PlaneSmoothnessPriorConfig(enabled=True, weight=weight)
         normal, orientation = old.get("normal_weight", 0.0), old.get("orientation_weight", 0.0)
         if normal > 0 or orientation > 0:
-            known = {"weight": normal, "loss": old.get("normal_loss", "alignment"), "orientation_weight": orientation}
-            state["normals"] = NormalsPriorConfig(enabled=True, **known)
+            values = {"weight": normal, "loss": old.get("normal_loss", "alignment"), "orientation_weight": orientation}
+            state["normals"] = NormalsPriorConfig(enabled=True, **values)
 
 
 class FewShotPipeline(VanillaPipeline):
-    """The host's pipeline with prior losses, a ledger of test views and strict loading."""
+    """nerfstudio's pipeline with prior losses, one row per evaluated view and strict loading."""
 
     config: FewShotPipelineConfig
     datamanager: FewShotDataManager
@@ -129,7 +129,7 @@ class FewShotPipeline(VanillaPipeline):
     ) -> None:
         ensure_ffmpeg_on_path()
         if test_mode == "inference":
-            # A copy: the host's `ns-render dataset` reads photos by the config that it handed in.
+            # A copy: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
@@ -185,7 +185,7 @@ class FewShotPipeline(VanillaPipeline):
         """What one training step renders, its loss terms and metrics.
 
         Raises:
-            NonFiniteLossError: where a term is not finite, before anything was learnt from it.
+            NonFiniteLossError: where a term is not finite, before the step changes a weight.
         """
         pixels = self.priors.requests(step, "pixels")
         ray_bundle, batch = self.datamanager.next_train(step, list(pixels.values()))
@@ -194,13 +194,13 @@ class FewShotPipeline(VanillaPipeline):
     def _train_step(
         self, step: int, ray_bundle: RayBundle, batch: Dict[str, Any], pixels: Dict[str, PixelRequest]
     ) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:
-        """One forward of the batch and of the views that priors ask for, and the terms of model and priors.
+        """One forward of the batch and of the views that priors request, and the terms of model and priors.
 
         Args:
             step: current step.
             ray_bundle: (R,) rays of the training pixels.
-            batch: of these pixels, which begin with those that priors asked for.
-            pixels: what priors asked for, by their names.
+            batch: of these pixels, which begin with those that priors requested.
+            pixels: requested pixels, by the names of the priors.
         """
         views = self.priors.requests(step, "cameras")
         seen = self.datamanager.train_dataset.cameras, batch["indices"]
@@ -230,7 +230,7 @@ class FewShotPipeline(VanillaPipeline):
         return rendering, loss_dict, metrics_dict
 
     def get_eval_image_metrics_and_images(self, step: int) -> tuple[Dict[str, Any], Dict[str, Tensor]]:
-        """Metrics and pictures of one test view."""
+        """Metrics and images of one test view."""
         self.eval()
         camera, batch = self.datamanager.next_eval_image(step)
         outputs = self.model.get_outputs_for_camera(camera)
@@ -293,17 +293,17 @@ class FewShotPipeline(VanillaPipeline):
         self.model.resize_for(own)
 
     def _step_number(self, step: Optional[int]) -> int:
-        known = step if step is not None else self.loaded_step
-        return 0 if known is None else known
+        number = step if step is not None else self.loaded_step
+        return 0 if number is None else number
 
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
         return measure_view(self.suite, outputs, ViewData.from_batch(batch))
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:
-    """The pixels that each prior asked for, with which the batch begins, by the names of the priors."""
-    found, start = {}, 0
+    """Renderings of the requested pixels, with which the batch begins, by the names of the priors."""
+    beginnings, start = {}, 0
     for name, request in requests.items():
-        found[name] = photos[start : start + len(request.pixels)]
+        beginnings[name] = photos[start : start + len(request.pixels)]
         start += len(request.pixels)
-    return found
+    return beginnings

@@ -29,7 +29,7 @@ from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.viewer.scene_controls import SceneControls
 
 _ATTEMPTS = 16
-"""Views that are tried for a picture while training, where bad scenes are skipped."""
+"""Views that are tried for an image while training, where bad scenes are skipped."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class GeneralizablePipeline(FewShotPipeline):
     the datamanager's `SourceProvider` for those of the active scene; in every test mode, and without a dataset.
 
     Args:
-        config: see `GeneralizablePipelineConfig`.
+        config: the pipeline's config.
         device: of the model.
         test_mode: as nerfstudio's.
         world_size: number of processes.
@@ -114,7 +114,7 @@ class GeneralizablePipeline(FewShotPipeline):
         CONSOLE.print("Resolved from the scenes:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:
-        """What the data decided, for log and record."""
+        """Values that the data decided, for log and record."""
         manager = self.datamanager
         batches, scene = manager.batches, manager.active
         return {
@@ -174,7 +174,7 @@ class GeneralizablePipeline(FewShotPipeline):
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> List[TrainingCallback]:
         """Those of nerfstudio, and a report of bad scenes at the end."""
-        # The trainer asks once checkpoints are loaded: here a run knows that it starts from nothing.
+        # The trainer asks after it has loaded checkpoints, so here it is known whether the run starts from scratch.
         if self.loaded_step is None and self.config.initial_weights is None:
             self.model.load_encoder_weights()
         report = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN], lambda step: self._report())
@@ -187,7 +187,7 @@ class GeneralizablePipeline(FewShotPipeline):
         """One training step's outputs, loss terms and metrics.
 
         Raises:
-            NonFiniteLossError: where a term is not finite, before anything was learnt from it.
+            NonFiniteLossError: where a term is not finite, before the step changes a weight.
             SceneError: a scene cannot be used, and such scenes end the run.
         """
         ray_bundle, batch = self.datamanager.next_train(step)
@@ -245,7 +245,7 @@ class GeneralizablePipeline(FewShotPipeline):
     def get_average_eval_image_metrics(
         self, step: Optional[int] = None, output_path: Optional[Path] = None, get_std: bool = False
     ) -> Dict[str, Any]:
-        """Evaluates the scenes: of one its views as every method does, of several see `SceneEvaluator`.
+        """Evaluates the scenes: one as every method does, several by `SceneEvaluator`.
 
         Returns:
             mean per metric over scenes (and `<metric>_std`), of each scene the mean over its views.
@@ -256,7 +256,7 @@ class GeneralizablePipeline(FewShotPipeline):
         evaluator = SceneEvaluator(
             self, self.suite, self.config.scene_evaluation, self._step_number(step), scene_pictures(output_path)
         )
-        # Every rank of a distributed run is asked; one writes.
+        # Every rank of a distributed run gets here; one writes.
         run_dir = self.config.run_dir if self.datamanager.rank == 0 else None
         folder = None if run_dir is None else run_dir / "eval"
         ledger = None if folder is None else Ledger(folder / f"scenes-step-{self._step_number(step):09d}.json")

@@ -1,1 +1,1 @@
-"""Frozen teachers (depth, semantic, diffusion) and the finding of their weight files."""
+"""Priors: losses that take the place of missing views, one module each."""

@@ -1,13 +1,13 @@
-"""The protocol of priors: what stands in for the views that were never photographed.
+"""The protocol of priors, which take the place of missing views.
 
 A prior is a class with a config. A pipeline has one config field per prior, iterates over them and knows none by name,
 so a new prior is one class and one field on a subclass of the pipeline's config (docs/add_a_prior.md).
 
 Of a training step, in this order, which is part of the contract because random numbers are drawn in it:
 
-1. `request` of the priors that ask for pixels of the photos, in the order of the config's fields;
+1. `request` of the priors that need pixels of the photos, in the order of the config's fields;
 2. the datamanager draws the remaining pixels of the batch;
-3. `request` of the priors that ask for unseen views, in the order of the fields;
+3. `request` of the priors that need unseen views, in the order of the fields;
 4. one forward renders all of it;
 5. `loss_dict` of every prior, in the order of the fields. Whole views are rendered in here.
 """
@@ -31,7 +31,7 @@ from fewshot_ns.model_components.schedules import linear_ramp
 from fewshot_ns.utils.configs import SavedConfig
 
 Served = Literal["samples", "density", "normals", "planes", "latents", "unseen_views"]
-"""What not every backbone can serve. samples: weights along rays; density: densities of these samples; normals:
+"""Things that only some backbones can serve. samples: weights along rays; density: densities of these samples; normals:
 trainable normals of these samples; planes: feature planes; latents: a predicted latent of the view that is rendered;
 unseen_views: renderings of any camera in a training step."""
 Label = Literal["depth", "normal"]
@@ -40,7 +40,7 @@ Label = Literal["depth", "normal"]
 
 @dataclass
 class ScheduleConfig:
-    """When a prior counts, and how much; the same for all."""
+    """When a prior counts, and how much; the same fields for all priors."""
 
     start_step: int = 0
     """First step at which the prior's terms count."""
@@ -68,7 +68,7 @@ class ScheduleConfig:
 
 @dataclass
 class PriorConfig(SavedConfig, ScheduleConfig, InstantiateConfig):
-    """A prior of a pipeline: one field of its config, with the schedule's fields beside its own."""
+    """A prior of a pipeline: one field of its config. It has the schedule's fields and its own."""
 
     _target: Type = field(default_factory=lambda: Prior)
     """Class that the config builds."""
@@ -76,7 +76,7 @@ class PriorConfig(SavedConfig, ScheduleConfig, InstantiateConfig):
     """Whether training uses the prior."""
 
     def scene_files(self) -> FrozenSet[str]:
-        """Files beside the photos that the prior cannot do without, as data sets name them: 'depth_maps'."""
+        """Files besides the photos that the prior needs, by the names that datasets give them: 'depth_maps'."""
         return frozenset()
 
 
@@ -98,7 +98,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class PriorScene:
-    """What a prior is told of the scene and of the training, when it is built."""
+    """The scene and the training, as a prior gets them when it is built."""
 
     dataset: FewShotDataset
     """Training views; of a run on many scenes those of the active one."""
@@ -107,7 +107,7 @@ class PriorScene:
     data: Path
     """Folder or file of the scene, for messages."""
     provides: FrozenSet[str] = frozenset()
-    """What the backbone serves, see `Served`."""
+    """What the backbone serves (`Served`)."""
     num_rays: int = 0
     """Training pixels of a step."""
     single_image_batches: bool = False
@@ -121,12 +121,12 @@ class PriorScene:
 
 @dataclass(frozen=True)
 class CameraRequest:
-    """Views that nobody photographed, rendered in the main forward; none of their pixels has a colour loss."""
+    """Unseen views that are rendered in the main forward; none of their pixels has a colour loss."""
 
     cameras: Cameras
     """(B,) all of one size."""
     footprint_scale: float = 1.0
-    """See `RenderOptions.footprint_scale`."""
+    """Radius of a pixel's footprint as a fraction of that of the cameras' own pixels."""
 
 
 Request = Union[PixelRequest, CameraRequest]
@@ -141,7 +141,7 @@ class StepContext:
     photos: Rendering
     """(R,) the training pixels."""
     requested: Optional[Rendering]
-    """What this prior asked for: (N,) pixels, or (B, H, W) of cameras; None where it asked for nothing."""
+    """What this prior requested: (N,) pixels, or (B, H, W) of cameras; None where it requested nothing."""
     batch: Mapping[str, Any]
     """Of the R training pixels: `image` (R, 3), `indices` (R, 3), and the labels."""
     render: Renderer
@@ -196,14 +196,14 @@ class Prior(Generic[C]):
         raise TypeError(f"{type(self).__name__} has to define loss_dict")
 
     def resolved(self) -> Dict[str, Any]:
-        """What the scene decided, for log and record."""
+        """Values that the scene decided, for log and record."""
         return {}
 
     def viewer_controls(self, render: Renderer) -> Mapping[str, nn.Module]:
         """Elements of ns-viewer by the names of their folders there, also where the prior is off.
 
         Args:
-            render: shows cameras as evaluation sees them.
+            render: renders cameras as at evaluation.
         """
         return {}
 
@@ -219,7 +219,7 @@ class PriorSet:
 
     Args:
         pipeline_config: the pipeline's config.
-        scene: see `PriorScene`.
+        scene: the scene and the training.
     """
 
     def __init__(self, pipeline_config: Any, scene: PriorScene) -> None:
@@ -274,7 +274,7 @@ class PriorSet:
                 )
 
     def prepare(self) -> None:
-        """Prepares the priors that are on; see `Prior.prepare`."""
+        """Prepares the priors that are on, in their order."""
         for prior in self.enabled:
             prior.prepare()
 
@@ -283,8 +283,8 @@ class PriorSet:
         # Pixels of photos stay in the batch where the prior does not count: they serve the colour loss.
         due = [prior for prior in self.enabled if kind == "pixels" or prior.config.counts(step)]
         asking = [prior for prior in due if prior.needs.request == kind]
-        found = {prior.name: prior.request(step) for prior in asking}
-        return {name: request for name, request in found.items() if request is not None}
+        requests = {prior.name: prior.request(step) for prior in asking}
+        return {name: request for name, request in requests.items() if request is not None}
 
     def loss_dict(self, step: int, context: Callable[[str], StepContext]) -> Dict[str, Tensor]:
         """Weighted terms of all priors that count at a step.
@@ -300,5 +300,5 @@ class PriorSet:
         return losses
 
     def resolved(self) -> Dict[str, Dict[str, Any]]:
-        """What the scene decided, by the names of the priors; empty for those that are off."""
+        """Values that the scene decided, by the names of the priors; empty for those that are off."""
         return {name: prior.resolved() if prior.config.enabled else {} for name, prior in self.all.items()}

@@ -20,7 +20,7 @@ class DistortionPriorConfig(PriorConfig):
 
 
 class DistortionPrior(Prior[DistortionPriorConfig]):
-    """See `DistortionPriorConfig`."""
+    """Distortion loss on the rays of the training pixels."""
 
     @property
     def needs(self) -> Needs:

@@ -1,4 +1,4 @@
-"""The normals prior: surfaces face the way that was measured, and never away from the camera."""
+"""The normals prior: surfaces face as measured, and never away from the camera."""
 
 from dataclasses import dataclass, field
 from typing import Dict, Literal, Type
@@ -33,7 +33,7 @@ class NormalsPriorConfig(PriorConfig):
 
 
 class NormalsPrior(Prior[NormalsPriorConfig]):
-    """See `NormalsPriorConfig`.
+    """Losses on trainable normals along the rays of the training pixels.
 
     Args:
         config: the prior's config.
@@ -54,7 +54,7 @@ class NormalsPrior(Prior[NormalsPriorConfig]):
 
     @property
     def needs(self) -> Needs:
-        """Trainable normals along rays, and measured ones where a term looks at them."""
+        """Trainable normals along rays, and measured ones where a term compares with them."""
         measured = self.config.weight > 0 or self.scene.dataset.fewshot.normal_filenames is not None
         why = {
             "samples": "normals are weighed by the samples along rays",

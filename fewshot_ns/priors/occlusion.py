@@ -33,7 +33,7 @@ class OcclusionPriorConfig(PriorConfig):
 
 
 class OcclusionPrior(Prior[OcclusionPriorConfig]):
-    """See `OcclusionPriorConfig`."""
+    """Penalty on the density of the first samples of the rays of the training pixels."""
 
     @property
     def needs(self) -> Needs:

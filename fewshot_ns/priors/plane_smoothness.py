@@ -20,7 +20,7 @@ class PlaneSmoothnessPriorConfig(PriorConfig):
 
 
 class PlaneSmoothnessPrior(Prior[PlaneSmoothnessPriorConfig]):
-    """See `PlaneSmoothnessPriorConfig`."""
+    """Total variation of the backbone's feature planes."""
 
     @property
     def needs(self) -> Needs:

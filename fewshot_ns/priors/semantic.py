@@ -1,4 +1,4 @@
-"""The semantic prior: renderings of unseen views look, to an image encoder, like the photos (DietNeRF)."""
+"""The semantic prior: an image encoder gives renderings of unseen views embeddings like the photos' (DietNeRF)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +27,9 @@ class SemanticPriorConfig(PriorConfig):
     _target: Type = field(default_factory=lambda: SemanticPrior)
     """Class that the config builds."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    """The encoder, and what of it is compared."""
+    """The encoder, and which of its embeddings is compared."""
     views: UnseenViewsConfig = field(default_factory=UnseenViewsConfig)
-    """Places and pixels of the unseen views."""
+    """Poses and rendered pixels of the unseen views."""
     fine_weight: float = 0.1
     """Weight of the cosine between photo and rendering of the final level (JAX version: 0.01)."""
     coarse_weight: float = 0.1
@@ -38,7 +38,7 @@ class SemanticPriorConfig(PriorConfig):
     interval: int = 10
     """Every how many steps the term counts (JAX version: 16)."""
     target_order: Literal["random", "cycle"] = "random"
-    """Which photo a rendering is compared with: any, or all in turn in an order drawn anew each round."""
+    """Which photo a rendering is compared with: any, or all in turn in an order redrawn each round."""
     stratified: bool = True
     """Whether the view is rendered at random samples, as in training; False: at those of evaluation."""
     chunk_rays: Optional[int] = 1024
@@ -49,7 +49,7 @@ class SemanticPriorConfig(PriorConfig):
 
 
 class SemanticPrior(Prior[SemanticPriorConfig]):
-    """See `SemanticPriorConfig`. Unseen views are rendered in a forward of their own, after the main one.
+    """Similarity of unseen views to the photos; they are rendered in a forward of their own, after the main one.
 
     Args:
         config: the prior's config.
@@ -82,8 +82,8 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
         """Loads the encoder and embeds the photos.
 
         Raises:
-            WeightsNotFoundError: the encoder's weights are nowhere to be had.
-            ValueError: see `ImageEncoder` and `UnseenViews`.
+            WeightsNotFoundError: the encoder's weights are not found.
+            ValueError: unusable fields of `encoder` or `views`.
         """
         self.load_views()
         self.load_encoder()
@@ -106,7 +106,7 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
         return self.encoder, self.targets
 
     def resolved(self) -> Dict[str, Any]:
-        """What the scene decided, for the log."""
+        """Values that the scene decided, for the log."""
         return {} if self.views is None else self.views.resolved()
 
     def target_of(self, step: int) -> int:
@@ -155,18 +155,18 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
         levels = {"semantic": rendering.rgb}
         if rendering.coarse is not None:
             levels["semantic_coarse"] = rendering.coarse.rgb
-        found = {term: image for term, image in levels.items() if self.weights[term] > 0}
-        if not found:
+        images = {term: image for term, image in levels.items() if self.weights[term] > 0}
+        if not images:
             raise ValueError(
                 f"the semantic prior has the weights {self.config.fine_weight} and {self.config.coarse_weight} "
                 "(--pipeline.semantic.fine-weight, --pipeline.semantic.coarse-weight), but what the model renders has "
                 "only rgb"
             )
-        return found
+        return images
 
     def viewer_controls(self, render: Renderer) -> Mapping[str, nn.Module]:
-        """Sliders that move the camera on a sphere, and a button that shows an unseen view and what the encoder makes
-        of it; the encoder is loaded at the first press."""
+        """Sliders that move the camera on a sphere, and a button that shows an unseen view and its similarity
+        to the photos; the encoder is loaded at the first press."""
         dataset = self.scene.dataset
         poses = dataset.cameras.camera_to_worlds.double().cpu().numpy()
         if on_hemisphere(self.config.views, dataset):

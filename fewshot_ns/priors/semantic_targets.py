@@ -24,9 +24,9 @@ def target_embeddings(encoder: Encoder, images: Sequence[Tensor], folder: Path) 
         folder: of the cache.
 
     Raises:
-        ValueError: an embedding that is not finite, or has no length to compare.
+        ValueError: an embedding that is not finite, or zero.
     """
-    found = []
+    embeddings = []
     for index, image in enumerate(images):
         key = sha256_hex([f"{encoder.key} {tuple(image.shape)} {_digest(image)}"])
         path = folder / key[:2] / f"{key}.npz"
@@ -37,8 +37,8 @@ def target_embeddings(encoder: Encoder, images: Sequence[Tensor], folder: Path) 
             if not embedding.isfinite().all() or embedding.norm() == 0:
                 raise ValueError(f"training view {index}: expected a finite embedding, found {embedding}")
             write_npz(path, {_EMBEDDING: embedding.numpy(), _KEY: key})
-        found.append(embedding)
-    return torch.stack(found)
+        embeddings.append(embedding)
+    return torch.stack(embeddings)
 
 
 def _digest(image: Tensor) -> str:
@@ -46,7 +46,7 @@ def _digest(image: Tensor) -> str:
 
 
 def _read(path: Path, key: str) -> Optional[Tensor]:
-    """The embedding in a file of the cache; None where there is none, or it is damaged or of something else."""
+    """The embedding in a file of the cache; None where there is none, or it is damaged or of another key."""
     entry = read_npz(path, _EMBEDDING, _KEY)
     if entry is None or str(entry[_KEY]) != key:
         return None

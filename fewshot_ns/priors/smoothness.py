@@ -1,4 +1,4 @@
-"""The smoothness prior: rendered depth is smooth on patches of views that nobody photographed (RegNeRF)."""
+"""The smoothness prior: rendered depth is smooth on patches of unseen views (RegNeRF)."""
 
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple, Type
@@ -34,7 +34,7 @@ class SmoothnessPriorConfig(PriorConfig):
     """Whether unseen views are placed by the training cameras alone; the original uses all cameras, those of the test
     views included."""
     weight_start: float = 400.0
-    """Weight of the fine level at the first step, beside a colour loss summed over channels."""
+    """Weight of the fine level at the first step, for a colour loss that is summed over channels."""
     weight_end: float = 0.1
     """Weight of the fine level from `ramp_steps` on."""
     ramp_steps: int = 512
@@ -44,7 +44,7 @@ class SmoothnessPriorConfig(PriorConfig):
 
 
 class SmoothnessPrior(Prior[SmoothnessPriorConfig]):
-    """See `SmoothnessPriorConfig`.
+    """Smoothness of rendered depth on patches of unseen views.
 
     Args:
         config: the prior's config.
@@ -75,7 +75,8 @@ class SmoothnessPrior(Prior[SmoothnessPriorConfig]):
         """Draws the unseen views.
 
         Raises:
-            ValueError: see `unseen_cameras` and `UnseenPatchSampler`.
+            ValueError: a forward-facing scene without bounds, cameras without a common focus, or patches larger than
+                images.
         """
         if not self.active:
             return
@@ -90,7 +91,7 @@ class SmoothnessPrior(Prior[SmoothnessPriorConfig]):
         return None if self.patches is None else CameraRequest(self.patches.sample(self.config.num_patches))
 
     def resolved(self) -> Dict[str, Any]:
-        """What the scene decided, for the log."""
+        """Values that the scene decided, for the log."""
         return {"factor": self.factor, "num_patches": self.config.num_patches if self.active else 0}
 
     def weight(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""The unseen views of a prior: where they stand, and which of their pixels are rendered."""
+"""Poses and rendered pixels of the unseen views of the semantic and the diffusion prior."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from fewshot_ns.priors.base import CameraRequest
 
 @dataclass
 class UnseenViewsConfig:
-    """Places and pixels of the views that a prior renders."""
+    """Poses and rendered pixels of the unseen views of a prior (semantic, diffusion)."""
 
     poses: Optional[Literal["hemisphere", "interpolate", "training", "given", "box"]] = None
     """hemisphere: uniform in azimuth, elevation and radius; interpolate: between three cameras of the pool; training:
-    one of the pool; given: one of poses_file; box: RegNeRF's, in the box of the scene's
-    cameras. None: hemisphere where the training cameras look at its centre from about its distance, else box."""
+    one of the pool; given: one of poses_file; box: RegNeRF's, in the box of the scene's cameras. None: hemisphere where
+    the training cameras look at its centre from about its distance, else box."""
     azimuth: Tuple[float, float] = (-180.0, 180.0)
     """Hemisphere: range of the angle about the z axis, degrees."""
     elevation: Tuple[float, float] = (0.0, 90.0)
@@ -42,12 +42,12 @@ class UnseenViewsConfig:
     shares: Tuple[float, float] = (0.0, 1.0)
     """Interpolate: range of how far towards the second camera, and from there towards the third."""
     shortest_turn: bool = False
-    """Interpolate: whether turns are never longer than half a circle, which the original does not see to."""
+    """Interpolate: whether turns are never longer than half a circle, which the original does not ensure."""
     poses_file: Optional[Path] = None
     """Given: a .npy of camera-to-world matrices (N, 3 or 4, 4), OpenGL axes, in the world of the scene's files, or a
     transforms.json."""
     jitter: float = 0.0
-    """Standard deviation of what is added to each coordinate of the position, world units."""
+    """Standard deviation of the noise on each coordinate of the position, world units."""
     box_training_only: bool = False
     """Box: whether it is that of the training cameras; else that of all cameras of the scene."""
     grid: Literal["strided", "full", "crop"] = "strided"
@@ -65,10 +65,10 @@ class UnseenViews:
     """Draws unseen views, by torch's own random numbers on the CPU.
 
     Args:
-        config: see `UnseenViewsConfig`.
-        dataset: training split; unseen cameras have the size and the lens of its first.
+        config: how poses and pixels are drawn.
+        dataset: training split; unseen cameras have the size and the intrinsics of its first.
         device: of the rays.
-        flag: how the config is called on the command line.
+        flag: the config's flag on the command line, for messages.
 
     Raises:
         ValueError: a grid without rays, poses that are missing or unusable.
@@ -91,11 +91,11 @@ class UnseenViews:
         self.pool = self._pool()
 
     def resolved(self) -> Dict[str, object]:
-        """What the scene decided, for the log."""
+        """Values that the scene decided, for the log."""
         return {"poses": self.kind, "pool": len(self.pool)}
 
     def draw_pose(self) -> Poses:
-        """(3, 4) a pose."""
+        """(3, 4) the next pose."""
         draws = {
             "hemisphere": self._draw_hemisphere,
             "interpolate": self._draw_interpolate,
@@ -138,14 +138,14 @@ class UnseenViews:
         return CameraRequest(camera.to(self.device), 2.0 / sum(grid.step) if ndc else 1.0 / grid.step[0])
 
     def _grid_size(self) -> int:
-        asked, smaller = self.config.grid_size, min(self.size)
-        if asked < 1:
-            raise ValueError(f"{self.flag}.grid-size: expected at least 1 ray per side, got {asked}")
-        # The other grids lie between pixels and may be as fine as one likes; strides are whole pixels.
-        if self.config.grid != "strided" or asked <= smaller:
-            return asked
+        side, smaller = self.config.grid_size, min(self.size)
+        if side < 1:
+            raise ValueError(f"{self.flag}.grid-size: expected at least 1 ray per side, got {side}")
+        # The other grids lie between pixels and may be of any fineness; strides are whole pixels.
+        if self.config.grid != "strided" or side <= smaller:
+            return side
         CONSOLE.print(
-            f"{self.flag}.grid-size {asked}: the images have {self.size[1]}x{self.size[0]} pixels, so unseen views are "
+            f"{self.flag}.grid-size {side}: the images have {self.size[1]}x{self.size[0]} pixels, so unseen views are "
             f"rendered with {smaller}x{smaller} rays",
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""Moves the camera of everybody who looks at a running viewer."""
+"""Moves the camera of every page that shows a running viewer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SCENE_UNITS = 10.0
 def place_camera(control: ViewerControl, pose: npt.NDArray[np.float64], distance: float) -> None:
     """Puts the camera of every connected page at a pose; where no viewer runs, nothing happens.
 
-    The host's `ViewerControl.set_pose` is not made yet.
+    nerfstudio's `ViewerControl.set_pose` is not implemented.
 
     Args:
-        control: of the host, which tells it the viewer.
+        control: nerfstudio's element, which knows the viewer.
         pose: (3, 4) OpenGL camera-to-world matrix in the world of the cameras.
         distance: how far before the camera the point lies that the page's mouse turns around, world units.
     """

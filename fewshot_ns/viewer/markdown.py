@@ -1,4 +1,4 @@
-"""Text and pictures in the panel of ns-viewer."""
+"""Text and images in the panel of ns-viewer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nerfstudio.viewer.viewer_elements import ViewerElement
 
 
 class ViewerMarkdown(ViewerElement[str]):
-    """A text in Markdown, which the host has no element for.
+    """A text in Markdown, which nerfstudio has no element for.
 
     Args:
         content: the text at first.
@@ -42,7 +42,7 @@ class ViewerMarkdown(ViewerElement[str]):
 
 
 def embedded(picture: npt.NDArray[np.float32]) -> str:
-    """A picture (H, W, 3) in [0, 1] as Markdown that needs no file."""
+    """An image (H, W, 3) in [0, 1] as Markdown that needs no file."""
     pixels = np.round(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
     _, png = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
     return f"![rendering](data:image/png;base64,{base64.b64encode(png.tobytes()).decode()})"

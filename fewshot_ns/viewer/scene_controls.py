@@ -13,7 +13,7 @@ from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.views.sources import view_positions
 
 MAX_LISTED = 300
-"""Scenes in the list; of a larger set others are shown by typing their names."""
+"""Scenes in the list; of a larger dataset others are shown by typing their names."""
 
 
 class SceneControls(nn.Module):
@@ -33,7 +33,7 @@ class SceneControls(nn.Module):
         self.scene = ViewerDropdown("Scene", names[0], names[:MAX_LISTED], cb_hook=lambda element: self.choose())
         self.name = ViewerText("Scene by name", "", visible=len(names) > MAX_LISTED, hint="Of a scene not in the list")
         self.sources = ViewerText(
-            "Source views", _listed(self._active), hint="Numbers of the views that are looked at; empty: as configured"
+            "Source views", _listed(self._active), hint="Numbers of the source views; empty: as configured"
         )
         self.button = ViewerButton("Show", cb_hook=lambda element: self.choose_sources())
         self.state = ViewerText("Shown", self._state(), disabled=True)
@@ -76,7 +76,7 @@ class SceneControls(nn.Module):
         self.state.value = text
 
     def _draw_cameras(self) -> None:
-        """The frusta of the new source views in place of the old ones."""
+        """Replaces the frusta of the old source views by those of the new ones."""
         viewer: Optional[Any] = getattr(self.control, "viewer", None)
         if viewer is None:
             return

@@ -24,7 +24,7 @@ class Sphere:
     """Where the camera may go."""
 
     centre: npt.NDArray[np.float64]
-    """(3,) world point looked at."""
+    """(3,) world point that the camera faces."""
     axes: npt.NDArray[np.float64]
     """(3, 3) columns: two directions of the equator, and up."""
     radii: Tuple[float, float]
@@ -44,12 +44,12 @@ class Sphere:
 
 
 def synthetic_sphere(centre: Tuple[float, float, float]) -> Sphere:
-    """That of the synthetic scenes: z is up, with the distances of DietNeRF's demo."""
+    """The sphere of the synthetic scenes: z is up, with the distances of DietNeRF's demo."""
     return Sphere(np.asarray(centre, dtype=np.float64), np.eye(3), DEMO_RADII)
 
 
 def sphere_of_cameras(poses: Poses, focus: npt.NDArray[np.float64]) -> Sphere:
-    """Around the point that cameras look at, about their mean upward direction, at half to 1.5 of their distance.
+    """A sphere around the point that cameras face, about their mean upward direction, at half to 1.5 of their distance.
 
     Args:
         poses: (N, 3, 4) cameras.

@@ -1,4 +1,4 @@
-"""A button of ns-viewer that draws an unseen view as a prior does, and shows what the encoder makes of it."""
+"""A button of ns-viewer that draws an unseen view as a prior does, and shows its similarity to the training views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Views(Protocol):
 
     @property
     def kind(self) -> str:
-        """Where they stand, in a word."""
+        """Kind of their poses, in a word."""
         ...
 
     def draw_pose(self) -> Poses:
@@ -40,13 +40,13 @@ class Views(Protocol):
 class UnseenViewControls(nn.Module):
     """Moves the camera to a drawn pose, and shows its rendering and the similarity to each training view.
 
-    The encoder is loaded at the first press. Where it cannot be had, the rendering is shown with the reason.
+    The encoder is loaded at the first press. Where it cannot be loaded, the rendering is shown with the reason.
 
     Args:
         load_views: gives the unseen views.
         load_encoder: gives the encoder of images (N, H, W, 3), and the embeddings (V, C) of the training views.
         names: of the training views.
-        render: shows cameras (1,) as evaluation sees them.
+        render: renders cameras (1,) as at evaluation.
     """
 
     def __init__(
@@ -75,26 +75,26 @@ class UnseenViewControls(nn.Module):
     def _show(self) -> None:
         views = self._load_views()
         self._count += 1
-        # Draws of its own: those of a training that goes on beside must stay what they are.
+        # Random numbers of its own, so that those of a training in the same process do not change.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._count)
             pose, grid = views.draw_pose(), views.draw_grid()
         place_camera(self.control, pose, float(np.linalg.norm(pose[:, 3])) or 1.0)
         view = views.view(pose, grid)
-        picture = self._render(view.cameras, RenderOptions(footprint_scale=view.footprint_scale)).rgb[0]
-        picture = picture.clamp(0.0, 1.0)
+        image = self._render(view.cameras, RenderOptions(footprint_scale=view.footprint_scale)).rgb[0]
+        image = image.clamp(0.0, 1.0)
         x, y, z = (f"{value:.2f}" for value in pose[:, 3])
-        lines = [embedded(picture.cpu().numpy()), "", f"{views.kind}, from ({x}, {y}, {z})", ""]
-        self.report.content = "\n".join([*lines, "looking at the encoder ..."])
+        lines = [embedded(image.cpu().numpy()), "", f"{views.kind}, from ({x}, {y}, {z})", ""]
+        self.report.content = "\n".join([*lines, "computing similarities ..."])
         try:
-            lines += self._similarities(picture)
+            lines += self._similarities(image)
         except (OSError, ValueError, ImportError) as error:
             lines += ["No similarity to the training views:", "```", str(error), "```"]
         self.report.content = "\n".join(lines)
 
-    def _similarities(self, picture: Tensor) -> List[str]:
-        """Table of the cosine between the embeddings of the picture (H, W, 3) and of each training view."""
+    def _similarities(self, image: Tensor) -> List[str]:
+        """Table of the cosine between the embeddings of the image (H, W, 3) and of each training view."""
         encoder, targets = self._load_encoder()
-        cosines = torch.nn.functional.cosine_similarity(encoder(picture[None]), targets, dim=-1).tolist()
+        cosines = torch.nn.functional.cosine_similarity(encoder(image[None]), targets, dim=-1).tolist()
         rows = [f"| {name} | {cosine:.3f} |" for name, cosine in zip(self._names, cosines, strict=True)]
         return ["| training view | cosine |", "| --- | --- |", *rows]

@@ -1,4 +1,4 @@
-"""Camera paths, and the file for the host's renderer."""
+"""Camera paths, and the file for nerfstudio's renderer."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_cameras_above_their_target_have_no_orbit():
         orbit(above)
 
 
-def test_the_host_reads_the_file():
+def test_nerfstudio_reads_the_file():
     path = llff_spiral(rig(), BOUNDS, 12)
     written = json.loads(json.dumps(camera_path_dict(path, focal=80.0, height=48, width=64, fps=24)))
     assert written["seconds"] == pytest.approx(0.5) and written["is_cycle"] is True

@@ -1,4 +1,4 @@
-"""Ray images against the rays that the host itself generates."""
+"""Ray images against the rays that nerfstudio itself generates."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def camera() -> Cameras:
     return Cameras(pose[None], 11.0, 12.0, 4.5, 3.25, 8, 6)
 
 
-def test_rays_are_those_of_the_host():
+def test_rays_are_those_of_nerfstudio():
     seen = camera()
     rays = seen.generate_rays(camera_indices=0, keep_shape=True)
-    lens = torch.stack([seen.fx, seen.fy, seen.cx, seen.cy], dim=-1)[0, 0]
-    found = ray_images(seen.camera_to_worlds[0], lens, (6, 8))
+    intrinsics = torch.stack([seen.fx, seen.fy, seen.cx, seen.cy], dim=-1)[0, 0]
+    found = ray_images(seen.camera_to_worlds[0], intrinsics, (6, 8))
     torch.testing.assert_close(found[:3].movedim(0, -1), rays.origins)
     torch.testing.assert_close(found[3:].movedim(0, -1), rays.directions * rays.metadata["directions_norm"])
 
 
 def test_any_number_of_cameras_at_once():
     poses = torch.randn(2, 3, 3, 4)
-    lenses = torch.rand(2, 3, 4) + 1.0
-    together = ray_images(poses, lenses, (4, 5), "world_to_camera")
+    intrinsics = torch.rand(2, 3, 4) + 1.0
+    together = ray_images(poses, intrinsics, (4, 5), "world_to_camera")
     assert together.shape == (2, 3, 6, 4, 5)
-    torch.testing.assert_close(together[1, 2], ray_images(poses[1, 2], lenses[1, 2], (4, 5), "world_to_camera"))
+    torch.testing.assert_close(together[1, 2], ray_images(poses[1, 2], intrinsics[1, 2], (4, 5), "world_to_camera"))
 
 
 def test_world_to_camera_brings_points_before_the_camera():

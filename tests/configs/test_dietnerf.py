@@ -26,7 +26,7 @@ def config_of(name: str) -> Any:
 
 @pytest.fixture
 def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of a tiny CLIP with random weights; the cache lies beside it."""
+    """Folder of a tiny CLIP with random weights; the cache lies next to it."""
     open_clip = pytest.importorskip("open_clip")
     monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
     text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}

@@ -6,7 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
 from nerfstudio.engine.optimizers import Optimizers

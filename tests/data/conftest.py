@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Callable
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 
 from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids

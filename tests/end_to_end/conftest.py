@@ -1,4 +1,4 @@
-"""A tiny scene and a run trained on it through the host's own command."""
+"""A tiny scene and a run trained on it through nerfstudio's own command."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ SMALL_PIXELNERF = (
 )
 
 
-def host_environment(home: Path) -> Dict[str, str]:
+def command_environment(home: Path) -> Dict[str, str]:
     """Only this environment's programs on the PATH (no system ffmpeg), an empty home, no GPU, no weights."""
     kept = {key: value for key, value in os.environ.items() if key not in ("FEWSHOT_WEIGHTS", "TORCH_HOME")}
     return {
@@ -38,7 +38,7 @@ def host_environment(home: Path) -> Dict[str, str]:
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, str]:
     """Environment of the commands."""
-    return host_environment(tmp_path_factory.mktemp("home"))
+    return command_environment(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""DietNeRF through the host's own commands: trained with a tiny encoder, finished on the photos alone, evaluated."""
+"""DietNeRF through nerfstudio's own commands: trained with a tiny encoder, finished on the photos alone, evaluated."""
 
 import json
 import re
@@ -77,14 +77,14 @@ def test_train_then_finish_on_the_photos(
     for suffix in (".mp4", ".gif"):
         frames = imageio.mimread(moved / "renders" / f"video{suffix}")
         assert len(frames) == 3 and frames[0].shape[:2] == (40, 84)
-    # So does the host, where it looks for the run at its old place.
+    # So does nerfstudio when it searches the run at its old path.
     path = tmp_path / "path.json"
     run_command("ns-fewshot", "camera-path", "--load-config", run, "--kind", "spin", "--frames", 2, "--output", path)
     run_command(
         *("ns-render", "camera-path", "--load-config", run / "config.yml", "--camera-path-filename", path),
-        *("--output-path", tmp_path / "host.mp4"),
+        *("--output-path", tmp_path / "nerfstudio.mp4"),
     )
-    assert len(imageio.mimread(tmp_path / "host.mp4")) == 2
+    assert len(imageio.mimread(tmp_path / "nerfstudio.mp4")) == 2
     # A run of an earlier version holds no scene; that of the synthetic scenes is known.
     (moved / "scene.json").unlink()
     film = tmp_path / "assumed.mp4"

@@ -1,4 +1,4 @@
-"""The faithful methods through the host's own commands: trained, resumed, evaluated, rendered, made small by flags."""
+"""The faithful methods through nerfstudio's commands: trained, resumed, evaluated, rendered, made small by flags."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model trained across scenes, through every command of the host and of this package that a run goes through."""
+"""A model trained across scenes, through every command of nerfstudio and of this package that a run goes through."""
 
 import json
 from pathlib import Path

@@ -92,7 +92,7 @@ def test_too_few_source_views_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_host_renders_a_path_through_the_views(fern: Path, run_command: Callable[..., str], tmp_path: Path):
+def test_nerfstudio_renders_a_path_through_the_views(fern: Path, run_command: Callable[..., str], tmp_path: Path):
     path, video = tmp_path / "path.json", tmp_path / "video.mp4"
     flags = ("--kind", "interpolate", "--frames", 12, "--fps", 12, "--output", path)
     run_command("ns-fewshot", "camera-path", "--load-config", fern, *flags)
@@ -127,7 +127,7 @@ def test_a_file_as_it_is_is_evaluated_and_shown_other_data(
     make_llff_scene: Callable[..., Path],
     tmp_path: Path,
 ):
-    """A run of no steps on a scene holds the weights of the file, and the host's commands and retarget take it."""
+    """A run of no steps on a scene holds the weights of the file, and nerfstudio's commands and retarget take it."""
     weights = trained / "nerfstudio_models" / "step-000000002.ckpt"
     state = torch.load(weights, weights_only=True)["pipeline"]
     parts = ("_model.feat_enc.", "_model.nerf_dec.", "_model.latent_inference.")

@@ -1,6 +1,6 @@
 """One process of a distributed training on CPU: `python one_rank.py RANK WORLD_SIZE MEETING_FILE DATA OUTPUT STEPS`.
 
-The host's own launcher wants a GPU for more than one process, so its training loop is called in place of it.
+nerfstudio's own launcher wants a GPU for more than one process, so its training loop is called in place of it.
 """
 
 import json
@@ -9,7 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, List
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import torch
 import torch.distributed as dist
 from nerfstudio.scripts import train

@@ -20,7 +20,7 @@ def tiny_config(data: Path, output: Path, steps: int) -> Any:
 
 
 def weights_after(config: Any, steps: int) -> dict:
-    """Trains as the host's script does and returns what was saved."""
+    """Trains as nerfstudio's script does and returns what was saved."""
     random.seed(42)
     np.random.seed(42)
     torch.manual_seed(42)

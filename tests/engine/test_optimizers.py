@@ -78,7 +78,7 @@ def test_closure_is_evaluated_once_and_its_gradients_are_clipped():
     assert len(losses) == 1 and gradient_of(weight).item() == pytest.approx(0.1)
 
 
-def test_host_norm_would_clip_in_the_wrong_order():
+def test_nerfstudio_norm_would_clip_in_the_wrong_order():
     with pytest.raises(ValueError, match="clip_norm"):
         ClippedAdamOptimizerConfig(max_norm=0.1).setup([parameter([1.0])])
 
@@ -107,7 +107,7 @@ def test_finite_gradients_are_stepped_in_the_named_groups_only():
     assert first.item() == pytest.approx(-0.1) and second.item() == 0.0
 
 
-def test_works_with_a_host_scheduler():
+def test_works_with_a_nerfstudio_scheduler():
     weight = parameter([1.0])
     optimizers = CheckedOptimizers(
         {"fields": {"optimizer": ClippedAdamOptimizerConfig(), "scheduler": CosineDecaySchedulerConfig()}},

@@ -6,7 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
 import pytest
 import torch
@@ -26,7 +26,7 @@ def make_config(tiny_scene: Path, tmp_path: Path):
     """Gives configs of runs below tmp_path."""
 
     def build(name: str, steps: int, **changes: Any) -> FewShotTrainerConfig:
-        config: Any = deepcopy(sparsenerf_lite)  # its pipeline's fields are typed as the host's
+        config: Any = deepcopy(sparsenerf_lite)  # its pipeline's fields are typed as nerfstudio's
         config.output_dir, config.timestamp = tmp_path, name
         config.machine.device_type = "cpu"
         config.vis = "tensorboard"
@@ -55,7 +55,7 @@ def seed_everything(seed: int = 42) -> None:
 
 
 def train(config: FewShotTrainerConfig) -> FewShotTrainer:
-    """What the host's train script does for one process."""
+    """What nerfstudio's train script does for one process."""
     seed_everything()
     config.get_base_dir().mkdir(parents=True)
     trainer = config.setup(local_rank=0, world_size=1)
@@ -100,14 +100,14 @@ def test_resumed_run_equals_uninterrupted_run_bit_by_bit(make_config):
 def test_resume_loads_one_checkpoint_of_several(make_config):
     first = train(make_config("first", 3, steps_per_save=1, save_only_latest_checkpoint=False))
     names = sorted(path.name for path in first.checkpoint_dir.iterdir())
-    assert names == [f"step-00000000{step}.ckpt" for step in (1, 2)]  # the host saves at multiples above zero
+    assert names == [f"step-00000000{step}.ckpt" for step in (1, 2)]  # nerfstudio saves at multiples above zero
     resumed = train(make_config("resumed", 3, load_checkpoint=first.checkpoint_dir / "step-000000001.ckpt"))
     assert differences(checkpoint(first, 2)["pipeline"], checkpoint(resumed, 2)["pipeline"]) == []
 
 
 @pytest.fixture
 def fresh_log(monkeypatch):
-    """The host's log as a process begins with it: earlier tests have left steps there."""
+    """nerfstudio's log as a process begins with it: earlier tests have left steps there."""
     monkeypatch.setattr(writer, "GLOBAL_BUFFER", {})
     monkeypatch.setattr(writer, "EVENT_WRITERS", [])
     monkeypatch.setattr(writer, "EVENT_STORAGE", [])
@@ -311,7 +311,7 @@ def test_nothing_is_saved_before_the_first_step(make_config, capsys):
     assert "no checkpoint saved" in capsys.readouterr().out
 
 
-def test_checkpoint_of_the_plain_host_trainer_can_be_resumed(make_config):
+def test_checkpoint_of_the_plain_nerfstudio_trainer_can_be_resumed(make_config):
     """It has no random states and no clock."""
     first = train(make_config("first", 1))
     path = first.checkpoint_dir / "step-000000000.ckpt"

@@ -1,4 +1,4 @@
-"""Source views of several scenes asked about points."""
+"""Source views of several scenes, queried at points."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ CHANNELS = 8
 
 
 def scenes_of(batch: int, views: int) -> Tuple[Conditioning, List[Tensor]]:
-    """Cameras beside each other that look along -z, and features of random values."""
+    """Cameras side by side that look along -z, and features of random values."""
     generator = torch.Generator().manual_seed(views)
     poses = torch.eye(4)[:3].repeat(batch, views, 1, 1)
     poses[..., 3] += 0.2 * torch.randn(batch, views, 3, generator=generator)
-    lens = torch.tensor([20.0, 20.0, 12.0, 8.0]).expand(batch, views, 4)
+    intrinsics = torch.tensor([20.0, 20.0, 12.0, 8.0]).expand(batch, views, 4)
     images = torch.rand(batch, views, 16, 24, 3, generator=generator)
     sizes, columns = ((2, 3), (4, 6)), (views - 1) * CHANNELS
     features = [torch.randn(batch, views, *size, columns, generator=generator) for size in sizes]
     near, far = torch.ones(batch), 4.0 * torch.ones(batch)
-    return Conditioning(images, poses, lens, near, far), features
+    return Conditioning(images, poses, intrinsics, near, far), features
 
 
-def asked(given: Conditioning, features: List[Tensor], window: Window = "mean") -> MatchingSources:
+def matching_sources(given: Conditioning, features: List[Tensor], window: Window = "mean") -> MatchingSources:
     bounds = (bound[:, None].expand(given.images.shape[:2]) for bound in (given.near, given.far))
     return MatchingSources(given, features, *bounds, window=window, groups=(2, 4))
 
@@ -49,7 +49,9 @@ def some_points(rays: int = 6) -> Tensor:
 @pytest.mark.parametrize("views", [2, 3, 4])
 def test_columns_for_any_number_of_views(views: int, window: Window):
     given, features = scenes_of(1, views)
-    shown = asked(given, features, window).query(some_points(), torch.zeros(6, dtype=torch.long), everything(views))
+    shown = matching_sources(given, features, window).query(
+        some_points(), torch.zeros(6, dtype=torch.long), everything(views)
+    )
     assert shown.matching.shape == (6, 5, 2 + 4 + 4 * views)
     assert shown.coordinates.shape == (views, 6, 5, 3) and shown.in_image.shape == (6, 5, views)
     assert shown.view_features is not None
@@ -66,10 +68,10 @@ def test_columns_for_any_number_of_views(views: int, window: Window):
 def test_rays_see_their_own_scene(window: Window):
     given, features = scenes_of(2, 3)
     scenes = torch.tensor([0, 1, 1, 0, 1, 0])
-    mixed = asked(given, features, window).query(some_points(), scenes, everything(3))
+    mixed = matching_sources(given, features, window).query(some_points(), scenes, everything(3))
     for scene in (0, 1):
         tensors = {name: value[scene : scene + 1] for name, value in vars(given).items() if isinstance(value, Tensor)}
-        alone = asked(replace(given, **tensors), [each[scene : scene + 1] for each in features], window)
+        alone = matching_sources(replace(given, **tensors), [each[scene : scene + 1] for each in features], window)
         of_scene = scenes == scene
         shown = alone.query(some_points()[of_scene], torch.zeros(3, dtype=torch.long), everything(3))
         assert mixed.view_features is not None and shown.view_features is not None
@@ -83,14 +85,14 @@ def test_colours_are_those_of_the_pixel():
     column, row, depth = 7, 11, 2.0
     local = torch.tensor([(column + 0.5 - 12) / 20, -(row + 0.5 - 8) / 20, -1.0]) * depth
     point = local + given.camera_to_worlds[0, 1, :, 3]
-    shown = asked(given, features).query(point[None, None], torch.zeros(1, dtype=torch.long))
+    shown = matching_sources(given, features).query(point[None, None], torch.zeros(1, dtype=torch.long))
     torch.testing.assert_close(shown.matching[0, 0, 6 + 3 : 6 + 6], given.images[0, 1, row, column], atol=1e-5, rtol=0)
     torch.testing.assert_close(shown.coordinates[1, 0, 0, 2], torch.tensor((depth - 1.0) / 3.0))
 
 
 def test_what_views_show_can_be_left_out():
     given, features = scenes_of(1, 3)
-    sources = asked(given, features)
+    sources = matching_sources(given, features)
     scenes = torch.zeros(6, dtype=torch.long)
     whole, part = (sources.query(some_points(), scenes, each) for each in (everything(3), None))
     assert part.view_features is None
@@ -101,7 +103,7 @@ def test_what_views_show_can_be_left_out():
 def test_gradient_reaches_the_features(window: Window):
     given, features = scenes_of(1, 3)
     features = [each.requires_grad_() for each in features]
-    shown = asked(given, features, window).query(some_points(), torch.zeros(6, dtype=torch.long))
+    shown = matching_sources(given, features, window).query(some_points(), torch.zeros(6, dtype=torch.long))
     shown.matching.square().sum().backward()
     for each in features:
         assert each.grad is not None and bool(each.grad.abs().sum() > 0)
@@ -110,8 +112,10 @@ def test_gradient_reaches_the_features(window: Window):
 def test_reduced_precision_is_near():
     given, features = scenes_of(1, 3)
     scenes = torch.zeros(6, dtype=torch.long)
-    whole = asked(given, features).query(some_points(), scenes, everything(3))
-    reduced = asked(given, [each.bfloat16() for each in features]).query(some_points(), scenes, everything(3))
+    whole = matching_sources(given, features).query(some_points(), scenes, everything(3))
+    reduced = matching_sources(given, [each.bfloat16() for each in features]).query(
+        some_points(), scenes, everything(3)
+    )
     assert whole.view_features is not None and reduced.view_features is not None
     torch.testing.assert_close(reduced.view_features, whole.view_features, atol=0.03, rtol=0)
     torch.testing.assert_close(reduced.matching.float(), whole.matching, atol=0.03, rtol=0)
@@ -127,7 +131,7 @@ def test_a_matrix_before_and_after_the_look_up(window: Window, rays: int):
     given = replace(given, **{n: v.double() for n, v in vars(given).items() if isinstance(v, Tensor)})
     points, scenes = some_points(60)[:rays].double(), torch.zeros(rays, dtype=torch.long)
     matrix = torch.randn(8, everything(3).shape[0], dtype=torch.float64, requires_grad=True)
-    sources = asked(given, features, window)
+    sources = matching_sources(given, features, window)
     raw = sources.query(points, scenes, everything(3).double()).view_features
     found = sources.query(points, scenes, matrix).view_features
     assert raw is not None and found is not None
@@ -142,7 +146,7 @@ def test_a_matrix_before_and_after_the_look_up(window: Window, rays: int):
 
 def test_a_matrix_that_changed_is_applied_anew():
     given, features = scenes_of(1, 2)
-    sources, scenes = asked(given, features), torch.zeros(6, dtype=torch.long)
+    sources, scenes = matching_sources(given, features), torch.zeros(6, dtype=torch.long)
     matrix = torch.nn.Parameter(everything(2))
 
     def shown(of: Tensor) -> Tensor:

@@ -100,8 +100,8 @@ def shown(**fields: Any) -> SourceFeatures:
     torch.manual_seed(1)
     poses = torch.eye(4)[:3].repeat(2, 2, 1, 1)
     poses[..., 3] = torch.randn(2, 2, 3) * 0.2 + torch.tensor([0.0, 0.0, 2.0])
-    lens, bounds = torch.tensor([16.0, 16.0, 8.0, 8.0]).expand(2, 2, 4), torch.ones(2)
-    conditioning = Conditioning(torch.zeros(2, 2, 16, 16, 3), poses, lens, bounds, bounds)
+    intrinsics, bounds = torch.tensor([16.0, 16.0, 8.0, 8.0]).expand(2, 2, 4), torch.ones(2)
+    conditioning = Conditioning(torch.zeros(2, 2, 16, 16, 3), poses, intrinsics, bounds, bounds)
     return SourceFeatures(conditioning, torch.randn(4, 6, 8, 8, requires_grad=True), num_octaves=1, **fields)
 
 
@@ -151,13 +151,19 @@ def test_positions_of_the_camera():
     step = torch.tensor([0.3, -0.2, 0.1])
     for camera_positions in (True, False):
         given, moved = shown(camera_positions=camera_positions), shown(camera_positions=camera_positions)
-        away = moved.given.camera_to_worlds.clone()
+        away = moved.conditioning.camera_to_worlds.clone()
         away[..., 3] += step
         maps = torch.randn(4, 6, 8, 8)
         for each in (given, moved):
             each.latents = maps.movedim(1, -1).flatten(0, 2)
         moved.cameras = type(moved.cameras).of(
-            Conditioning(moved.given.images, away, moved.given.intrinsics, moved.given.near, moved.given.far)
+            Conditioning(
+                moved.conditioning.images,
+                away,
+                moved.conditioning.intrinsics,
+                moved.conditioning.near,
+                moved.conditioning.far,
+            )
         )
         first = given.query(field, origins, directions, z, scenes)[0]
         second = moved.query(field, origins + step, directions, z, scenes)[0]

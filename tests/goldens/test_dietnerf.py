@@ -100,8 +100,8 @@ def test_interpolated_poses(arrays):
 def camera_of(params: np.ndarray, pose: np.ndarray) -> Cameras:
     """A camera whose integer positions are the originals' pixels: their centre lies half a pixel further."""
     height, width, focal = (float(value) for value in params[:3])
-    lens = focal, focal, width / 2 + 0.5, height / 2 + 0.5
-    return Cameras(torch.from_numpy(pose[:3])[None].float(), *lens, int(width), int(height))
+    intrinsics = focal, focal, width / 2 + 0.5, height / 2 + 0.5
+    return Cameras(torch.from_numpy(pose[:3])[None].float(), *intrinsics, int(width), int(height))
 
 
 def rays_of(camera: Cameras, grid: Tensor) -> Tuple[Tensor, Tensor, Tensor]:

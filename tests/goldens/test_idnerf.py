@@ -83,9 +83,9 @@ def golden_sources(golden: GoldenFile) -> Conditioning:
     poses = torch.from_numpy(to_opengl(golden["extrinsics"][:, :views])).float()
     matrices = tensor(golden, "intrinsics")[:, :views]
     # The originals' first pixel is at 0, nerfstudio's at half a pixel.
-    lens = [matrices[..., 0, 0], matrices[..., 1, 1], matrices[..., 0, 2] + 0.5, matrices[..., 1, 2] + 0.5]
+    intrinsics = [matrices[..., 0, 0], matrices[..., 1, 1], matrices[..., 0, 2] + 0.5, matrices[..., 1, 2] + 0.5]
     near, far = tensor(golden, "near_fars")[:, 0].unbind(-1)
-    return Conditioning(images, poses, torch.stack(lens, dim=-1), near, far)
+    return Conditioning(images, poses, torch.stack(intrinsics, dim=-1), near, far)
 
 
 def test_matching_encoder(arrays):
@@ -196,9 +196,9 @@ def test_dtu_cameras(arrays, tmp_path: Path):
     poses = cameras.camera_to_worlds.double().numpy()
     close(to_world_to_camera(poses), golden["extrinsics"])
     close(homogeneous(flip_camera_axes(poses)), golden["c2w"])
-    lens = torch.cat([cameras.fx, cameras.fy, cameras.cx - 0.5, cameras.cy - 0.5], dim=-1)
+    intrinsics = torch.cat([cameras.fx, cameras.fy, cameras.cx - 0.5, cameras.cy - 0.5], dim=-1)
     matrices = golden["intrinsics"]
-    close(lens, np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], axis=1))
+    close(intrinsics, np.stack([matrices[:, 0, 0], matrices[:, 1, 1], matrices[:, 0, 2], matrices[:, 1, 2]], axis=1))
     files = [read_mvsnet_camera(folder / f"{view:08d}_cam.txt") for view in ids]
     near = np.array([file.depth_min for file in files]) * config.scale
     steps = np.array([file.depth_interval for file in files]) * config.scale
@@ -240,16 +240,16 @@ def opengl_poses(extrinsics: np.ndarray) -> Tensor:
     return as_tensor(poses)
 
 
-def lenses(intrinsics: np.ndarray) -> Tensor:
+def packed_intrinsics(intrinsics: np.ndarray) -> Tensor:
     """(N, 4) fx, fy, cx, cy with pixel centres at +0.5 of matrices (N, 3, 3) for integer pixels."""
     focal, centre = intrinsics[:, [0, 1], [0, 1]], intrinsics[:, :2, 2]
     return as_tensor(np.concatenate([focal, centre + 0.5], axis=-1))
 
 
 def views_of(golden: GoldenFile) -> Tuple[Tensor, Tensor, Tensor]:
-    """Images of the sources (V, 3, H, W), poses and lenses of sources and target (V + 1, ...)."""
-    poses, lens = opengl_poses(golden["extrinsics"][0]), lenses(golden["intrinsics"][0])
-    return as_tensor(golden["images"][0])[: len(poses) - 1], poses, lens
+    """Images of the sources (V, 3, H, W), poses and intrinsics of sources and target (V + 1, ...)."""
+    poses, intrinsics = opengl_poses(golden["extrinsics"][0]), packed_intrinsics(golden["intrinsics"][0])
+    return as_tensor(golden["images"][0])[: len(poses) - 1], poses, intrinsics
 
 
 def test_world_to_cameras(arrays):
@@ -258,8 +258,8 @@ def test_world_to_cameras(arrays):
 
 
 def latent_inputs(golden: GoldenFile) -> Tuple[Tensor, Tensor, Tensor]:
-    images, poses, lens = views_of(golden)
-    rays = ray_images(poses, lens, (images.shape[-2], images.shape[-1]), "world_to_camera")
+    images, poses, intrinsics = views_of(golden)
+    rays = ray_images(poses, intrinsics, (images.shape[-2], images.shape[-1]), "world_to_camera")
     return images[None], rays[None, :-1], rays[-1:]
 
 
@@ -459,12 +459,18 @@ def shown_model(golden: GoldenFile, known: Dict[str, IDNeRFModel]) -> IDNeRFMode
     if "model" in known:
         return known["model"]
     model = build_model(golden)
-    images, poses, lens = views_of(golden)
+    images, poses, intrinsics = views_of(golden)
     views, bounds = len(images), as_tensor(golden["near_fars"])
     given = Conditioning(
-        *(images.movedim(1, -1)[None], poses[None, :views], lens[None, :views], bounds[:, -1, 0], bounds[:, -1, 1]),
+        *(
+            images.movedim(1, -1)[None],
+            poses[None, :views],
+            intrinsics[None, :views],
+            bounds[:, -1, 0],
+            bounds[:, -1, 1],
+        ),
         target_to_worlds=poses[views:],
-        target_intrinsics=lens[views:],
+        target_intrinsics=intrinsics[views:],
     )
     with torch.no_grad():
         model.condition(given)
@@ -496,10 +502,10 @@ def expect_render(golden: GoldenFile, found: Dict[str, Tensor], prefix: str = ""
 
 def test_rays(arrays):
     golden = arrays("full_render")
-    images, poses, lens = views_of(golden)
+    images, poses, intrinsics = views_of(golden)
     assert len(images) == len(poses) - 1
     size = images.shape[-2], images.shape[-1]
-    rays = ray_images(poses[-1], lens[-1], size).flatten(1)[:, golden["ray_idx"]]
+    rays = ray_images(poses[-1], intrinsics[-1], size).flatten(1)[:, golden["ray_idx"]]
     close_within(rays[:3].T, golden["ray_center"])
     close_within(rays[3:].T, golden["ray_dir"])
 

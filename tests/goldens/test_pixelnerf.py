@@ -70,10 +70,10 @@ def photos(images: np.ndarray) -> Tensor:
 def per_view(focal: np.ndarray, centre: Optional[np.ndarray], size: Tuple[int, int], shape: Tuple[int, int]) -> Tensor:
     """(B, V, 4) intrinsics with pixel centres at +0.5 of the original's formats: integer pixels, centre or none."""
     width, height = size
-    lens = np.atleast_1d(focal)[..., None] if focal.ndim < 2 else focal
-    lens = np.broadcast_to(lens, (len(lens), 2))
+    focal_lengths = np.atleast_1d(focal)[..., None] if focal.ndim < 2 else focal
+    focal_lengths = np.broadcast_to(focal_lengths, (len(focal_lengths), 2))
     middle = np.array([[width / 2, height / 2]]) if centre is None else centre
-    joined = [np.broadcast_to(part[:, None], (*shape, 2)) for part in (lens, middle + 0.5)]
+    joined = [np.broadcast_to(part[:, None], (*shape, 2)) for part in (focal_lengths, middle + 0.5)]
     return tensor(np.concatenate(joined, axis=-1))
 
 
@@ -241,8 +241,8 @@ def test_rays_and_poses(arrays):
     golden = arrays("rays")
     (width, height), near_far = (int(side) for side in golden["image_size"]), golden["near_far"]
     focal, centre, poses = golden["focal"], golden["c"], golden["poses"]
-    lenses = {"rays": (*focal, *centre), "rays_default_c": (focal[0], focal[0], width / 2, height / 2)}
-    for name, (fx, fy, cx, cy) in lenses.items():
+    intrinsics = {"rays": (*focal, *centre), "rays_default_c": (focal[0], focal[0], width / 2, height / 2)}
+    for name, (fx, fy, cx, cy) in intrinsics.items():
         expected = golden[name]
         cameras = Cameras(
             tensor(poses[: len(expected), :3]), float(fx), float(fy), float(cx) + 0.5, float(cy) + 0.5, width, height
@@ -322,7 +322,7 @@ def test_model(arrays, case):
     names = ("u_coarse", "u_fine", "jitter_fine", "noise_depth")
     draws = Draws(*(tensor(golden[f"{case}_{name}"]) for name in names))
     levels = model.levels_of(origins, directions, near, far, scenes, draws)
-    background = model.sources.given.background
+    background = model.sources.conditioning.background
     rendered = zip(("coarse", "fine"), ("_coarse", ""), (errors[2], errors[3]), strict=True)
     for name, suffix, error in rendered:
         weights, z = levels[suffix]["weights"], levels[suffix]["z"]

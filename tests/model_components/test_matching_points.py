@@ -35,7 +35,7 @@ def random_poses(count: int, generator: torch.Generator) -> Tensor:
     return torch.cat([turned, torch.randn(count, 3, 1, generator=generator)], dim=-1)
 
 
-def host_cameras(poses: Tensor) -> Cameras:
+def nerfstudio_cameras(poses: Tensor) -> Cameras:
     return Cameras(poses, 9.0, 10.0, 6.3, 3.8, WIDTH, HEIGHT)
 
 
@@ -43,18 +43,18 @@ def source_cameras(poses: Tensor) -> SourceCameras:
     """Two scenes, the second with the views in the reverse order."""
     both = torch.stack([poses, poses.flip(0)])
     rotations = both[..., :3].mT
-    lens = both.new_tensor([9.0, 10.0, 6.3 - 0.5, 3.8 - 0.5]).expand(*both.shape[:2], 4)
+    intrinsics = both.new_tensor([9.0, 10.0, 6.3 - 0.5, 3.8 - 0.5]).expand(*both.shape[:2], 4)
     translations = -(rotations @ both[..., 3:])[..., 0]
-    return SourceCameras(rotations, translations, *lens.split(2, dim=-1))
+    return SourceCameras(rotations, translations, *intrinsics.split(2, dim=-1))
 
 
-def test_points_on_rays_of_the_host_fall_on_their_pixels(generator: torch.Generator):
+def test_points_on_rays_of_nerfstudio_fall_on_their_pixels(generator: torch.Generator):
     poses = random_poses(3, generator)
     pixels = torch.stack(torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij"), dim=-1)
     near, far = torch.tensor([1.0, 2.0, 1.5]), torch.tensor([4.0, 3.0, 5.0])
     for view in range(3):
         indices = torch.full((HEIGHT * WIDTH, 1), view)
-        rays = host_cameras(poses).generate_rays(indices, coords=pixels.flatten(0, 1) + 0.5)
+        rays = nerfstudio_cameras(poses).generate_rays(indices, coords=pixels.flatten(0, 1) + 0.5)
         assert rays.metadata is not None
         depths = torch.tensor([0.7, 2.5])
         distance = depths * rays.metadata["directions_norm"]

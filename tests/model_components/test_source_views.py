@@ -74,13 +74,13 @@ def test_number_formats(format):
     torch.testing.assert_close(features.grad.float(), exact.grad, rtol=2e-2, atol=2e-2)
 
 
-def test_projection_is_the_inverse_of_the_hosts_rays():
+def test_projection_is_the_inverse_of_nerfstudios_rays():
     torch.manual_seed(0)
     axes = torch.linalg.qr(torch.randn(2, 3, 3, 3)).Q
     poses = torch.cat([axes * torch.linalg.det(axes)[..., None, None], torch.randn(2, 3, 3, 1)], dim=-1)
-    lens = torch.tensor([40.0, 44.0, 17.5, 11.0]).expand(2, 3, 4)
+    intrinsics = torch.tensor([40.0, 44.0, 17.5, 11.0]).expand(2, 3, 4)
     images, bounds = torch.zeros(2, 3, 20, 30, 3), torch.ones(2)
-    cameras = SourceCameras.of(Conditioning(images, poses, lens, bounds, bounds))
+    cameras = SourceCameras.of(Conditioning(images, poses, intrinsics, bounds, bounds))
     scene, view = 1, 2
     camera = Cameras(poses[scene, view][None], 40.0, 44.0, 17.5, 11.0, 30, 20)
     rays = camera.generate_rays(camera_indices=0).flatten()

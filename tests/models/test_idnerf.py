@@ -46,7 +46,7 @@ def cameras() -> Cameras:
     return Cameras(poses, 60.0, 61.0, 31.0, 17.0, SIZE[1], SIZE[0])
 
 
-def lens(seen: Cameras) -> Tensor:
+def intrinsics_of(seen: Cameras) -> Tensor:
     return torch.cat([seen.fx, seen.fy, seen.cx, seen.cy], dim=-1)
 
 
@@ -54,9 +54,11 @@ def shown(scenes: int = 1, target: bool = True, seed: int = 0) -> Conditioning:
     seen = cameras()
     images = torch.rand(scenes, VIEWS, *SIZE, 3, generator=torch.Generator().manual_seed(seed))
     bounds = torch.ones(scenes)
-    poses, lenses = (value[None].expand(scenes, -1, *value.shape[1:]) for value in (seen.camera_to_worlds, lens(seen)))
-    given = Conditioning(images, poses[:, :VIEWS], lenses[:, :VIEWS], bounds, 3 * bounds)
-    return replace(given, target_to_worlds=poses[:, -1], target_intrinsics=lenses[:, -1]) if target else given
+    poses, intrinsics = (
+        value[None].expand(scenes, -1, *value.shape[1:]) for value in (seen.camera_to_worlds, intrinsics_of(seen))
+    )
+    given = Conditioning(images, poses[:, :VIEWS], intrinsics[:, :VIEWS], bounds, 3 * bounds)
+    return replace(given, target_to_worlds=poses[:, -1], target_intrinsics=intrinsics[:, -1]) if target else given
 
 
 def rays(count: int = 10, scenes: int = 1) -> Any:
@@ -129,13 +131,13 @@ def test_half_precision_is_near_single(model):
 def test_latent_of_a_camera_of_another_size(model):
     """The target's ray image has the size of the sources, whatever is rendered."""
     model.condition(shown())
-    known = model.targets.latents
+    latents = model.targets.latents
     half = cameras()[VIEWS : VIEWS + 1]
     half.rescale_output_resolution(0.5)
     model.condition(shown(target=False))
     with torch.no_grad():
         model.prepare_for(half)
-    torch.testing.assert_close(model.targets.latents, known)
+    torch.testing.assert_close(model.targets.latents, latents)
 
 
 def test_scenes_of_a_step_are_apart(model):

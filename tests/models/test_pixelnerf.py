@@ -43,9 +43,9 @@ def sources(scenes: int = 2, views: int = 2, **fields: Any) -> Conditioning:
     torch.manual_seed(1)
     poses = torch.eye(4)[:3].repeat(scenes, views, 1, 1)
     poses[..., 3] = torch.randn(scenes, views, 3) * 0.1 + torch.tensor([0.0, 0.0, 2.0])
-    lens = torch.tensor([16.0, 16.0, 8.0, 8.0]).expand(scenes, views, 4)
+    intrinsics = torch.tensor([16.0, 16.0, 8.0, 8.0]).expand(scenes, views, 4)
     near, far = torch.full((scenes,), 1.0), torch.full((scenes,), 3.0)
-    return replace(Conditioning(torch.rand(scenes, views, 16, 16, 3), poses, lens, near, far), **fields)
+    return replace(Conditioning(torch.rand(scenes, views, 16, 16, 3), poses, intrinsics, near, far), **fields)
 
 
 def rays(scenes: List[int], **metadata: Tensor) -> RayBundle:
@@ -98,7 +98,7 @@ def test_near_and_far_are_those_of_the_scene():
     cropped.nears, cropped.fars = torch.tensor([[1.5], [7.0]]), torch.tensor([[1.6], [8.0]])
     outputs = model.get_outputs(cropped)
     assert 1.5 <= outputs["depth"][0] <= 1.6
-    # A ray beside the box meets nothing.
+    # A ray that misses the box meets nothing.
     assert outputs["accumulation"][1] < 1e-6
 
 

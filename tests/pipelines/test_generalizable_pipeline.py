@@ -39,9 +39,9 @@ def test_evaluation_sees_the_active_scene_not_the_last_batch(tiny_pixelnerf: Cal
         pipeline.get_train_loss_dict(0)
     # What the viewer does in between training steps; batch statistics have moved, weights have not.
     pipeline.model.eval()
-    given = pipeline.model.sources.given.images
+    given = pipeline.model.sources.conditioning.images
     pipeline.model.get_outputs_for_camera(camera)
-    active = pipeline.model.sources.given.images
+    active = pipeline.model.sources.conditioning.images
     assert given.shape[0] == 2 and active.shape[0] == 1
     expected = pipeline.datamanager.train_dataset.get_image_float32(0)
     torch.testing.assert_close(active[0, 0], expected)
@@ -96,7 +96,7 @@ def test_nearest_sources_follow_the_camera(tiny_pixelnerf: Callable[..., Any]):
         pipeline.model.get_outputs_for_camera(scene.cameras[view : view + 1])
         name, sources = pipeline.model.conditioned_on
         assert view not in sources and len(sources) == 2
-        poses = pipeline.model.sources.given.camera_to_worlds[0]
+        poses = pipeline.model.sources.conditioning.camera_to_worlds[0]
         torch.testing.assert_close(poses, scene.cameras.camera_to_worlds[list(sources)])
         seen.add(sources)
     assert len(seen) > 1

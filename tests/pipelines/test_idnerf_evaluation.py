@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Callable, Tuple
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
 
@@ -117,7 +117,7 @@ def test_other_data_is_measured_in_the_middle(name: str, build: Callable[..., An
     assert results["centre_psnr"] is not None and "true_depth_psnr" not in results
     manager = pipeline.datamanager
     geometry = parser.setup().get_dataparser_outputs("test").metadata["fewshot"].geometry
-    given = pipeline.model.sources.given
+    given = pipeline.model.sources.conditioning
     assert (float(given.near), float(given.far)) == pytest.approx((geometry.near, geometry.far))
     tested = set(manager.selector.targets_of(manager.active))
     for view in tested:

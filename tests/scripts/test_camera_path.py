@@ -1,4 +1,4 @@
-"""Camera paths as JSON: what the host reads from them, and what is refused."""
+"""Camera paths as JSON: what nerfstudio reads from them, and what is refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def config_file(scene, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["auto", "llff-spiral", "dtu-spiral", "spheric", "spin", "orbit", "interpolate"])
-def test_the_host_reads_every_kind(scene, kind):
+def test_nerfstudio_reads_every_kind(scene, kind):
     _, cameras, record = scene
     path = json.loads(json.dumps(build_camera_path(PathOptions(kind=kind, frames=12, fps=24.0), cameras, record)))
     read = get_path_from_json(path)
@@ -136,7 +136,7 @@ def test_llff_spiral_needs_bounds(scene):
 def test_the_command_reads_a_run_without_its_images(scene, config_file, tmp_path, capsys):
     output = tmp_path / "new" / "path.json"
     CameraPathCommand(load_config=config_file.parent.parent, frames=5, output=output).main()
-    # The host's command takes no folder.
+    # nerfstudio's command takes no folder.
     words = ["ns-render", "camera-path", "--load-config", config_file, "--camera-path-filename", output]
     command = shlex.join(map(str, [*words, "--output-path", output.with_suffix(".mp4")]))
     assert f"\n  {command}\n" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`ns-fewshot video` and the paths of `ns-fewshot camera-path`, on a run that the host itself has trained."""
+"""`ns-fewshot video` and the paths of `ns-fewshot camera-path`, on a run that nerfstudio itself has trained."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def test_forth_and_back(run_folder, tmp_path):
         assert abs(frames[there].astype(float) - frames[back]).mean() < 3
 
 
-def test_the_host_renders_the_path_that_we_write(run_folder, tmp_path):
+def test_nerfstudio_renders_the_path_that_we_write(run_folder, tmp_path):
     CameraPathCommand(load_config=run_folder, frames=4, fps=8.0, output=tmp_path / "path.json").main()
     (config,) = run_folder.rglob("config.yml")
     flags = ["--load-config", config, "--camera-path-filename", tmp_path / "path.json"]
-    flags += ["--output-path", tmp_path / "host.mp4", "--rendered-output-names", "rgb", "depth"]
+    flags += ["--output-path", tmp_path / "nerfstudio.mp4", "--rendered-output-names", "rgb", "depth"]
     command = [console_script("ns-render"), "camera-path", *flags]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert len(imageio.mimread(tmp_path / "host.mp4")) == 4
+    assert len(imageio.mimread(tmp_path / "nerfstudio.mp4")) == 4
     VideoCommand(load_config=config, camera_path=tmp_path / "path.json", output=tmp_path / "ours.mp4", gif=False).main()
     assert len(imageio.mimread(tmp_path / "ours.mp4")) == 4 and not (tmp_path / "ours.gif").exists()
 
@@ -77,7 +77,7 @@ def test_a_run_without_a_checkpoint_is_named(run_folder, tmp_path):
 
 def test_a_released_checkpoint_alone(tmp_path, monkeypatch):
     """In DietNeRF's own layout, with networks of the published size."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.fields.nerf_field import NeRFField
 

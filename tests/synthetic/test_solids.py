@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import List
 
-import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
 import pytest
 

@@ -15,7 +15,7 @@ from fewshot_ns.utils.errors import CommandError
 from fewshot_ns.utils.processes import CommandRunner, console_script
 
 
-def test_the_host_is_found_beside_this_python():
+def test_nerfstudio_is_found_beside_this_python():
     assert console_script("ns-train").name.startswith("ns-train")
     with pytest.raises(CommandError, match="ns-nothing was not found"):
         console_script("ns-nothing")

@@ -1,4 +1,4 @@
-"""Sliders and the button of the viewer, installed by the host's own viewer; a page is driven in end_to_end/."""
+"""Sliders and the button of the viewer, installed by nerfstudio's own viewer; a page is driven in end_to_end/."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def make_pipeline(tiny_pipeline_config: Any) -> Any:
 
 @pytest.fixture
 def viewer_of(tmp_path: Path) -> Any:
-    """Function (pipeline) -> the host's viewer, which has found and installed its controls."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    """Function (pipeline) -> nerfstudio's viewer, which has found and installed its controls."""
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     from nerfstudio.configs.base_config import ViewerConfig
     from nerfstudio.viewer.viewer import Viewer
 
@@ -85,7 +85,7 @@ def test_spheres():
     np.testing.assert_allclose(raised[:, 3] - radius * raised[:, 2], [0.0, 0.0, -3.0], atol=1e-12)
 
 
-def test_the_host_installs_the_sliders(make_pipeline, tiny_blender_scene, tiny_encoder, viewer_of):
+def test_nerfstudio_installs_the_sliders(make_pipeline, tiny_blender_scene, tiny_encoder, viewer_of):
     pipeline = make_pipeline(FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3), tiny_encoder)
     viewer = viewer_of(pipeline)
     names = {path for path, _ in viewer.viewer_elements}

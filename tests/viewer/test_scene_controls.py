@@ -1,4 +1,4 @@
-"""Controls of scene and source views, installed by the host's own viewer; a page is driven in end_to_end/."""
+"""Controls of scene and source views, installed by nerfstudio's own viewer; a page is driven in end_to_end/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pipeline(tiny_pixelnerf: Callable[..., Any]) -> Any:
 
 @pytest.fixture
 def viewer(pipeline: Any, tmp_path: Path) -> Iterator[Any]:
-    """The host's viewer of that pipeline, its scene drawn."""
+    """nerfstudio's viewer of that pipeline, its scene drawn."""
     from nerfstudio.configs.base_config import ViewerConfig
     from nerfstudio.viewer.viewer import Viewer
 
@@ -32,7 +32,7 @@ def viewer(pipeline: Any, tmp_path: Path) -> Iterator[Any]:
     opened.viser_server.stop()
 
 
-def test_the_host_installs_the_controls(pipeline: Any, viewer: Any):
+def test_nerfstudio_installs_the_controls(pipeline: Any, viewer: Any):
     names = {path for path, _ in viewer.viewer_elements}
     prefix = "Custom Elements/scene_controls"
     assert {f"{prefix}/{name}" for name in ("scene", "name", "sources", "button", "state")} <= names
@@ -59,7 +59,7 @@ def test_other_source_views(pipeline: Any, viewer: Any):
     controls.choose_sources()
     assert manager.active.sources == (1, 3, 4) and controls.state.value.endswith("from 1 3 4")
     assert len(viewer.camera_handles) == 3
-    assert pipeline.model.sources.given.images.shape[1] == 3
+    assert pipeline.model.sources.conditioning.images.shape[1] == 3
 
 
 def test_what_is_being_typed_is_not_overwritten(pipeline: Any, viewer: Any, monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,7 @@ LOSS_WEIGHT_KEY = "loss_weight"
 
 @dataclass
 class FewShotDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
-    """Keeps the few training images in memory and draws rays, in quads where a depth prior asks for them."""
+    """Keeps the few training images in memory and draws rays, in quads where the depth prior needs them."""
 
     _target: Type = field(default_factory=lambda: FewShotDataManager)
     """Class that the config builds."""
@@ -43,7 +43,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     """Rays and colours of the training views; evaluation is nerfstudio's.
 
     A batch holds `image` (R, 3) and `indices` (R, 3) = (view, row, column) of the R rays, and measured values of them
-    where they were asked for. It begins with the pixels that priors asked for.
+    after `use_labels`. It begins with the pixels that priors requested.
     """
 
     config: FewShotDataManagerConfig
@@ -73,8 +73,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.train_masks = masks
         self.pixel_sampler = MaskedPixelSampler(masks)
         self.crop_sampler = MaskedPixelSampler(self._cropped(masks)) if self.config.crop_steps > 0 else None
-        given, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
-        self.num_rays = default if given is None else given
+        num_rays, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
+        self.num_rays = default if num_rays is None else num_rays
         self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.num_rays)
         self.train_ray_generator = RayGenerator(cameras.to(self.device))
 
@@ -105,7 +105,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
 
         Args:
             step: current step.
-            requests: pixels that the batch has to begin with, in place of as many others.
+            requests: pixels that the batch has to begin with, instead of as many others.
 
         Raises:
             ValueError: they are more than the batch has.

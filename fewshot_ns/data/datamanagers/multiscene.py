@@ -38,7 +38,7 @@ class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     num_sources: Tuple[int, ...] = (1,)
     """Source views that training draws for each scene; of several numbers, each step draws one."""
     train_source_mode: Literal["random", "nearby", "pairs"] = "random"
-    """What training draws them from. random: all views that may train, the target itself included; nearby: the views
+    """Where training draws them from. random: all views that may train, the target itself included; nearby: the views
     nearest to the target; pairs: the first of the dataset's own list for the target (MVSNet-DTU). The last two need
     target_views 1."""
     train_source_among: int = 5
@@ -70,11 +70,11 @@ class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     data_seed: Optional[int] = None
     """Seed of scenes, source views and pixels; None: that of the machine."""
     train_num_rays_per_batch: Suppress[int] = 0
-    """Unused: see rays_per_scene."""
+    """Unused: `rays_per_scene` takes its place."""
 
 
 class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
-    """Rays of several scenes with the source views of each; see `SceneBatches`.
+    """Rays of several scenes with the source views of each.
 
     For nerfstudio, which knows one scene per run, `train_dataset` holds the source views of the active scene and
     `eval_dataset` the views that are evaluated. Only training opens other scenes. The model finds the source views of
@@ -167,7 +167,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.train_dataset, self.eval_dataset = self.create_train_dataset(), self.create_eval_dataset()
 
     def activate(self, active: ActiveScene) -> None:
-        """Makes a scene the active one, and builds its datasets anew.
+        """Makes a scene the active one, and builds its datasets.
 
         Raises:
             SceneError: the scene has no views to evaluate.
@@ -203,13 +203,13 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     def _check_only_sources(self) -> None:
         """Raises a ValueError where the source views are fewer than a step draws."""
         config = self.config
-        found = len(self.selector.source_views.views_of(self.active.scene))
+        count = len(self.selector.source_views.views_of(self.active.scene))
         # A target is never among its own source views.
         needed = max(config.num_sources) + (config.train_source_mode != "random")
-        if found < needed:
+        if count < needed:
             raise ValueError(
                 f"--pipeline.datamanager.train-on-sources-only: expected at least {needed} views to train on, as "
-                f"--pipeline.datamanager.num-sources {' '.join(map(str, config.num_sources))} asks for, found {found} "
+                f"--pipeline.datamanager.num-sources {' '.join(map(str, config.num_sources))} asks for, found {count} "
                 "by --pipeline.datamanager.sources"
             )
 
@@ -224,7 +224,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             choice.pool = config.sources.pool if config.train_on_sources_only else ()
             by_target = {count: SourceViews(replace(choice, count=count)) for count in config.num_sources}
         options = BatchOptions(
-            # What is exported is seen from the run's own source views, whatever a batch would draw.
+            # Exports use the run's own source views, whatever a batch would draw.
             num_sources=config.num_sources if self.test_mode == "val" else (1,),
             by_target=by_target,
             rays_per_scene=config.rays_per_scene,
@@ -242,7 +242,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.eval_dataloader = RandIndicesEvalDataloader(**options)
 
     def next_train(self, step: int) -> Tuple[RayBundle, Dict]:
-        """Rays of several scenes; see `SceneBatches.draw`.
+        """Rays of several scenes, and of each its source views.
 
         Raises:
             SceneError: a scene cannot be used, and such scenes end the run.
@@ -251,7 +251,7 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         assert self.batches is not None
         if self.test_mode == "val":
             return self._on_device(*self.batches.draw(step))
-        # ns-export asks for step 0 each time, for rays alone, and wants others.
+        # ns-export calls with step 0 each time, uses the rays alone, and needs others in each call.
         rays, batch = self.batches.draw(self.train_count)
         rays.metadata[TARGET_VIEW_KEY] = batch["indices"][:, :1]
         return self._on_device(rays, batch)

@@ -1,4 +1,4 @@
-"""Which scene a run renders: the one that it was trained on, or what its folder holds of it."""
+"""Which scene a run renders: the one that it was trained on, or the record of it in the run's folder."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
         return manager
     stored = None if run_dir is None else run_dir / FILE_NAME
     if stored is not None and stored.is_file():
-        found = StoredSceneDataParserConfig(data=stored)
+        stored_parser = StoredSceneDataParserConfig(data=stored)
         CONSOLE.print(f"{data} is not there; its cameras come from {stored}")
     elif isinstance(parser, FewShotBlenderDataParserConfig):
         content = synthetic_scene(parser, _num_train(run_dir, parser))
-        found = StoredSceneDataParserConfig(data=data / FILE_NAME, content=content)
+        stored_parser = StoredSceneDataParserConfig(data=data / FILE_NAME, content=content)
         side = content["splits"]["train"]["cameras"]["width"][0][0]
         CONSOLE.print(f"{data} is not there; the camera of NeRF's synthetic scenes is taken, {side}x{side} pixels")
     else:
         return manager
-    return replace(manager, dataparser=found, data=None)
+    return replace(manager, dataparser=stored_parser, data=None)
 
 
 def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) -> int:

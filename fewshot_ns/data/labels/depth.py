@@ -36,7 +36,7 @@ def depth_labels(dataset: FewShotDataset) -> List[Tensor]:
         rays = to_model_rays(attach_radii(bundle, geometry).flatten().to("cpu"), geometry)
         distance, valid = (torch.as_tensor(x).reshape(-1, 1) for x in (depth.ray_distance, depth.valid))
         at = ray_parameter(distance, rays, geometry)
-        # What lies before the ray's origin cannot be rendered.
+        # Depth before the ray's origin cannot be rendered.
         valid = valid & (at > 0)
         sigma = torch.zeros_like(at) if depth.sigma is None else torch.as_tensor(depth.sigma).reshape(-1, 1)
         none = torch.tensor([0.0, 0.0, 1.0])

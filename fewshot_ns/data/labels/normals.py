@@ -20,8 +20,8 @@ def world_normals(normals: Tensor, axes: NormalAxes, camera_to_world: Tensor, fi
     """Turns normals into the world of the cameras.
 
     Args:
-        normals: (..., 3) in the given axes.
-        axes: see `FewShotMetadata.normal_axes`.
+        normals: (..., 3) in `axes`.
+        axes: axes of the normals in the files.
         camera_to_world: (3, 4) pose of the view, OpenGL axes.
         file_to_world: (3, 4) rigid transform from the world of the scene's files, where the axes `world` are.
 
@@ -38,13 +38,13 @@ def normal_labels(dataset: FewShotDataset) -> List[Tensor]:
     """(H, W, 3) unit normals in the world for each view of a split, zero where there is none.
 
     Raises:
-        ValueError: no view has any, or a picture of them cannot be used.
+        ValueError: no view has any, or a normal map is unusable.
     """
     record = dataset.fewshot
     if record.normal_filenames is None:
-        places = ", ".join(place.format(folder=".", parent="..", stem="NAME") + ".png" for place in NORMAL_PLACES)
+        paths = ", ".join(pattern.format(folder=".", parent="..", stem="NAME") + ".png" for pattern in NORMAL_PLACES)
         raise ValueError(
-            f"{dataset.image_filenames[0].parent}: expected measured normals of the {record.split} views ({places} "
+            f"{dataset.image_filenames[0].parent}: expected measured normals of the {record.split} views ({paths} "
             "from the photo NAME.*, or .exr), which --pipeline.normals.weight needs, found none"
         )
     labels = []

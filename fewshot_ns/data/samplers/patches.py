@@ -1,4 +1,4 @@
-"""Square patches of views that nobody photographed, each a small camera of its own."""
+"""Square patches of unseen views, each a small camera of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fewshot_ns.cameras.pixel_grids import grid_cameras
 
 
 class UnseenPatchSampler:
-    """Draws patches: each from a view of its own, at a place of its own.
+    """Draws patches: each from a view of its own, at a position of its own.
 
     Args:
         cameras: the unseen views, all of one size.

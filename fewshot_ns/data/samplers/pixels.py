@@ -1,4 +1,4 @@
-"""Which pixels a training step looks at: uniform pixels, and quads for depth ranking."""
+"""Samplers of the pixels of a training step: images of any size, and uniform draws under masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class PixelRequest(NamedTuple):
-    """Pixels of photos that a prior wants in the batch, in place of as many others; they serve the colour loss too."""
+    """Pixels of photos that a prior needs in the batch, instead of as many others; they serve the colour loss too."""
 
     pixels: Tensor
     """(N, 3) training view, row, column."""
@@ -42,7 +42,7 @@ class ImageStack:
 
 
 class MaskedPixelSampler:
-    """Draws pixels uniformly where the masks allow it.
+    """Draws pixels uniformly where masks are True.
 
     Args:
         masks: V maps (H_v, W_v, 1) of bool.

@@ -43,7 +43,7 @@ class QuadSampler:
     Args:
         nearness: V maps (H_v, W_v), larger = nearer.
         valid: V maps (H_v, W_v) of bool.
-        options: see `QuadSamplerOptions`.
+        options: how pairs and neighbours are drawn.
 
     Raises:
         ValueError: where a view has fewer than two valid pixels or an option is out of range.

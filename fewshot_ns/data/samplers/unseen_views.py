@@ -1,4 +1,4 @@
-"""Cameras that nobody stood at, as RegNeRF and SparseNeRF place them."""
+"""Cameras of unseen views, drawn as in RegNeRF and SparseNeRF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fewshot_ns.data.records.metadata import FewShotMetadata
 def unseen_cameras(
     seen: Cameras, record: FewShotMetadata, count: int, training_cameras_only: bool, generator: torch.Generator
 ) -> Cameras:
-    """Draws cameras in the box of the scene's cameras that look at what those look at.
+    """Draws cameras in the box of the scene's cameras, turned to the focus point of these.
 
     Args:
         seen: the training cameras; the new ones get the size of the first and the mean of all inverse intrinsics.

@@ -1,1 +1,1 @@
-"""Networks with hand-written backward passes, beside their plain reference."""
+"""Networks with hand-written backward passes; their plain reference is in the fields."""

@@ -62,7 +62,7 @@ def fused_radiance(
 
     Args:
         encoded: as in `fused_mlp`; so with `trunk`, `skip_layer` and what is returned.
-        view: (R, V) encoded direction, and what else belongs to the ray.
+        view: (R, V) encoded direction, and what else is the same along the ray.
         density: layer (W -> 1).
         bottleneck: layer (W -> W).
         colour: layer (W + V -> C).
@@ -104,11 +104,11 @@ _NO_SKIP = -1
 def encode_in_blocks(
     encode: Callable[[Tensor, Tensor], Tensor], means: Tensor, cov_diag: Tensor, columns: int, dtype: torch.dtype
 ) -> Tensor:
-    """(R, S, columns) encoding of Gaussians (R, S, 3) in a number format; in blocks where no gradient is asked for.
+    """(R, S, columns) encoding of Gaussians (R, S, 3) in a number format; in blocks where no gradient is needed.
 
     Args:
         encode: from means and covariance diagonals (r, S, 3) to (r, S, columns).
-        means: (R, S, 3); the encoding has a gradient only where they want one.
+        means: (R, S, 3); the encoding has a gradient only where they require one.
         cov_diag: (R, S, 3).
         columns: of the encoding.
         dtype: of the result.
@@ -123,7 +123,7 @@ def encode_in_blocks(
 
 
 def _blocks(of_rays: Tensor) -> List[slice]:
-    """Ranges of rays whose samples make a block; one block on devices that want few large launches."""
+    """Ranges of rays whose samples make a block; a single block on a GPU, where few large launches are faster."""
     rays, samples = of_rays.shape[:2]
     step = max(BLOCK_ROWS // max(samples, 1), 1) if of_rays.device.type == "cpu" else max(rays, 1)
     return [slice(start, min(start + step, rays)) for start in range(0, rays, step)]

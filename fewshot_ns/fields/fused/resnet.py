@@ -1,7 +1,7 @@
-"""pixelNeRF's network as one differentiable operation, worked through in blocks of points; see `fused_mlp`.
+"""pixelNeRF's network as one differentiable operation, worked through in blocks of points.
 
-Beside what `fused_mlp` saves: the residual stream is one tensor that products are added to, the biases of the features'
-projection join those of the layer before, and what the features add is read where it lies.
+It saves what `fused_mlp` saves, and more: the residual stream is one tensor that products are added to, the biases of
+the features' projection are added to those of the layer before, and the projected features are read without a copy.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fused_resnet(
 
 
 def _ranges(views: int, points: int, device: torch.device) -> List[slice]:
-    """Ranges of points that make a block; one block on devices that want few large launches."""
+    """Ranges of points that make a block; a single block on a GPU, where few large launches are faster."""
     step = max(BLOCK_ROWS // views, 1) if device.type == "cpu" else max(points, 1)
     return [slice(start, min(start + step, points)) for start in range(0, points, step)]
 

@@ -37,7 +37,7 @@ class MetricDepthConfig:
     sigma: float = 0.03
     """Standard deviation of the measured depth: cdf, ds-nerf."""
     sigma_of_maps: bool = True
-    """Whether a map's own standard deviation, where it has one and it is larger, comes in place of sigma."""
+    """Whether a map's own standard deviation, where it has one and it is larger, replaces sigma."""
     sigma_start: float = 0.25
     """Sigma at the first step where it is annealed."""
     sigma_slope: float = 0.5
@@ -78,7 +78,7 @@ def l2_depth_terms(
     """The weighted term of l2.
 
     Args:
-        config: see `MetricDepthConfig`.
+        config: weights and widths of the losses.
         accumulated: (R, 1) rendered ray parameter, not divided by the opacity.
         depth: (R, 1) measured one, 0 where there is none.
         length_unit: unit of the config's lengths, world units.
@@ -101,7 +101,7 @@ def metric_depth_terms(
     """Weighted terms of one loss; rays without depth do not count.
 
     Args:
-        config: see `MetricDepthConfig`.
+        config: weights and widths of the losses.
         loss: its name; `none` and `ranking` give no terms.
         weights: (R, S) of the final level.
         t: (R, S + 1) fenceposts; no gradient flows into them.

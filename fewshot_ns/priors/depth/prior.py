@@ -42,7 +42,7 @@ class DepthPriorConfig(PriorConfig):
     box_pixels: Optional[int] = None
     """Sides of the box in pixels, instead of `box_fraction`."""
     protocol_boxes: bool = True
-    """Whether a data set whose own protocol has boxes (NVS-RGBD) draws pairs in those, by its rule for ties."""
+    """Whether a dataset whose own protocol has boxes (NVS-RGBD) draws pairs in those, by its rule for ties."""
     neighbour_fraction: float = 0.3
     """Fraction of the 6x6 candidates, nearest in prior depth first, among which a neighbour is drawn."""
     allow_self_neighbour: bool = True
@@ -50,8 +50,8 @@ class DepthPriorConfig(PriorConfig):
     tie: Literal["first", "second"] = "second"
     """Which of two pixels with equal prior counts as nearer: the one drawn first or second."""
     ranking_weight: Optional[float] = 0.3
-    """Weight of the ranking term. None: SparseNeRF's 0.5 in NDC, 0.2 in metric scenes, beside a colour loss summed over
-    channels."""
+    """Weight of the ranking term. None: SparseNeRF's 0.5 in NDC, 0.2 in metric scenes, for a colour loss that is summed
+    over channels."""
     ranking_margin: float = 1e-4
     """By how much the nearer pixel has to be rendered nearer, units of the ray parameter."""
     ranking_margin_scale: float = 0.0
@@ -72,7 +72,7 @@ class DepthPriorConfig(PriorConfig):
 
 
 class DepthPrior(Prior[DepthPriorConfig]):
-    """See `DepthPriorConfig`.
+    """Ranking and continuity on quads of pixels, or losses on measured depth.
 
     Args:
         config: the prior's config.
@@ -87,8 +87,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
         super().__init__(config, scene, name)
         record = scene.dataset.fewshot
         self.nvs_rgbd = record.pair_box is not None
-        given = config.metric.length_unit
-        self.length_unit = record.length_unit if given is None else given
+        length_unit = config.metric.length_unit
+        self.length_unit = record.length_unit if length_unit is None else length_unit
         if not self.length_unit > 0:
             raise ValueError(f"expected a positive {self.flag}.metric.length-unit, got {self.length_unit:g}")
         ndc = record.geometry.ray_space == "ndc"
@@ -131,7 +131,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
         return share if self.config.num_quads is None else self.config.num_quads
 
     def resolved(self) -> Dict[str, Any]:
-        """What the scene decided, for the log."""
+        """Values that the scene decided, for the log."""
         if not self.needs_quads:
             return {"loss": self.config.loss, "length_unit": self.length_unit}
         weights = {"ranking_weight": self.ranking_weight, "continuity_weight": self.continuity_weight}
@@ -139,10 +139,10 @@ class DepthPrior(Prior[DepthPriorConfig]):
         return {**weights, **boxes, "num_quads": self.num_quads}
 
     def prepare(self) -> None:
-        """Computes the maps of a monocular network where the config asks for it, and reads what quads are drawn from.
+        """Computes the maps of a monocular network where the config asks for it, and builds the sampler of quads.
 
         Raises:
-            WeightsNotFoundError: the network is nowhere to be had.
+            WeightsNotFoundError: the network is not found.
             ValueError: the scene has no depth maps, one of them is unusable, or the batch is too small.
         """
         if self.config.source == "mono" and self.config.loss != "none":

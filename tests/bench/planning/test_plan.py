@@ -46,7 +46,7 @@ def test_learning_rates_follow_the_steps_and_the_recipe_has_the_last_word(plan_o
 
 
 def test_a_schedule_that_is_longer_than_its_training_stays_so():
-    registered_methods()  # The host's modules import each other in this order only.
+    registered_methods()  # nerfstudio's modules import each other in this order only.
     for name, length in (("dietnerf", "125"), ("freenerf", "50")):
         config = registry.method_specification(name).config
         assert schedule_flags(config, 50) == ("--optimizers.field.scheduler.max-steps", length)

@@ -134,7 +134,7 @@ def test_every_recipe_of_the_package_is_valid(name):
     assert recipe.name == name and recipe.description
 
 
-def test_flags_of_every_recipe_are_known_to_the_host():
+def test_flags_of_every_recipe_are_known_to_nerfstudio():
     """One parse per kind of variant and dataparser; the methods of all of them are registered."""
     seen = set()
     for name in recipe_names():

@@ -188,7 +188,7 @@ def test_an_unreadable_prior_is_named(make_manager: Any, tiny_llff_scene: Path) 
         requests_of(manager, 4)
 
 
-def test_a_dataparser_of_the_host_is_refused(make_manager: Any, tiny_nerfstudio_scene: Path) -> None:
+def test_a_dataparser_of_nerfstudio_is_refused(make_manager: Any, tiny_nerfstudio_scene: Path) -> None:
     with pytest.raises(ValueError, match="needs a few-shot dataparser .*ns-train sparsenerf-lite --data DIR llff-data"):
         make_manager(NerfstudioDataParserConfig(data=tiny_nerfstudio_scene, downscale_factor=1))
 

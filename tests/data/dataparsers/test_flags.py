@@ -69,7 +69,7 @@ def test_splits_agree_with_each_other(fixture, config, request):
 
 
 @ALL
-def test_factor_as_the_host_s_renderer_sets_it(fixture, config, request):
+def test_factor_as_nerfstudio_s_renderer_sets_it(fixture, config, request):
     parsed = config(data=request.getfixturevalue(fixture), num_views=3)
     full = parsed.setup().get_dataparser_outputs("train").cameras.width[0].item()
     parsed.downscale_factor = 2.0
@@ -80,7 +80,7 @@ def test_factor_as_the_host_s_renderer_sets_it(fixture, config, request):
 
 
 @ALL
-def test_the_host_s_own_datamanager_takes_them(fixture, config, request):
+def test_nerfstudio_s_own_datamanager_takes_them(fixture, config, request):
     """Training and evaluation batches of nerfstudio's datamanager, with rays and pixels of the resized images."""
     dataparser = config(data=request.getfixturevalue(fixture), num_views=3, downscale_factor=2)
     manager = VanillaDataManager[FewShotDataset](

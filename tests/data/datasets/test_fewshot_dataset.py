@@ -32,7 +32,7 @@ def test_images_have_the_size_of_their_cameras(tiny_llff_scene, mode):
     np.testing.assert_allclose(data["image"].numpy(), full.reshape(12, 2, 16, 2, 3).mean((1, 3)), atol=1e-6)
 
 
-def test_the_host_s_scale_factor_scales_cameras_and_images(tiny_llff_scene):
+def test_nerfstudio_s_scale_factor_scales_cameras_and_images(tiny_llff_scene):
     dataset = llff(tiny_llff_scene, scale=0.5)
     assert dataset[0]["image"].shape == (12, 16, 3) and dataset.size_of(0) == (12, 16)
     assert (dataset.cameras.width == 16).all()

@@ -92,7 +92,7 @@ def test_values_beyond_the_limit_are_invalid(tmp_path):
 
 
 def test_scene_in_its_own_scale(tiny_nerfstudio_scene):
-    """Depth of the tiny capture, whose plane lies 4 units before cameras that the host scales."""
+    """Depth of the tiny capture, whose plane lies 4 units before cameras that nerfstudio scales."""
     config = FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene)
     outputs = config.setup().get_dataparser_outputs("train")
     dataset = FewShotDataset(outputs)

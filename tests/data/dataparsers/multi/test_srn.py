@@ -68,13 +68,13 @@ def test_categories(solids_once):
         parser.scene_table("train")
 
 
-def test_the_host_gets_the_active_scene(solids_once):
+def test_nerfstudio_gets_the_active_scene(solids_once):
     assert parser_of(solids_once).scene_name == "cabinet_0003"
     outputs = parser_of(solids_once).get_dataparser_outputs("train")
     assert len(outputs.image_filenames) == len(outputs.cameras) == 5
     assert outputs.image_filenames[0].parent.parent.name == "cabinet_0003"
     record = get_fewshot_metadata(outputs.metadata)
-    # Distances in the files, planar depths for the host.
+    # Distances in the files, planar depths for nerfstudio.
     assert record.geometry.near < 0.8 and record.geometry.far == pytest.approx(1.8)
     assert record.geometry.background == "white" and torch.equal(outputs.alpha_color, torch.ones(3))
     test = parser_of(solids_once, scene="table_0007").get_dataparser_outputs("test")

@@ -115,7 +115,7 @@ def test_images_folder_is_chosen(tiny_llff_scene):
         parse(tiny_llff_scene, images_dir=Path("absent"))
 
 
-def test_the_host_s_inference_switch_changes_nothing(tiny_llff_scene):
+def test_nerfstudio_s_inference_switch_changes_nothing(tiny_llff_scene):
     parser = LLFFDataParserConfig(data=tiny_llff_scene, downscale_factor=2).setup()
     parser.downscale_factor = 1
     assert (parser.get_dataparser_outputs("train").cameras.width == 16).all()

@@ -29,12 +29,14 @@ def change(scene: Path, **entries) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
 
 
-def test_views_and_cameras_are_those_of_the_host(tiny_nerfstudio_scene):
+def test_views_and_cameras_are_those_of_nerfstudio(tiny_nerfstudio_scene):
     outputs = parse(tiny_nerfstudio_scene)
     record = get_fewshot_metadata(outputs.metadata)
     assert record.train_indices == (1, 5, 11) and record.test_indices == (0, 8) and record.protocol == "nerfstudio-3"
-    host = NerfstudioDataParserConfig(data=tiny_nerfstudio_scene, downscale_factor=1, train_split_fraction=1.0).setup()
-    expected = host.get_dataparser_outputs("train")
+    parser = NerfstudioDataParserConfig(
+        data=tiny_nerfstudio_scene, downscale_factor=1, train_split_fraction=1.0
+    ).setup()
+    expected = parser.get_dataparser_outputs("train")
     torch.testing.assert_close(record.scene_camera_to_worlds, expected.cameras.camera_to_worlds)
     torch.testing.assert_close(outputs.cameras.fx, expected.cameras.fx[[1, 5, 11]])
     assert outputs.image_filenames == [expected.image_filenames[index] for index in (1, 5, 11)]
@@ -159,7 +161,7 @@ def test_depth_of_the_file_is_a_distance(tiny_nerfstudio_scene):
     assert record.depth_prior_filenames[0].suffix == ".npy"
 
 
-def test_masks_of_the_file_reach_the_host_s_sampler(tiny_nerfstudio_scene):
+def test_masks_of_the_file_reach_nerfstudio_s_sampler(tiny_nerfstudio_scene):
     path = tiny_nerfstudio_scene / "transforms.json"
     meta = json.loads(path.read_text())
     (tiny_nerfstudio_scene / "masks").mkdir()

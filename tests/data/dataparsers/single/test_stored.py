@@ -83,7 +83,7 @@ def manager_of(parser: Any) -> Any:
 
 
 def test_where_cameras_come_from(tiny_blender_scene, tmp_path):
-    import nerfstudio.configs.method_configs  # noqa: F401 - the host's modules import each other in this order only
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     there = manager_of(FewShotBlenderDataParserConfig(data=tiny_blender_scene))
     assert with_stored_scene_if_missing(there, tmp_path) is there

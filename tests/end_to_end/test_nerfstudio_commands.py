@@ -1,4 +1,4 @@
-"""Every command of the host that a trained run goes through, run for real on CPU."""
+"""Every command of nerfstudio that a trained run goes through, run for real on CPU."""
 
 import json
 from pathlib import Path
