@@ -75,10 +75,6 @@ class PriorConfig(SavedConfig, ScheduleConfig, InstantiateConfig):
     enabled: bool = False
     """Whether training uses the prior."""
 
-    def scene_files(self) -> FrozenSet[str]:
-        """Files beside the photos that the prior cannot do without, as data sets name them: 'depth_maps'."""
-        return frozenset()
-
 
 @dataclass(frozen=True)
 class Needs:

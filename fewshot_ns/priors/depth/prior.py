@@ -1,7 +1,7 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
+from typing import Any, Dict, List, Literal, Optional, Type
 
 import torch
 from torch import Tensor
@@ -64,10 +64,6 @@ class DepthPriorConfig(PriorConfig):
     """Weight of the continuity term. None: SparseNeRF's 0.005 in NDC (NVS-RGBD 0.05), 0.2 in metric scenes."""
     continuity_margin: float = 1e-4
     """Difference between neighbours that costs nothing, units of the ray parameter."""
-
-    def scene_files(self) -> FrozenSet[str]:
-        """The scene's own depth maps, unless a network makes them."""
-        return frozenset({"depth_maps"}) if self.enabled and self.source == "files" else frozenset()
 
 
 class DepthPrior(Prior[DepthPriorConfig]):
