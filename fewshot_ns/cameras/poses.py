@@ -83,19 +83,18 @@ def focus_point(poses: Poses) -> Poses:
     return (np.linalg.inv(mean) @ (gram @ origins).mean(0))[:, 0]
 
 
-def focus_depth(bounds: Poses, blend: float = 0.75) -> float:
+def focus_depth(bounds: Poses) -> float:
     """Depth at which a forward-facing scene is in focus, from its bounds.
 
     Args:
         bounds: (N, 2) nearest and farthest depth seen by each camera, in world units.
-        blend: Weight of the far end, in disparity; the near end is 0.9 times the nearest bound, the far end 5 times
-            the farthest.
 
     Returns:
-        The depth in world units.
+        The depth in world units: in disparity a quarter of the near end (0.9 times the nearest bound) and three
+        quarters of the far end (5 times the farthest).
     """
     close, far = 0.9 * bounds.min(), 5.0 * bounds.max()
-    return float(1.0 / ((1.0 - blend) / close + blend / far))
+    return float(1.0 / (0.25 / close + 0.75 / far))
 
 
 def position_extent(poses: Poses, percentile: float) -> Poses:

@@ -29,28 +29,19 @@ class FeatureUpsampler(nn.Module):
 
     Args:
         width: channels, in and out.
-        factor: a power of 2, at least 2.
-
-    Raises:
-        ValueError: another factor.
     """
 
-    def __init__(self, width: int = 128, factor: int = 2) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        if factor < 2 or factor & (factor - 1):
-            raise ValueError(f"expected a factor of 2, 4, 8, ... of the feature upsampler, got {factor}")
-        steps = factor.bit_length() - 1
-        self.conv_ls = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(steps))
-        self.conv_l2rs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(steps + 1))
+        self.conv_ls = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1)])
+        self.conv_l2rs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, factor * h, factor * w)."""
-        result = self.conv_l2rs[0](x)
-        for into, out in zip(self.conv_ls, list(self.conv_l2rs)[1:], strict=True):
-            x = nn.functional.leaky_relu(into(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")), 0.2)
-            enlarged = nn.functional.interpolate(result, scale_factor=2.0, mode="bilinear", align_corners=False)
-            result = enlarged + out(x)
-        return result
+        """(N, C, h, w) -> (N, C, 2 h, 2 w)."""
+        before, after = self.conv_l2rs
+        enlarged = nn.functional.interpolate(before(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return enlarged + after(nn.functional.leaky_relu(self.conv_ls[0](x), 0.2))
 
 
 class MatchingEncoder(nn.Module):

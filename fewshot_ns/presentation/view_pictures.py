@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot_ns.evaluation.runners.evaluator import Outputs
 from fewshot_ns.evaluation.runners.views import EvaluatedView
 from fewshot_ns.presentation.pictures import colorize_depth, save_png, to_uint8
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.cache import write_npz
 
 LEVELS = ("_coarse", "")
 """Suffixes of the outputs of the levels, in the order of the rows."""
@@ -105,9 +105,8 @@ def save_view(stem: Path, truth: np.ndarray, render: np.ndarray, depth: np.ndarr
     """
     save_png(truth, stem.with_name(f"{stem.name}-truth.png"))
     save_png(render, stem.with_name(f"{stem.name}-render.png"))
-    with replacing(stem.with_suffix(".npz")) as partial, partial.open("wb") as stream:
-        arrays = {"depth": depth[..., 0], "accumulation": accumulation[..., 0]}
-        np.savez_compressed(stream, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    arrays = {"depth": depth[..., 0].astype(np.float32), "accumulation": accumulation[..., 0].astype(np.float32)}
+    write_npz(stem.with_suffix(".npz"), arrays, compressed=True)
 
 
 def source_panel(

@@ -249,8 +249,11 @@ def load_weights(path: Path) -> Dict[str, Any]:
         path: file written by torch.save, or in the safetensors format (.safetensors).
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file is damaged, holds more than plain tensors and containers, or is not a dictionary.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     if path.suffix == ".safetensors":
         damaged = require("safetensors", "priors").SafetensorError
         try:

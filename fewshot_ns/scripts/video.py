@@ -81,8 +81,8 @@ class VideoCommand(PathOptions):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from fewshot_ns.presentation.pictures import save_png
-        from fewshot_ns.presentation.video import depth_range, render_path, rgb_beside_depth, with_strip, write_video
+        from fewshot_ns.presentation.pictures import save_png, shared_depth_range
+        from fewshot_ns.presentation.video import render_path, rgb_beside_depth, with_strip, write_video
         from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
 
         if (self.load_config is None) == (self.weights is None):
@@ -116,7 +116,7 @@ class VideoCommand(PathOptions):
         with Progress(*columns) as progress:
             task = progress.add_task("", total=len(cameras))
             rendered = render_path(pipeline, cameras, lambda: progress.advance(task))
-        frames = rgb_beside_depth(rendered, *depth_range([rendered]), self.min_height)
+        frames = rgb_beside_depth(rendered, *shared_depth_range(rendered.depth), self.min_height)
         if active is not None and self.generalizable.strip:
             strips = source_strips(pipeline, active, cameras.camera_to_worlds)
             frames = [with_strip(frame, strip) for frame, strip in zip(frames, strips, strict=True)]

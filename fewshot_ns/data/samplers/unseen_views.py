@@ -1,11 +1,13 @@
-"""Cameras that nobody stood at, as RegNeRF and SparseNeRF place them."""
+"""Cameras that nobody stood at, as RegNeRF and SparseNeRF place them, and square patches of their images."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from torch import Tensor
 
+from fewshot_ns.cameras.pixel_grids import grid_cameras
 from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, llff_unseen_poses
 from fewshot_ns.data.records.metadata import FewShotMetadata
 
@@ -37,3 +39,36 @@ def unseen_cameras(
     width, height = int(seen.width[0]), int(seen.height[0])
     fx, fy, cx, cy = (float(intrinsics[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
     return Cameras(torch.from_numpy(unseen).float(), fx, fy, cx, cy, width, height)
+
+
+class UnseenPatchSampler:
+    """Draws patches, which are small cameras of their own: each from a view of its own, at a place of its own.
+
+    Args:
+        cameras: the unseen views, all of one size.
+        patch_size: sides of a patch, pixels.
+
+    Raises:
+        ValueError: where a patch does not fit into the images.
+    """
+
+    def __init__(self, cameras: Cameras, patch_size: int) -> None:
+        height, width = int(cameras.height[0]), int(cameras.width[0])
+        if not 2 <= patch_size <= min(height, width):
+            raise ValueError(f"expected patches of 2 to {min(height, width)} pixels, got {patch_size}")
+        self.cameras, self.patch_size = cameras, patch_size
+        self.corners = torch.tensor([height - patch_size + 1, width - patch_size + 1])
+
+    def draw(self, count: int) -> Tensor:
+        """(count, 3) view, top row and left column of patches."""
+        view = torch.randint(len(self.cameras), (count, 1))
+        return torch.cat([view, *(torch.randint(int(end), (count, 1)) for end in self.corners)], dim=-1)
+
+    def cameras_of(self, patches: Tensor) -> Cameras:
+        """(count,) cameras that see the patches (count, 3) of `draw`."""
+        seen = self.cameras[patches[:, 0].to(self.cameras.device)]
+        return grid_cameras(seen, patches[:, 1:], (1, 1), (self.patch_size, self.patch_size))
+
+    def sample(self, count: int) -> Cameras:
+        """(count,) cameras of freshly drawn patches."""
+        return self.cameras_of(self.draw(count))
