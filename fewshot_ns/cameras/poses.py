@@ -7,7 +7,7 @@ alike unless they say otherwise. The formulas are those of RegNeRF's and SparseN
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +54,16 @@ def average_pose(poses: Poses) -> Poses:
     return pose_from_axes(poses[:, :3, 2].mean(0), poses[:, :3, 1].mean(0), poses[:, :3, 3].mean(0))
 
 
-def recenter(poses: Poses, average: Optional[Poses] = None) -> Tuple[Poses, Poses]:
+def recenter(poses: Poses) -> Tuple[Poses, Poses]:
     """Moves the world so that the average pose becomes the identity.
 
     Args:
         poses: (N, 3, 4).
-        average: (3, 4) pose to bring to the identity; None takes the average of `poses`.
 
     Returns:
         (N, 3, 4) new poses and the (3, 4) rigid transform of world points that leads there.
     """
-    transform = np.linalg.inv(homogeneous(average_pose(poses) if average is None else average))
+    transform = np.linalg.inv(homogeneous(average_pose(poses)))
     return (transform @ homogeneous(poses))[..., :3, :4], transform[:3, :4]
 
 

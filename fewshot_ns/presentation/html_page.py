@@ -83,8 +83,7 @@ def write_page(page: ReportPage, path: Path) -> None:
         FileNotFoundError: a picture or video file does not exist.
         ValueError: a file of a format that browsers do not show.
     """
-    html = render_page(page)
-    write_text(path, html)
+    write_text(path, render_page(page))
 
 
 def render_page(page: ReportPage) -> str:

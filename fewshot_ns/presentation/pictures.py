@@ -56,12 +56,13 @@ def to_uint8(image: ImageLike) -> np.ndarray:
     return np.array(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def shared_depth_range(depths: Sequence[ImageLike], percentile: float = 1.0) -> Tuple[float, float]:
+def shared_depth_range(depths: Sequence[ImageLike]) -> Tuple[float, float]:
     """Near and far of several depth images together, so that one colour means one distance in all of them.
+
+    The outermost per cent at either end is left out, so that single outliers do not eat the colours.
 
     Args:
         depths: (H, W, 1) or (H, W) each, any sizes; values that are not finite are left out.
-        percentile: this share in per cent at either end is left out, so that single outliers do not eat the colours.
 
     Returns:
         Near and far, with near < far.
@@ -73,7 +74,7 @@ def shared_depth_range(depths: Sequence[ImageLike], percentile: float = 1.0) -> 
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise ValueError("depth range: expected at least one finite depth, found none")
-    near, far = (float(value) for value in np.percentile(values, (percentile, 100.0 - percentile)))
+    near, far = (float(value) for value in np.percentile(values, (1.0, 99.0)))
     return near, far if far > near else near + 1e-6 + 1e-6 * abs(near)
 
 

@@ -85,8 +85,7 @@ def merge_into(path: Path, results: BenchResults) -> None:
     before = read_csv(path).cells if path.is_file() else ()
     kept = [cell for cell in before if cell.recipe != results.name]
     cells = sorted([*kept, *results.cells], key=lambda cell: cell.recipe)
-    text = as_csv(BenchResults("results", "", tuple(cells)))
-    write_text(path, text)
+    write_text(path, as_csv(BenchResults("results", "", tuple(cells))))
 
 
 def _row(cell: CellResult) -> Dict[str, Any]:

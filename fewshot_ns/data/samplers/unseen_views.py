@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from fewshot_ns.cameras.pixel_grids import grid_cameras
+from fewshot_ns.cameras.poses import Poses
 from fewshot_ns.cameras.unseen_views import dtu_unseen_poses, llff_unseen_poses
 from fewshot_ns.data.records.metadata import FewShotMetadata
 
@@ -27,14 +30,19 @@ def unseen_cameras(
     Raises:
         ValueError: a forward-facing scene without bounds, or cameras without a common focus.
     """
+
+    def draw(numbers: Callable[..., Tensor]) -> Poses:
+        drawn = numbers(count, 3, generator=generator, device=generator.device, dtype=torch.float64)
+        return drawn.cpu().numpy()
+
     chosen = list(record.train_indices) if training_cameras_only else slice(None)
     poses = record.scene_camera_to_worlds.numpy().astype(np.float64)[chosen]
     if record.geometry.ray_space == "ndc":
         if record.scene_bounds is None:
             raise ValueError("unseen views of a scene in NDC need its depth bounds, and this scene's format has none")
-        unseen = llff_unseen_poses(poses, record.scene_bounds.numpy().astype(np.float64)[chosen], count, generator)
+        unseen = llff_unseen_poses(poses, record.scene_bounds.numpy().astype(np.float64)[chosen], draw(torch.rand))
     else:
-        unseen = dtu_unseen_poses(poses, count, generator)
+        unseen = dtu_unseen_poses(poses, draw(torch.rand), draw(torch.randn))
     intrinsics = torch.linalg.inv(torch.linalg.inv(seen.get_intrinsics_matrices().cpu().double()).mean(0)).float()
     width, height = int(seen.width[0]), int(seen.height[0])
     fx, fy, cx, cy = (float(intrinsics[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))

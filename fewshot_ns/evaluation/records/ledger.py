@@ -162,8 +162,7 @@ def write_rows(path: Path, rows: Sequence[LedgerRow]) -> None:
     Raises:
         ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS` or `SCENE_KEYS`.
     """
-    text = _lines(rows)
-    write_text(path, text)
+    write_text(path, _lines(rows))
 
 
 def read_rows(path: Path, skip_damaged: bool = False) -> List[LedgerRow]:

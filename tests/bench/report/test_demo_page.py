@@ -11,8 +11,8 @@ import pytest
 
 from fewshot_ns.bench.report.demo_page import DemoPath, load_path, read_demo, save_path, write_demo
 from fewshot_ns.bench.results.cells import BenchResults, CellResult
-from fewshot_ns.evaluation.runners.views import save_view
 from fewshot_ns.presentation.video import RenderedPath
+from fewshot_ns.presentation.view_pictures import save_view
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
 SCENE = DemoSceneConfig(width=64, height=48, columns=2, rows=2, supersample=1)
