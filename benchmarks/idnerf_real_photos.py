@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import tyro
 
-from fewshot_ns.evaluation.baselines.plane_sweep import plane_sweep
+from fewshot_ns.evaluation.baselines.sources import plane_sweep
 from fewshot_ns.evaluation.baselines.trivial import TrivialBaselines
 from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
 

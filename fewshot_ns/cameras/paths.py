@@ -6,7 +6,7 @@ Every path is (F, 3, 4) OpenGL camera-to-world matrices in float64.
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Tuple
+from typing import Any, Dict
 
 import numpy as np
 
@@ -75,16 +75,13 @@ def dtu_spiral(
     return flip_camera_axes(np.stack([pose_from_axes(target - position, down, position) for position in positions]))
 
 
-def spheric(
-    radius: float = 4.0, elevation: float = 36.0, frames: int = 120, centre: Tuple[float, float, float] = (0, 0, 0)
-) -> Poses:
-    """Circle of the synthetic scenes: at one height (z up), looking at the centre.
+def spheric(radius: float = 4.0, elevation: float = 36.0, frames: int = 120) -> Poses:
+    """Circle of the synthetic scenes: at one height (z up), looking at the origin.
 
     Args:
-        radius: Distance from the centre, in world units.
+        radius: Distance from the origin, in world units.
         elevation: Height above the horizon, degrees.
         frames: Number of frames.
-        centre: World point looked at.
 
     Returns:
         (frames, 3, 4).
@@ -94,7 +91,7 @@ def spheric(
     """
     if not -90.0 < elevation < 90.0:
         raise ValueError(f"expected an elevation between -90 and 90 degrees, got {elevation}")
-    target, up = np.asarray(centre, dtype=np.float64), np.array([0.0, 0.0, 1.0])
+    target, up = np.zeros(3), np.array([0.0, 0.0, 1.0])
     height, ring = math.sin(math.radians(elevation)), math.cos(math.radians(elevation))
     theta = np.linspace(-np.pi, np.pi, frames, endpoint=False)
     directions = np.stack([ring * np.cos(theta), ring * np.sin(theta), np.full(frames, height)], axis=1)

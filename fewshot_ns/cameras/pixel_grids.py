@@ -187,16 +187,6 @@ def crop_grid(centre: Tuple[int, int], side: int, grid: Size) -> PixelGrid:
     return PixelGrid(start, (side / grid[0], side / grid[1]), grid)
 
 
-def patch_grid(corner: Tuple[int, int], size: Size) -> PixelGrid:
-    """The pixels of a patch.
-
-    Args:
-        corner: (row, column) of its first pixel.
-        size: (rows, columns).
-    """
-    return PixelGrid(corner, (1, 1), size)
-
-
 def _principal_point(centre: Number, start: Number, step: float) -> Number:
     """Principal point of a grid along an axis: pixel j of the grid lies at the coordinate start + j * step + 0.5."""
     return (centre - start - 0.5) / step + 0.5

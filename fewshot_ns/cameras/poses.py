@@ -7,7 +7,7 @@ alike unless they say otherwise. The formulas are those of RegNeRF's and SparseN
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +54,16 @@ def average_pose(poses: Poses) -> Poses:
     return pose_from_axes(poses[:, :3, 2].mean(0), poses[:, :3, 1].mean(0), poses[:, :3, 3].mean(0))
 
 
-def recenter(poses: Poses, average: Optional[Poses] = None) -> Tuple[Poses, Poses]:
+def recenter(poses: Poses) -> Tuple[Poses, Poses]:
     """Moves the world so that the average pose becomes the identity.
 
     Args:
         poses: (N, 3, 4).
-        average: (3, 4) pose to bring to the identity; None takes the average of `poses`.
 
     Returns:
         (N, 3, 4) new poses and the (3, 4) rigid transform of world points that leads there.
     """
-    transform = np.linalg.inv(homogeneous(average_pose(poses) if average is None else average))
+    transform = np.linalg.inv(homogeneous(average_pose(poses)))
     return (transform @ homogeneous(poses))[..., :3, :4], transform[:3, :4]
 
 
@@ -83,19 +82,18 @@ def focus_point(poses: Poses) -> Poses:
     return (np.linalg.inv(mean) @ (gram @ origins).mean(0))[:, 0]
 
 
-def focus_depth(bounds: Poses, blend: float = 0.75) -> float:
+def focus_depth(bounds: Poses) -> float:
     """Depth at which a forward-facing scene is in focus, from its bounds.
 
     Args:
         bounds: (N, 2) nearest and farthest depth seen by each camera, in world units.
-        blend: Weight of the far end, in disparity; the near end is 0.9 times the nearest bound, the far end 5 times
-            the farthest.
 
     Returns:
-        The depth in world units.
+        The depth in world units: in disparity a quarter of the near end (0.9 times the nearest bound) and three
+        quarters of the far end (5 times the farthest).
     """
     close, far = 0.9 * bounds.min(), 5.0 * bounds.max()
-    return float(1.0 / ((1.0 - blend) / close + blend / far))
+    return float(1.0 / (0.25 / close + 0.75 / far))
 
 
 def position_extent(poses: Poses, percentile: float) -> Poses:

@@ -38,8 +38,6 @@ def released_parts(path: Path) -> ReleasedParts:
         FileNotFoundError: no such file.
         ValueError: a file of another network, or a damaged one.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     state: Dict[str, Any] = load_weights(path)
     inner = state.get("model", state)
     state = {name.removeprefix("module."): value for name, value in (inner if isinstance(inner, dict) else {}).items()}

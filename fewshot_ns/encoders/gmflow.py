@@ -12,7 +12,6 @@ from typing import List, Literal
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.encoders.feature_upsampler import FeatureUpsampler
 from fewshot_ns.encoders.gmflow_backbone import FEATURES, MatchingBackbone
 from fewshot_ns.encoders.gmflow_transformer import MatchingTransformer, add_positions
 from fewshot_ns.pretrained.encoders.preprocessing import IMAGENET_MEAN, IMAGENET_STD
@@ -21,6 +20,28 @@ SIZE_MULTIPLE = 32
 """Images are encoded at multiples of this size: maps at 1/8 in two windows per axis, shifted by half a window."""
 COARSE_SPLITS = 2
 """Windows along each axis of the map at 1/8."""
+
+
+class FeatureUpsampler(nn.Module):
+    """Upsampler of the matching encoder: two branches, one convolved before and one after upsampling.
+
+    The names of the parameters are those of MatchNeRF's released checkpoints.
+
+    Args:
+        width: channels, in and out.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_ls = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1)])
+        self.conv_l2rs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C, 2 h, 2 w)."""
+        before, after = self.conv_l2rs
+        enlarged = nn.functional.interpolate(before(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        x = nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        return enlarged + after(nn.functional.leaky_relu(self.conv_ls[0](x), 0.2))
 
 
 class MatchingEncoder(nn.Module):

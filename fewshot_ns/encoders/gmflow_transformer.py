@@ -80,10 +80,10 @@ class AttentionLayer(nn.Module):
 
     Args:
         width: channels.
-        expansion: hidden width of the feed-forward network as a multiple of its input width; 0: no such network.
+        feed_forward: whether the network follows; its hidden layer is 4 times as wide as its input.
     """
 
-    def __init__(self, width: int, expansion: int) -> None:
+    def __init__(self, width: int, feed_forward: bool) -> None:
         super().__init__()
         self.q_proj = nn.Linear(width, width, bias=False)
         self.k_proj = nn.Linear(width, width, bias=False)
@@ -91,8 +91,8 @@ class AttentionLayer(nn.Module):
         self.merge = nn.Linear(width, width, bias=False)
         self.norm1 = nn.LayerNorm(width)
         self.mlp = self.norm2 = None
-        if expansion:
-            hidden = 2 * width * expansion
+        if feed_forward:
+            hidden = 8 * width
             self.mlp = nn.Sequential(
                 nn.Linear(2 * width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, width, bias=False)
             )
@@ -113,10 +113,10 @@ class TransformerBlock(nn.Module):
     The other image's features are those from before this block's self-attention, as in the released network.
     """
 
-    def __init__(self, width: int, expansion: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.self_attn = AttentionLayer(width, 0)
-        self.cross_attn_ffn = AttentionLayer(width, expansion)
+        self.self_attn = AttentionLayer(width, feed_forward=False)
+        self.cross_attn_ffn = AttentionLayer(width, feed_forward=True)
 
     def forward(self, both: Tensor, splits: int, shifted: bool) -> Tensor:
         """Maps (2N, h, w, C): the first N attend to the last N and vice versa."""
@@ -131,12 +131,11 @@ class MatchingTransformer(nn.Module):
     Args:
         width: channels of the maps.
         num_layers: number of blocks; every second one has shifted windows.
-        expansion: see `AttentionLayer`.
     """
 
-    def __init__(self, width: int = 128, num_layers: int = 6, expansion: int = 4) -> None:
+    def __init__(self, width: int = 128, num_layers: int = 6) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TransformerBlock(width, expansion) for _ in range(num_layers))
+        self.layers = nn.ModuleList(TransformerBlock(width) for _ in range(num_layers))
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)

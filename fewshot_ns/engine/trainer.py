@@ -17,9 +17,13 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
-from fewshot_ns.engine.checkpoint_backup import load_last_good, retire_older
 from fewshot_ns.engine.optimizers import CheckedOptimizers
-from fewshot_ns.engine.random_states import capture_random_states, restore_random_states
+from fewshot_ns.engine.resume import (
+    capture_random_states,
+    load_last_good,
+    restore_random_states,
+    retire_older,
+)
 from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,

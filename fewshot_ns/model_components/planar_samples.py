@@ -49,8 +49,3 @@ def sample_weights(density: Tensor) -> Tensor:
     """
     opacity, transmittance = opacity_and_transmittance(density, torch.ones_like(density))
     return opacity * transmittance
-
-
-def summed_depth(weights: Tensor, z: Tensor) -> Tensor:
-    """(R, 1) sum of weights (R, S) times depths (R, S), not divided by the opacity (MatchNeRF)."""
-    return (weights * z).sum(-1, keepdim=True)

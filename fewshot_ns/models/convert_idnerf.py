@@ -29,8 +29,6 @@ def released_state(path: Path, refinement: Refinement) -> Optional[Dict[str, Ten
         FileNotFoundError: no such file.
         ValueError: another file, one with an encoder alone, or a damaged one.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     if {"step", "pipeline"} <= load_weights(path).keys():
         return None
     parts = released_parts(path)

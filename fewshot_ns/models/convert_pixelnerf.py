@@ -29,8 +29,6 @@ def released_state(path: Path, model: nn.Module) -> Optional[Dict[str, Tensor]]:
         FileNotFoundError: no such file.
         ValueError: another file, or a damaged one.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     state: Dict[str, Any] = load_weights(path)
     if {"step", "pipeline"} <= state.keys():
         return None

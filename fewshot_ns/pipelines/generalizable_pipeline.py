@@ -22,8 +22,7 @@ from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEva
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
-from fewshot_ns.presentation.panels import source_panel
-from fewshot_ns.presentation.view_pictures import scene_pictures
+from fewshot_ns.presentation.view_pictures import scene_pictures, source_panel
 from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.viewer.scene_controls import SceneControls

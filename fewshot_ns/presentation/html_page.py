@@ -18,7 +18,7 @@ from PIL import Image
 
 from fewshot_ns.presentation.pictures import ImageLike, to_uint8
 from fewshot_ns.presentation.tables import Table
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.files import write_text
 
 VIDEO_TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
 PICTURE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
@@ -83,9 +83,7 @@ def write_page(page: ReportPage, path: Path) -> None:
         FileNotFoundError: a picture or video file does not exist.
         ValueError: a file of a format that browsers do not show.
     """
-    html = render_page(page)
-    with replacing(path) as partial:
-        partial.write_text(html, "utf8")
+    write_text(path, render_page(page))
 
 
 def render_page(page: ReportPage) -> str:

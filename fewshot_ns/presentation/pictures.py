@@ -19,6 +19,8 @@ ImageLike = Union[np.ndarray, Tensor]
 
 PAPER = (255, 255, 255)
 INK = (30, 30, 30)
+_FONT_SIZE = 15
+"""Height of captions in pixels; headings are larger."""
 INVALID = (128, 128, 128)
 """Colour of pixels whose depth is not finite."""
 
@@ -54,12 +56,13 @@ def to_uint8(image: ImageLike) -> np.ndarray:
     return np.array(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def shared_depth_range(depths: Sequence[ImageLike], percentile: float = 1.0) -> Tuple[float, float]:
+def shared_depth_range(depths: Sequence[ImageLike]) -> Tuple[float, float]:
     """Near and far of several depth images together, so that one colour means one distance in all of them.
+
+    The outermost per cent at either end is left out, so that single outliers do not eat the colours.
 
     Args:
         depths: (H, W, 1) or (H, W) each, any sizes; values that are not finite are left out.
-        percentile: this share in per cent at either end is left out, so that single outliers do not eat the colours.
 
     Returns:
         Near and far, with near < far.
@@ -71,20 +74,17 @@ def shared_depth_range(depths: Sequence[ImageLike], percentile: float = 1.0) -> 
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise ValueError("depth range: expected at least one finite depth, found none")
-    near, far = (float(value) for value in np.percentile(values, (percentile, 100.0 - percentile)))
+    near, far = (float(value) for value in np.percentile(values, (1.0, 99.0)))
     return near, far if far > near else near + 1e-6 + 1e-6 * abs(near)
 
 
-def colorize_depth(
-    depth: ImageLike, near: Optional[float] = None, far: Optional[float] = None, colormap: str = "turbo"
-) -> np.ndarray:
+def colorize_depth(depth: ImageLike, near: Optional[float] = None, far: Optional[float] = None) -> np.ndarray:
     """Depth in colour, from blue (near) to red (far), as nerfstudio's viewer shows it.
 
     Args:
         depth: (H, W, 1) or (H, W), any unit; pixels that are not finite are painted grey.
         near: depth of the first colour; None: the smallest of this image.
         far: depth of the last colour; None: the largest of this image.
-        colormap: name of a matplotlib colour map.
 
     Returns:
         (H, W, 3) uint8.
@@ -100,20 +100,18 @@ def colorize_depth(
         return np.full((*values.shape, 3), INVALID, dtype=np.uint8)
     near = float(values[finite].min()) if near is None else near
     far = float(values[finite].max()) if far is None else far
-    colours = mediapy.to_rgb(np.where(finite, values, near), vmin=near, vmax=far, cmap=colormap)
+    colours = mediapy.to_rgb(np.where(finite, values, near), vmin=near, vmax=far, cmap="turbo")
     picture = to_uint8(np.asarray(colours)[..., :3])
     picture[~finite] = INVALID
     return picture
 
 
-def colorize_error(pred: ImageLike, truth: ImageLike, maximum: float = 0.5, colormap: str = "magma") -> np.ndarray:
-    """Absolute difference of two images, averaged over the channels, from black (none) to bright (`maximum` and above).
+def colorize_error(pred: ImageLike, truth: ImageLike) -> np.ndarray:
+    """Absolute difference of two images, averaged over the channels, from black (none) to bright (0.5 and above).
 
     Args:
         pred: predicted image (H, W, 3) in [0, 1].
         truth: true image (H, W, 3) in [0, 1].
-        maximum: difference that gets the last colour; fixed, so that sheets can be compared.
-        colormap: name of a matplotlib colour map.
 
     Returns:
         (H, W, 3) uint8.
@@ -127,7 +125,7 @@ def colorize_error(pred: ImageLike, truth: ImageLike, maximum: float = 0.5, colo
     if first.shape != second.shape:
         raise ValueError(f"error picture: expected two images of one shape, got {first.shape} and {second.shape}")
     error = np.abs(first - second).mean(axis=-1)
-    return to_uint8(np.asarray(mediapy.to_rgb(error, vmin=0.0, vmax=maximum, cmap=colormap))[..., :3])
+    return to_uint8(np.asarray(mediapy.to_rgb(error, vmin=0.0, vmax=0.5, cmap="magma"))[..., :3])
 
 
 def side_by_side(images: Sequence[ImageLike], gap: int = 4) -> np.ndarray:
@@ -163,7 +161,6 @@ def contact_sheet(
     row_titles: Optional[Sequence[str]] = None,
     cell_width: int = 260,
     gap: int = 12,
-    font_size: int = 15,
 ) -> np.ndarray:
     """A sheet of captioned images on white paper; rows may have different lengths.
 
@@ -173,7 +170,6 @@ def contact_sheet(
         row_titles: heading above each row; None: none.
         cell_width: width of every image on the sheet in pixels.
         gap: pixels between cells and around the sheet.
-        font_size: height of the captions in pixels; headings are larger.
 
     Returns:
         (H, W, 3) uint8.
@@ -185,7 +181,7 @@ def contact_sheet(
         raise ValueError("contact sheet: expected at least one image, got none")
     if row_titles is not None and len(row_titles) != len(rows):
         raise ValueError(f"contact sheet: expected {len(rows)} row titles, got {len(row_titles)}")
-    caption_font, row_font, title_font = (_font(round(font_size * factor)) for factor in (1.0, 1.2, 1.6))
+    caption_font, row_font, title_font = (_font(round(_FONT_SIZE * factor)) for factor in (1.0, 1.2, 1.6))
     inner_width = max(len(row) for row in rows) * (cell_width + gap) - gap
 
     blocks: List[Image.Image] = []

@@ -6,14 +6,14 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
-from fewshot_ns.presentation.pictures import colorize_depth, shared_depth_range, side_by_side
+from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
@@ -61,11 +61,6 @@ def render_path(pipeline: Pipeline, cameras: Cameras, on_frame: Optional[Callabl
     return RenderedPath(rgb, depth, accumulation)
 
 
-def depth_range(paths: Sequence[RenderedPath]) -> Tuple[float, float]:
-    """Near and far over all frames of all paths together, without the outermost percent at either end."""
-    return shared_depth_range([image for path in paths for image in path.depth])
-
-
 def rgb_beside_depth(path: RenderedPath, near: float, far: float, min_height: int = 240) -> List[Frame]:
     """Frames rgb | depth, the depth in the colours of `colour_depth` between `near` and `far`.
 
@@ -83,13 +78,13 @@ def rgb_beside_depth(path: RenderedPath, near: float, far: float, min_height: in
     return frames
 
 
-def with_strip(frame: Frame, pictures: Sequence[Frame], gap: int = 4) -> Frame:
+def with_strip(frame: Frame, pictures: Sequence[Frame]) -> Frame:
     """A frame (H, W, 3) with a column of pictures on its left, scaled so that together they are as high.
 
     Returns:
         (H, W + w, 3), white between the pictures; w is even.
     """
-    height, count = frame.shape[0], len(pictures)
+    height, count, gap = frame.shape[0], len(pictures), 4
     each = max(1, (height - gap * (count - 1)) // count)
     width = max(max(1, round(each * picture.shape[1] / picture.shape[0])) for picture in pictures)
     strip = np.full((height, width + gap + (width + gap) % 2, 3), 255, dtype=np.uint8)

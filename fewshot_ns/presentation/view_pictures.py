@@ -1,10 +1,10 @@
-"""Pictures that evaluations keep of their views: `ViewPictures` of the evaluator, in three layouts."""
+"""Pictures of evaluated views: those that evaluations keep (`ViewPictures` of the evaluator), and a panel of levels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,8 +12,11 @@ from torch import Tensor
 
 from fewshot_ns.evaluation.runners.evaluator import Outputs
 from fewshot_ns.evaluation.runners.views import EvaluatedView
-from fewshot_ns.presentation.pictures import save_png
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.presentation.pictures import colorize_depth, save_png, to_uint8
+from fewshot_ns.utils.cache import write_npz
+
+LEVELS = ("_coarse", "")
+"""Suffixes of the outputs of the levels, in the order of the rows."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,37 @@ def save_view(stem: Path, truth: np.ndarray, render: np.ndarray, depth: np.ndarr
     """
     save_png(truth, stem.with_name(f"{stem.name}-truth.png"))
     save_png(render, stem.with_name(f"{stem.name}-render.png"))
-    with replacing(stem.with_suffix(".npz")) as partial, partial.open("wb") as stream:
-        arrays = {"depth": depth[..., 0], "accumulation": accumulation[..., 0]}
-        np.savez_compressed(stream, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    arrays = {"depth": depth[..., 0].astype(np.float32), "accumulation": accumulation[..., 0].astype(np.float32)}
+    write_npz(stem.with_suffix(".npz"), arrays, compressed=True)
+
+
+def source_panel(
+    sources: Sequence[Tensor], truth: Tensor, outputs: Mapping[str, Tensor], near: float, far: float
+) -> Tensor:
+    """[sources | truth | depth | rgb | alpha], a row for each level, the coarse one first.
+
+    Args:
+        sources: source views (H, W, 3) in [0, 1].
+        truth: true image (H, W, 3) in [0, 1].
+        outputs: `rgb` (H, W, 3), `depth` and `accumulation` (H, W, 1), the same with `_coarse` where there is a coarse
+            level.
+        near: distance of the first colour of the depth.
+        far: distance of its last colour.
+
+    Returns:
+        (rows * H, (sources + 4) * W, 3) in [0, 1], on the CPU.
+
+    Raises:
+        ValueError: images of different sizes.
+    """
+    sizes = {tuple(image.shape[:2]) for image in (*sources, truth, outputs["rgb"])}
+    if len(sizes) > 1:
+        raise ValueError(f"panel: expected images of one size, got (height, width) {sorted(sizes)}")
+    rows = []
+    for level in LEVELS:
+        if f"rgb{level}" not in outputs:
+            continue
+        depth = colorize_depth(outputs[f"depth{level}"], near, far)
+        cells = [*sources, truth, depth, outputs[f"rgb{level}"], outputs[f"accumulation{level}"]]
+        rows.append(np.concatenate([to_uint8(cell) for cell in cells], axis=1))
+    return torch.from_numpy(np.concatenate(rows)).float() / 255.0

@@ -21,9 +21,8 @@ from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, read_image
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
 from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weights
-from fewshot_ns.utils.cache import cache_folder
+from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.hashing import file_hash, json_hash
-from fewshot_ns.utils.npz_cache import read_npz, write_npz
 from fewshot_ns.utils.optional_imports import require
 
 PREPROCESSING_VERSION = 1

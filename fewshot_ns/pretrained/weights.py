@@ -14,14 +14,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+import requests
+import rich
 import torch
 
-from fewshot_ns.utils.downloads import download_file
-from fewshot_ns.utils.hashing import file_chunks, sha256_hex
+from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.hashing import file_chunks, file_hash, sha256_hex
 from fewshot_ns.utils.optional_imports import require
 
 WEIGHTS_ENV = "FEWSHOT_WEIGHTS"
 """Environment variable that names a folder with weight files and model folders."""
+TIMEOUT = 10.0
+"""Seconds that a server may stay silent before a download is given up."""
 CONFIG_NAME = "config.json"
 _WEIGHT_PATTERNS = ("*.safetensors", "*.bin")
 _OTHER_COPIES = ["*.fp16.*", "*.non_ema*"]
@@ -245,8 +249,11 @@ def load_weights(path: Path) -> Dict[str, Any]:
         path: file written by torch.save, or in the safetensors format (.safetensors).
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file is damaged, holds more than plain tensors and containers, or is not a dictionary.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     if path.suffix == ".safetensors":
         damaged = require("safetensors", "priors").SafetensorError
         try:
@@ -268,3 +275,39 @@ def folder_hash(folder: Path) -> str:
     """SHA-256 of the configuration, preprocessing and weights in a model's folder."""
     files = sorted({path for pattern in ("*.json", *_WEIGHT_PATTERNS) for path in folder.glob(pattern)})
     return sha256_hex(chunk for path in files for chunk in chain([path.name], file_chunks(path)))
+
+
+def download_file(url: str, target: Path, sha256: str = "") -> Path:
+    """Downloads a file so that `target` appears complete or not at all.
+
+    torch.hub's own download has no timeout, and keeps a file that broke off where no hash is known.
+
+    Args:
+        url: address of the file.
+        target: where the file goes; its folder is made.
+        sha256: leading hexadecimal digits that the file's SHA-256 must have; empty: not checked.
+
+    Returns:
+        `target`.
+
+    Raises:
+        OSError: no connection, the server refused, or the disk did.
+        ValueError: the file that came is not the one expected.
+    """
+    try:
+        with requests.get(url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}) as response:
+            response.raise_for_status()
+            length = int(response.headers.get("Content-Length") or 0)
+            # A plain line and no progress bar: this may run while nerfstudio shows a live display of its own.
+            rich.print(f"Downloading {url} ({length / 1e6:.0f} MB) to {target}")
+            with replacing(target) as partial:
+                with partial.open("wb") as file:
+                    file.writelines(response.iter_content(1 << 20))
+                received, found = partial.stat().st_size, file_hash(partial)
+                if length and received != length:
+                    raise ValueError(f"{url} broke off: expected {length} bytes, got {received}")
+                if not found.startswith(sha256.lower()):
+                    raise ValueError(f"{url}: expected SHA-256 {sha256}..., got {found[:16]}...")
+    except OSError as error:  # the errors of requests are among them
+        raise OSError(f"{url} could not be fetched ({error})") from error
+    return target

@@ -6,7 +6,7 @@ from typing import Dict, Literal, Type
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.labels.normals import NORMAL_KEY
+from fewshot_ns.data.labels import NORMAL_KEY
 from fewshot_ns.model_components.normal_losses import (
     has_normal,
     normal_alignment_loss,

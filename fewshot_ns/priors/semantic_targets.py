@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.pretrained.encoders.image_encoder import Encoder
+from fewshot_ns.utils.cache import read_npz, write_npz
 from fewshot_ns.utils.hashing import sha256_hex
-from fewshot_ns.utils.npz_cache import read_npz, write_npz
 
 _EMBEDDING, _KEY = "embedding", "key"
 

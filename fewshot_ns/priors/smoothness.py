@@ -6,8 +6,7 @@ from typing import Any, Dict, Optional, Tuple, Type
 import torch
 from torch import Tensor
 
-from fewshot_ns.data.samplers.patches import UnseenPatchSampler
-from fewshot_ns.data.samplers.unseen_views import unseen_cameras
+from fewshot_ns.data.samplers.unseen_views import UnseenPatchSampler, unseen_cameras
 from fewshot_ns.model_components.losses import patch_smoothness_loss
 from fewshot_ns.model_components.renderers import expected_distance_clipped
 from fewshot_ns.model_components.rendering import Rendering

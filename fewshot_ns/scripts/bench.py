@@ -117,7 +117,7 @@ class BenchCommand:
         from fewshot_ns.bench.execution.cells import WorkerResources
         from fewshot_ns.bench.execution.local import LocalExecutor, local_workers
         from fewshot_ns.bench.execution.ray_cluster import RayExecutor, cluster_workers, connect
-        from fewshot_ns.utils.errors import CommandError
+        from fewshot_ns.utils.processes import CommandError
 
         if self.executor == "local":
             local = local_workers(self._device(), self.jobs, self.threads)
@@ -130,7 +130,7 @@ class BenchCommand:
         return RayExecutor(ray, resources, self.keep_older), cluster_workers(ray, resources, self._device())
 
     def _conclude(self, plan: Plan, outcomes: Dict[str, Outcome], console: Console) -> None:
-        from fewshot_ns.utils.errors import CommandError
+        from fewshot_ns.utils.processes import CommandError
 
         failed = [outcome for outcome in outcomes.values() if outcome.status == "failed"]
         done = len(outcomes) - len(failed)

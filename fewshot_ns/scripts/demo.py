@@ -62,8 +62,9 @@ class DemoCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.bench.report.demo_page import print_demo, read_demo, write_demo
+        from fewshot_ns.bench.report.demo_page import read_demo, result_table, write_demo
         from fewshot_ns.bench.results.cells import read_results
+        from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.bench import BenchCommand
         from fewshot_ns.utils.processes import end_on_termination
 
@@ -84,7 +85,7 @@ class DemoCommand:
             ]
             found = read_demo(results, paths, self.scene_dir, self.scene_config().focal_share)
             page = write_demo(found, self.output_dir, self.fps)
-        print_demo(found)
+        print_table(result_table(found), "held-out views")
         console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
 
     def _check(self) -> None:
@@ -127,14 +128,13 @@ class DemoCommand:
         import yaml
 
         from fewshot_ns.bench.recipes.yaml_file import find_recipe
-        from fewshot_ns.utils.files import replacing
+        from fewshot_ns.utils.files import write_text
 
         values = yaml.safe_load(find_recipe(RECIPE).read_text(encoding="utf8"))
         values.update(protocol=f"llff-{self.num_views}", seeds=[self.seed], budget={"steps": self.steps})
         values["scenes"][0]["overrides"]["pipeline.evaluation.download-weights"] = self.download_weights
         path = self.output_dir / "recipe.yaml"
-        with replacing(path) as partial:
-            partial.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf8")
+        write_text(path, yaml.safe_dump(values, sort_keys=False))
         return path
 
     def _path(self, run: Path, label: str, console: Console) -> DemoPath:

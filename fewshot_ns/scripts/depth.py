@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
-from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandError
 
 if TYPE_CHECKING:
     from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset

@@ -106,12 +106,11 @@ class MethodsCommand:
         from rich.table import Table
         from rich.text import Text
 
-        from fewshot_ns.utils.files import replacing
+        from fewshot_ns.utils.files import write_text
 
         if self.markdown is not None:
             page = methods_page()
-            with replacing(self.markdown) as partial:
-                partial.write_text(page, encoding="utf8")
+            write_text(self.markdown, page)
             return
         table = Table()
         for title in ("method", "what", "paper", "authors' code", "its licence"):

@@ -57,12 +57,16 @@ def replacing_folder(folder: Path, overwrite: bool = True) -> Iterator[Path]:
         os.replace(fresh, folder)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes text atomically; makes the folder."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf8")
+
+
 def write_json(path: Path, data: Any) -> None:
     """Writes valid JSON (no NaN, no infinity) atomically.
 
     Raises:
         ValueError: where `data` holds a number that JSON cannot hold.
     """
-    text = json.dumps(data, indent=2, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf8")
+    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Set
 
-from fewshot_ns.utils.errors import CommandError
-
 _SECONDS_TO_END = 10.0
 """Time between asking a command to end and killing it."""
 _TAIL_LINES = 15
 """Lines of a failed command's log that the error message shows."""
+
+
+class CommandError(RuntimeError):
+    """A step of a command failed; the message names it and its log."""
 
 
 def console_script(name: str) -> Path:

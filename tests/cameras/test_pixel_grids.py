@@ -15,7 +15,6 @@ from fewshot_ns.cameras.pixel_grids import (
     full_grid,
     grid_camera,
     grid_cameras,
-    patch_grid,
     strided_grid,
 )
 
@@ -24,10 +23,10 @@ GRIDS = {
     "strided": strided_grid((20, 31), (8, 9), torch.tensor([0.37, 0.81])),
     "full": full_grid((20, 31), (7, 11)),
     "crop": crop_grid((10, 15), 13, (4, 5)),
-    "patch": patch_grid((3, 17), (8, 6)),
+    "patch": PixelGrid((3, 17), (1, 1), (8, 6)),
     "fractional": PixelGrid((-2.25, 4.5), (2.7, 0.3), (5, 3)),
     "one pixel": full_grid((20, 31), (1, 1)),
-    "whole image": patch_grid((0, 0), (20, 31)),
+    "whole image": PixelGrid((0, 0), (1, 1), (20, 31)),
 }
 
 
@@ -53,7 +52,7 @@ def test_strided_and_full_and_crop():
     assert full[-1, -1].tolist() == [19.0, 30.0] and full[0, 0].tolist() == [0.0, 0.0]
     crop = crop_grid((10, 15), 12, (4, 3)).positions()
     assert crop[:, 0, 0].tolist() == [4.0, 7.0, 10.0, 13.0] and crop[0, :, 1].tolist() == [9.0, 13.0, 17.0]
-    patch = patch_grid((3, 17), (2, 3)).positions()
+    patch = PixelGrid((3, 17), (1, 1), (2, 3)).positions()
     assert patch[:, 0, 0].tolist() == [3.0, 4.0] and patch[0, :, 1].tolist() == [17.0, 18.0, 19.0]
 
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from fewshot_ns.engine.random_states import capture_random_states, restore_random_states
+from fewshot_ns.engine.resume import capture_random_states, restore_random_states
 
 
 def draw() -> list:

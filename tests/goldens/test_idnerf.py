@@ -39,7 +39,7 @@ from fewshot_ns.fields.latent_inference import LatentInference
 from fewshot_ns.fields.matching_field import MatchingField
 from fewshot_ns.fields.matching_sources import MatchingSources
 from fewshot_ns.model_components.matching_points import bilinear_taps, window_taps
-from fewshot_ns.model_components.planar_samples import overshooting_depths, sample_weights, summed_depth
+from fewshot_ns.model_components.planar_samples import overshooting_depths, sample_weights
 from fewshot_ns.model_components.point_samples import point_weights, stratified_points
 from fewshot_ns.model_components.renderers import composite_rgb
 from fewshot_ns.model_components.source_views import look_up
@@ -364,7 +364,7 @@ def test_compositing(arrays, case):
     interval = case == "interval"
     weights = point_weights(density, z, as_tensor(golden["ray"])[0]) if interval else sample_weights(density)
     rgb = composite_rgb(colours, weights, "white" if case.endswith("white") else "black")
-    depth = summed_depth(weights, z)
+    depth = (weights * z).sum(-1, keepdim=True)
     for name, value in (("rgb", rgb), ("depth", depth), ("weights", weights)):
         close_within(value[None], golden[f"{case}_{name}"])
     close_within(weights.sum(-1, keepdim=True)[None], golden[f"{case}_opacity"])
@@ -490,7 +490,7 @@ def render(golden: GoldenFile, model: IDNeRFModel, rays: int, z: Tensor) -> Dict
     with torch.no_grad():
         density, colours = model.query(origins, along / length, z * length, scenes)
         weights = sample_weights(density)
-        rgb, depth = composite_rgb(colours, weights, "black"), summed_depth(weights, z)
+        rgb, depth = composite_rgb(colours, weights, "black"), (weights * z).sum(-1, keepdim=True)
     return {"rgb": rgb[None], "depth": depth[None], "opacity": weights.sum(-1, keepdim=True)[None]}
 
 

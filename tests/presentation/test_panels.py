@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewshot_ns.presentation.panels import source_panel
+from fewshot_ns.presentation.view_pictures import source_panel
 
 
 def outputs(suffix: str, value: float) -> dict:

@@ -69,7 +69,7 @@ def test_depth_that_is_not_finite_is_grey_and_constant_depth_works() -> None:
 
 
 def test_shared_depth_range() -> None:
-    assert shared_depth_range([torch.full((2, 2, 1), 3.0), np.full((3, 3), 7.0)], percentile=0.0) == (3.0, 7.0)
+    assert shared_depth_range([torch.full((2, 2, 1), 3.0), np.full((3, 3), 7.0)]) == (3.0, 7.0)
     outlier = np.full((100, 100), 2.0)
     outlier[:50] = 4.0
     outlier[0, 0], outlier[0, 1], outlier[0, 2] = 1e6, np.nan, np.inf

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
-from fewshot_ns.presentation.video import RenderedPath, colour_depth, depth_range, rgb_beside_depth, write_video
+from fewshot_ns.presentation.pictures import shared_depth_range
+from fewshot_ns.presentation.video import RenderedPath, colour_depth, rgb_beside_depth, write_video
 
 
 def path_of(depths, height=24, width=33):
@@ -17,16 +18,9 @@ def path_of(depths, height=24, width=33):
     return RenderedPath(rgb, depth, [np.ones((height, width), np.float32) for _ in depths])
 
 
-def test_range_covers_all_paths_and_ignores_what_is_no_depth():
-    near, far = depth_range([path_of([2.0, 3.0]), path_of([8.0, np.inf])])
-    assert (near, far) == (2.0, 8.0)
-    with pytest.raises(ValueError, match="at least one finite"):
-        depth_range([path_of([np.inf, np.nan])])
-
-
 def test_equal_depth_has_equal_colour_in_all_frames():
     path = path_of([2.0, 3.0, 2.0, 6.0])
-    frames = rgb_beside_depth(path, *depth_range([path]), min_height=0)
+    frames = rgb_beside_depth(path, *shared_depth_range(path.depth), min_height=0)
     assert frames[0].shape == (24, 70, 3) and frames[0].dtype == np.uint8  # Two pictures and the gap between them.
     np.testing.assert_array_equal(frames[0], frames[2])
     np.testing.assert_array_equal(frames[0][:, :33], path.rgb[0])

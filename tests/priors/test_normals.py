@@ -11,7 +11,7 @@ from prior_scenes import context_of, rendering_of, scene_of, without_samples
 from torch import Tensor
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.data.labels.normals import NORMAL_KEY
+from fewshot_ns.data.labels import NORMAL_KEY
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.priors.normals import NormalsPrior, NormalsPriorConfig
 

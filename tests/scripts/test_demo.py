@@ -20,7 +20,7 @@ from fewshot_ns.bench.planning.planner import make_plan
 from fewshot_ns.bench.recipes.yaml_file import load_recipe
 from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
-from fewshot_ns.utils.errors import CommandError
+from fewshot_ns.utils.processes import CommandError
 
 LABELS = ("with-prior", "without-prior")
 

@@ -16,8 +16,9 @@ transformers = pytest.importorskip("transformers", reason="needs the extra 'prio
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig  # noqa: E402
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig  # noqa: E402
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset  # noqa: E402
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset  # noqa: E402
 from fewshot_ns.data.depth.encoding import read_note  # noqa: E402
+from fewshot_ns.data.depth.maps import read_depth_map  # noqa: E402
 from fewshot_ns.pretrained import monocular_depth as monocular  # noqa: E402
 from fewshot_ns.scripts.cli import main  # noqa: E402
 from fewshot_ns.scripts.scenes import guess_dataparser, split_dataparser  # noqa: E402
@@ -80,7 +81,9 @@ def test_maps_without_scale_are_found_by_the_dataparser(tiny_llff_scene, model, 
     dataset = FewShotDataset(
         LLFFDataParserConfig(data=tiny_llff_scene, num_views=4).setup().get_dataparser_outputs("train")
     )
-    validate_dataset(dataset, check_depth=True)
+    encoding = dataset.fewshot.depth_encoding
+    for view, path in enumerate(dataset.fewshot.depth_prior_filenames or ()):
+        assert read_depth_map(path, encoding.polarity, dataset.size_of(view), encoding).valid.all()
     # A second call, for other views, replaces what the first one wrote.
     assert run("--data", tiny_llff_scene, *network(model, tmp_path), "llff-data", "--num-views", "3") == 0
 

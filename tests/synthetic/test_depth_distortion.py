@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from fewshot_ns.synthetic.depth_distortion import DepthDistortion, to_uint16
+from fewshot_ns.synthetic.scene import DepthDistortion, to_uint16
 
 CLEAN = DepthDistortion(region_error=0.0, blur=0.0, noise=0.0)
 

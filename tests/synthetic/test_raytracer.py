@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewshot_ns.synthetic.frustum import Frustum
 from fewshot_ns.synthetic.raytracer import (
     AreaLight,
     Box,
@@ -16,6 +15,7 @@ from fewshot_ns.synthetic.raytracer import (
     render_depth,
     render_image,
 )
+from fewshot_ns.synthetic.solids import Frustum
 from fewshot_ns.synthetic.textures import checker, fractal_noise, plain, value_noise
 
 GREY = plain((0.5, 0.5, 0.5))

@@ -11,8 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fewshot_ns.utils.errors import CommandError
-from fewshot_ns.utils.processes import CommandRunner, console_script
+from fewshot_ns.utils.processes import CommandError, CommandRunner, console_script
 
 
 def test_nerfstudio_is_found_beside_this_python():

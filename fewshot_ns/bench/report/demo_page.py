@@ -21,9 +21,10 @@ from fewshot_ns.presentation.pictures import (
     save_png,
     shared_depth_range,
 )
-from fewshot_ns.presentation.tables import Column, Table, as_markdown, print_table
+from fewshot_ns.presentation.tables import Column, Table, as_markdown
 from fewshot_ns.presentation.video import RenderedPath, colour_depth, enlarge, write_video
-from fewshot_ns.utils.files import replacing, write_json
+from fewshot_ns.utils.cache import read_npz, write_npz
+from fewshot_ns.utils.files import write_json, write_text
 
 COLUMNS = (
     Column("sparsenerf-lite"),
@@ -88,19 +89,16 @@ def save_path(path: DemoPath, file: Path, key: str) -> None:
         key: of what decides the renders.
     """
     arrays = {name: np.stack(getattr(path.frames, name)) for name in ("rgb", "depth", "accumulation")}
-    with replacing(file) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, key=np.array(key), train_files=np.array(path.train_files), **arrays)
+    write_npz(file, {"key": key, "train_files": path.train_files, **arrays}, compressed=True)
 
 
 def load_path(file: Path, key: str) -> Optional[DemoPath]:
     """Reads what `save_path` has written; None where it has not, or for another key."""
-    if not file.is_file():
+    arrays = read_npz(file, "key", "train_files", "rgb", "depth", "accumulation")
+    if arrays is None or str(arrays["key"]) != key:
         return None
-    with np.load(file, allow_pickle=False) as arrays:
-        if str(arrays["key"]) != key:
-            return None
-        frames = RenderedPath(*(list(arrays[name]) for name in ("rgb", "depth", "accumulation")))
-        return DemoPath(frames, arrays["train_files"].tolist())
+    frames = RenderedPath(*(list(arrays[name]) for name in ("rgb", "depth", "accumulation")))
+    return DemoPath(frames, arrays["train_files"].tolist())
 
 
 def read_demo(results: BenchResults, paths: Sequence[DemoPath], scene: Path, focal_share: float) -> Demo:
@@ -159,8 +157,7 @@ def write_demo(demo: Demo, folder: Path, fps: float) -> Path:
     """
     table = result_table(demo)
     write_json(folder / "results.json", _as_json(demo, folder))
-    with replacing(folder / "table.md") as partial:
-        partial.write_text(as_markdown(table, mark_best=True), encoding="utf8")
+    write_text(folder / "table.md", as_markdown(table, mark_best=True))
     near, far = shared_depth_range([view.depth for cell in demo.cells for view in cell.views])
     save_png(_test_sheet(demo, near, far), folder / "contact_sheet.png")
     save_png(_training_sheet(demo), folder / "training_views.png")
@@ -168,11 +165,6 @@ def write_demo(demo: Demo, folder: Path, fps: float) -> Path:
     page = folder / "index.html"
     write_page(_page(demo, table, folder), page)
     return page
-
-
-def print_demo(demo: Demo) -> None:
-    """The table on the screen."""
-    print_table(result_table(demo), "held-out views")
 
 
 def result_table(demo: Demo) -> Table:

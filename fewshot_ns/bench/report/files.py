@@ -16,7 +16,7 @@ from fewshot_ns.bench.results.status import RULES
 from fewshot_ns.bench.results.summary import groups_of, protocols_of
 from fewshot_ns.presentation.html_page import Picture, ReportPage, Section, render_page
 from fewshot_ns.presentation.tables import as_markdown
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.files import replacing, write_text
 
 PICTURES = "pictures"
 """Folder of the picture grids beside report.md."""
@@ -47,8 +47,7 @@ def write_report(results: BenchResults, folder: Path, max_views: int = 2, notes:
         "index.html": render_page(page(results, sheets)),
     }
     for name, text in texts.items():
-        with replacing(folder / name) as partial:
-            partial.write_text(text, encoding="utf8")
+        write_text(folder / name, text)
     return {name: folder / name for name in texts}
 
 

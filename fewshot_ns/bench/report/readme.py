@@ -12,7 +12,7 @@ from fewshot_ns.bench.results.csv_file import groups_by_recipe, read_csv
 from fewshot_ns.bench.results.status import NOT_RUN, RULES, baseline, published, status_of
 from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
 from fewshot_ns.presentation.tables import Column, Table, TableCell, as_markdown
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.files import write_text
 
 BEGIN = "<!-- results: made by `ns-fewshot report --results FILE --readme README.md`, not by hand -->"
 END = "<!-- end of results -->"
@@ -104,6 +104,5 @@ def update_readme(readme: Path, results: Path) -> bool:
     before = readme.read_text(encoding="utf8")
     after = with_block(before, results_block(results))
     if after != before:
-        with replacing(readme) as partial:
-            partial.write_text(after, encoding="utf8")
+        write_text(readme, after)
     return after != before

@@ -1,12 +1,12 @@
-"""The tables of a report, and their text in Markdown and LaTeX."""
+"""The tables of a report, of single scenes and of multi-scene datasets, and their text in Markdown and LaTeX."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+import statistics
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from fewshot_ns.bench.report.object_tables import category_table
 from fewshot_ns.bench.results.cells import BenchResults, CellResult
-from fewshot_ns.bench.results.status import baseline, differences, published, status_of
+from fewshot_ns.bench.results.status import baseline, category_paper, differences, published, status_of
 from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
 from fewshot_ns.evaluation.metrics.regions import MASKED_PREFIX, REGION_PREFIXES, plain_name
 from fewshot_ns.presentation.tables import NOT_AVAILABLE, Column, Table, TableCell
@@ -219,3 +219,58 @@ def as_latex(table: Table) -> str:
 def _latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
     return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
+def category_table(results: BenchResults, protocol: str, metric: str, title: str, digits: int) -> Optional[Table]:
+    """One row per category, one column per method: means over the objects of the category, then over the seeds.
+
+    Args:
+        results: of a benchmark.
+        protocol: name of the protocol.
+        metric: name of the metric, as the rows have it.
+        title: the metric as headings have it.
+        digits: behind the point.
+
+    Returns:
+        None where objects are of one category or of none.
+    """
+    groups = groups_of(results, protocol)
+    means = {group.label: _by_category(group, metric) for group in groups}
+    categories = sorted({category for found in means.values() for category in found} - {""})
+    if len(categories) < 2:
+        return None
+    columns = [Column("category"), Column("objects")]
+    papers: Dict[str, Dict[str, Any]] = {}
+    for group in groups:
+        columns.append(Column(group.label))
+        found = {category: category_paper(group, category).get(metric) for category in categories}
+        if any(found.values()):
+            papers[group.label] = found
+            columns.append(Column(f"{group.label}, paper"))
+    rows: List[List[TableCell]] = []
+    for category in categories:
+        counts = [found[category][0] for found in means.values() if category in found]
+        row: List[TableCell] = [category, max(counts)]
+        for label, found in means.items():
+            row.append(f"{found[category][1]:.{digits}f}" if category in found else None)
+            if label in papers:
+                paper = papers[label][category]
+                row.append(None if paper is None else f"{paper.value:g}")
+        rows.append(row)
+    caption = f"{title} by category, mean over its objects (each the mean of its views) and the seeds."
+    return Table(columns, rows, caption)
+
+
+def _by_category(group: Group, metric: str) -> Dict[str, Tuple[int, float]]:
+    """Number of objects of each category, and the mean of a metric over them and over the seeds."""
+    values: Dict[str, Dict[Tuple[str, str], List[float]]] = {}
+    for cell in group.finished:
+        for image in cell.images:
+            value, category = image.get(metric), image.get("category", "")
+            if value is not None:
+                per_object = values.setdefault(category, {})
+                per_object.setdefault((cell.scene, image["file_name"]), []).append(value)
+    return {
+        category: (len(found), statistics.fmean(statistics.fmean(seeds) for seeds in found.values()))
+        for category, found in values.items()
+    }

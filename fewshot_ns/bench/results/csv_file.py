@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from fewshot_ns.bench.results.cells import BenchResults, CellResult, with_folder_name
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.files import write_text
 
 COLUMNS = (
     "recipe",
@@ -86,9 +86,7 @@ def merge_into(path: Path, results: BenchResults) -> None:
     before = read_csv(path).cells if path.is_file() else ()
     kept = [cell for cell in before if cell.recipe != results.name]
     cells = sorted([*kept, *results.cells], key=lambda cell: cell.recipe)
-    text = as_csv(BenchResults("results", "", tuple(cells)))
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf8")
+    write_text(path, as_csv(BenchResults("results", "", tuple(cells))))
 
 
 def _row(cell: CellResult) -> Dict[str, Any]:

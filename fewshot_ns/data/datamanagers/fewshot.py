@@ -12,8 +12,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.labels.depth import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, depth_labels
-from fewshot_ns.data.labels.normals import NORMAL_KEY, normal_labels
+from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NORMAL_KEY, depth_labels, normal_labels
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
 from fewshot_ns.utils.configs import SavedConfig

@@ -13,7 +13,6 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
-from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
 from fewshot_ns.data.files.images import image_size, read_image, read_object_mask, resize_float, same_aspect
@@ -132,16 +131,15 @@ class FewShotDataset(InputDataset):
         return read_metric_depth(files[image_idx], self.fewshot.depth_encoding, norms)
 
 
-def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None:
-    """Decodes every file of a split once, so that bad input ends in one clear message before training.
+def validate_dataset(dataset: FewShotDataset) -> None:
+    """Decodes every photo and mask of a split once, so that bad input ends in one clear message before training.
 
     Args:
         dataset: The split to check.
-        check_depth: Also read the depth priors (for methods that use them).
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or does not fit its camera; `check_depth` without any priors.
+        ValueError: a file is damaged or does not fit its camera.
     """
     fewshot = dataset.fewshot
     for position, path in enumerate(dataset.image_filenames):
@@ -161,12 +159,3 @@ def validate_dataset(dataset: FewShotDataset, check_depth: bool = False) -> None
                     f"{mask_path}: expected the proportions of {path.name} ({found[1]}x{found[0]} pixels), "
                     f"found {mask.shape[1]}x{mask.shape[0]}"
                 )
-    if check_depth:
-        if fewshot.depth_prior_filenames is None:
-            raise ValueError(
-                f"{dataset.image_filenames[0].parent}: no depth priors were found for the {fewshot.split} views; "
-                "give the dataparser's --depth-dir, or switch the depth terms off"
-            )
-        for position, path in enumerate(fewshot.depth_prior_filenames):
-            encoding = fewshot.depth_encoding
-            read_depth_map(path, encoding.polarity, dataset.size_of(position), encoding)

@@ -14,7 +14,6 @@ from typing import Any, Dict, get_args
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.records.metadata import DepthEncoding, DepthMeaning, Polarity
 from fewshot_ns.utils.files import write_json
 
@@ -69,24 +68,8 @@ def override_encoding(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:
     return replace(encoding, **{key: value for key, value in stated.items() if value is not None})
 
 
-def ray_norms(size: Size, fx: float, fy: float, cx: float, cy: float) -> npt.NDArray[np.float32]:
-    """Ray distance per unit of planar depth at the pixel centres of a pinhole camera.
-
-    Args:
-        size: (height, width).
-        fx: Focal length in pixels; fy, cx, cy likewise.
-
-    Returns:
-        (H, W) length of the un-normalised direction whose component along the viewing axis is 1.
-    """
-    height, width = size
-    x = (np.arange(width) + 0.5 - cx) / fx
-    y = (np.arange(height) + 0.5 - cy) / fy
-    return np.sqrt(1.0 + x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
-
-
 def to_z_depth(
     values: npt.NDArray[np.float32], meaning: DepthMeaning, norms: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Planar depth of a map (H, W) that holds planar depth or ray distance; `norms` (H, W) as from `ray_norms`."""
+    """Planar depth of a map (H, W) that holds planar depth or ray distance; `norms` (H, W) is their ratio."""
     return values / norms if meaning == "ray_distance" else values

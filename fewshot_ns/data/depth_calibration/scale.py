@@ -17,7 +17,7 @@ from fewshot_ns.data.depth_calibration.colmap_points import ViewPoints, points_o
 from fewshot_ns.data.depth_calibration.fusion import FusedDepth, fuse, sample_nearest
 from fewshot_ns.data.files.colmap import find_colmap
 from fewshot_ns.data.records.metadata import Polarity
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.cache import write_npz
 
 Map = npt.NDArray[np.float32]
 
@@ -174,5 +174,4 @@ def _finite(value: Optional[float]) -> Optional[float]:
 
 def write_map(path: Path, **arrays: Any) -> None:
     """Writes arrays (H, W) as float32 in an .npz, by a temporary file."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    write_npz(path, {name: array.astype(np.float32) for name, array in arrays.items()}, compressed=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -13,12 +14,13 @@ import numpy.typing as npt
 
 from fewshot_ns.data.files.exr import read_exr_depth
 from fewshot_ns.data.records.metadata import Polarity
-from fewshot_ns.utils.opencv import quiet_opencv
 
 NPZ_KEY = "depth"
 """Array read from an .npz that holds more than one."""
 MIDAS_FOLDERS = tuple(f"depth_midas_temp_{model}" for model in ("DPT_Hybrid", "DPT_Large", "MiDaS", "MiDaS_small"))
 """Folders that SparseNeRF's own script writes, with `LLFF/<scene>` and `DTU/<scan>` below: inverse depth."""
+_SILENT = 0
+"""OpenCV's log level without any lines."""
 _GREY_TOLERANCE = 12
 """By how much the channels of a grey JPEG may differ, in steps of 8 bits."""
 
@@ -170,3 +172,14 @@ def read_depth_file(path: Path, eight_bit: bool = False) -> npt.NDArray[np.float
     if stored.ndim != 2 or min(stored.shape) < 2:
         raise ValueError(f"{path}: expected one depth value per pixel, shape (H, W), found shape {found_shape}")
     return stored.astype(np.float32)
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Suppresses OpenCV's own lines about damaged files; the caller raises one error instead."""
+    before = cv2.getLogLevel()
+    cv2.setLogLevel(_SILENT)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(before)

@@ -40,11 +40,11 @@ def existing_files(files: Optional[Files], chosen: Sequence[int]) -> Optional[Fi
     return found if any(path is not None for path in found) else None
 
 
-def find_upward(start: Path, patterns: Sequence[str], levels: int = 4) -> Optional[Path]:
-    """Returns the first existing `folder / pattern`, for `start` and up to `levels` folders above it."""
+def find_upward(start: Path, patterns: Sequence[str]) -> Optional[Path]:
+    """Returns the first existing `folder / pattern`, for `start` and up to 4 folders above it."""
     # Not resolved: a scan may be a link, with the other folders beside the link.
     start = Path(os.path.abspath(start))
-    for folder in (start, *list(start.parents)[:levels]):
+    for folder in (start, *list(start.parents)[:4]):
         for pattern in patterns:
             if (folder / pattern).is_dir():
                 return folder / pattern

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fewshot_ns.evaluation.metrics.config import SET_METRICS, EvaluationConfig
 from fewshot_ns.evaluation.metrics.image_features import FeatureNetwork, encoder_config, load_features, name_suffix
 from fewshot_ns.evaluation.records.ledger import MetricSummary
-from fewshot_ns.utils.npz_cache import read_npz, write_npz
+from fewshot_ns.utils.cache import read_npz, write_npz
 
 FeaturePairs = Sequence[Tuple[Tensor, Tensor]]
 """Features (C,) of true image and render of each view."""

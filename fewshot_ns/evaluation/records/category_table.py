@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from fewshot_ns.evaluation.records.ledger import LedgerRow, scene_means
-from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.files import write_text
 
 NAME_WIDTH = 12
 """Columns of a category's name; longer names are not cut."""
@@ -84,8 +84,7 @@ def write_category_table(path: Path, rows: Sequence[LedgerRow], names: Mapping[s
     ]
     metrics = [name for name in METRICS if all(name in row.metrics for row in objects)]
     table = category_table(objects, names if any(row.category for row in objects) else None, metrics)
-    with replacing(path) as partial:
-        partial.write_text(table + "\n", "utf8")
+    write_text(path, table + "\n")
 
 
 def _means(rows: Sequence[ObjectMetrics], metrics: Sequence[str]) -> str:

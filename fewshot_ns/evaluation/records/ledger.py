@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from fewshot_ns.utils.files import replacing, write_json
+from fewshot_ns.utils.files import write_json, write_text
 
 SCENE_KEYS = ("scene", "category", "sources")
 """Keys of a row that only evaluations over many scenes write."""
@@ -162,9 +162,7 @@ def write_rows(path: Path, rows: Sequence[LedgerRow]) -> None:
     Raises:
         ValueError: a value is NaN or infinite, or a metric is named like one of `ROW_KEYS` or `SCENE_KEYS`.
     """
-    text = _lines(rows)
-    with replacing(path) as partial:
-        partial.write_text(text, "utf8")
+    write_text(path, _lines(rows))
 
 
 def read_rows(path: Path, skip_damaged: bool = False) -> List[LedgerRow]:

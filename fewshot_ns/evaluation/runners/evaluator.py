@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Sequence
+from time import perf_counter
+from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Sequence, Tuple, TypeVar
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -21,8 +22,8 @@ from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics, ViewFeatures
 from fewshot_ns.evaluation.metrics.suite import MetricSuite, as_float
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary, flatten, read_rows, summarize
 from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData
-from fewshot_ns.utils.timing import timed
 
+Result = TypeVar("Result")
 Outputs = Dict[str, Tensor]
 """What a model renders for a camera: `rgb` (H, W, 3), `depth` and `accumulation` (H, W, 1), and others."""
 
@@ -211,3 +212,25 @@ def read_summary(
 def _summarize(rows: Sequence[LedgerRow], features: ViewFeatures, set_metrics: SetMetrics) -> Dict[str, MetricSummary]:
     pairs = [features.views[row.split_index] for row in rows if row.split_index in features.views]
     return {**summarize(rows), **set_metrics.compute(pairs)}
+
+
+def timed(call: Callable[[], Result], device: torch.device) -> Tuple[Result, float]:
+    """Result and wall time of a call.
+
+    Args:
+        call: what is timed.
+        device: where its work runs. Of CUDA, the queue is empty when the clock starts, and again when it stops.
+
+    Returns:
+        What `call` returns, and seconds.
+    """
+    _synchronize(device)
+    start = perf_counter()
+    result = call()
+    _synchronize(device)
+    return result, perf_counter() - start
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,13 +1,13 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
+from typing import Any, Dict, List, Literal, Optional, Type
 
 import torch
 from torch import Tensor
 
 from fewshot_ns.data.depth.maps import read_depth_map
-from fewshot_ns.data.labels.depth import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
+from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering

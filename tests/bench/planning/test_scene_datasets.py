@@ -8,13 +8,12 @@ from typing import Any, Dict, Optional, Tuple
 
 import pytest
 
-from fewshot_ns.bench.execution.commands import evaluate_commands
+from fewshot_ns.bench.execution.cells import evaluate_commands
 from fewshot_ns.bench.execution.records import FINISHED, is_finished, write_record
 from fewshot_ns.bench.planning.planner import make_plan
 from fewshot_ns.bench.recipes.problems import SchemaError
 from fewshot_ns.bench.recipes.yaml_file import load_recipe
-from fewshot_ns.bench.report.object_tables import category_table
-from fewshot_ns.bench.report.tables import image_table, scene_table, summary_table, title_of
+from fewshot_ns.bench.report.tables import category_table, image_table, scene_table, summary_table, title_of
 from fewshot_ns.bench.results.cells import BenchResults, CellResult, read_results
 from fewshot_ns.bench.results.csv_file import as_csv, merge_into, read_csv
 from fewshot_ns.bench.results.status import CONDITIONS, differences, published, status_of

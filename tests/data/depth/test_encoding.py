@@ -10,13 +10,20 @@ import pytest
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.depth.encoding import NOTE_NAME, ray_norms, read_note, to_z_depth, write_note
+from fewshot_ns.data.depth.encoding import NOTE_NAME, read_note, to_z_depth, write_note
 from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import read_metric_depth
 from fewshot_ns.data.records.metadata import DepthEncoding
 
 SIZE = (30, 40)
 CAMERA = dict(fx=33.0, fy=36.0, cx=21.5, cy=14.0)
+
+
+def ray_norms():
+    """Ray distance per unit of planar depth at the pixel centres of CAMERA."""
+    x = (np.arange(SIZE[1]) + 0.5 - CAMERA["cx"]) / CAMERA["fx"]
+    y = (np.arange(SIZE[0]) + 0.5 - CAMERA["cy"]) / CAMERA["fy"]
+    return np.sqrt(1.0 + x[None] ** 2 + y[:, None] ** 2).astype(np.float32)
 
 
 def tilted_plane(normal, offset):
@@ -33,7 +40,7 @@ def tilted_plane(normal, offset):
 @pytest.mark.parametrize("normal", [(0.0, 0.0, 1.0), (0.3, 0.1, 0.9), (-0.2, 0.4, 0.8)])
 def test_planes_at_any_tilt(normal):
     distances = tilted_plane(normal, 3.0)
-    norms = ray_norms(SIZE, **CAMERA)
+    norms = ray_norms()
     z = to_z_depth(distances.astype(np.float32), "ray_distance", norms)
     # Points rebuilt from planar depth lie on the plane.
     column, row = np.meshgrid(np.arange(SIZE[1]) + 0.5, np.arange(SIZE[0]) + 0.5)
@@ -49,7 +56,7 @@ def test_planes_at_any_tilt(normal):
 @pytest.mark.parametrize("meaning", ["z_depth", "ray_distance"])
 @pytest.mark.parametrize("unit", [1.0, 0.001])
 def test_metric_depth_of_either_meaning(tmp_path, meaning, unit):
-    norms = ray_norms(SIZE, **CAMERA)
+    norms = ray_norms()
     distances = tilted_plane((0.3, 0.1, 0.9), 3.0).astype(np.float32)
     stored = (distances if meaning == "ray_distance" else distances / norms) / unit
     stored[3, 4] = 0

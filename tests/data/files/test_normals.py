@@ -17,7 +17,7 @@ from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserC
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.normals import read_normals
-from fewshot_ns.data.labels.normals import normal_labels, world_normals
+from fewshot_ns.data.labels import normal_labels, world_normals
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 from fewshot_ns.priors.normals import NormalsPriorConfig
 

@@ -14,7 +14,7 @@ import torch
 from fewshot_ns.cameras.ray_space import attach_radii, camera_rays, concatenate_rays, to_model_rays, world_distance
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.labels.depth import depth_labels
+from fewshot_ns.data.labels import depth_labels
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 
 SMALL: Dict[str, Any] = dict(

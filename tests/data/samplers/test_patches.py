@@ -12,8 +12,7 @@ from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii, camera_rays, c
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
-from fewshot_ns.data.samplers.patches import UnseenPatchSampler
-from fewshot_ns.data.samplers.unseen_views import unseen_cameras
+from fewshot_ns.data.samplers.unseen_views import UnseenPatchSampler, unseen_cameras
 
 
 @pytest.fixture(params=["ndc", "metric"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot_ns.evaluation.baselines.plane_sweep import plane_sweep
+from fewshot_ns.evaluation.baselines.sources import plane_sweep
 
 SIZE, LENS = (12, 16), torch.tensor([16.0, 16.0, 8.0, 6.0])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot_ns.cameras.ray_space import to_model_rays, world_distance
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
-from fewshot_ns.data.labels.depth import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
+from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.model_components.depth_losses import cdf_bound_losses, open_bound_loss
 from fewshot_ns.priors.depth.metric import MetricDepthConfig, annealed_sigma
 from fewshot_ns.priors.depth.prior import DepthPrior, DepthPriorConfig

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from fewshot_ns.utils.timing import timed
+from fewshot_ns.evaluation.runners.evaluator import timed
 
 
 def test_result_and_seconds():

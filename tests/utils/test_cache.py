@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fewshot_ns.utils.npz_cache import read_npz, write_npz
+from fewshot_ns.utils.cache import read_npz, write_npz
 
 VALUES = np.random.default_rng(0).random((40, 50))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import pytest
 
-from fewshot_ns.utils.opencv import quiet_opencv
+from fewshot_ns.data.files.depth_formats import quiet_opencv
 
 
 def test_the_log_level_comes_back(tmp_path, capfd):

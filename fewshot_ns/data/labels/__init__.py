@@ -1,1 +1,0 @@
-"""Measured values of training pixels."""
