@@ -1,7 +1,7 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Literal, Optional, Type
+from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
 
 import torch
 from torch import Tensor
