@@ -15,7 +15,7 @@ from torch.nn import functional
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.images import read_image, same_aspect
 from fewshot_ns.data.records.scene import Scene, SceneError
-from fewshot_ns.utils.lru_cache import LRUCache
+from fewshot_ns.utils.cache import LRUCache
 
 BACKGROUND_VALUE = {"black": 0, "white": 255}
 """Value of all channels of the background."""
