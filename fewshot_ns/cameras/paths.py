@@ -185,9 +185,10 @@ def camera_path_dict(
 
 
 def through_views(poses: Poses, frames: int = 60) -> Poses:
-    """MatchNeRF's and ID-NeRF's video: through all source views in their order and back to the first, with equal numbers of frames between them.
+    """Goes through all source views in their order and back to the first, as MatchNeRF's and ID-NeRF's videos do.
 
-    Positions and Euler angles change linearly, as in the originals; angles take the short way around.
+    There are equal numbers of frames between them. Positions and Euler angles change linearly, as in the originals;
+    angles take the short way around.
 
     Args:
         poses: (N, 3, 4) views, at least 2.
