@@ -33,9 +33,7 @@ def signed_inside(name, shape, points):
     local = points - np.asarray(shape.centre)
     if name == "sphere":
         return np.linalg.norm(local, axis=1) < shape.radius
-    if name == "cylinder":
-        return (np.hypot(local[:, 0], local[:, 2]) < shape.radius) & (np.abs(local[:, 1]) < shape.half_height)
-    if name in ("cone", "frustum"):
+    if name in ("cylinder", "cone", "frustum"):
         share = 0.5 + 0.5 * local[:, 1] / shape.half_height
         radius = shape.bottom_radius + share * (shape.top_radius - shape.bottom_radius)
         return (np.hypot(local[:, 0], local[:, 2]) < radius) & (np.abs(local[:, 1]) < shape.half_height)
