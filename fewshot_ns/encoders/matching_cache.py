@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.encoders.gmflow import MatchingEncoder
+from fewshot_ns.utils.cache import LRUCache
 from fewshot_ns.utils.hashing import digest
-from fewshot_ns.utils.lru_cache import LRUCache
 
 
 class MatchingCache:

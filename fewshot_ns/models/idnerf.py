@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from fewshot_ns.cameras.ray_images import RayMatrices
 from fewshot_ns.data.records.scene import Conditioning
 from fewshot_ns.encoders.convert_gmflow import MatchingEncoderConfig
-from fewshot_ns.encoders.gmflow_backbone import FEATURES
+from fewshot_ns.encoders.gmflow import FEATURES
 from fewshot_ns.encoders.matching_cache import MatchingCache
 from fewshot_ns.fields.latent_inference import LatentInference
 from fewshot_ns.fields.matching_field import MatchingField, Refinement

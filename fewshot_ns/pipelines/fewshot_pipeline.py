@@ -15,8 +15,11 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from tyro.conf import Suppress
 
-from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager, FewShotDataManagerConfig
-from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
+from fewshot_ns.data.datamanagers.fewshot import (
+    FewShotDataManager,
+    FewShotDataManagerConfig,
+    with_stored_scene_if_missing,
+)
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
 from fewshot_ns.data.samplers.pixels import PixelRequest

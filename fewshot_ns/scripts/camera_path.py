@@ -107,8 +107,7 @@ def build_camera_path(
     Raises:
         ValueError: the flags or the scene do not allow such a path.
     """
-    from fewshot_ns.cameras.paths import camera_path_dict
-    from fewshot_ns.cameras.source_paths import depth_spiral, through_views
+    from fewshot_ns.cameras.paths import camera_path_dict, depth_spiral, through_views
 
     if options.frames is not None and options.frames < 1:
         raise ValueError(f"--frames: expected at least 1, got {options.frames}")

@@ -71,8 +71,8 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
         FileNotFoundError: the scene is not where it was at training, and the folder of the run does not hold it.
         ValueError: it cannot be read, or came from a dataparser of another package.
     """
+    from fewshot_ns.data.datamanagers.fewshot import with_stored_scene_if_missing
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
-    from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
     datamanager = config.pipeline.datamanager

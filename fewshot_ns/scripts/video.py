@@ -220,7 +220,7 @@ def scene_camera_path(options: PathOptions, manager: Any, active: ActiveScene) -
     """The camera path of the active scene, see `build_camera_path`."""
     import torch
 
-    from fewshot_ns.data.dataparsers.multi.outputs import scene_outputs
+    from fewshot_ns.data.dataparsers.multi.scene_views import scene_outputs
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
     scene = active.scene

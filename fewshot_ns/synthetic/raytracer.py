@@ -1,4 +1,4 @@
-"""A small vectorised ray tracer: spheres, boxes, upright cylinders; diffuse light with soft shadows; exact depth."""
+"""A small vectorised ray tracer: spheres, boxes, cones, cylinders; diffuse light with soft shadows; exact depth."""
 
 from __future__ import annotations
 
@@ -103,39 +103,59 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Cylinder:
-    """An upright cylinder with closed ends; `centre` is the middle of its axis, `half_height` half its length."""
+class Frustum:
+    """A closed upright cone, cut off where `top_radius` is not 0; `centre` is the middle of its axis."""
 
     centre: Vector
-    radius: float
+    bottom_radius: float
+    top_radius: float
     half_height: float
     texture: Texture
 
+    @property
+    def _slope(self) -> float:
+        """Growth of the radius per unit of height."""
+        return (self.top_radius - self.bottom_radius) / (2 * self.half_height)
+
+    def _radius(self, height: Array) -> Array:
+        """Radius at a height above the centre."""
+        return 0.5 * (self.bottom_radius + self.top_radius) + self._slope * height
+
     def intersect(self, origins: Array, directions: Array) -> Array:
-        relative = origins - np.asarray(self.centre)
-        ox, oy, oz = relative.T
+        ox, oy, oz = (origins - np.asarray(self.centre)).T
         dx, dy, dz = directions.T
-        a = dx * dx + dz * dz
-        b = ox * dx + oz * dz
-        c = ox * ox + oz * oz - self.radius**2
+        slope, radius = self._slope, self._radius(oy)
+        a = dx * dx + dz * dz - (slope * dy) ** 2
+        b = ox * dx + oz * dz - slope * dy * radius
+        c = ox * ox + oz * oz - radius**2
         root = np.sqrt(np.maximum(b * b - a * c, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
             side = np.stack([(-b - root) / a, (-b + root) / a])
+            height = oy + side * dy
+            # The other half of the double cone, beyond the tip, has a negative radius.
+            on_side = (b * b > a * c) & (np.abs(height) <= self.half_height) & (self._radius(height) >= 0.0)
             caps = np.stack([(self.half_height - oy) / dy, (-self.half_height - oy) / dy])
-            side_height = np.abs(oy + side * dy)
-            cap_radius = np.hypot(ox + caps * dx, oz + caps * dz)
-        side = np.where((b * b > a * c) & (side_height <= self.half_height) & (side > SELF_HIT), side, MISS)
-        caps = np.where((cap_radius <= self.radius) & (caps > SELF_HIT), caps, MISS)
+            from_axis = np.hypot(ox + caps * dx, oz + caps * dz)
+            on_caps = from_axis <= np.array([[self.top_radius], [self.bottom_radius]])
+            side = np.where(on_side & (side > SELF_HIT), side, MISS)
+            caps = np.where(on_caps & (caps > SELF_HIT), caps, MISS)
         return np.concatenate([side, caps]).min(axis=0)
 
     def normals(self, points: Array) -> Array:
         local = self.surface_coordinates(points)
         on_cap = np.abs(np.abs(local[:, 1]) - self.half_height) < 1e-6
-        flat = np.where(on_cap[:, None], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]) * local
-        return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        outwards = local.copy()
+        outwards[:, 1] = -self._slope * self._radius(local[:, 1])
+        outwards[on_cap] = np.array([0.0, 1.0, 0.0]) * local[on_cap]
+        return outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-12)
 
     def surface_coordinates(self, points: Array) -> Array:
         return points - np.asarray(self.centre)
+
+
+def cylinder(centre: Vector, radius: float, half_height: float, texture: Texture) -> Frustum:
+    """A closed upright cylinder; `centre` is the middle of its axis."""
+    return Frustum(centre, radius, radius, half_height, texture)
 
 
 @dataclass(frozen=True)

@@ -6,67 +6,15 @@ World of an object: y up, its middle near the origin, everything within `RADIUS`
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
 from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 
-from fewshot_ns.synthetic.raytracer import MISS, SELF_HIT, Box, Cylinder, Shape, Sphere, Vector
-from fewshot_ns.synthetic.textures import RGB, Array, Texture, plain, stripes
+from fewshot_ns.synthetic.raytracer import Box, Frustum, Shape, Sphere, cylinder
+from fewshot_ns.synthetic.textures import RGB, Texture, plain, stripes
 
 RADIUS = 0.5
 """Every object lies within this distance of the origin."""
-
-
-@dataclass(frozen=True)
-class Frustum:
-    """A closed upright cone, cut off where `top_radius` is not 0; `centre` is the middle of its axis."""
-
-    centre: Vector
-    bottom_radius: float
-    top_radius: float
-    half_height: float
-    texture: Texture
-
-    @property
-    def _slope(self) -> float:
-        """Growth of the radius per unit of height."""
-        return (self.top_radius - self.bottom_radius) / (2 * self.half_height)
-
-    def _radius(self, height: Array) -> Array:
-        """Radius at a height above the centre."""
-        return 0.5 * (self.bottom_radius + self.top_radius) + self._slope * height
-
-    def intersect(self, origins: Array, directions: Array) -> Array:
-        ox, oy, oz = (origins - np.asarray(self.centre)).T
-        dx, dy, dz = directions.T
-        slope, radius = self._slope, self._radius(oy)
-        a = dx * dx + dz * dz - (slope * dy) ** 2
-        b = ox * dx + oz * dz - slope * dy * radius
-        c = ox * ox + oz * oz - radius**2
-        root = np.sqrt(np.maximum(b * b - a * c, 0.0))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            side = np.stack([(-b - root) / a, (-b + root) / a])
-            height = oy + side * dy
-            # The other half of the double cone, beyond the tip, has a negative radius.
-            on_side = (b * b > a * c) & (np.abs(height) <= self.half_height) & (self._radius(height) >= 0.0)
-            caps = np.stack([(self.half_height - oy) / dy, (-self.half_height - oy) / dy])
-            from_axis = np.hypot(ox + caps * dx, oz + caps * dz)
-            on_caps = from_axis <= np.array([[self.top_radius], [self.bottom_radius]])
-            side = np.where(on_side & (side > SELF_HIT), side, MISS)
-            caps = np.where(on_caps & (caps > SELF_HIT), caps, MISS)
-        return np.concatenate([side, caps]).min(axis=0)
-
-    def normals(self, points: Array) -> Array:
-        local = self.surface_coordinates(points)
-        on_cap = np.abs(np.abs(local[:, 1]) - self.half_height) < 1e-6
-        outwards = local.copy()
-        outwards[:, 1] = -self._slope * self._radius(local[:, 1])
-        outwards[on_cap] = np.array([0.0, 1.0, 0.0]) * local[on_cap]
-        return outwards / np.maximum(np.linalg.norm(outwards, axis=1, keepdims=True), 1e-12)
-
-    def surface_coordinates(self, points: Array) -> Array:
-        return points - np.asarray(self.centre)
 
 
 class _Palette:
@@ -92,7 +40,7 @@ def _legs(p: _Palette, width: float, depth: float, bottom: float, top: float, te
     thick, middle, half = p.size(0.025, 0.045), 0.5 * (bottom + top), 0.5 * (top - bottom)
     corners = [(x * (width - thick), z * (depth - thick)) for x in (-1, 1) for z in (-1, 1)]
     if p.either():
-        return [Cylinder((x, middle, z), thick, half, texture) for x, z in corners]
+        return [cylinder((x, middle, z), thick, half, texture) for x, z in corners]
     return [Box((x, middle, z), (thick, half, thick), texture) for x, z in corners]
 
 
@@ -120,9 +68,9 @@ def table(p: _Palette) -> List[Shape]:
     radius = p.size(0.26, 0.38)
     half = 0.5 * (level - bottom)
     return [
-        Cylinder((0.0, level, 0.0), radius, thick, top),
-        Cylinder((0.0, bottom + half, 0.0), p.size(0.03, 0.06), half, frame),
-        Cylinder((0.0, bottom, 0.0), p.size(0.12, 0.2), 0.025, frame),
+        cylinder((0.0, level, 0.0), radius, thick, top),
+        cylinder((0.0, bottom + half, 0.0), p.size(0.03, 0.06), half, frame),
+        cylinder((0.0, bottom, 0.0), p.size(0.12, 0.2), 0.025, frame),
     ]
 
 
@@ -132,8 +80,8 @@ def lamp(p: _Palette) -> List[Shape]:
     top, tall, wide = p.size(0.32, 0.4), p.size(0.1, 0.16), p.size(0.16, 0.24)
     pole = 0.5 * (top - tall + 0.38)
     return [
-        Cylinder((0.0, -0.38, 0.0), p.size(0.12, 0.2), 0.03, metal),
-        Cylinder((0.0, -0.38 + pole, 0.0), p.size(0.018, 0.035), pole, metal),
+        cylinder((0.0, -0.38, 0.0), p.size(0.12, 0.2), 0.03, metal),
+        cylinder((0.0, -0.38 + pole, 0.0), p.size(0.018, 0.035), pole, metal),
         Frustum((0.0, top - tall, 0.0), wide, p.size(0.04, 0.12), tall, shade),
     ]
 
@@ -177,7 +125,7 @@ def tower(p: _Palette) -> List[Shape]:
         if kind == 0:
             shapes.append(Box(centre, (wide, half, wide), texture, turn=p.size(0.0, 90.0)))
         elif kind == 1:
-            shapes.append(Cylinder(centre, wide, half, texture))
+            shapes.append(cylinder(centre, wide, half, texture))
         elif kind == 2:
             shapes.append(Frustum(centre, wide, 0.5 * wide, half, texture))
         else:

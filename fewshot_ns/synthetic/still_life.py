@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fewshot_ns.synthetic.raytracer import AreaLight, Box, Cylinder, Sphere, World
+from fewshot_ns.synthetic.raytracer import AreaLight, Box, Sphere, World, cylinder
 from fewshot_ns.synthetic.textures import bricks, checker, gores, landscape, plain, speckled, stripes, wood
 
 _TABLE_TOP = -3.6
@@ -48,12 +48,12 @@ def build_still_life() -> World:
         Sphere((16.2, 5.2, _BACK_WALL + 2.0), 1.7, speckled(plain((0.85, 0.80, 0.30)), 0.35, 1.0, 5)),
     ]
     table = [Box((0.0, top - 0.4, -24.0), (11.5, 0.4, 6.0), oak)]
-    table += [Cylinder((x, (top + _FLOOR) / 2 - 0.4, z), 0.5, (top - _FLOOR) / 2 - 0.4, dark_wood)
+    table += [cylinder((x, (top + _FLOOR) / 2 - 0.4, z), 0.5, (top - _FLOOR) / 2 - 0.4, dark_wood)
               for x in (-10.5, 10.5) for z in (-19.2, -28.8)]  # fmt: skip
     things = [
         Sphere((-6.0, top + 2.7, -23.0), 2.7, gores(((0.88, 0.20, 0.18), (0.96, 0.94, 0.88), (0.15, 0.40, 0.75)), 9)),
         Sphere((2.6, top + 1.35, -19.9), 1.35, speckled(plain((0.45, 0.70, 0.18)), 0.45, 0.9, 11)),
-        Cylinder((-1.6, top + 1.3, -20.4), 1.15, 1.3, stripes((0.93, 0.90, 0.84), (0.90, 0.50, 0.12), 1.3, 1)),
+        cylinder((-1.6, top + 1.3, -20.4), 1.15, 1.3, stripes((0.93, 0.90, 0.84), (0.90, 0.50, 0.12), 1.3, 1)),
         Box(
             (0.6, top + 0.5, -26.0),
             (3.4, 0.5, 2.4),
@@ -72,7 +72,7 @@ def build_still_life() -> World:
             stripes((0.16, 0.48, 0.42), (0.90, 0.88, 0.80), 1.8, 0, 0.2),
             turn=20.0,
         ),
-        Cylinder((6.0, top + 2.2, -26.0), 1.5, 2.2, stripes((0.92, 0.92, 0.95), (0.18, 0.30, 0.62), 1.1, 1)),
+        cylinder((6.0, top + 2.2, -26.0), 1.5, 2.2, stripes((0.92, 0.92, 0.95), (0.18, 0.30, 0.62), 1.1, 1)),
         Sphere((6.0, top + 6.2, -26.0), 2.5, speckled(plain((0.22, 0.48, 0.16)), 0.8, 1.0, 23)),
         Box(
             (8.0, top + 1.35, -20.9),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fewshot_ns.cameras.paths import depth_spiral, through_views
 from fewshot_ns.cameras.poses import average_pose, flip_camera_axes, look_at
-from fewshot_ns.cameras.source_paths import depth_spiral, through_views
 
 UP = np.array([0.0, 1.0, 0.0])
 POSITIONS = np.array([[0.0, 0.0, 0.0], [0.4, 0.1, 0.0], [0.2, -0.3, 0.1], [-0.3, 0.2, 0.0]])

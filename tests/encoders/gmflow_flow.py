@@ -11,8 +11,7 @@ from typing import Literal, Tuple
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.encoders.gmflow import COARSE_SPLITS, SIZE_MULTIPLE, normalized_input
-from fewshot_ns.encoders.gmflow_backbone import FEATURES, MatchingBackbone
+from fewshot_ns.encoders.gmflow import COARSE_SPLITS, FEATURES, SIZE_MULTIPLE, MatchingBackbone, normalized_input
 from fewshot_ns.encoders.gmflow_transformer import MatchingTransformer, add_positions
 
 FINE_SPLITS = 8

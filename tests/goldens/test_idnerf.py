@@ -20,10 +20,10 @@ from golden_recipe import recipe_parameters
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor, nn
 
+from fewshot_ns.cameras.paths import depth_spiral, through_views
 from fewshot_ns.cameras.poses import flip_camera_axes, homogeneous
 from fewshot_ns.cameras.ray_images import opencv_world_to_cameras, ray_images
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.cameras.source_paths import depth_spiral, through_views
 from fewshot_ns.configs.idnerf import idnerf_released
 from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
 from fewshot_ns.data.files.mvsnet import read_mvsnet_camera, read_mvsnet_depth

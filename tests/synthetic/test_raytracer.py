@@ -8,21 +8,21 @@ import pytest
 from fewshot_ns.synthetic.raytracer import (
     AreaLight,
     Box,
-    Cylinder,
+    Frustum,
     Sphere,
     World,
     camera_rays,
+    cylinder,
     render_depth,
     render_image,
 )
-from fewshot_ns.synthetic.solids import Frustum
 from fewshot_ns.synthetic.textures import checker, fractal_noise, plain, value_noise
 
 GREY = plain((0.5, 0.5, 0.5))
 SHAPES = {
     "sphere": Sphere((0.3, -0.2, -5.0), 1.2, GREY),
     "box": Box((0.3, -0.2, -5.0), (0.7, 1.0, 0.5), GREY, turn=25.0),
-    "cylinder": Cylinder((0.3, -0.2, -5.0), 0.8, 0.9, GREY),
+    "cylinder": cylinder((0.3, -0.2, -5.0), 0.8, 0.9, GREY),
     "cone": Frustum((0.3, -0.2, -5.0), 1.1, 0.0, 0.9, GREY),
     "frustum": Frustum((0.3, -0.2, -5.0), 0.5, 1.0, 0.9, GREY),
 }
@@ -33,9 +33,7 @@ def signed_inside(name, shape, points):
     local = points - np.asarray(shape.centre)
     if name == "sphere":
         return np.linalg.norm(local, axis=1) < shape.radius
-    if name == "cylinder":
-        return (np.hypot(local[:, 0], local[:, 2]) < shape.radius) & (np.abs(local[:, 1]) < shape.half_height)
-    if name in ("cone", "frustum"):
+    if name in ("cylinder", "cone", "frustum"):
         share = 0.5 + 0.5 * local[:, 1] / shape.half_height
         radius = shape.bottom_radius + share * (shape.top_radius - shape.bottom_radius)
         return (np.hypot(local[:, 0], local[:, 2]) < radius) & (np.abs(local[:, 1]) < shape.half_height)
@@ -77,7 +75,7 @@ def test_normals_point_outwards(name):
 
 def test_rays_from_inside_leave_at_the_far_side():
     origin, direction = np.array([[0.0, 0.0, 0.0]]), np.array([[0.0, 0.0, -2.0]])
-    for shape in (Sphere((0, 0, 0), 3.0, GREY), Box((0, 0, 0), (3, 3, 3), GREY), Cylinder((0, 0, 0), 3.0, 3.0, GREY)):
+    for shape in (Sphere((0, 0, 0), 3.0, GREY), Box((0, 0, 0), (3, 3, 3), GREY), cylinder((0, 0, 0), 3.0, 3.0, GREY)):
         np.testing.assert_allclose(shape.intersect(origin, direction), 1.5)
 
 

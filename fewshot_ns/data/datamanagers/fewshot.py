@@ -1,16 +1,21 @@
 """The datamanager of one scene with a few training views."""
 
-from dataclasses import dataclass, field
-from typing import AbstractSet, Dict, List, Optional, Sequence, Tuple, Type
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import AbstractSet, Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NORMAL_KEY, depth_labels, normal_labels
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
@@ -136,3 +141,40 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         if weights is not None:
             batch[LOSS_WEIGHT_KEY] = torch.tensor(weights)[indices[:, :1]].to(self.device)
         return ray_bundle, batch
+
+
+def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
+    """The config of a datamanager for rendering alone, whose scene is the stored one where the photos are gone.
+
+    Args:
+        manager: config; it is left as it is.
+        run_dir: folder of the run; None where it is not known.
+
+    Returns:
+        `manager` itself where its scene is there, nothing is known of it, or it is not this package's of one scene.
+    """
+    if not isinstance(manager, FewShotDataManagerConfig):
+        return manager
+    parser = manager.dataparser
+    data = Path(manager.data if manager.data is not None else parser.data)
+    if data.exists():
+        return manager
+    stored = None if run_dir is None else run_dir / FILE_NAME
+    if stored is not None and stored.is_file():
+        found = StoredSceneDataParserConfig(data=stored)
+        CONSOLE.print(f"{data} is not there; its cameras come from {stored}")
+    elif isinstance(parser, FewShotBlenderDataParserConfig):
+        content = synthetic_scene(parser, _num_train(run_dir, parser))
+        found = StoredSceneDataParserConfig(data=data / FILE_NAME, content=content)
+        side = content["splits"]["train"]["cameras"]["width"][0][0]
+        CONSOLE.print(f"{data} is not there; the camera of NeRF's synthetic scenes is taken, {side}x{side} pixels")
+    else:
+        return manager
+    return replace(manager, dataparser=found, data=None)
+
+
+def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) -> int:
+    views = None if run_dir is None else run_dir / "views.json"
+    if views is not None and views.is_file():
+        return len(json.loads(views.read_text(encoding="utf8"))["train_indices"])
+    return max(parser.num_views, 2)

@@ -15,7 +15,14 @@ from torch import Tensor
 
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
-from fewshot_ns.data.files.images import image_size, read_image, read_object_mask, resize_float, same_aspect
+from fewshot_ns.data.files.images import (
+    check_proportions,
+    image_size,
+    read_image,
+    read_object_mask,
+    resize_float,
+    same_aspect,
+)
 from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata, get_fewshot_metadata
 
 OBJECT_MASK_KEY = "object_mask"
@@ -143,13 +150,8 @@ def validate_dataset(dataset: FewShotDataset) -> None:
     """
     fewshot = dataset.fewshot
     for position, path in enumerate(dataset.image_filenames):
-        size = dataset.size_of(position)
         found = image_size(path)
-        if not same_aspect(found, size):
-            raise ValueError(
-                f"{path}: expected the proportions of its camera ({size[1]}x{size[0]} pixels, width x height), "
-                f"found {found[1]}x{found[0]}"
-            )
+        check_proportions(path, found, dataset.size_of(position), "its camera")
         read_image(path)
         if fewshot.object_mask_filenames is not None:
             mask_path = fewshot.object_mask_filenames[position]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.depth_formats import EIGHT_BIT_SUFFIXES, SUFFIXES, read_depth_file, resolve_polarity
-from fewshot_ns.data.files.images import same_aspect
+from fewshot_ns.data.files.images import check_proportions
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
 
 DepthNames = Callable[[str], Tuple[str, ...]]
@@ -110,11 +110,7 @@ def read_valid_depth(
         ValueError: unreadable file, wrong shape or proportions, or no valid pixel.
     """
     values = read_depth_file(path, encoding.eight_bit)
-    if not same_aspect((values.shape[0], values.shape[1]), size_hw):
-        raise ValueError(
-            f"{path}: expected the proportions of the image ({size_hw[1]}x{size_hw[0]} pixels, width x height), "
-            f"found {values.shape[1]}x{values.shape[0]}"
-        )
+    check_proportions(path, values.shape, size_hw, "the image")
     valid = np.isfinite(values) & (values > 0)
     if encoding.min_depth is not None:
         valid &= values >= encoding.min_depth

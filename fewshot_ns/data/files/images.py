@@ -154,3 +154,16 @@ def same_aspect(size: Size, reference: Size) -> bool:
     scale = max(reference[0] / size[0], reference[1] / size[1])
     off = max(abs(size[0] * scale - reference[0]), abs(size[1] * scale - reference[1]))
     return off <= max(2.0, 0.02 * max(reference))
+
+
+def check_proportions(path: Path, found: Tuple[int, ...], size: Size, what: str) -> None:
+    """Checks that what a file holds, of size (height, width), shows the same frame as its camera or image of `size`.
+
+    Raises:
+        ValueError: it does not; names `what` was expected.
+    """
+    if not same_aspect((found[0], found[1]), size):
+        raise ValueError(
+            f"{path}: expected the proportions of {what} ({size[1]}x{size[0]} pixels, width x height), "
+            f"found {found[1]}x{found[0]}"
+        )

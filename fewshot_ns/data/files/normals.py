@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.exr import read_exr_vectors
-from fewshot_ns.data.files.images import read_image, resize_float, same_aspect
+from fewshot_ns.data.files.images import check_proportions, read_image, resize_float
 from fewshot_ns.data.files.scene_folder import Files
 
 NORMAL_PLACES = (
@@ -64,11 +64,7 @@ def read_normals(path: Path, size: Size) -> Tuple[npt.NDArray[np.float32], npt.N
         image = read_image(path)
         vectors = (image[..., :3] / 127.5 - 1).astype(np.float32)
         vectors[(image[..., 3:] == 0).any(-1)] = 0.0
-    if not same_aspect((vectors.shape[0], vectors.shape[1]), size):
-        raise ValueError(
-            f"{path}: expected the proportions of the image ({size[1]}x{size[0]} pixels, width x height), "
-            f"found {vectors.shape[1]}x{vectors.shape[0]}"
-        )
+    check_proportions(path, vectors.shape, size, "the image")
     vectors[np.linalg.norm(vectors, axis=-1) > _LENGTHS[1]] = 0.0
     vectors = resize_float(vectors, size, "area")
     length = np.linalg.norm(vectors, axis=-1)

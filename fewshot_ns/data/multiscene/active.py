@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from torch import Tensor
 
-from fewshot_ns.data.dataparsers.multi.outputs import scene_outputs
+from fewshot_ns.data.dataparsers.multi.scene_views import scene_outputs
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser
 from fewshot_ns.data.multiscene.batches import load_sources
 from fewshot_ns.data.multiscene.library import BadScenes, SceneLibrary

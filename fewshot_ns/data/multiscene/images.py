@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot_ns.cameras.scene_geometry import Size
-from fewshot_ns.data.files.images import read_image, same_aspect
+from fewshot_ns.data.files.images import check_proportions, read_image
 from fewshot_ns.data.records.scene import Scene, SceneError
-from fewshot_ns.utils.lru_cache import LRUCache
+from fewshot_ns.utils.cache import LRUCache
 
 BACKGROUND_VALUE = {"black": 0, "white": 255}
 """Value of all channels of the background."""
@@ -142,8 +142,7 @@ class SceneImages:
         """(H, W) float32 in [0, 1] at the size on disk."""
         if scene.mask_filenames is not None:
             path = scene.mask_filenames[view]
-            mask = _read(path)
-            _check_aspect(path, mask, _camera_size(scene, view))
+            mask = _read(path, _camera_size(scene, view))
             return mask[..., 0].astype(np.float32) / np.float32(255)
         if not scene.mask_from_background:
             image = self._on_disk(scene, view)
@@ -154,33 +153,26 @@ class SceneImages:
     def _on_disk(self, scene: Scene, view: int) -> npt.NDArray[np.uint8]:
         """The image as stored: the kept one where it was not resized, else read again."""
         pixels = self._pixels(scene, view)
-        return pixels if pixels.dtype == np.uint8 else _read(scene.image_filenames[view])
+        return pixels if pixels.dtype == np.uint8 else _read(scene.image_filenames[view], _camera_size(scene, view))
 
 
 def _camera_size(scene: Scene, view: int) -> Size:
     return int(scene.cameras.height[view].item()), int(scene.cameras.width[view].item())
 
 
-def _read(path: Path) -> npt.NDArray[np.uint8]:
+def _read(path: Path, size: Size) -> npt.NDArray[np.uint8]:
+    """An image as stored, whose proportions have to be those of a camera of `size`."""
     try:
-        return read_image(path)
+        image = read_image(path)
+        check_proportions(path, image.shape, size, "its camera")
+        return image
     except (OSError, ValueError) as error:
         raise SceneError(str(error)) from error
 
 
-def _check_aspect(path: Path, image: npt.NDArray, size: Size) -> None:
-    found = (image.shape[0], image.shape[1])
-    if not same_aspect(found, size):
-        raise SceneError(
-            f"{path}: expected the proportions of its camera ({size[1]}x{size[0]} pixels, width x height), "
-            f"found {found[1]}x{found[0]}"
-        )
-
-
 def _read_pixels(scene: Scene, view: int) -> npt.NDArray:
     path, size = scene.image_filenames[view], _camera_size(scene, view)
-    image = _read(path)
-    _check_aspect(path, image, size)
+    image = _read(path, size)
     if image.shape[:2] == size:
         return image
     return _resized(_composited(image, scene.background).numpy(), size)

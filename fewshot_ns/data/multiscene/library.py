@@ -16,8 +16,8 @@ from fewshot_ns.data.dataparsers.multi.scene_folders import scene_of_parser
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+from fewshot_ns.utils.cache import LRUCache
 from fewshot_ns.utils.files import write_json
-from fewshot_ns.utils.lru_cache import LRUCache
 
 BadScenePolicy = Literal["stop", "skip"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Callable, Dict, Literal, Optional, Sequence, Tuple
 
@@ -175,10 +176,7 @@ def _check_indices(name: str, indices: Sequence[int], num_images: int, where: st
     outside = [index for index in indices if not 0 <= index < num_images]
     if outside:
         raise ValueError(f"{where}: {name} must lie in 0..{num_images - 1} ({num_images} views), got {outside}")
-    seen: Dict[int, int] = {}
-    for index in indices:
-        seen[index] = seen.get(index, 0) + 1
-    repeated = sorted(index for index, count in seen.items() if count > 1)
+    repeated = sorted(index for index, count in Counter(indices).items() if count > 1)
     if repeated:
         raise ValueError(f"{where}: {name} must name each view once, got {repeated} more than once")
 

@@ -13,6 +13,7 @@ import torch
 
 from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
 from fewshot_ns.data.files.images import read_image
+from fewshot_ns.data.multiscene import images as scene_images
 from fewshot_ns.data.multiscene.colour_jitter import ColourJitter, draw_colour_jitter
 from fewshot_ns.data.multiscene.images import SceneImages, box_of, pixels_in_boxes
 from fewshot_ns.data.records.scene import SceneError
@@ -108,18 +109,19 @@ def test_pixels_fill_their_boxes_and_stay_in_the_image():
     assert (rows.item(), columns.item()) == (8, 8)
 
 
-def test_memory_is_bounded(solids_once):
+def test_memory_is_bounded(solids_once, monkeypatch):
     scenes = [opened(solids_once, place) for place in range(5)]
     one = 16 * 16 * 3 + 512
-    images = SceneImages(max_bytes=4 * one)
+    images, read = SceneImages(max_bytes=4 * one), []
+    monkeypatch.setattr(scene_images, "read_image", lambda path: read.append(path) or read_image(path))
     for _ in range(2):
         for scene in scenes:
             for view in range(5):
                 images.image(scene, view)
                 assert images.cache.size <= 4 * one
-    assert len(images.cache) == 4 and images.cache.hits == 0
+    assert len(images.cache) == 4 and len(read) == 2 * 5 * 5
     images.image(scenes[-1], 4)
-    assert images.cache.hits == 1
+    assert len(read) == 2 * 5 * 5
 
 
 def test_masks_from_files(solids):

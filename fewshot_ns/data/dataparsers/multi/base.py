@@ -15,8 +15,7 @@ from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
-from fewshot_ns.data.dataparsers.multi.outputs import scene_outputs
-from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras
+from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 
 SPLITS = ("train", "val", "test")

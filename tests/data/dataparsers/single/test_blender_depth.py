@@ -9,11 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from depth_checks import read_all
 from PIL import Image
 
 from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import FewShotMetadata
 
 
@@ -55,7 +56,7 @@ def test_depth_beside_the_frames(tiny_blender_scene, name, kind):
         else:
             Image.fromarray(np.where(depth < 100, 1000 * (depth + index), 0).round().astype(np.uint16)).save(file)
     dataset = dataset_of(tiny_blender_scene)
-    validate_dataset(dataset, check_depth=True)
+    read_all(dataset)
     for view in range(3):
         found = dataset.metric_depth(view)
         assert not found.valid[:, :5].any() and found.valid[:, 5:].all()

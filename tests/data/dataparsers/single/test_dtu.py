@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from depth_checks import read_all
 
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
 
@@ -62,10 +63,10 @@ def test_masks_and_priors_are_found_above_the_scan(tiny_dtu_scene):
     assert record.depth_encoding.polarity is None
     train = FewShotDataset(parse(tiny_dtu_scene))
     with pytest.raises(ValueError, match="give --depth-polarity"):
-        validate_dataset(train, check_depth=True)
+        read_all(train)
     with pytest.raises(ValueError, match="give --depth-polarity"):
         parse(tiny_dtu_scene, depth_dir=record.depth_prior_filenames[0].parent)
-    validate_dataset(FewShotDataset(parse(tiny_dtu_scene, depth_polarity="distance")), check_depth=True)
+    read_all(FewShotDataset(parse(tiny_dtu_scene, depth_polarity="distance")))
 
 
 def test_the_scan_may_be_a_link(tiny_dtu_scene, tmp_path):
@@ -157,6 +158,6 @@ def test_wrong_proportions_are_refused(tiny_dtu_scene):
 def test_real_scan(data_dir):
     outputs = parse(data_dir / "dtu" / "Rectified" / "scan24", downscale_factor=4, depth_polarity="distance")
     dataset = FewShotDataset(outputs)
-    validate_dataset(dataset, check_depth=True)
+    read_all(dataset)
     assert dataset[0]["image"].shape == (75, 100, 3) and dataset[0]["object_mask"].shape == (75, 100, 1)
     assert outputs.cameras.fx[0].item() == pytest.approx(180.77, abs=0.01)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from depth_checks import read_all
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
@@ -16,7 +17,7 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import (
     bounds_from_points,
     planar_depth,
 )
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
 
@@ -150,7 +151,7 @@ def test_depth_of_the_file_is_a_distance(tiny_nerfstudio_scene):
     record = get_fewshot_metadata(outputs.metadata)
     assert record.depth_encoding.polarity == "distance" and record.depth_prior_filenames is not None
     assert record.depth_prior_filenames[0].parent.name == "depths"
-    validate_dataset(FewShotDataset(outputs), check_depth=True)
+    read_all(FewShotDataset(outputs))
     other = tiny_nerfstudio_scene / "other"
     other.mkdir()
     for index in range(12):
@@ -221,5 +222,5 @@ def test_real_capture(data_dir, tmp_path):
     meta = {"w": 640, "h": 480, "fl_x": 525.0, "fl_y": 525.0, "cx": 319.5, "cy": 239.5, "frames": frames}
     (tmp_path / "transforms.json").write_text(json.dumps(meta))
     dataset = FewShotDataset(parse(tmp_path, downscale_factor=4, near=0.3, far=5.0))
-    validate_dataset(dataset, check_depth=True)
+    read_all(dataset)
     assert dataset[0]["image"].shape == (120, 160, 3)

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from depth_checks import read_all
 from PIL import Image
 
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.priors.base import PriorScene
@@ -70,7 +71,7 @@ def test_nvs_rgbd_views_depth_and_boxes(tmp_path, tiny_llff_scene, device, side)
         if device != "nvs-iphone":
             assert not prior.valid[:, :20].any()
         assert prior.valid[:, 20:].all()
-    validate_dataset(FewShotDataset(config.setup().get_dataparser_outputs("train")), check_depth=True)
+    read_all(FewShotDataset(config.setup().get_dataparser_outputs("train")))
 
 
 def test_nvs_rgbd_takes_the_published_resolution_first(tmp_path, tiny_llff_scene):

@@ -9,9 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from depth_checks import read_all
 
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.normals import read_normals
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 
@@ -61,7 +62,7 @@ def test_layout_of_depth_mipnerf(scannet_scene, tiny_nerfstudio_scene):
     assert record.test_indices == (6, 7, 8) and record.geometry.near == 0.3 and record.geometry.far == 9.0
     assert dataset.image_filenames[0].name == "frame_00000.jpg"
     assert dataset.cameras.fx[0].item() == pytest.approx(1.2 * 32) and dataset.cameras.cx[0].item() == 16
-    validate_dataset(dataset, check_depth=True)
+    read_all(dataset)
     depth = dataset.metric_depth(0)
     original = cv2.imread(str(tiny_nerfstudio_scene / "depths" / "frame_00000.png"), cv2.IMREAD_UNCHANGED) / 1000
     # Holes, what is nearer than 0.1 m, and what is beyond config.json's max_depth.
@@ -78,7 +79,7 @@ def test_cues_of_omnidata(scannet_scene):
     assert mono.fewshot.depth_prior_filenames is not None
     assert mono.fewshot.depth_prior_filenames[0].name == "frame_00000_depth.npy"
     assert mono.fewshot.depth_encoding.polarity == "distance" and mono.fewshot.depth_encoding.unit is None
-    validate_dataset(mono, check_depth=True)
+    read_all(mono)
     with pytest.raises(ValueError, match="expected depth of known scale"):
         mono.metric_depth(0)
     files = mono.fewshot.normal_filenames

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewshot_ns.data.datamanagers.stored import with_stored_scene_if_missing
+from fewshot_ns.data.datamanagers.fewshot import with_stored_scene_if_missing
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
