@@ -15,6 +15,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import random
 import sys
 import tempfile
 from copy import deepcopy
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-import nerfstudio.configs.method_configs  # noqa: F401, E402 - the host's modules import each other in this order only
+import nerfstudio.configs.method_configs  # noqa: F401, E402 - nerfstudio's modules import each other in this order only
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from fewshot_ns import registry  # noqa: E402
@@ -66,12 +68,9 @@ class Cases:
     """The trainings, by name. Makes the scenes they need in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
-            from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
-        except ImportError:  # the tree before its rooms were renamed
-            from fewshot_ns.demo.scene import DemoSceneConfig, write_demo_scene  # type: ignore
-            from fewshot_ns.demo.solids_set import SolidsConfig, write_solids  # type: ignore
+        from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
+        from fewshot_ns.synthetic.solids_set import SolidsConfig, write_solids
+
         self.llff, self.solids, self.folder = folder / "scene", folder / "solids", folder
         write_demo_scene(self.llff, DemoSceneConfig(width=48, height=36, supersample=1, columns=5, rows=1))
         write_solids(self.solids, SolidsConfig(objects=5, views=6, size=32, supersample=1))
@@ -84,10 +83,7 @@ class Cases:
 
     def all(self) -> Dict[str, Tuple[str, Dict[str, Any], Any]]:
         """Name -> (method, fields that change, dataparser)."""
-        from importlib import import_module
-
         parsers = {name: registry._load(registry.DATAPARSERS[name].config) for name in registry.DATAPARSERS}
-        del import_module
         ndc = lambda: parsers["llff_data"](data=self.llff)  # noqa: E731
         metric = lambda: parsers["llff_data"](data=self.llff, ray_space="metric")  # noqa: E731
         blender = lambda: parsers["fewshot_blender_data"](data=self.blender, num_views=3)  # noqa: E731
@@ -168,10 +164,6 @@ class Cases:
         config.output_dir, config.experiment_name, config.timestamp = self.folder / "runs", "fingerprint", name
         config.vis, config.machine.device_type, config.machine.seed = "tensorboard", "cpu", 42
         torch.manual_seed(0)
-        import random
-
-        import numpy as np
-
         random.seed(0)
         np.random.seed(0)
         trainer = config.setup()
@@ -187,13 +179,8 @@ class Cases:
         trainer.pipeline.get_train_loss_dict = recorded
         trainer.train()
         digest = hashlib.sha256()
-        for key, value in sorted(trainer.pipeline.model.state_dict().items()):
-            digest.update(
-                value.detach().contiguous().cpu().view(torch.uint8).numpy().tobytes()
-                if value.dim()
-                else str(value.item()).encode()
-            )
-            del key
+        for _, value in sorted(trainer.pipeline.model.state_dict().items()):
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return {"losses": losses, "weights": digest.hexdigest()}
 
 
