@@ -32,7 +32,8 @@ from fewshot_ns.data.multiscene.images import SceneImages, box_of, pixels_in_box
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.data.records.scene import Conditioning, Scene
 from fewshot_ns.encoders.resnet import ResNetEncoder, ResNetEncoderConfig
-from fewshot_ns.evaluation.records.category_table import ObjectMetrics, category_table, read_category_names
+from fewshot_ns.evaluation.records.category_table import category_names, category_table
+from fewshot_ns.evaluation.records.ledger import LedgerRow
 from fewshot_ns.field_components.encodings import positional_encoding
 from fewshot_ns.fields.pixelnerf_field import PixelNeRFField
 from fewshot_ns.fields.source_features import encode_points
@@ -512,18 +513,23 @@ def test_colour_jitter(arrays) -> None:
         close(jitter.apply(images).movedim(-1, 1).numpy() * 2.0 - 1.0, expected)
 
 
+def object_row(name: str, category: str, values: Sequence[float]) -> LedgerRow:
+    metrics: Dict[str, Optional[float]] = dict(zip(("psnr", "ssim", "lpips"), values, strict=True))
+    return LedgerRow(name, 1, 0, 0, metrics=metrics, scene=name, category=category)
+
+
 def test_category_table(arrays, tmp_path: Path) -> None:
     golden = arrays("category_table")
     (tmp_path / "metadata.yaml").write_text(str(golden["metadata_json"]), encoding="utf-8")
-    names = read_category_names(tmp_path / "metadata.yaml")
+    names = category_names(tmp_path)
     rows = []
     for name, values in zip(golden["objects"].tolist(), golden["metrics"].tolist(), strict=True):
         category, _, scene = name.partition("_")
-        rows.append(ObjectMetrics(scene, category, dict(zip(("psnr", "ssim", "lpips"), values, strict=True))))
+        rows.append(object_row(scene, category, values))
     assert category_table(rows[::-1], names) == str(golden["expected_multicat"])
     scans = dict(zip(golden["scans"].tolist(), golden["scan_metrics"].tolist(), strict=True))
     # Numbers count as numbers: scan8, scan21, scan103.
     order = sorted(scans, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
     assert order == golden["scan_print_order"].tolist()
-    rows = [ObjectMetrics(name, "", dict(zip(("psnr", "ssim", "lpips"), scans[name], strict=True))) for name in order]
+    rows = [object_row(name, "", scans[name]) for name in order]
     assert category_table(rows) == str(golden["expected_single"])

@@ -32,7 +32,7 @@ from fewshot_ns.bench.execution.records import (
     write_record,
 )
 from fewshot_ns.bench.planning.plan import Cell, SourceEvaluation
-from fewshot_ns.evaluation.records.category_table import read_category_names
+from fewshot_ns.evaluation.records.category_table import category_names
 from fewshot_ns.utils.processes import CommandError, CommandRunner, console_script
 
 OnProgress = Callable[[str, int], None]
@@ -156,7 +156,7 @@ class _CellWork:
             results=self._results(),
             training=self._statistics(),
             versions=_versions(),
-            **({"categories": self._category_names()} if cell.evaluations else {}),
+            **({"categories": category_names(cell.data)} if cell.evaluations else {}),
         )
         return FINISHED
 
@@ -214,11 +214,6 @@ class _CellWork:
         if not cell.evaluations:
             return _read_json(cell.folder / EVAL)["results"]
         return {entry.protocol: _read_json(cell.folder / entry.file)["results"] for entry in cell.evaluations}
-
-    def _category_names(self) -> Dict[str, str]:
-        """Names of ShapeNet's categories by their numbers, where the dataset comes with the list."""
-        path = self.cell.data / "metadata.yaml"
-        return read_category_names(path) if path.is_file() else {}
 
     def _statistics(self) -> Optional[Dict[str, Any]]:
         """What the training cost; None where the method's trainer does not tell."""

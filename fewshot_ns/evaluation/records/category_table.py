@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence
 
@@ -17,49 +16,24 @@ METRICS = ("psnr", "ssim", "lpips")
 """Metrics of the published tables, in their order."""
 
 
-@dataclass(frozen=True)
-class ObjectMetrics:
-    """What was measured on one object, averaged over its views."""
-
-    scene_id: str
-    """Name of the object."""
-    category: str
-    """Its category's id, '' where its dataset has none."""
-    metrics: Dict[str, float]
-    """Values by name."""
-
-
-def category_table(
-    objects: Sequence[ObjectMetrics],
-    names: Optional[Mapping[str, str]] = None,
-    metrics: Sequence[str] = METRICS,
-) -> str:
-    """The table as text.
+def category_table(objects: Sequence[LedgerRow], names: Optional[Mapping[str, str]] = None) -> str:
+    """The table as text, with the published metrics that all objects have.
 
     Categories come in the order of their ids, those without objects not at all. The total is the mean over objects, not
     over categories.
 
     Args:
-        objects: One row per object.
-        names: Names by category id; a category without a name goes by its id. None: one line for all, which then starts
+        objects: at least one row per object, the mean of its views.
+        names: names by category id; a category without a name goes by its id. None: one line for all, which then starts
             with a space, as in the original.
-        metrics: Which metrics, in order.
 
     Returns:
         Lines without a newline at the end.
-
-    Raises:
-        ValueError: no objects, or an object without one of the metrics.
     """
-    if not objects:
-        raise ValueError("expected at least one evaluated object for the table, got none")
-    for row in objects:
-        missing = [name for name in metrics if name not in row.metrics]
-        if missing:
-            raise ValueError(f"{row.scene_id}: expected {', '.join(metrics)}, found no {', '.join(missing)}")
+    metrics = [name for name in METRICS if all(row.metrics.get(name) is not None for row in objects)]
     if names is None:
         return f" {_means(objects, metrics)}"
-    groups: Dict[str, List[ObjectMetrics]] = {}
+    groups: Dict[str, List[LedgerRow]] = {}
     for row in objects:
         groups.setdefault(row.category, []).append(row)
     lines = [
@@ -70,39 +44,34 @@ def category_table(
 
 
 def write_category_table(path: Path, rows: Sequence[LedgerRow], names: Mapping[str, str]) -> None:
-    """Writes the table of an evaluation over many scenes, with the published metrics that all scenes have.
+    """Writes the table of an evaluation over many scenes.
 
     Args:
         path: text file to write.
         rows: at least one, of any number of scenes.
         names: of the categories by their ids; others go by their ids.
     """
-    means = scene_means(rows)
-    objects = [
-        ObjectMetrics(name, row.category, {key: value for key, value in row.metrics.items() if value is not None})
-        for name, row in means.items()
-    ]
-    metrics = [name for name in METRICS if all(name in row.metrics for row in objects)]
-    table = category_table(objects, names if any(row.category for row in objects) else None, metrics)
-    write_text(path, table + "\n")
+    objects = list(scene_means(rows).values())
+    write_text(path, category_table(objects, names if any(row.category for row in objects) else None) + "\n")
 
 
-def _means(rows: Sequence[ObjectMetrics], metrics: Sequence[str]) -> str:
-    return " ".join(f"{name}: {statistics.fmean(row.metrics[name] for row in rows):.6f}" for name in metrics)
+def _means(rows: Sequence[LedgerRow], metrics: Sequence[str]) -> str:
+    columns = {name: [row.metrics[name] or 0.0 for row in rows] for name in metrics}
+    return " ".join(f"{name}: {statistics.fmean(values):.6f}" for name, values in columns.items())
 
 
-def read_category_names(path: Path) -> Dict[str, str]:
-    """Reads ShapeNet's `metadata.yaml`, which holds JSON: category id -> {"name": "airplane,aeroplane,plane"}.
+def category_names(data: Path) -> Dict[str, str]:
+    """Names of ShapeNet's categories by their ids, the part before the first comma; none where `data` lacks the list.
 
-    Returns:
-        id -> the name before the first comma.
+    Args:
+        data: folder of a dataset. Its `metadata.yaml` holds JSON: category id -> {"name": "airplane,aeroplane,plane"}.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: it holds something else.
+        ValueError: the file holds something else.
     """
+    path = data / "metadata.yaml"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected the names of the categories, found no such file")
+        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {str(key): str(value["name"]).split(",")[0] for key, value in content.items()}

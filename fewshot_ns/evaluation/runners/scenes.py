@@ -21,7 +21,7 @@ from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.evaluation.baselines.sources import SourceBaselines
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
-from fewshot_ns.evaluation.records.category_table import read_category_names, write_category_table
+from fewshot_ns.evaluation.records.category_table import category_names, write_category_table
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, flatten, summarize_scenes
 from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, Outputs, ViewEvaluator, ViewPictures
 from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData, at_equal_steps
@@ -149,7 +149,7 @@ class SceneEvaluator:
         self.manager.bad_scenes.report()
         if ledger is not None:
             ledger.finish(key, about, self._results(rows, keep_missing=True, with_std=True))
-            write_category_table(ledger.path.with_suffix(".txt"), rows, self._category_names())
+            write_category_table(ledger.path.with_suffix(".txt"), rows, category_names(self.manager.get_datapath()))
         return rows
 
     def _scene_rows(self, evaluator: ViewEvaluator, entry: SceneEntry) -> List[LedgerRow]:
@@ -201,11 +201,6 @@ class SceneEvaluator:
         results: Dict[str, Any] = flatten(summarize_scenes(rows), with_std, keep_missing)
         scenes: Set[Optional[str]] = {row.scene for row in rows}
         return {**results, "num_scenes": len(scenes), "num_views": len(rows)}
-
-    def _category_names(self) -> Dict[str, str]:
-        """Names of the categories, where the dataset comes with ShapeNet's list of them."""
-        path = self.manager.get_datapath() / "metadata.yaml"
-        return read_category_names(path) if path.is_file() else {}
 
     def _about(self) -> Dict[str, Any]:
         manager = self.manager
