@@ -18,11 +18,11 @@ freenerf = derive(
 
 LITE_CURRICULA = {
     "annealing": NearFarAnnealingConfig(steps=None),
-    "frequency_mask": FrequencyMaskConfig(steps=240, order="octave", first_step=0),
     **COARSE_TO_FINE,
 }
-"""On the planes of the lite field, their opening from coarse to fine is the frequency regularisation; the mask acts
-where `field_type` is 'mlp'. Near and far open slowly in NDC alone, which FreeNeRF does not do: there it gains 2 dB."""
+"""The opening of the planes from coarse to fine is the frequency regularisation; an MLP takes a mask
+(`--pipeline.model.field-type mlp --pipeline.model.frequency-mask.steps 240`). Near and far open slowly in NDC alone,
+which FreeNeRF does not do: there it gains 2 dB."""
 
 LITE_OCCLUSION = {"enabled": True, "weight": 0.01, "num_samples": 1, "background_samples": 0}
 

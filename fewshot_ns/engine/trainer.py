@@ -30,6 +30,7 @@ from fewshot_ns.utils.checkpoints import (
     check_state,
     find_checkpoint,
     load_checkpoint,
+    model_state,
     save_checkpoint,
 )
 from fewshot_ns.utils.configs import SavedConfig
@@ -242,11 +243,20 @@ class FewShotTrainer(Trainer):
         CONSOLE.print(f"Resuming after step {state['step']} of {path}")
 
     def _make_room_for(self, state: Dict[str, Any]) -> None:
-        """Lets a backbone that says so take another number of primitives, and its optimizers with it."""
+        """Lets a backbone that says so take another number of primitives, and the optimizers its new parameters.
+
+        Raises:
+            CheckpointMismatchError: several processes train, which know the parameters that the model was built with.
+        """
         pipeline = self._whole_pipeline()
-        if not getattr(pipeline.model, "resizes_for_checkpoints", False):
+        make_room = getattr(pipeline.model, "make_room_for", None)
+        if make_room is None or not make_room(model_state(state)):
             return
-        pipeline.make_room_for(state)
+        if self.world_size > 1:
+            raise CheckpointMismatchError(
+                "a checkpoint with another number of primitives can be resumed by one process alone; expected "
+                f"--machine.num-devices 1, found {self.world_size} processes"
+            )
         for name, parameters in pipeline.get_param_groups().items():
             if name in self.optimizers.optimizers:
                 self.optimizers.parameters[name] = parameters

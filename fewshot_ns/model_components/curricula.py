@@ -98,16 +98,22 @@ class NearFarAnnealing(Curriculum[NearFarAnnealingConfig, ModelRays, ModelRays])
         self.steps = default.steps if config.steps is None else config.steps
         self.init_fraction = default.init_fraction if config.init_fraction is None else config.init_fraction
         self.mid_fraction = default.mid_fraction if config.mid_fraction is None else config.mid_fraction
-        self.focus_point = torch.zeros(3)
 
-    def apply(self, value: ModelRays, step: int) -> ModelRays:
-        """Rays (R,) with the near and far of a step."""
+    def apply(self, value: ModelRays, step: int, focus_point: Optional[Tensor] = None) -> ModelRays:
+        """Rays (R,) with the near and far of a step.
+
+        Args:
+            value: rays between the scene's near and far.
+            step: current step, counted from 0.
+            focus_point: (3,) world point that the training cameras look at; None: the world's origin.
+        """
         # The original's counter is 1 for the first batch.
         if step + 1 >= self.steps:
             return value
         near, far = self.geometry.near, self.geometry.far
         if self.mid_fraction is None:
-            to_focus = ((self.focus_point.to(value.origins) - value.origins) * value.directions).sum(-1, keepdim=True)
+            focus = torch.zeros(3) if focus_point is None else focus_point
+            to_focus = ((focus.to(value.origins) - value.origins) * value.directions).sum(-1, keepdim=True)
             middle = (to_focus / (value.directions**2).sum(-1, keepdim=True)).clamp(near, far)
         else:
             middle = torch.full_like(value.near, near + self.mid_fraction * (far - near))

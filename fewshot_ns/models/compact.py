@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Literal, Optional, Tuple, Type
+from typing import Any, ClassVar, Dict, FrozenSet, List, Literal, Mapping, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -40,6 +40,9 @@ _PROPOSAL_EPSILON = 1e-5
 class CompactModelConfig(RayModelConfig):
     """A small field, tri-plane or MLP, behind a voxel-grid proposal."""
 
+    moved_fields: ClassVar[Mapping[str, str]] = {
+        old: new for old, new in RayModelConfig.moved_fields.items() if old != "frequency_mask_steps"
+    }
     _target: Type = field(default_factory=lambda: CompactModel)
     """Class that the config builds."""
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -97,6 +100,13 @@ class CompactModelConfig(RayModelConfig):
     ema_decay: float = 0.99
     """Decay per step of the running average of the weights that is used outside training; 0 uses the last weights."""
 
+    @classmethod
+    def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
+        """Planes had no use for the length of a frequency mask, which presets gave all the same."""
+        steps = outdated.pop("frequency_mask_steps", 0)
+        if state["field_type"] == "mlp":
+            state["frequency_mask"].steps = steps or state["frequency_mask"].steps
+
 
 class CompactModel(RayModel):
     """Renders a small field at samples from a density grid; what priors add to the loss comes from the pipeline."""
@@ -106,7 +116,6 @@ class CompactModel(RayModel):
         "ndc": ANNEALING["ndc"]._replace(steps=150),
         "metric": ANNEALING["metric"]._replace(steps=0),
     }
-    masks_frequencies = True
 
     def populate_modules(self) -> None:
         """Builds the proposal, the field and, where `ema_decay` is not 0, their running average."""
@@ -145,6 +154,11 @@ class CompactModel(RayModel):
             rgb_padding=config.rgb_padding,
             compute_dtype=config.compute_dtype,
         )
+
+    @property
+    def masks_frequencies(self) -> bool:  # type: ignore[override]
+        """An MLP has an encoding; planes open from coarse to fine instead."""
+        return self.config.field_type == "mlp"
 
     @property
     def planes(self) -> List[Parameter]:

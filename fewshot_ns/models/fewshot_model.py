@@ -16,7 +16,7 @@ from fewshot_ns.cameras.ray_space import scene_focus, scene_radius
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.priors.base import CameraRequest
-from fewshot_ns.utils.checkpoints import load_checkpoint, load_strictly
+from fewshot_ns.utils.checkpoints import load_checkpoint, load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
 
 
@@ -73,14 +73,16 @@ class FewShotModel(Model):
         """Why the backbone does not serve something (`priors.base.Served`); None where it does."""
         if name in self.provides:
             return None
-        what = {
+        words = {
             "samples": "samples along rays",
             "density": "densities along rays",
             "normals": "trainable normals along rays",
             "planes": "feature planes",
             "latents": "predicted latents",
             "unseen_views": "renderings of unseen views in training",
-        }[name]
+        }
+        # Names are open: a prior and a backbone of a package of their own may agree on another.
+        what = words.get(name, name.replace("_", " "))
         return f"{type(self).__name__} has no {what}"
 
     def serve(self, names: FrozenSet[str]) -> None:
@@ -177,16 +179,28 @@ class FewShotModel(Model):
             ValueError: the file is no training checkpoint.
             CheckpointMismatchError: it is one of another model.
         """
-        state = load_checkpoint(path)["pipeline"]
-        names = {name.removeprefix("module."): value for name, value in state.items()}
-        own = {name[len("_model.") :]: value for name, value in names.items() if name.startswith("_model.")}
-        own = {name.removeprefix("module."): value for name, value in own.items()}
-        if self.resizes_for_checkpoints:
-            self.resize_for(own)
-        load_strictly(self, own, path)
+        state = model_state(load_checkpoint(path)["pipeline"])
+        self.make_room_for(state)
+        load_strictly(self, state, path)
+
+    def make_room_for(self, state: Mapping[str, Tensor]) -> bool:
+        """Takes another number of primitives where `resizes_for_checkpoints` says so and a state has one.
+
+        Args:
+            state: the model's own names -> tensors.
+
+        Returns:
+            Whether parameters are others than before, so that optimizers have to be told.
+        """
+        shapes = {name: value.shape for name, value in self.state_dict().items() if isinstance(value, Tensor)}
+        others = [name for name, shape in shapes.items() if name in state and state[name].shape != shape]
+        if not self.resizes_for_checkpoints or not others:
+            return False
+        self.resize_for(state)
+        return True
 
     def resize_for(self, state: Mapping[str, Tensor]) -> None:
-        """Makes room for a state of another number of primitives, where `resizes_for_checkpoints` says so.
+        """Makes room for a state of another number of primitives; called once, where shapes differ.
 
         Args:
             state: the model's own names -> tensors. What else does not fit is refused after it.

@@ -108,7 +108,7 @@ class RayModel(FewShotModel):
         if self.frequency_mask.used and not self.masks_frequencies:
             raise ValueError(
                 f"--pipeline.model.frequency-mask.steps: {type(self).__name__} has no encoding whose frequencies could "
-                "open one after the other; give 0"
+                "open one after the other; give 0 (of lite methods --pipeline.model.field-type mlp has one)"
             )
 
     def resolved(self) -> Dict[str, Any]:
@@ -151,8 +151,7 @@ class RayModel(FewShotModel):
         """
         rays = to_model_rays(ray_bundle, self.geometry)
         if annealed:
-            self.annealing.focus_point = self.focus_point
-            rays = self.annealing.apply(rays, self.step)
+            rays = self.annealing.apply(rays, self.step, self.focus_point)
         return self.rendering_of(rays, stratified)
 
     def rendering_of(self, rays: ModelRays, stratified: Optional[bool] = None) -> Rendering:

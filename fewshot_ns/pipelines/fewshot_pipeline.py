@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Literal, Mapping, Optional, Type
+from typing import Any, Dict, Literal, Optional, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -43,7 +43,7 @@ from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
-from fewshot_ns.utils.checkpoints import load_strictly
+from fewshot_ns.utils.checkpoints import load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
 
 _MODEL_TERMS = (
@@ -145,6 +145,10 @@ class FewShotPipeline(VanillaPipeline):
             self._prepare_training()
         for prior in self.priors.all.values():
             for name, controls in prior.viewer_controls(self.model.render_as_evaluated).items():
+                if hasattr(self, name):
+                    raise ValueError(
+                        f"{prior.flag}: its viewer controls are called {name!r}, as something else here is"
+                    )
                 setattr(self, name, controls)
 
     def _prior_scene(self) -> PriorScene:
@@ -173,8 +177,8 @@ class FewShotPipeline(VanillaPipeline):
         manager.use_labels(self.priors.labels() | self.model.labels)
         CONSOLE.print("Resolved from the scene:", self.resolved())
 
-    def _prepare_priors(self, num_scenes: int, takes_requests: bool) -> None:
-        self.priors.check(self.model.why_not, num_scenes, takes_requests)
+    def _prepare_priors(self, num_scenes: int, takes_requests: bool, prior_scene_trains: bool = True) -> None:
+        self.priors.check(self.model.why_not, num_scenes, takes_requests, prior_scene_trains)
         self.model.serve(self.priors.served())
         self.suite.set_metrics.prepare()
         self.priors.prepare()
@@ -215,7 +219,7 @@ class FewShotPipeline(VanillaPipeline):
         def context(name: str) -> StepContext:
             return StepContext(photos, requested.get(name), batch, self.model.render_cameras, self.model)
 
-        loss_dict.update(self.priors.loss_dict(step, context))
+        loss_dict = self.priors.add_losses(loss_dict, step, context)
         check_losses(loss_dict, step)
         return photos, loss_dict, metrics_dict
 
@@ -277,23 +281,9 @@ class FewShotPipeline(VanillaPipeline):
         """Loads a checkpoint; every key has to fit."""
         state = {key.removeprefix("module."): value for key, value in loaded_state.items()}
         self.model.update_to_step(step)
-        self.make_room_for(state)
+        self.model.make_room_for(model_state(state))
         load_strictly(self, state, origin=f"step {step}")
         self.loaded_step = step
-
-    def make_room_for(self, state: Mapping[str, Any]) -> None:
-        """Lets a backbone that says so (`resizes_for_checkpoints`) take the number of primitives of a state."""
-        if not self.model.resizes_for_checkpoints:
-            return
-        prefixes = ("module.", "_model.", "module.")
-        own = {}
-        for key, value in state.items():
-            name = key
-            for prefix in prefixes:
-                name = name.removeprefix(prefix)
-            if name != key:
-                own[name] = value
-        self.model.resize_for(own)
 
     def _step_number(self, step: Optional[int]) -> int:
         number = step if step is not None else self.loaded_step

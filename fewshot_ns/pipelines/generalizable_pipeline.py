@@ -109,7 +109,9 @@ class GeneralizablePipeline(FewShotPipeline):
             manager.bad_scenes.record_in(config.run_dir / f"bad_scenes{rank}.json")
         if config.initial_weights is not None:
             self.model.start_from(config.initial_weights)
-        self._prepare_priors(len(manager.library.table("train")), takes_requests=False)
+        trained = manager.library.table("train")
+        shown = manager.active.scene.entry.scene_id
+        self._prepare_priors(len(trained), False, prior_scene_trains=shown in {entry.scene_id for entry in trained})
         CONSOLE.print("Resolved from the scenes:", self.resolved())
 
     def resolved(self) -> Dict[str, Any]:

@@ -169,6 +169,27 @@ class Prior(Generic[C]):
         self.config, self.scene, self.name = config, scene, name
         if config.interval < 1:
             raise ValueError(f"expected {self.flag}.interval of at least 1, got {config.interval}")
+        if config.stop_step is not None and config.stop_step <= config.start_step:
+            raise ValueError(
+                f"expected {self.flag}.stop-step beyond {self.flag}.start-step ({config.start_step}), "
+                f"got {config.stop_step}"
+            )
+        if config.fade_end_step < config.fade_start_step:
+            raise ValueError(
+                f"expected {self.flag}.fade-end-step not before {self.flag}.fade-start-step "
+                f"({config.fade_start_step}), got {config.fade_end_step}"
+            )
+
+    def expect_at_least(self, least: float, **values: Optional[float]) -> None:
+        """Checks fields of the config; None passes.
+
+        Raises:
+            ValueError: a value is below `least`; the message names its flag.
+        """
+        for name, value in values.items():
+            if value is not None and not value >= least:
+                flag = f"{self.flag}.{name.replace('_', '-')}"
+                raise ValueError(f"expected {flag} of at least {least:g}, got {value:g}")
 
     @property
     def flag(self) -> str:
@@ -239,13 +260,20 @@ class PriorSet:
         """Measured values that the batch has to hold."""
         return frozenset(label for prior in self.enabled for label in prior.needs.labels)
 
-    def check(self, why_not: Callable[[str], Optional[str]], num_scenes: int, takes_requests: bool) -> None:
+    def check(
+        self,
+        why_not: Callable[[str], Optional[str]],
+        num_scenes: int,
+        takes_requests: bool,
+        prior_scene_trains: bool = True,
+    ) -> None:
         """Refuses what backbone or data cannot serve.
 
         Args:
             why_not: Function (name in `Served`) -> why the backbone does not serve it; None where it does.
             num_scenes: Scenes that are trained on.
             takes_requests: Whether batches have room for pixels and views that priors ask for.
+            prior_scene_trains: Whether the scene that priors are told of is one that is trained on.
 
         Raises:
             ValueError: names flag, reason and alternative.
@@ -267,6 +295,11 @@ class PriorSet:
                     f"{prior.flag}.enabled: the prior compares measured {' and '.join(sorted(needs.labels))} of the "
                     f"training pixels, which batches of many scenes do not hold{alternative}"
                 )
+            if needs.single_scene and num_scenes == 1 and not prior_scene_trains:
+                raise ValueError(
+                    f"{prior.flag}.enabled: the prior knows the scene that is shown, and another one is trained on; "
+                    "name the scene by --pipeline.datamanager.scenes"
+                )
             if needs.single_scene and num_scenes != 1:
                 raise ValueError(
                     f"{prior.flag}.enabled: expected one scene to train on, found {num_scenes}; name it by "
@@ -286,18 +319,28 @@ class PriorSet:
         requests = {prior.name: prior.request(step) for prior in asking}
         return {name: request for name, request in requests.items() if request is not None}
 
-    def loss_dict(self, step: int, context: Callable[[str], StepContext]) -> Dict[str, Tensor]:
-        """Weighted terms of all priors that count at a step.
+    def add_losses(
+        self, losses: Dict[str, Tensor], step: int, context: Callable[[str], StepContext]
+    ) -> Dict[str, Tensor]:
+        """The model's terms and those of all priors that count at a step.
 
         Args:
+            losses: the model's terms.
             step: current step.
-            context: Function (name of a prior) -> what it sees.
+            context: Function (name of a prior) -> what it gets.
+
+        Raises:
+            ValueError: two terms have one name, of which one would be lost.
         """
-        losses: Dict[str, Tensor] = {}
+        total, owner = dict(losses), dict.fromkeys(losses, "the model")
         for prior in self.enabled:
-            if prior.config.counts(step):
-                losses.update(prior.loss_dict(step, context(prior.name)))
-        return losses
+            if not prior.config.counts(step):
+                continue
+            for name, term in prior.loss_dict(step, context(prior.name)).items():
+                if name in total:
+                    raise ValueError(f"{prior.flag}: its term is called {name!r}, as one of {owner[name]} is")
+                total[name], owner[name] = term, prior.flag
+        return total
 
     def resolved(self) -> Dict[str, Dict[str, Any]]:
         """Values that the scene decided, by the names of the priors; empty for those that are off."""

@@ -6,7 +6,7 @@ from typing import Dict, Type
 from torch import Tensor
 
 from fewshot_ns.model_components.losses import distortion_loss
-from fewshot_ns.priors.base import Needs, Prior, PriorConfig, StepContext
+from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
 
 @dataclass
@@ -21,6 +21,10 @@ class DistortionPriorConfig(PriorConfig):
 
 class DistortionPrior(Prior[DistortionPriorConfig]):
     """Distortion loss on the rays of the training pixels."""
+
+    def __init__(self, config: DistortionPriorConfig, scene: PriorScene, name: str) -> None:
+        super().__init__(config, scene, name)
+        self.expect_at_least(0, weight=config.weight)
 
     @property
     def needs(self) -> Needs:

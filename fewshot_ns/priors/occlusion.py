@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional, Type
 from torch import Tensor
 
 from fewshot_ns.model_components.losses import background_coloured, occlusion_loss
-from fewshot_ns.priors.base import Needs, Prior, PriorConfig, StepContext
+from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
 FREENERF_SAMPLES = 128
 """Samples per ray of FreeNeRF, which its numbers of first samples refer to."""
@@ -34,6 +34,12 @@ class OcclusionPriorConfig(PriorConfig):
 
 class OcclusionPrior(Prior[OcclusionPriorConfig]):
     """Penalty on the density of the first samples of the rays of the training pixels."""
+
+    def __init__(self, config: OcclusionPriorConfig, scene: PriorScene, name: str) -> None:
+        super().__init__(config, scene, name)
+        self.expect_at_least(
+            0, weight=config.weight, num_samples=config.num_samples, background_samples=config.background_samples
+        )
 
     @property
     def needs(self) -> Needs:

@@ -6,7 +6,7 @@ from typing import Dict, Type
 from torch import Tensor
 
 from fewshot_ns.model_components.losses import plane_smoothness_loss
-from fewshot_ns.priors.base import Needs, Prior, PriorConfig, StepContext
+from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
 
 @dataclass
@@ -21,6 +21,10 @@ class PlaneSmoothnessPriorConfig(PriorConfig):
 
 class PlaneSmoothnessPrior(Prior[PlaneSmoothnessPriorConfig]):
     """Total variation of the backbone's feature planes."""
+
+    def __init__(self, config: PlaneSmoothnessPriorConfig, scene: PriorScene, name: str) -> None:
+        super().__init__(config, scene, name)
+        self.expect_at_least(0, weight=config.weight)
 
     @property
     def needs(self) -> Needs:

@@ -63,12 +63,12 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
     def __init__(self, config: SemanticPriorConfig, scene: PriorScene, name: str) -> None:
         if config.interval < 1 or (config.chunk_rays is not None and config.chunk_rays < 1):
             raise ValueError(
-                "expected --pipeline.semantic.interval and --pipeline.semantic.chunk-rays of at least 1, got "
+                f"expected --pipeline.{name}.interval and --pipeline.{name}.chunk-rays of at least 1, got "
                 f"{config.interval} and {config.chunk_rays}"
             )
         super().__init__(config, scene, name)
         if config.enabled and config.fine_weight <= 0 and config.coarse_weight <= 0:
-            raise ValueError("the semantic prior is on, but both its weights are 0 (--pipeline.semantic.fine-weight)")
+            raise ValueError(f"the semantic prior is on, but both its weights are 0 ({self.flag}.fine-weight)")
         self.encoder: Optional[Encoder] = None
         self.views: Optional[UnseenViews] = None
         self.targets = torch.zeros(0, 0)
@@ -159,7 +159,7 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
         if not images:
             raise ValueError(
                 f"the semantic prior has the weights {self.config.fine_weight} and {self.config.coarse_weight} "
-                "(--pipeline.semantic.fine-weight, --pipeline.semantic.coarse-weight), but what the model renders has "
+                f"({self.flag}.fine-weight, {self.flag}.coarse-weight), but what the model renders has "
                 "only rgb"
             )
         return images

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple, Type
 
 import torch
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.data.samplers.unseen_views import UnseenPatchSampler, unseen_cameras
@@ -53,6 +54,8 @@ class SmoothnessPrior(Prior[SmoothnessPriorConfig]):
 
     def __init__(self, config: SmoothnessPriorConfig, scene: PriorScene, name: str) -> None:
         super().__init__(config, scene, name)
+        self.expect_at_least(1, num_patches=config.num_patches, num_poses=config.num_poses)
+        self.expect_at_least(0, factor=config.factor)
         default = 0.0 if scene.geometry.ray_space == "ndc" else 1.0
         self.factor = (default if config.factor is None else config.factor) if config.enabled else 0.0
         self.patches: Optional[UnseenPatchSampler] = None
@@ -78,6 +81,7 @@ class SmoothnessPrior(Prior[SmoothnessPriorConfig]):
                 images.
         """
         if not self.active:
+            CONSOLE.print(f"{self.flag}: without effect in this scene, as in the released code; {self.flag}.factor 1")
             return
         config, dataset = self.config, self.scene.dataset
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,))))

@@ -124,6 +124,12 @@ def _without_ddp_prefix(key: str) -> str:
     return key.removeprefix("module.").replace("_model.module.", "_model.", 1)
 
 
+def model_state(state: Mapping[str, Any]) -> Dict[str, Any]:
+    """The model's part of a pipeline's state dict, by the model's own names."""
+    names = {key: _without_ddp_prefix(key) for key in state}
+    return {name.removeprefix("_model."): state[key] for key, name in names.items() if name.startswith("_model.")}
+
+
 def _listing(title: str, lines: List[str]) -> List[str]:
     if not lines:
         return []

@@ -37,14 +37,16 @@ def rays(geometry: SceneGeometry, count: int = 5) -> ModelRays:
     )
 
 
-def annealed_naively(given: ModelRays, geometry: SceneGeometry, step: int, curriculum: NearFarAnnealing) -> Any:
+def annealed_naively(
+    given: ModelRays, geometry: SceneGeometry, step: int, curriculum: NearFarAnnealing, focus: torch.Tensor
+) -> Any:
     """Near and far, ray by ray."""
     nears, fars = [], []
     for ray in range(len(given.near)):
         near, far = float(given.near[ray]), float(given.far[ray])
         if curriculum.mid_fraction is None:
             origin, direction = given.origins[ray], given.directions[ray]
-            middle = float((curriculum.focus_point - origin) @ direction / (direction @ direction))
+            middle = float((focus - origin) @ direction / (direction @ direction))
             middle = min(max(middle, geometry.near), geometry.far)
         else:
             middle = geometry.near + curriculum.mid_fraction * (geometry.far - geometry.near)
@@ -60,10 +62,10 @@ def annealed_naively(given: ModelRays, geometry: SceneGeometry, step: int, curri
 def test_near_and_far_of_each_ray(geometry: SceneGeometry, mid_fraction: Any) -> None:
     config = NearFarAnnealingConfig(steps=10, init_fraction=0.3, mid_fraction=mid_fraction)
     curriculum, given = NearFarAnnealing(config, geometry), rays(geometry)
-    curriculum.focus_point = torch.tensor([0.1, -0.2, 4.0 if geometry is METRIC else 0.6])
+    focus = torch.tensor([0.1, -0.2, 4.0 if geometry is METRIC else 0.6])
     for step in (0, 4, 8):
-        found = curriculum.apply(given, step)
-        near, far = annealed_naively(given, geometry, step, curriculum)
+        found = curriculum.apply(given, step, focus)
+        near, far = annealed_naively(given, geometry, step, curriculum, focus)
         torch.testing.assert_close(found.near, near)
         torch.testing.assert_close(found.far, far)
         assert torch.equal(found.origins, given.origins) and torch.equal(found.directions, given.directions)

@@ -306,3 +306,12 @@ def test_rays_count_by_their_weight(make_model: Any, bundle: Any) -> None:
     weighted = model.get_loss_dict(outputs, {"image": target, "loss_weight": weights})["rgb_loss"]
     assert float(plain) == pytest.approx(float(error.mean()), rel=1e-5)
     assert float(weighted) == pytest.approx(float(error[3]), rel=1e-5)
+
+
+def test_planes_refuse_a_frequency_mask(make_model: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"frequency-mask.steps: CompactModel has no encoding .*field-type mlp has one"
+    ):
+        make_model(field_type="triplane", frequency_mask=FrequencyMaskConfig(steps=10))
+    assert "frequency_mask" not in make_model(field_type="triplane").resolved()
+    assert make_model(field_type="mlp", frequency_mask=FrequencyMaskConfig(steps=10)).resolved()["frequency_mask"]

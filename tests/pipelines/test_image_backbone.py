@@ -152,7 +152,17 @@ def test_pixels_are_those_of_the_images(method: Any) -> None:
     torch.testing.assert_close(found.depth, found.distance * rays.metadata["directions_norm"], rtol=1e-5, atol=1e-6)
 
 
-def test_a_run_resumes_with_another_number_of_blobs(method: Any, run: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("careful", [True, False])
+def test_a_run_resumes_with_another_number_of_blobs(
+    careful: bool, page: ModuleType, method: Any, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not careful:
+
+        def always_new(model: Any, state: Any) -> None:
+            for name, old in model.blobs.items():
+                model.blobs[name] = torch.nn.Parameter(torch.zeros_like(state[f"blobs.{name}"], device=old.device))
+
+        monkeypatch.setattr(page.BlobModel, "resize_for", always_new)
     trainer, _ = run(method, 4)
     model, optimizer = trainer.pipeline.model, trainer.optimizers.optimizers["blobs"]
     # What a densification does: half of the blobs once more, in the model and in the optimizer's state.
@@ -176,6 +186,8 @@ def test_a_run_resumes_with_another_number_of_blobs(method: Any, run: Callable[.
     assert {len(value) for value in resumed.pipeline.model.blobs.values()} == {60}
     moved = [not torch.equal(saved[name], value) for name, value in resumed.pipeline.model.blobs.items()]
     assert all(moved)
+    optimized = resumed.optimizers.optimizers["blobs"].param_groups[0]["params"]
+    assert {id(value) for value in optimized} == {id(value) for value in resumed.pipeline.model.blobs.values()}
     momenta = resumed.optimizers.optimizers["blobs"].state
     assert {len(momenta[value]["exp_avg"]) for value in resumed.pipeline.model.blobs.values()} == {60}
 

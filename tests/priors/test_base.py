@@ -174,7 +174,7 @@ def test_priors_that_are_off_need_nothing() -> None:
     priors.check(serves_nothing, num_scenes=7, takes_requests=False)
     priors.prepare()
     assert priors.enabled == [] and not priors.served() and not priors.labels()
-    assert priors.requests(0, "pixels") == {} and priors.loss_dict(0, forbidden) == {}
+    assert priors.requests(0, "pixels") == {} and priors.add_losses({}, 0, forbidden) == {}
     assert priors.resolved() == {"mine": {}} and Recorder.calls == []
 
 
@@ -205,7 +205,7 @@ def test_order_of_requests_and_of_terms() -> None:
         asked.append(name)
         return context_of(pixels_of(torch.ones(1, 1)))
 
-    losses = priors.loss_dict(3, context)
+    losses = priors.add_losses({}, 3, context)
     assert list(losses) == ["term_z", "term_b", "term_c", "term_a", "term_d"] and asked == list("zbcad")
     assert Recorder.calls == [
         *(f"prepare {name}" for name in "zbcad"),
@@ -224,10 +224,44 @@ def test_pixels_are_asked_for_at_every_step_and_views_where_the_prior_counts() -
         other: Any = "cameras" if kind == "pixels" else "pixels"
         assert not any(priors.requests(step, other) for step in range(8))
         context = context_of(pixels_of(torch.ones(1, 1)))
-        counted = [step for step in range(8) if priors.loss_dict(step, lambda name, seen=context: seen)]
+        counted = [step for step in range(8) if priors.add_losses({}, step, lambda name, seen=context: seen)]
         assert counted == [3, 5]
 
 
 def test_a_prior_may_ask_for_nothing_at_a_step() -> None:
     assert set_of(mine=RecorderConfig(asks="cameras", silent=True)).requests(0, "cameras") == {}
     assert Recorder.calls == ["request mine"]
+
+
+def test_no_term_is_lost_under_the_name_of_another() -> None:
+    context = context_of(pixels_of(torch.ones(1, 1)))
+    priors = set_of(mine=RecorderConfig())
+    own = {"rgb_loss": torch.ones(())}
+    assert list(priors.add_losses(own, 0, lambda name: context)) == ["rgb_loss", "term_mine"] and list(own) == [
+        "rgb_loss"
+    ]
+    with pytest.raises(ValueError, match=r"^--pipeline.mine: its term is called 'term_mine', as one of the model is$"):
+        priors.add_losses({"term_mine": torch.ones(())}, 0, lambda name: context)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"start_step": 10, "stop_step": 5}, r"expected --pipeline.mine.stop-step beyond .*start-step \(10\), got 5"),
+        (
+            {"fade_start_step": 9, "fade_end_step": 3},
+            r"expected --pipeline.mine.fade-end-step not before .*\(9\), got 3",
+        ),
+        ({"interval": 0}, r"expected --pipeline.mine.interval of at least 1, got 0"),
+    ],
+)
+def test_schedules_that_mean_nothing(fields: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        set_of(mine=RecorderConfig(**fields))
+
+
+def test_the_scene_that_is_shown_has_to_be_the_one_that_trains() -> None:
+    priors = set_of(mine=RecorderConfig())
+    priors.check(lambda name: None, num_scenes=1, takes_requests=True)
+    with pytest.raises(ValueError, match=r"another one is trained on; name the scene by --pipeline.datamanager.scenes"):
+        priors.check(lambda name: None, num_scenes=1, takes_requests=True, prior_scene_trains=False)

@@ -106,9 +106,10 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for key in keys if keys.count(key) > 1]
+        twice = [position for position, key in enumerate(keys) if key in keys[:position]]
         if twice:
+            key, _ = node.value[twice[0]]
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]!r} is there more than once", node.start_mark
+                None, None, f"the key {keys[twice[0]]!r} is there more than once", key.start_mark
             )
         return super().construct_mapping(node, deep)

@@ -99,6 +99,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         Raises:
             ValueError: where the scene has no such maps, depth maps have no scale, or a file is unusable.
         """
+        unknown = sorted(labels - {"depth", "normal"})
+        if unknown:
+            raise ValueError(f"expected labels of training pixels out of depth and normal, found {', '.join(unknown)}")
         if "depth" in labels:
             self.train_depths = ImageStack(depth_labels(self.train_dataset))
         if "normal" in labels:
@@ -115,7 +118,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             ValueError: they are more than the batch has.
         """
         self.train_count += 1
-        parts = [request.pixels for request in requests]
+        parts = [request.pixels for request in requests if len(request.pixels) > 0]
         remaining = self.num_rays - sum(len(part) for part in parts)
         if remaining < 0:
             raise ValueError(

@@ -91,6 +91,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
         self.length_unit = record.length_unit if length_unit is None else length_unit
         if not self.length_unit > 0:
             raise ValueError(f"expected a positive {self.flag}.metric.length-unit, got {self.length_unit:g}")
+        self.expect_at_least(1, num_quads=config.num_quads)
+        self.expect_at_least(0, ranking_weight=config.ranking_weight, continuity_weight=config.continuity_weight)
         ndc = record.geometry.ray_space == "ndc"
         ranking, continuity = (0.5, 0.05 if self.nvs_rgbd else 0.005) if ndc else (0.2, 0.2)
         self.ranking_weight = ranking if config.ranking_weight is None else config.ranking_weight

@@ -31,8 +31,6 @@ from fewshot_ns.priors.diffusion.score_distillation import (
 )
 from fewshot_ns.priors.unseen_views import UnseenViews, UnseenViewsConfig
 
-FLAG = "--pipeline.diffusion"
-
 
 @dataclass
 class DiffusionPriorConfig(PriorConfig):
@@ -98,18 +96,21 @@ class Distillation:
         ValueError: an interval below 1, no text for the prompt 'text', an empty range of time steps.
     """
 
-    def __init__(self, config: DiffusionPriorConfig) -> None:
+    def __init__(self, config: DiffusionPriorConfig, flag: str = "--pipeline.diffusion") -> None:
+        self.flag = flag
         if config.interval < 1 or (config.chunk_rays is not None and config.chunk_rays < 1):
             raise ValueError(
-                f"expected {FLAG}.interval and {FLAG}.chunk-rays of at least 1, got {config.interval} and "
+                f"expected {self.flag}.interval and {self.flag}.chunk-rays of at least 1, got {config.interval} and "
                 f"{config.chunk_rays}"
             )
         if not 0.0 <= config.min_time <= config.max_time < 1.0:
             raise ValueError(
-                f"expected 0 <= {FLAG}.min-time <= {FLAG}.max-time < 1, got {config.min_time} and {config.max_time}"
+                f"expected 0 <= {self.flag}.min-time <= {self.flag}.max-time < 1, got {config.min_time} and {config.max_time}"
             )
         if config.enabled and config.prompt == "text" and config.text == config.negative_text:
-            raise ValueError(f"{FLAG}.prompt text needs {FLAG}.text, another one than {FLAG}.negative-text")
+            raise ValueError(
+                f"{self.flag}.prompt text needs {self.flag}.text, another one than {self.flag}.negative-text"
+            )
         self.config = config
         self.predictor: Optional[NoisePredictor] = None
         self.clip: Optional[ClipImages] = None
@@ -131,13 +132,13 @@ class Distillation:
         self._texts = text_tokens(folder, [config.negative_text, config.text], device)
         if config.prompt == "images":
             name, weights = config.image_encoder, config.image_encoder_weights
-            clip_folder = find_clip(name, f"{FLAG}.image-encoder-weights", weights, config.download)
+            clip_folder = find_clip(name, f"{self.flag}.image-encoder-weights", weights, config.download)
             self.clip = ClipImages(clip_folder, device, self.dtype(device))
 
     def folder(self, decodes: bool = False) -> Path:
         """Folder of the diffusion model, with its autoencoder where images have to be encoded."""
         config = self.config
-        return find_diffusion_model(config.model, f"{FLAG}.weights", config.weights, config.download, decodes)
+        return find_diffusion_model(config.model, f"{self.flag}.weights", config.weights, config.download, decodes)
 
     def dtype(self, device: torch.device) -> torch.dtype:
         """Number format of the frozen networks on a device."""
@@ -194,7 +195,7 @@ class Distillation:
         if len(embeddings) > self._texts.shape[1]:
             raise ValueError(
                 f"a prompt of {len(views.images)} images has {len(embeddings)} tokens, but this model takes at most "
-                f"{self._texts.shape[1]}; use {FLAG}.prompt text, or fewer views"
+                f"{self._texts.shape[1]}; use {self.flag}.prompt text, or fewer views"
             )
         tokens = lengthen_tokens(embeddings, self.ready.token_columns)
         return torch.stack([self._texts[0, : len(tokens)], tokens])
@@ -243,7 +244,7 @@ class DiffusionPrior(Prior[DiffusionPriorConfig]):
     """
 
     def __init__(self, config: DiffusionPriorConfig, scene: PriorScene, name: str) -> None:
-        self.distillation = Distillation(config)
+        self.distillation = Distillation(config, f"--pipeline.{name}")
         super().__init__(config, scene, name)
         self.on_latents = "latents" in scene.provides
         self.views: Optional[UnseenViews] = None

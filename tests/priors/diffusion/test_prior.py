@@ -203,7 +203,7 @@ def test_off_loads_nothing(tmp_path):
     priors.prepare()
     prior: Any = priors.all["diffusion"]
     assert prior.distillation.predictor is None and priors.resolved() == {"diffusion": {}}
-    assert priors.loss_dict(0, lambda name: context_with(torch.rand(1, 4, 8, 8), [])) == {}
+    assert priors.add_losses({}, 0, lambda name: context_with(torch.rand(1, 4, 8, 8), [])) == {}
 
 
 def test_on_without_networks_is_an_error(views):
