@@ -100,17 +100,15 @@ class Distillation:
         self.flag = flag
         if config.interval < 1 or (config.chunk_rays is not None and config.chunk_rays < 1):
             raise ValueError(
-                f"expected {self.flag}.interval and {self.flag}.chunk-rays of at least 1, got {config.interval} and "
+                f"expected {flag}.interval and {flag}.chunk-rays of at least 1, got {config.interval} and "
                 f"{config.chunk_rays}"
             )
         if not 0.0 <= config.min_time <= config.max_time < 1.0:
             raise ValueError(
-                f"expected 0 <= {self.flag}.min-time <= {self.flag}.max-time < 1, got {config.min_time} and {config.max_time}"
+                f"expected 0 <= {flag}.min-time <= {flag}.max-time < 1, got {config.min_time} and {config.max_time}"
             )
         if config.enabled and config.prompt == "text" and config.text == config.negative_text:
-            raise ValueError(
-                f"{self.flag}.prompt text needs {self.flag}.text, another one than {self.flag}.negative-text"
-            )
+            raise ValueError(f"{flag}.prompt text needs {flag}.text, another one than {flag}.negative-text")
         self.config = config
         self.predictor: Optional[NoisePredictor] = None
         self.clip: Optional[ClipImages] = None
