@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tiny_clip import save_image_encoder
 
 from fewshot_ns import registry
 from fewshot_ns.configs.paper_results import METRICS
@@ -27,16 +27,8 @@ def config_of(name: str) -> Any:
 @pytest.fixture
 def encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folder of a tiny CLIP with random weights; the cache lies next to it."""
-    open_clip = pytest.importorskip("open_clip")
     monkeypatch.setenv(CACHE_ENV, str(tmp_path / "cache"))
-    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
-    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return save_image_encoder(tmp_path / "clip")
 
 
 @pytest.mark.parametrize("name", METHODS)

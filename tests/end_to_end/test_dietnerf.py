@@ -9,6 +9,7 @@ from typing import Callable
 import imageio.v2 as imageio
 import pytest
 import torch
+from tiny_clip import save_image_encoder
 
 pytestmark = pytest.mark.end_to_end
 
@@ -16,14 +17,7 @@ pytestmark = pytest.mark.end_to_end
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny CLIP with random weights, as on the hub."""
-    open_clip = pytest.importorskip("open_clip")
-    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
-    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    folder = tmp_path_factory.mktemp("encoder")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return save_image_encoder(tmp_path_factory.mktemp("encoder") / "clip")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -11,6 +10,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules im
 import pytest
 import torch
 from nerfstudio.engine.optimizers import Optimizers
+from tiny_clip import save_image_encoder
 
 from fewshot_ns import registry
 from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
@@ -59,20 +59,13 @@ def refusal(model: Any, prior: str) -> Optional[str]:
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
     """Tiny random networks of the real classes, saved as their libraries save them."""
-    open_clip = pytest.importorskip("open_clip")
     pytest.importorskip("diffusers")
     from tiny_diffusion import save_clip, save_diffusion
 
     folder = tmp_path_factory.mktemp("networks")
-    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
-    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    (folder / "encoder").mkdir()
-    (folder / "encoder" / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     torch.manual_seed(0)
-    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "encoder" / "open_clip_pytorch_model.bin")
     return {
-        "encoder": folder / "encoder",
+        "encoder": save_image_encoder(folder / "encoder"),
         "diffusion": save_diffusion(folder / "diffusion"),
         "clip": save_clip(folder / "clip"),
     }

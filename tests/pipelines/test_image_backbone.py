@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules im
 import pytest
 import torch
 from documented_code import page_module
+from tiny_clip import save_image_encoder
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
@@ -82,15 +82,7 @@ def test_colours_alone(method: Any, run: Callable[..., Any]) -> None:
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     """Folder of a tiny CLIP with random weights."""
-    open_clip = pytest.importorskip("open_clip")
-    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
-    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return save_image_encoder(tmp_path / "clip")
 
 
 @pytest.mark.parametrize("prior", ["ranking", "l2", "smoothness", "semantic"])

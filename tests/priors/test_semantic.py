@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from prior_scenes import context_of, pixels_of, scene_of
+from tiny_clip import save_image_encoder
 from torch import Tensor
 
 from fewshot_ns import registry
@@ -49,15 +50,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def encoder_weights(tmp_path: Path) -> Path:
     """Folder of a tiny CLIP with random weights."""
-    open_clip = pytest.importorskip("open_clip")
-    text = {"context_length": 4, "vocab_size": 10, "width": 8, "heads": 2, "layers": 1}
-    vision = {"image_size": 16, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8}
-    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    torch.save(open_clip.model.CLIP(**config).state_dict(), folder / "open_clip_pytorch_model.bin")
-    return folder
+    return save_image_encoder(tmp_path / "clip")
 
 
 @pytest.fixture
