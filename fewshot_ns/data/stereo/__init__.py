@@ -1,0 +1,1 @@
+"""Depth of the training views from the photos themselves."""
