@@ -34,6 +34,7 @@ from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.view_pictures import NerfstudioPictures
 from fewshot_ns.priors.base import PriorScene, PriorSet, StepContext
+from fewshot_ns.priors.consistency import ConsistencyPriorConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
 from fewshot_ns.priors.distortion import DistortionPriorConfig
@@ -85,6 +86,8 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Semantic prior: an image encoder gives unseen views embeddings like the photos'."""
     diffusion: DiffusionPriorConfig = field(default_factory=DiffusionPriorConfig)
     """Diffusion prior: a text-to-image model finds the target view likely."""
+    consistency: ConsistencyPriorConfig = field(default_factory=ConsistencyPriorConfig)
+    """Consistency prior: points of unseen views have the colours that the photos show there."""
     initial_weights: Optional[Path] = None
     """Checkpoint whose weights training starts from, with optimizers and steps of its own: of this method, or for
     DietNeRF's model a released one (.tar, or checkpoint_N of the JAX version)."""

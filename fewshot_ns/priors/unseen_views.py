@@ -1,4 +1,4 @@
-"""Poses and rendered pixels of the unseen views of the semantic and the diffusion prior."""
+"""Poses and rendered pixels of the unseen views of the semantic, the diffusion and the consistency prior."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from fewshot_ns.priors.base import CameraRequest
 
 @dataclass
 class UnseenViewsConfig:
-    """Poses and rendered pixels of the unseen views of a prior (semantic, diffusion)."""
+    """Poses and rendered pixels of the unseen views of a prior (semantic, diffusion, consistency)."""
 
     poses: Optional[Literal["hemisphere", "interpolate", "training", "given", "box"]] = None
     """hemisphere: uniform in azimuth, elevation and radius; interpolate: between three cameras of the pool; training:
@@ -112,6 +112,14 @@ class UnseenViews:
         """The next unseen view, one camera whose pixels are those of the grid."""
         grid = self.draw_grid()
         return self.view(self.draw_pose(), grid)
+
+    def draw_several(self, count: int) -> CameraRequest:
+        """The next unseen views, one after the other, as cameras (count,) of one request."""
+        views = [self.draw() for _ in range(count)]
+        names = ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height")
+        parts = {name: torch.cat([getattr(view.cameras, name) for view in views]) for name in names}
+        # The steps of all grids are the same, and with them the footprints.
+        return CameraRequest(Cameras(**parts), views[0].footprint_scale)
 
     def draw_grid(self) -> PixelGrid:
         """Which pixels of a whole view are rendered."""

@@ -34,6 +34,7 @@ TERMS = {
     "smoothness": {"depth_smoothness"},
     "semantic": {"semantic"},
     "diffusion": {"diffusion"},
+    "consistency": {"view_consistency"},
 }
 """Terms that a prior brings, on any backbone."""
 
@@ -47,9 +48,9 @@ def refusal(model: Any, prior: str) -> Optional[str]:
     if prior == "normals" and (generalizable or compact):
         reason = "a tri-plane's texels has no second derivative" if compact else "has no trainable normals along rays"
         return f"{reason}; use sparsenerf, dietnerf or depth-mipnerf"
-    if prior == "smoothness" and latent:
+    if prior in ("smoothness", "consistency") and latent:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
-    if prior in ("depth", "smoothness") and generalizable:
+    if prior in ("depth", "smoothness", "consistency") and generalizable:
         return "batches of many scenes have no room for them; train a single-scene method on one scene"
     if prior == "semantic" and latent:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
@@ -97,6 +98,7 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
     pipeline.smoothness.patch_size = 4
     pipeline.semantic.encoder.weights, pipeline.semantic.encoder.library = networks["encoder"], "open_clip"
     pipeline.semantic.views.grid_size = pipeline.diffusion.views.grid_size = 4
+    pipeline.consistency.views.grid_size = 4
     pipeline.semantic.fine_weight = 0.1
     pipeline.diffusion.weights, pipeline.diffusion.image_encoder_weights = networks["diffusion"], networks["clip"]
     # The trainer resolves the length of a schedule that is open.

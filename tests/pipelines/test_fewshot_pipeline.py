@@ -51,6 +51,7 @@ PRIORS = (
     "smoothness",
     "semantic",
     "diffusion",
+    "consistency",
 )
 """Names of the pipeline's priors in their order, in which they draw random numbers and their terms appear."""
 
@@ -84,7 +85,8 @@ def test_resolved_values_name_every_prior_and_those_that_are_off_say_nothing(pip
     resolved = pipeline.resolved()
     assert list(resolved) == ["model", "batch", *PRIORS] and resolved["batch"] == {"rays": 64}
     assert resolved["depth"]["num_quads"] == 8
-    assert all(resolved[name] == {} for name in ("occlusion", "normals", "smoothness", "semantic", "diffusion"))
+    off = ("occlusion", "normals", "smoothness", "semantic", "diffusion", "consistency")
+    assert all(resolved[name] == {} for name in off)
 
 
 def test_quads_stay_in_the_batch_where_the_terms_do_not_count(make_config: Any) -> None:

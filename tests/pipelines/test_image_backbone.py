@@ -85,17 +85,18 @@ def encoder(tmp_path: Path) -> Path:
     return save_image_encoder(tmp_path / "clip")
 
 
-@pytest.mark.parametrize("prior", ["ranking", "l2", "smoothness", "semantic"])
+@pytest.mark.parametrize("prior", ["ranking", "l2", "smoothness", "semantic", "consistency"])
 def test_under_priors(prior: str, method: Any, run: Callable[..., Any], encoder: Path) -> None:
     pipeline = method.pipeline
     terms = {"ranking": {"depth_ranking", "depth_continuity"}, "l2": {"depth_l2"}}
-    terms |= {"smoothness": {"depth_smoothness"}, "semantic": {"semantic"}}
+    terms |= {"smoothness": {"depth_smoothness"}, "semantic": {"semantic"}, "consistency": {"view_consistency"}}
     if prior in ("ranking", "l2"):
         pipeline.depth.enabled, pipeline.depth.loss = True, prior
         pipeline.depth.ranking_weight, pipeline.depth.metric.l2_weight = 1.0, 1.0
     else:
         getattr(pipeline, prior).enabled = True
     pipeline.smoothness.weight_start = pipeline.smoothness.weight_end = 1.0
+    pipeline.consistency.weight, pipeline.consistency.views.grid_size = 1.0, 12
     pipeline.semantic.encoder.weights, pipeline.semantic.views.grid_size, pipeline.semantic.interval = encoder, 8, 1
     trainer, losses = run(method, 40)
     assert all(step.keys() == {"rgb_loss", *terms[prior]} for step in losses)
