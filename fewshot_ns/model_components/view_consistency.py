@@ -94,7 +94,7 @@ def view_consistency_loss(
         target: what takes the gradient: depth, by where the points lie in the photos; the rendered colours; or both.
 
     Returns:
-        Scalar mean over the pixels that a photo sees, colours in [0, 1]; zero with a zero gradient where there are none.
+        Scalar mean over the pixels that a photo sees, units of colour; zero with a zero gradient where there are none.
     """
     points = points.detach() if target == "colour" else points
     rgb = rgb.detach() if target == "depth" else rgb

@@ -116,10 +116,18 @@ class UnseenViews:
     def draw_several(self, count: int) -> CameraRequest:
         """The next unseen views, one after the other, as cameras (count,) of one request."""
         views = [self.draw() for _ in range(count)]
-        names = ("camera_to_worlds", "fx", "fy", "cx", "cy", "width", "height")
-        parts = {name: torch.cat([getattr(view.cameras, name) for view in views]) for name in names}
+        cameras = [view.cameras for view in views]
+        together = Cameras(
+            camera_to_worlds=torch.cat([camera.camera_to_worlds for camera in cameras]),
+            fx=torch.cat([camera.fx for camera in cameras]),
+            fy=torch.cat([camera.fy for camera in cameras]),
+            cx=torch.cat([camera.cx for camera in cameras]),
+            cy=torch.cat([camera.cy for camera in cameras]),
+            width=torch.cat([camera.width for camera in cameras]),
+            height=torch.cat([camera.height for camera in cameras]),
+        )
         # The steps of all grids are the same, and with them the footprints.
-        return CameraRequest(Cameras(**parts), views[0].footprint_scale)
+        return CameraRequest(together, views[0].footprint_scale)
 
     def draw_grid(self) -> PixelGrid:
         """Which pixels of a whole view are rendered."""

@@ -85,12 +85,13 @@ def naive(points: Tensor, rgb: Tensor, opacity: Tensor, views: List[StereoView],
 
 
 def test_is_the_naive_one(photos: Any, pixels: Any) -> None:
-    seen = torch.stack([warped_colours(pixels[0], *pair)[1] for pair in zip(*photos, strict=True)])
+    (points, rgb, opacity), (views, limits) = pixels, photos
+    seen = torch.stack([warped_colours(points, *pair)[1] for pair in zip(*photos, strict=True)])
     # Points that none, some and all photos see.
     assert {0, 1, 2, 3} <= set(seen.sum(0).tolist())
     for target in TARGETS:
-        loss = view_consistency_loss(*pixels, *photos, target)
-        assert float(loss) == pytest.approx(naive(*pixels, *photos), rel=1e-6) and float(loss) > 0.01
+        loss = view_consistency_loss(points, rgb, opacity, views, limits, target)
+        assert float(loss) == pytest.approx(naive(points, rgb, opacity, *photos), rel=1e-6) and float(loss) > 0.01
 
 
 def test_equal_colours_cost_nothing(photos: Any, pixels: Any) -> None:
@@ -104,8 +105,9 @@ def test_equal_colours_cost_nothing(photos: Any, pixels: Any) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_gradient(target: Any, photos: Any, pixels: Any) -> None:
     points, rgb, opacity = (value.clone().requires_grad_() for value in pixels)
+    views, limits = photos
     assert torch.autograd.gradcheck(lambda p, c: view_consistency_loss(p, c, opacity, *photos), (points, rgb))
-    loss = view_consistency_loss(points, rgb, opacity, *photos, target)
+    loss = view_consistency_loss(points, rgb, opacity, views, limits, target)
     loss.backward()
     assert opacity.grad is None
     assert (points.grad is None) == (target == "colour") and (rgb.grad is None) == (target == "depth")
@@ -118,10 +120,11 @@ def test_gradient(target: Any, photos: Any, pixels: Any) -> None:
 
 
 def test_gradient_of_one_side_alone(photos: Any, pixels: Any) -> None:
-    points, rgb, opacity = pixels
+    (points, rgb, opacity), (views, limits) = pixels, photos
     moved, coloured = points.clone().requires_grad_(), rgb.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: view_consistency_loss(p, rgb, opacity, *photos, "depth"), moved)
-    assert torch.autograd.gradcheck(lambda c: view_consistency_loss(points, c, opacity, *photos, "colour"), coloured)
+    rest = opacity, views, limits
+    assert torch.autograd.gradcheck(lambda p: view_consistency_loss(p, rgb, *rest, "depth"), moved)
+    assert torch.autograd.gradcheck(lambda c: view_consistency_loss(points, c, *rest, "colour"), coloured)
 
 
 def plain(size: Tuple[int, int] = (8, 8), grey: float = 0.5) -> StereoView:
