@@ -61,6 +61,24 @@ class FewShotDataset(InputDataset):
         image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
         return resize_float(image, self.size_of(image_idx), self.fewshot.resize)
 
+    def photo_at(self, image_idx: int, size: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
+        """A photo at another size than its camera's, averaged, for what looks at photos closer than training does.
+
+        Args:
+            image_idx: Position in this split.
+            size: (height, width) wanted.
+
+        Returns:
+            (H, W, 3) float32 in [0, 1] on its background, and (H, W) bool where the scene is: not masked out, and
+            opaque where the photo has transparency.
+        """
+        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
+        shown = self._training_mask_at(image_idx, size)
+        image = resize_float(image, size, "area")
+        if image.shape[-1] == 4:
+            shown = shown & (image[..., 3] > 0.5)
+        return self._on_background(torch.from_numpy(image)), torch.from_numpy(shown)
+
     def get_numpy_image(self, image_idx: int) -> npt.NDArray[np.uint8]:
         """Returns the resized image, (H, W, 3 or 4) uint8, before it is laid on the background."""
         return np.round(self._read_float(image_idx) * 255.0).astype(np.uint8)
@@ -70,7 +88,9 @@ class FewShotDataset(InputDataset):
 
         It is resized in floating point, as the originals do, not after rounding to 8 bits.
         """
-        image = torch.from_numpy(self._read_float(image_idx))
+        return self._on_background(torch.from_numpy(self._read_float(image_idx)))
+
+    def _on_background(self, image: Tensor) -> Tensor:
         background = self._dataparser_outputs.alpha_color
         if background is not None and image.shape[-1] == 4:
             alpha = image[..., 3:]
@@ -93,13 +113,15 @@ class FewShotDataset(InputDataset):
 
     def training_mask(self, image_idx: int) -> Tensor:
         """(H, W, 1) bool, which pixels may train; all where the scene has no masks."""
+        return torch.from_numpy(self._training_mask_at(image_idx, self.size_of(image_idx)))[..., None]
+
+    def _training_mask_at(self, image_idx: int, size: Tuple[int, int]) -> npt.NDArray[np.bool_]:
         files = self._dataparser_outputs.mask_filenames
         if files is None:
-            return torch.ones(*self.size_of(image_idx), 1, dtype=torch.bool)
+            return np.ones(size, dtype=np.bool_)
         mask = read_image(files[image_idx])[..., 0] > 0
         # A pixel may train only where all that it is made of may.
-        kept = resize_float(mask.astype(np.float32), self.size_of(image_idx), self.fewshot.resize) >= 1.0 - 1e-5
-        return torch.from_numpy(kept)[..., None]
+        return resize_float(mask.astype(np.float32), size, self.fewshot.resize) >= 1.0 - 1e-5
 
     def get_metadata(self, data: Dict) -> Dict:
         """Returns {'object_mask': (H, W, 1) float32 in [0, 1]} where the scene has evaluation masks, and
