@@ -39,7 +39,7 @@ FLOORS: Dict[str, Floors] = {
         ("views",),
         ("depth",),
         ("datasets",),
-        ("labels", "depth_calibration"),
+        ("labels", "depth_calibration", "stereo"),
         ("samplers",),
         ("dataparsers",),
         ("multiscene",),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fewshot_ns.cameras.ray_images import PIXEL_CENTRE, opencv_world_to_cameras
+from fewshot_ns.cameras.ray_images import PIXEL_CENTRE
 
 LEVELS = (1, 2, 3)
 """Of the feature pyramid: level l has 2^-l of the photo's size."""
@@ -39,6 +39,14 @@ class DepthRange(NamedTuple):
         return (1.0 / (depth + _MARGIN) - self.farthest) / (self.nearest - self.farthest)
 
 
+def world_to_cameras(poses: Tensor) -> Tensor:
+    """(..., 4, 4) float64 world-to-camera matrices with OpenCV axes of camera-to-world matrices (..., 3, 4) with OpenGL
+    axes, which need not be rotations to the last digit."""
+    bottom = poses.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*poses.shape[:-2], 1, 4)
+    matrices = torch.cat([poses, bottom], dim=-2).double()
+    return torch.linalg.inv(matrices * matrices.new_tensor([1.0, -1.0, -1.0, 1.0]))
+
+
 def projections(poses: Tensor, intrinsics: Tensor, level: int) -> Tensor:
     """(..., 4, 4) float64 matrices from world points to pixels of a level times planar depth.
 
@@ -53,9 +61,9 @@ def projections(poses: Tensor, intrinsics: Tensor, level: int) -> Tensor:
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     rows = [fx, zero, cx - PIXEL_CENTRE, zero, fy, cy - PIXEL_CENTRE]
     scaled = torch.stack([value / 2**level for value in rows] + [zero, zero, one], dim=-1)
-    matrices = scaled.unflatten(-1, (3, 3)) @ opencv_world_to_cameras(poses.double())
-    bottom = matrices.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*matrices.shape[:-2], 1, 4)
-    return torch.cat([matrices, bottom], dim=-2)
+    world_to_camera = world_to_cameras(poses)
+    first = scaled.unflatten(-1, (3, 3)) @ world_to_camera[..., :3, :]
+    return torch.cat([first, world_to_camera[..., 3:, :]], dim=-2)
 
 
 def relative_projections(reference: Tensor, source: Tensor) -> Tensor:
@@ -93,4 +101,3 @@ def warp(maps: Tensor, transform: Tensor, depths: Tensor) -> Tensor:
     # The cells of the grid stand in two dimensions, as grid_sample wants them: hypotheses over pixels.
     sampled = nn.functional.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return sampled.unflatten(-1, (height, width))
-

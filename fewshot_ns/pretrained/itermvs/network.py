@@ -151,9 +151,7 @@ class IterMVS(nn.Module):
         (state,) = deque(self.states(problem, self.start(problem), steps), maxlen=1)
         return self.upsampled(problem, state)
 
-    def problem(
-        self, features: Features, cameras: Sequence[Tensor], depth_min: Tensor, depth_max: Tensor
-    ) -> Problem:
+    def problem(self, features: Features, cameras: Sequence[Tensor], depth_min: Tensor, depth_max: Tensor) -> Problem:
         """What is the same in all steps, of features (B, V, C, ...) and the arguments of `forward`.
 
         Raises:
@@ -184,7 +182,7 @@ class IterMVS(nn.Module):
         return Start(hypotheses, weights, correlation, scores, self.iter_mvs.update.initial(scores))
 
     def states(self, problem: Problem, start: Start, steps: int = STEPS) -> Iterator[State]:
-        """The estimate after the initialisation and after each step; no gradient from one through the next's samples."""
+        """The estimate after the initialisation and after each step; no gradient goes through the samples of a step."""
         weights = enlarged(start.view_weights, 2).detach()
         state = self.state(start.hidden)
         yield state
