@@ -312,6 +312,17 @@ def test_training_reaches_all_that_the_network_uses():
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
+def test_no_gradient_through_samples_and_weights_of_a_step(network: IterMVS):
+    images, matrices, low, high = problem_of(3)
+    problem = network.problem(network.encode(images), matrices, low, high)
+    start = network.start(problem)
+    weights, hidden = (value.detach().requires_grad_() for value in (start.view_weights, start.hidden))
+    first, second, *_ = network.states(problem, start._replace(view_weights=weights, hidden=hidden))
+    goal = second.normalized.sum()
+    through = torch.autograd.grad(goal, [first.normalized, weights, hidden], allow_unused=True)
+    assert through[0] is None and through[1] is None and through[2].any()
+
+
 def test_parameters_are_those_of_the_published_file(network: IterMVS):
     state = network.state_dict()
     assert len(state) == 150
