@@ -14,16 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from fewshot_ns.data.stereo.consistency import Consistency, consistent_views, fuse
+from fewshot_ns.data.stereo.sources import Range, found_range, source_views
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 from fewshot_ns.pretrained.itermvs.features import SIZE_MULTIPLE, Features
 from fewshot_ns.pretrained.itermvs.geometry import LEVELS, projections
 from fewshot_ns.pretrained.itermvs.network import IterMVS
 from fewshot_ns.pretrained.itermvs.search_range import (
     LONGEST_STEP,
-    Range,
-    found_range,
     search_range,
-    source_views,
     step_length,
     widened,
 )

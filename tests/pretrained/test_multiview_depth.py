@@ -12,15 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from fewshot_ns.data.stereo.sources import NEAR_MARGIN, found_range, source_views
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 from fewshot_ns.pretrained.itermvs.network import IterMVS
 from fewshot_ns.pretrained.itermvs.search_range import (
     FAR_OF_INFINITE,
-    NEAR_MARGIN,
     SHORTEST_STEP,
-    found_range,
     search_range,
-    source_views,
     step_length,
     widened,
 )

@@ -1,8 +1,14 @@
-"""Depth of a few posed photos from each other: plane sweep, semi-global aggregation, agreement of the views."""
+"""Depth of a few posed photos from each other, without a network.
+
+Each photo is matched with the others on planes at equal steps of inverse depth, first at a small size: zero-mean
+normalised cross-correlation of windows, semi-global aggregation, the best depth of each pixel. The surface found so is
+matched again, at small offsets from itself, where windows lean as it does, at the photos' own size. A depth counts
+where it agrees with that of another view.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
@@ -11,11 +17,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from fewshot_ns.data.stereo.aggregation import semi_global
-from fewshot_ns.data.stereo.sweep import Matcher, source_lines
-from fewshot_ns.data.stereo.views import StereoView, ViewDepth, sample
+from fewshot_ns.data.stereo.consistency import Reprojection, reproject
+from fewshot_ns.data.stereo.sources import found_range, source_views, visible_range
+from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed
+from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 
 VERSION = 1
 """Version of what is computed; a new one makes all kept maps stale."""
+_FEWEST_PLANES = 16
+_OFFSETS = 4
+"""Steps by which a surface may move when it is matched again, in each direction."""
+_FINEST_STEP = 0.5
+"""Pixels by which the last of these steps moves a point in another photo."""
+_MOST_ROUNDS = 5
+_NEIGHBOURING = 3
+"""Planes around the best one that count as the same depth when the next best is looked for."""
+_RANGE_ERRORS = (2.0, 0.03)
+"""Pixels and fraction of depth by which depths may differ that are to say where the scene lies."""
 
 
 class StereoError(ValueError):
@@ -24,20 +42,46 @@ class StereoError(ValueError):
 
 @dataclass
 class StereoConfig:
-    """Depth of the training views from each other."""
+    """Depth of the training views from each other, without a network."""
 
     max_side: int = 504
     """Longest side of the photos that are matched, pixels; larger ones are averaged down."""
+    sweep_side: int = 252
+    """Longest side of the photos at which all depths are tried; what is found is refined at the full size."""
+    num_planes: int = 128
+    """Most depths that are tried; fewer where they would lie closer than one pixel of parallax."""
     num_sources: int = 4
-    """Other views that each view is matched with at most."""
+    """Other views that a view is matched with at most; those that look at it from about 5 degrees come first."""
+    sweep_radii: Tuple[int, ...] = (1, 3)
+    """Radii of the windows at that side, pixels; their costs are averaged."""
+    refine_radii: Tuple[int, ...] = (2, 4)
+    """Radii of the windows at the full size."""
+    small_step: float = 0.1
+    """Cost of a neighbour that lies one depth step away, on the scale of the matching cost (0 to 2)."""
+    large_step: float = 2.5
+    """Cost of a neighbour farther away, where the photo is flat."""
+    edge: float = 20.0
+    """That cost is divided by 1 + this times the step of grey values between the two pixels."""
+    median_radius: int = 3
+    """Radius of the median that surfaces are smoothed by, pixels."""
+    best_share: float = 0.5
+    """Share of the best source in the cost of a depth; the rest is the mean of all, which what is hidden spoils."""
+    max_cost: float = 0.9
+    """Highest matching cost of a valid pixel at its depth; windows that have nothing in common cost 1."""
+    min_margin: float = 0.0
+    """Lowest margin of a valid pixel: by how much its depth is cheaper than the next best one elsewhere."""
+    min_views: int = 1
+    """Other views that have to agree with a valid pixel."""
+    max_pixel_error: float = 2.0
+    """Views agree where a pixel, taken to the other view by its depth and back by that view's, misses its place by
+    less, pixels..."""
+    max_depth_error: float = 0.02
+    """...or its depth by less than this fraction."""
+    sigma_pixels: float = 1.0
+    """Standard deviation of a match, pixels; that of the depth follows from how far the views lie apart, and is at
+    least half of what the views disagree by."""
     device: str = "auto"
     """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
-
-
-class _Estimate(NamedTuple):
-    inverse: Tensor
-    cost: Tensor
-    step: float
 
 
 def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[ViewDepth]:
@@ -51,63 +95,216 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         One for each view, at the size of its photo, on the CPU.
 
     Raises:
-        StereoError: fewer than two views, or none that sees what another sees.
+        StereoError: fewer than two views, or a view that shares nothing with any other.
+        ValueError: values of the config that make no sense.
     """
-    if len(views) < 2:
-        names = ", ".join(view.name for view in views) or "none"
-        raise StereoError(f"expected at least two photos to find depth from, got {names}")
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
-    views = [view.to(device) for view in views]
+    _check(config, views)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if config.device == "auto" else config.device)
+    full = [_limited(view, config.max_side).to(device) for view in views]
+    neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
+    full = [_within_sight(full, index, neighbours[index]) for index in range(len(full))]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    estimates = []
     with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
-        for index in progress.track(range(len(views)), description=f"[green]Depth from the photos on {device}"):
-            sources = [view for other, view in enumerate(views) if other != index]
-            estimates.append(_estimate(views[index], sources))
-        return [depth.to(torch.device("cpu")) for depth in _checked(views, estimates)]
+        tiny = [_limited(view, config.sweep_side // 2) for view in full]
+        small = [_limited(view, config.sweep_side) for view in full]
+        found: List[_Surface] = []
+        for index in progress.track(range(len(full)), description="[green]Where the scene lies"):
+            found.append(_sweep(config, tiny[index], _of(tiny, neighbours[index])))
+        small = [_narrowed(small[index], tiny, found, index, neighbours[index]) for index in range(len(full))]
+        surfaces: List[_Surface] = []
+        for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {device}"):
+            swept = _sweep(config, small[index], _of(small, neighbours[index]))
+            surfaces.append(_refined(config, full[index], _of(full, neighbours[index]), swept))
+        depths = [surface.z_depth for surface in surfaces]
+        found_depths = []
+        for index, view in enumerate(full):
+            sources = _of(full, neighbours[index])
+            pairs = [reproject(view, depths[index], full[other], depths[other]) for other in neighbours[index]]
+            depth = _view_depth(config, view, sources, surfaces[index], pairs)
+            found_depths.append(_resized(depth, views[index]).to(torch.device("cpu")))
+    return found_depths
 
 
-def _estimate(view: StereoView, sources: List[StereoView]) -> _Estimate:
-    inverse, _ = _planes(view, sources)
-    matcher = Matcher(view, sources, 3)
-    volume = torch.stack([matcher.costs(source, inverse[:, None, None]) for source in range(len(sources))])
-    costs = 0.5 * volume.amin(0) + 0.5 * volume.mean(0)
-    total = semi_global(costs, view.image.mean(-1), 0.1, 0.8, 20.0)
-    best = total.argmin(0)
-    middle = best.clamp(1, len(inverse) - 2)
+class _Surface(NamedTuple):
+    """The best depth of every pixel of a view, at one size."""
+
+    inverse: Tensor
+    """(H, W) inverse depth, positive."""
+    step: float
+    """Distance of the depths that were compared, inverse depth."""
+    cost: Tensor
+    """(H, W) matching cost there."""
+    margin: Tensor
+    """(H, W) how much cheaper it is than the next best depth elsewhere, of the aggregated cost."""
+
+    @property
+    def z_depth(self) -> Tensor:
+        """(H, W) planar depth."""
+        return 1.0 / self.inverse
+
+
+def _check(config: StereoConfig, views: Sequence[StereoView]) -> None:
+    """Refuses views and values that no depth can come of."""
+    if len(views) < 2:
+        names = f"{views[0].name} alone" if views else "none"
+        raise StereoError(f"depth from the photos: expected at least two photos with poses, found {names}")
+    for view in views:
+        if not 0.0 < view.near < view.far:
+            raise ValueError(f"{view.name}: expected depths 0 < near < far, found {view.near:g} and {view.far:g}")
+    for name, least in (("max_side", 32), ("sweep_side", 32), ("num_planes", 16), ("num_sources", 1), ("min_views", 0)):
+        if getattr(config, name) < least:
+            raise ValueError(f"{name}: expected at least {least}, found {getattr(config, name)}")
+    if not config.sweep_radii or not config.refine_radii or min(*config.sweep_radii, *config.refine_radii) < 1:
+        raise ValueError(f"expected radii of at least 1, found {config.sweep_radii} and {config.refine_radii}")
+
+
+def _of(views: Sequence[StereoView], indices: Sequence[int]) -> List[StereoView]:
+    return [views[index] for index in indices]
+
+
+def _limited(view: StereoView, side: int) -> StereoView:
+    """The view with a longest side of at most `side` pixels."""
+    scale = min(1.0, side / max(view.size))
+    return view.resized((max(1, round(view.size[0] * scale)), max(1, round(view.size[1] * scale))))
+
+
+def _within_sight(views: Sequence[StereoView], index: int, neighbours: Sequence[int]) -> StereoView:
+    """The view with near and far such that others see what lies between."""
+    view = views[index]
+    ends = visible_range(view, _of(views, neighbours))
+    if ends is None:
+        others = ", ".join(views[other].name for other in neighbours)
+        raise StereoError(
+            f"{view.name}: expected another photo that shows the same things, found none among {others}; choose views "
+            "that overlap, or check the poses and near and far"
+        )
+    return replace(view, near=ends[0], far=ends[1])
+
+
+def _narrowed(
+    view: StereoView, tiny: Sequence[StereoView], found: Sequence[_Surface], index: int, neighbours: Sequence[int]
+) -> StereoView:
+    """The view with near and far around what a first look confirms."""
+    own = found[index].z_depth
+    agree = torch.zeros_like(own, dtype=torch.bool)
+    for other in neighbours:
+        agree |= reproject(tiny[index], own, tiny[other], found[other].z_depth).consistent(*_RANGE_ERRORS)
+    ends = found_range(own, agree & (found[index].cost < 0.5), (view.near, view.far))
+    return view if ends is None else replace(view, near=ends[0], far=ends[1])
+
+
+def _costs(
+    config: StereoConfig, view: StereoView, sources: List[StereoView], inverse: Tensor, radii: Sequence[int]
+) -> Tensor:
+    """(K, H, W) matching costs at inverse depths (K, H, W) or (K, 1, 1)."""
+    total = torch.zeros(len(inverse), *view.size, device=view.image.device)
+    for radius in radii:
+        matcher = Matcher(view, sources, radius)
+        costs = [matcher.costs(source, inverse) for source in range(len(sources))]
+        best = costs[0]
+        for cost in costs[1:]:
+            best = torch.minimum(best, cost)
+        total += (config.best_share * best + (1.0 - config.best_share) * sum(costs) / len(costs)) / len(radii)
+    return total
+
+
+def _best(
+    config: StereoConfig, view: StereoView, costs: Tensor, start: Tensor, step: float
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """The cheapest label of every pixel after aggregation.
+
+    Args:
+        config: the costs of steps.
+        view: of the pixels.
+        costs: (K, H, W) of labels at equal steps.
+        start: inverse depth of the first label, (H, W) or a scalar.
+        step: between labels.
+
+    Returns:
+        (H, W) each: inverse depth between the labels by a parabola, matching cost, and margin.
+    """
+    total = semi_global(costs, view.image.mean(dim=-1), config.small_step, config.large_step, config.edge)
+    label = total.argmin(dim=0)
+    middle = label.clamp(1, len(costs) - 2)
     before, at, after = (total.gather(0, (middle + offset)[None])[0] for offset in (-1, 0, 1))
     offset = ((before - after) / (2.0 * (before - 2.0 * at + after)).clamp(min=1e-6)).clamp(-0.5, 0.5)
-    step = float(inverse[1] - inverse[0])
-    return _Estimate(inverse[0] + (middle + offset) * step, costs.gather(0, best[None])[0], step)
+    cheapest = total.gather(0, label[None])[0]
+    labels = torch.arange(len(costs), device=total.device)[:, None, None]
+    elsewhere = total.masked_fill((labels - label).abs() <= _NEIGHBOURING, float("inf")).amin(dim=0)
+    return start + (middle + offset) * step, costs.gather(0, label[None])[0], elsewhere - cheapest
 
 
-def _planes(view: StereoView, sources: List[StereoView]) -> Tuple[Tensor, float]:
-    first, last = 1.0 / view.far, 1.0 / max(view.near, 1e-2)
-    depths = torch.linspace(first, last, 33, device=view.image.device)[:, None, None]
-    parallax = 0.0
-    for source in sources:
-        start, slope = source_lines(view, source)
-        position = start[::8, ::8].reshape(-1, 3) + depths * slope
-        place = position[..., :2] / position[..., 2:]
-        seen = (position[..., 2] > 1e-6) & source.contains(place)
-        moved = (place[1:] - place[:-1]).norm(dim=-1)[seen[1:] & seen[:-1]]
-        if len(moved):
-            parallax = max(parallax, 32.0 * float(moved.max()))
-    count = int(min(max(parallax + 1, 32), 256))
-    return torch.linspace(first, last, count, device=view.image.device), parallax
+def _sweep(config: StereoConfig, view: StereoView, sources: List[StereoView]) -> _Surface:
+    """Tries planes between near and far."""
+    first, last = 1.0 / view.far, 1.0 / view.near
+    pixels = (last - first) * largest_speed(view, sources, first, last)
+    count = min(max(int(pixels) + 2, _FEWEST_PLANES), config.num_planes)
+    planes = torch.linspace(first, last, count, device=view.image.device)
+    step = (last - first) / (count - 1)
+    costs = _costs(config, view, sources, planes[:, None, None], config.sweep_radii)
+    inverse, cost, margin = _best(config, view, costs, planes[0], step)
+    smooth = median(inverse, config.median_radius)
+    return _Surface(smooth.clamp(min=_farthest(view)), step, cost, margin)
 
 
-def _checked(views: Sequence[StereoView], estimates: Sequence[_Estimate]) -> List[ViewDepth]:
-    found = []
-    for index, (view, estimate) in enumerate(zip(views, estimates, strict=True)):
-        z_depth = 1.0 / estimate.inverse.clamp(min=1e-4)
-        points, agree = view.points(z_depth), torch.zeros_like(z_depth)
-        for other, source in enumerate(views):
-            if other != index:
-                position, z = source.project(points)
-                seen = source.contains(position) & (z > 0)
-                theirs = sample(estimates[other].inverse, position, "nearest")
-                agree += seen & ((theirs - 1.0 / z.clamp(min=1e-6)).abs() < 2.0 * estimate.step)
-        valid = (agree >= 1) & (estimate.cost < 0.6) & view.mask
-        found.append(ViewDepth(z_depth, 0.5 * estimate.step * z_depth**2, valid))
-    return found
+def _refined(config: StereoConfig, view: StereoView, sources: List[StereoView], swept: _Surface) -> _Surface:
+    """Matches a surface again at small offsets, at the size of `view`, until they are small enough."""
+    inverse, margin = (
+        torch.nn.functional.interpolate(values[None, None], size=view.size, mode="nearest-exact")[0, 0]
+        for values in (swept.inverse, swept.margin)
+    )
+    speed = largest_speed(view, sources, 1.0 / view.far, 1.0 / view.near)
+    step, cost = swept.step, torch.zeros_like(inverse)
+    offsets = torch.arange(-_OFFSETS, _OFFSETS + 1, device=inverse.device)[:, None, None]
+    for _ in range(_MOST_ROUNDS):
+        step = 0.5 * step
+        labels = (inverse + step * offsets).clamp(min=_farthest(view))
+        costs = _costs(config, view, sources, labels, config.refine_radii)
+        moved, cost, _ = _best(config, view, costs, inverse - _OFFSETS * step, step)
+        inverse = median(moved, config.median_radius).clamp(min=_farthest(view))
+        if step * speed <= _FINEST_STEP:
+            break
+    return _Surface(inverse, step, cost, margin)
+
+
+def _farthest(view: StereoView) -> float:
+    """Smallest inverse depth that still is a depth."""
+    return 1e-4 / view.near
+
+
+def _view_depth(
+    config: StereoConfig, view: StereoView, sources: List[StereoView], surface: _Surface, pairs: List[Reprojection]
+) -> ViewDepth:
+    """What the other views confirm of a surface, and how well it is known."""
+    agree = [
+        (pair.pixel_error < config.max_pixel_error) | (pair.depth_error < config.max_depth_error) for pair in pairs
+    ]
+    valid = torch.stack(agree).sum(dim=0) >= config.min_views
+    valid &= (surface.cost < config.max_cost) & (surface.margin >= config.min_margin) & view.mask
+    speeds = torch.stack([parallax_speed(view, source, surface.inverse) for source in sources])
+    z_depth = surface.z_depth
+    sigma = config.sigma_pixels * z_depth**2 / speeds.amax(dim=0).clamp(min=1e-6)
+    # The smallest disagreement: a view from which the point is hidden says nothing.
+    apart = torch.stack([pair.depth_error for pair in pairs]).amin(dim=0)
+    sigma = torch.maximum(sigma, 0.5 * torch.where(apart.isfinite(), apart, torch.zeros_like(apart)) * z_depth)
+    return ViewDepth(z_depth, sigma.clamp(max=1e6), valid)
+
+
+def _resized(depth: ViewDepth, view: StereoView) -> ViewDepth:
+    """The depth at the size of a view; by nearest neighbours, since between pixels there may be an edge."""
+    if tuple(depth.valid.shape) == view.size:
+        return depth
+    maps = torch.stack([depth.z_depth, depth.sigma, depth.valid.to(depth.z_depth)])[None]
+    z_depth, sigma, valid = torch.nn.functional.interpolate(maps, size=view.size, mode="nearest-exact")[0]
+    return ViewDepth(z_depth, sigma, (valid > 0) & view.mask.to(valid.device))
+
+
+def median(values: Tensor, radius: int) -> Tensor:
+    """(H, W) medians over square windows of 2 radius + 1 pixels; beyond the border the border's values."""
+    if radius == 0:
+        return values
+    side = 2 * radius + 1
+    padded = torch.nn.functional.pad(values[None, None], (radius,) * 4, mode="replicate")
+    windows = padded[0, 0].unfold(0, side, 1).unfold(1, side, 1)
+    return windows.reshape(*values.shape, side * side).median(dim=-1).values

@@ -11,6 +11,9 @@ from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.stereo.views import StereoView
 
+_LEAST_SHARE = 0.02
+"""Smallest depth as a share of the largest, where the scene does not say more."""
+
 
 def stereo_views(dataset: FewShotDataset, max_side: int) -> List[StereoView]:
     """The views of a dataset, with the photos as large as they are on disk.
@@ -49,4 +52,5 @@ def planar_ranges(dataset: FewShotDataset) -> List[Tuple[float, float]]:
         ahead = [float(-pose[2, 3]) for pose in dataset.cameras.camera_to_worlds]
         return [(max(geometry.ndc_near - offset, 0.1 * geometry.ndc_near), float("inf")) for offset in ahead]
     near, far = world_ranges(dataset.cameras, geometry)[1]
-    return [(near, far)] * len(dataset)
+    # Where rays start at a plane of the world (DTU), cameras may stand before it, and there is no nearest depth.
+    return [(max(near, _LEAST_SHARE * far), far)] * len(dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ _MIN_VARIANCE = 2.5e-5
 """Variance of the noise of an 8-bit photo, added to that of a window, so that flat windows match nothing well."""
 _CHUNK = 4_000_000
 """Most pixels times depths that are warped at once."""
+_MIN_AHEAD = 1e-6
+"""Planar depth that counts as before a camera, world units."""
+_PROBES = 16
+"""Points along the longer side, and depths, at which speeds are looked up."""
 
 
 def source_lines(reference: StereoView, source: StereoView) -> Tuple[Tensor, Tensor]:
@@ -50,7 +54,7 @@ def warped(source: StereoView, planes: Tensor, start: Tensor, slope: Tensor, inv
     """
     position = start + inverse[..., None] * slope
     z = position[..., 2:]
-    ahead = z > 1e-6
+    ahead = z > _MIN_AHEAD
     height, width = source.size
     scale = position.new_tensor([2.0 / width, 2.0 / height])
     grid = position[..., :2] / torch.where(ahead, z, torch.ones_like(z)) * scale - 1.0
@@ -58,6 +62,35 @@ def warped(source: StereoView, planes: Tensor, start: Tensor, slope: Tensor, inv
     flat = grid.reshape(1, -1, grid.shape[-2], 2)
     found = torch.nn.functional.grid_sample(planes[None], flat, padding_mode="border", align_corners=False)
     return found[0].reshape(len(planes), *inverse.shape), inside
+
+
+def parallax_speed(reference: StereoView, source: StereoView, inverse: Tensor) -> Tensor:
+    """How fast a pixel's point moves in another photo, pixels per unit of inverse depth.
+
+    Args:
+        reference, source: the two views.
+        inverse: (K, H, W) or (H, W) inverse depths.
+
+    Returns:
+        Of the shape of `inverse`; 0 where the source does not show the point.
+    """
+    start, slope = source_lines(reference, source)
+    position = start + inverse[..., None] * slope
+    z = position[..., 2:]
+    ahead = z > _MIN_AHEAD
+    z = torch.where(ahead, z, torch.ones_like(z))
+    place = position[..., :2] / z
+    speed = ((slope[:2] - place * slope[2:]) / z).norm(dim=-1)
+    return torch.where(ahead[..., 0] & source.contains(place), speed, torch.zeros_like(speed))
+
+
+def largest_speed(reference: StereoView, sources: Sequence[StereoView], first: float, last: float) -> float:
+    """The largest of these speeds between two inverse depths, over some pixels and all sources."""
+    side = max(1, max(reference.size) // _PROBES)
+    coarse = reference.resized((max(2, reference.size[0] // side), max(2, reference.size[1] // side)))
+    inverse = torch.linspace(first, last, _PROBES, device=reference.image.device)[:, None, None]
+    inverse = inverse.expand(-1, *coarse.size)
+    return max(float(parallax_speed(coarse, source, inverse).amax()) for source in sources)
 
 
 class Matcher:
