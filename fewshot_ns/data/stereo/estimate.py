@@ -19,10 +19,10 @@ from torch import Tensor
 from fewshot_ns.data.stereo.aggregation import semi_global
 from fewshot_ns.data.stereo.consistency import Reprojection, reproject
 from fewshot_ns.data.stereo.sources import found_range, source_views, visible_range
-from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed
+from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed, window_mean
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 
-VERSION = 1
+VERSION = 2
 """Version of what is computed; a new one makes all kept maps stale."""
 _FEWEST_PLANES = 16
 _OFFSETS = 4
@@ -32,6 +32,11 @@ _FINEST_STEP = 0.5
 _MOST_ROUNDS = 5
 _NEIGHBOURING = 3
 """Planes around the best one that count as the same depth when the next best is looked for."""
+_LEAST_SIDE = 96
+"""Longest side of the photos by which it is found out where the scene lies, at least; of smaller ones too little is
+left."""
+_WELL_MATCHED = 0.35
+"""Matching cost of windows that show the same thing."""
 _RANGE_ERRORS = (2.0, 0.03)
 """Pixels and fraction of depth by which depths may differ that are to say where the scene lies."""
 
@@ -68,7 +73,7 @@ class StereoConfig:
     """Share of the best source in the cost of a depth; the rest is the mean of all, which what is hidden spoils."""
     max_cost: float = 0.9
     """Highest matching cost of a valid pixel at its depth; windows that have nothing in common cost 1."""
-    min_margin: float = 0.0
+    min_margin: float = 0.05
     """Lowest margin of a valid pixel: by how much its depth is cheaper than the next best one elsewhere."""
     min_views: int = 1
     """Other views that have to agree with a valid pixel."""
@@ -106,7 +111,7 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
     full = [_within_sight(full, index, neighbours[index]) for index in range(len(full))]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
-        tiny = [_limited(view, config.sweep_side // 2) for view in full]
+        tiny = [_limited(view, max(config.sweep_side // 2, _LEAST_SIDE)) for view in full]
         small = [_limited(view, config.sweep_side) for view in full]
         found: List[_Surface] = []
         for index in progress.track(range(len(full)), description="[green]Where the scene lies"):
@@ -190,7 +195,8 @@ def _narrowed(
     agree = torch.zeros_like(own, dtype=torch.bool)
     for other in neighbours:
         agree |= reproject(tiny[index], own, tiny[other], found[other].z_depth).consistent(*_RANGE_ERRORS)
-    ends = found_range(own, agree & (found[index].cost < 0.5), (view.near, view.far))
+    agree &= (found[index].cost < 2.0 * _WELL_MATCHED) & (found[index].margin > 0.05)
+    ends = found_range(own, agree, (view.near, view.far))
     return view if ends is None else replace(view, near=ends[0], far=ends[1])
 
 
@@ -222,17 +228,29 @@ def _best(
         step: between labels.
 
     Returns:
-        (H, W) each: inverse depth between the labels by a parabola, matching cost, and margin.
+        (H, W) each: inverse depth between the labels by a parabola, matching cost, label.
     """
     total = semi_global(costs, view.image.mean(dim=-1), config.small_step, config.large_step, config.edge)
     label = total.argmin(dim=0)
     middle = label.clamp(1, len(costs) - 2)
     before, at, after = (total.gather(0, (middle + offset)[None])[0] for offset in (-1, 0, 1))
     offset = ((before - after) / (2.0 * (before - 2.0 * at + after)).clamp(min=1e-6)).clamp(-0.5, 0.5)
-    cheapest = total.gather(0, label[None])[0]
-    labels = torch.arange(len(costs), device=total.device)[:, None, None]
-    elsewhere = total.masked_fill((labels - label).abs() <= _NEIGHBOURING, float("inf")).amin(dim=0)
-    return start + (middle + offset) * step, costs.gather(0, label[None])[0], elsewhere - cheapest
+    return start + (middle + offset) * step, costs.gather(0, label[None])[0], label
+
+
+def _margin(costs: Tensor, label: Tensor) -> Tensor:
+    """(H, W) by how much the chosen label (H, W) is cheaper than the best one elsewhere, of costs (K, H, W).
+
+    Not of the aggregated costs: those of a pattern that repeats are settled by what stands beside it. A label elsewhere
+    counts where it is better than those beside it, and matches well; where there is none the margin is 1.
+    """
+    labels = torch.arange(len(costs), device=costs.device)[:, None, None]
+    ends = costs.new_full((1, *costs.shape[1:]), float("inf"))
+    beside = torch.minimum(torch.cat([ends, costs[:-1]]), torch.cat([costs[1:], ends]))
+    candidate = (costs <= beside) & ((labels - label).abs() > _NEIGHBOURING)
+    elsewhere = torch.where(candidate, costs, torch.full_like(costs, float("inf"))).amin(dim=0)
+    margin = elsewhere - costs.gather(0, label[None])[0]
+    return torch.where(elsewhere < _WELL_MATCHED, margin, torch.ones_like(margin))
 
 
 def _sweep(config: StereoConfig, view: StereoView, sources: List[StereoView]) -> _Surface:
@@ -243,7 +261,8 @@ def _sweep(config: StereoConfig, view: StereoView, sources: List[StereoView]) ->
     planes = torch.linspace(first, last, count, device=view.image.device)
     step = (last - first) / (count - 1)
     costs = _costs(config, view, sources, planes[:, None, None], config.sweep_radii)
-    inverse, cost, margin = _best(config, view, costs, planes[0], step)
+    inverse, cost, label = _best(config, view, costs, planes[0], step)
+    margin = _margin(window_mean(costs, config.median_radius), label)
     smooth = median(inverse, config.median_radius)
     return _Surface(smooth.clamp(min=_farthest(view)), step, cost, margin)
 

@@ -11,8 +11,10 @@ from fewshot_ns.data.stereo.views import StereoView
 
 NO_MATCH = 1.0
 """Cost where a photo does not show the point: that of windows that have nothing to do with each other."""
-_MIN_VARIANCE = 2.5e-5
-"""Variance of the noise of an 8-bit photo, added to that of a window, so that flat windows match nothing well."""
+_MIN_VARIANCE, _MAX_VARIANCE = 2.5e-5, 5e-4
+"""Limits of what is added to the variance of a window against a photo's noise: rounding to 8 bits, and a dark photo's."""
+_NOISE_QUANTILE, _NOISE_FACTOR = 0.1, 4.0
+"""The flattest tenth of a photo shows its noise; this many times its variance, windows of noise match nothing well."""
 _CHUNK = 4_000_000
 """Most pixels times depths that are warped at once."""
 _MIN_AHEAD = 1e-6
@@ -107,6 +109,8 @@ class Matcher:
         self._lines = [source_lines(reference, source) for source in sources]
         self._grey = [_grey(source) for source in sources]
         self._own = _grey(reference)
+        self._floor = noise_floor(self._own)
+        self._floors = [noise_floor(grey) for grey in self._grey]
         self._mean = window_mean(self._own, radius)
         self._variance = (window_mean(self._own**2, radius) - self._mean**2).clamp(min=0.0)
 
@@ -124,8 +128,15 @@ class Matcher:
         mean = window_mean(values, self.radius)
         variance = (window_mean(values**2, self.radius) - mean**2).clamp(min=0.0)
         covariance = window_mean(values * self._own, self.radius) - mean * self._mean
-        spread = ((variance + _MIN_VARIANCE) * (self._variance + _MIN_VARIANCE)).rsqrt()
+        spread = ((variance + self._floors[source]) * (self._variance + self._floor)).rsqrt()
         return torch.where(inside, 1.0 - covariance * spread, NO_MATCH)
+
+
+def noise_floor(grey: Tensor) -> float:
+    """What is added to the variance of windows of a photo (1, H, W), so that its noise matches nothing."""
+    variance = (window_mean(grey**2, 2) - window_mean(grey, 2) ** 2).flatten()
+    quiet = float(variance.kthvalue(1 + int(_NOISE_QUANTILE * (len(variance) - 1))).values)
+    return min(max(_NOISE_FACTOR * quiet, _MIN_VARIANCE), _MAX_VARIANCE)
 
 
 def _grey(view: StereoView) -> Tensor:
