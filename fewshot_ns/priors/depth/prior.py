@@ -1,6 +1,7 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
 
 import torch
@@ -9,11 +10,14 @@ from torch import Tensor
 from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
+from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
 from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, l2_depth_terms, metric_depth_terms
+from fewshot_ns.priors.depth.photo_depths import PhotoDepths, filled_by_mono, photo_depths
+from fewshot_ns.priors.depth.sources import DepthSource, report, unfit_files, ways_to_depth
 
 
 @dataclass
@@ -27,10 +31,19 @@ class DepthPriorConfig(PriorConfig):
     known scale on all rays that have one; none: no term."""
     metric: MetricDepthConfig = field(default_factory=MetricDepthConfig)
     """Weights and widths of the losses on depths of known scale."""
-    source: Literal["files", "mono"] = "files"
-    """files: depth maps of the scene; mono: a monocular network, whose missing maps are computed before training."""
+    source: DepthSource = "files"
+    """files: depth maps of the scene; mono: a monocular network; stereo: the training photos, matched with each other,
+    which gives depth of known scale; auto: files where the scene has some that the loss can use, else stereo. What is
+    missing is computed before training and kept."""
     mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
     """The network of source mono."""
+    stereo: StereoConfig = field(default_factory=StereoConfig)
+    """How photos are matched: source stereo."""
+    fill: Literal["none", "mono"] = "none"
+    """mono: pixels that stereo does not confirm get the depth of the monocular network, fitted to that of the others;
+    none: they have no depth."""
+    cache_dir: Optional[Path] = None
+    """Folder of maps that were computed from photos. None: FEWSHOT_CACHE, else the user's cache folder."""
     num_quads: Optional[int] = 128
     """Quads per step; their 4 rays each also serve the colour loss. None: as in SparseNeRF, all rays of the batch lie
     in quads, of NVS-RGBD half."""
@@ -66,7 +79,7 @@ class DepthPriorConfig(PriorConfig):
     """Difference between neighbours that costs nothing, units of the ray parameter."""
 
     def scene_files(self) -> FrozenSet[str]:
-        """The scene's own depth maps, unless a network makes them."""
+        """The scene's own depth maps, unless they are computed where there are none."""
         read = self.enabled and self.source == "files" and self.loss != "none"
         return frozenset({"depth_maps"}) if read else frozenset()
 
@@ -80,7 +93,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
         name: of the field.
 
     Raises:
-        ValueError: a length unit that is not positive.
+        ValueError: a length unit or a smallest sigma that is not positive.
     """
 
     def __init__(self, config: DepthPriorConfig, scene: PriorScene, name: str) -> None:
@@ -91,6 +104,9 @@ class DepthPrior(Prior[DepthPriorConfig]):
         self.length_unit = record.length_unit if length_unit is None else length_unit
         if not self.length_unit > 0:
             raise ValueError(f"expected a positive {self.flag}.metric.length-unit, got {self.length_unit:g}")
+        smallest = config.metric.min_sigma_of_maps
+        if smallest is not None and not smallest > 0:
+            raise ValueError(f"expected a positive {self.flag}.metric.min-sigma-of-maps, got {smallest:g}")
         self.expect_at_least(1, num_quads=config.num_quads)
         self.expect_at_least(0, ranking_weight=config.ranking_weight, continuity_weight=config.continuity_weight)
         ndc = record.geometry.ray_space == "ndc"
@@ -102,6 +118,10 @@ class DepthPrior(Prior[DepthPriorConfig]):
             self.box_fraction = 1.0
             self.box_pixels = 30 if ndc and config.box_pixels is None else config.box_pixels
         self.quads: Optional[QuadSampler] = None
+        self.source: Optional[str] = None
+        """Where the maps come from, once they are there."""
+        self.photo_depths: Optional[PhotoDepths] = None
+        """Maps that were made from the photos."""
         self._gaps, self._views = torch.zeros(0), torch.zeros(0, dtype=torch.long)
 
     @property
@@ -134,36 +154,73 @@ class DepthPrior(Prior[DepthPriorConfig]):
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided, for the log."""
+        maps: Dict[str, Any] = {} if self.source is None else {"source": self.source}
+        if self.photo_depths is not None:
+            pairs = zip(self.photo_depths.names, self.photo_depths.valid, strict=True)
+            maps["valid"] = {name: round(share, 4) for name, share in pairs}
         if not self.needs_quads:
-            return {"loss": self.config.loss, "length_unit": self.length_unit}
+            return {"loss": self.config.loss, "length_unit": self.length_unit, **maps}
         weights = {"ranking_weight": self.ranking_weight, "continuity_weight": self.continuity_weight}
         boxes = {"box_fraction": self.box_fraction, "box_pixels": self.box_pixels}
-        return {**weights, **boxes, "num_quads": self.num_quads}
+        return {**weights, **boxes, "num_quads": self.num_quads, **maps}
 
     def prepare(self) -> None:
-        """Computes the maps of a monocular network where the config asks for it, and builds the sampler of quads.
+        """Computes the maps that the config asks for, and builds the sampler of quads.
 
         Raises:
             WeightsNotFoundError: the network is not found.
-            ValueError: the scene has no depth maps, one of them is unusable, or the batch is too small.
+            ValueError: there are no depth maps, one of them is unusable, or the batch is too small.
         """
-        if self.config.source == "mono" and self.config.loss != "none":
-            dataset = self.scene.dataset
-            background = dataset.fewshot.geometry.background
-            flag = f"{self.flag}.mono.weights"
-            depths = monocular_depths(self.config.mono, dataset.image_filenames, background, flag)
-            dataset.use_depth_maps(depths.files, depths.encoding)
+        if self.config.loss != "none":
+            self._find_maps()
         if self.needs_quads:
             self.quads = self._build_sampler()
+
+    def _find_maps(self) -> None:
+        """Decides where the maps come from, and makes them where they are not there."""
+        config, dataset = self.config, self.scene.dataset
+        unfit = unfit_files(dataset.fewshot, self.needs_metric_depth)
+        self.source = config.source
+        if config.source == "auto":
+            self.source = "stereo" if unfit else "files"
+        if self.source == "mono":
+            flag = f"{self.flag}.mono.weights"
+            depths = monocular_depths(config.mono, dataset.image_filenames, self.scene.geometry.background, flag)
+            dataset.use_depth_maps(depths.files, depths.encoding)
+        elif self.source == "stereo":
+            self._use_photos(unfit if config.source == "auto" else "")
+        elif dataset.fewshot.depth_prior_filenames is None:
+            lack = dataset.fewshot.depth_prior_problem or f"{self.scene.data} has no depth maps"
+            raise ValueError(
+                f"the depth prior is on, but {lack}; {ways_to_depth(self.flag, self.needs_metric_depth)}"
+            )
+
+    def _use_photos(self, reason: str) -> None:
+        """Takes depth from the photos themselves; `reason` says why, in words."""
+        config, dataset = self.config, self.scene.dataset
+        ways = ways_to_depth(self.flag, self.needs_metric_depth, "stereo")
+        found = f"found no depth in the photos of {self.scene.data}"
+        try:
+            depths = photo_depths(dataset, "stereo", config.stereo, config.cache_dir)
+        except StereoError as error:
+            because = f"{reason}, and " if reason else ""
+            raise ValueError(f"{self.flag}: {because}{found}: {error}; {ways}") from error
+        if max(depths.valid) == 0:
+            raise ValueError(
+                f"{self.flag}: {found}: in none of {', '.join(depths.names)} another photo confirms any, so the poses "
+                f"may be wrong, or the views do not overlap; {ways}"
+            )
+        dataset.use_depth_maps(depths.files, depths.encoding)
+        if config.fill == "mono":
+            depths = filled_by_mono(dataset, depths, config.mono, f"{self.flag}.mono.weights", config.cache_dir)
+            dataset.use_depth_maps(depths.files, depths.encoding)
+        self.photo_depths = depths
+        report(depths, reason)
 
     def _build_sampler(self) -> QuadSampler:
         config, dataset, num_rays = self.config, self.scene.dataset, self.scene.num_rays
         record = dataset.fewshot
-        if record.depth_prior_filenames is None:
-            raise ValueError(
-                f"the depth prior is on, but {self.scene.data} has no depth maps; give them by the "
-                f"dataparser's --depth-dir, or train without: {self.flag}.enabled False"
-            )
+        assert record.depth_prior_filenames is not None
         if 4 * self.num_quads > num_rays:
             raise ValueError(
                 f"{self.num_quads} quads need {4 * self.num_quads} rays, but a batch has {num_rays}; lower "
@@ -175,6 +232,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
             neighbour_fraction=config.neighbour_fraction,
             allow_self=config.allow_self_neighbour,
             tie=config.tie,
+            leave_out_views=record.depth_encoding.may_be_empty,
         )
         box = record.pair_box if config.protocol_boxes else None
         if box is not None:
