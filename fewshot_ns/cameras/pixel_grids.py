@@ -18,13 +18,6 @@ from fewshot_ns.cameras.scene_geometry import Size
 Number = TypeVar("Number", float, Tensor)
 
 
-def are_pinhole(cameras: Cameras) -> bool:
-    """Whether all cameras are pinhole cameras without lens distortion."""
-    distortion = cameras.distortion_params
-    bent = distortion is not None and bool((distortion != 0).any())
-    return not bent and bool((cameras.camera_type == CameraType.PERSPECTIVE.value).all())
-
-
 class Intrinsics(NamedTuple):
     """Intrinsics of pinhole cameras, in the order in which nerfstudio's `Cameras` takes them."""
 

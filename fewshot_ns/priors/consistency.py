@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Type
 
 import torch
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
-from fewshot_ns.cameras.pixel_grids import are_pinhole
 from fewshot_ns.cameras.ray_space import camera_rays
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.depth_formats import resolve_polarity
@@ -91,7 +90,9 @@ class ConsistencyPrior(Prior[ConsistencyPriorConfig]):
             self.photos.append(photo.to(device))
 
     def _check_cameras(self, dataset: FewShotDataset) -> None:
-        if not are_pinhole(dataset.cameras):
+        cameras = dataset.cameras
+        bent = cameras.distortion_params is not None and bool((cameras.distortion_params != 0).any())
+        if bent or bool((cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
             raise ValueError(
                 f"{self.scene.data}: expected photos of pinhole cameras, into which {self.flag} warps unseen views, "
                 "found lens distortion or another camera model; undistort the photos, or give "
