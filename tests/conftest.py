@@ -43,13 +43,12 @@ def goldens_dir() -> Path:
 
     Only of the last may files be missing, the listed ones.
     """
-    given = os.environ.get("FEWSHOT_GOLDENS")
-    if given is not None:
-        if not Path(given).is_dir():
-            pytest.fail(f"FEWSHOT_GOLDENS: expected the folder of the reference vectors, found none at {given}")
-        return Path(given)
-    beside = REPOSITORY.parent / "shared" / "goldens"
-    return beside if beside.is_dir() else REPOSITORY / "tests" / "goldens" / "vectors"
+    from golden_arrays import GOLDENS_ENV, reference_folder
+
+    folder = reference_folder()
+    if GOLDENS_ENV in os.environ and not folder.is_dir():
+        pytest.fail(f"{GOLDENS_ENV}: expected the folder of the reference vectors, found none at {folder}")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,17 @@ def every_array_is_compared(
         pytest.fail(f"{path.name} has compared nothing with: {', '.join(missed)}", pytrace=False)
 
 
+@pytest.fixture(scope="module")
+def skip_unread(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Function (reason) that skips what asks for it, and lets arrays of this file of tests stay unread."""
+
+    def skip(reason: str) -> None:
+        request.config.stash[_DESELECTED].add(request.path)
+        pytest.skip(reason)
+
+    return skip
+
+
 @pytest.fixture
 def arrays(
     goldens_dir: Path, request: pytest.FixtureRequest, loaded_goldens: Dict[Path, GoldenFile]

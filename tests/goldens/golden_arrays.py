@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Set
 
@@ -28,7 +29,18 @@ LEFT_OUT = (
     "sparsenerf/model_forward_full.npz",
 )
 """Files of the reference folder that the repository does not hold; its README.md says why."""
+GOLDENS_ENV = "FEWSHOT_GOLDENS"
+"""Environment variable that names the folder of reference vectors."""
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=["float64", "float32"])
+
+
+def reference_folder() -> Path:
+    """The folder that FEWSHOT_GOLDENS names, else ../shared/goldens where there is one, else the shipped one."""
+    given = os.environ.get(GOLDENS_ENV)
+    if given is not None:
+        return Path(given)
+    beside = SHIPPED.parents[2].parent / "shared" / "goldens"
+    return beside if beside.is_dir() else SHIPPED
 
 
 class GoldenFile(Dict[str, np.ndarray]):
