@@ -56,7 +56,9 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
     if len(views) < 2:
         names = ", ".join(view.name for view in views) or "none"
         raise StereoError(f"expected at least two photos to find depth from, got {names}")
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device)
+    device = torch.device(
+        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    )
     views = [view.to(device) for view in views]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     estimates = []

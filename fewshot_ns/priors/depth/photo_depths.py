@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
+from nerfstudio.cameras.cameras import CameraType
+from torch import Tensor
 
-from fewshot_ns.cameras.pixel_grids import are_pinhole
 from fewshot_ns.cameras.poses import intrinsic_fractions
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.maps import read_depth_map
@@ -24,14 +25,19 @@ from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, to_sensor
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, same_aspect
 from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.data.stereo.estimate import VERSION, StereoConfig, StereoError, stereo_depths
+from fewshot_ns.data.stereo.estimate import VERSION as STEREO_VERSION
+from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError, stereo_depths
+from fewshot_ns.data.stereo.lens import as_photographed, straightened
 from fewshot_ns.data.stereo.scene import planar_ranges, stereo_views
 from fewshot_ns.data.stereo.views import ViewDepth
+from fewshot_ns.pretrained.itermvs.weights import find_itermvs
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
+from fewshot_ns.pretrained.multiview_depth import VERSION as MVS_VERSION
+from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig, multiview_depths
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.hashing import file_hash, json_hash
 
-PhotoSource = Literal["stereo"]
+PhotoConfig = Union[StereoConfig, MultiViewDepthConfig]
 FORMAT_VERSION = 1
 """Version of what is stored here; a new one makes all entries stale."""
 ENCODING = DepthEncoding("distance", "z_depth", unit=1.0, may_be_empty=True)
@@ -48,7 +54,7 @@ class PhotoDepths:
     """Depth maps of the views of a split, from its photos."""
 
     source: str
-    """What they come from, in a word."""
+    """What they come from, in words: 'stereo', 'mvs', ..."""
     files: Tuple[Path, ...]
     """One .npz per view, in the cache: `depth` (H, W) float32 planar, in world units, 0 where nothing is known, and
     `sigma` (H, W) float32, its standard deviation."""
@@ -69,35 +75,34 @@ class PhotoDepths:
 
 
 def photo_depths(
-    dataset: FewShotDataset,
-    source: PhotoSource,
-    stereo: StereoConfig,
-    cache_dir: Optional[Path] = None,
+    dataset: FewShotDataset, config: PhotoConfig, flag: str, cache_dir: Optional[Path] = None
 ) -> PhotoDepths:
     """Depth maps of a split's views from each other, computed where the cache has none.
 
     Args:
         dataset: the views.
-        source: how they are matched.
-        stereo: fields of the source `stereo`.
+        config: how they are matched: by hand-made costs (`stereo`), or by a network (`mvs`).
+        flag: command line flag of the network's weights, for the error message.
         cache_dir: folder of computed maps; None: FEWSHOT_CACHE, else the user's cache folder.
 
     Raises:
-        StereoError: fewer than two views, cameras that are no pinhole cameras, or views that nothing can be found from.
+        StereoError: fewer than two views, cameras that are no perspective cameras, or views that nothing can be found
+            from.
+        WeightsNotFoundError: the weights of the network were not found.
         FileNotFoundError: a photo is missing.
         ValueError: a damaged photo, or a field out of its range.
     """
     _check_views(dataset)
-    scene = _scene_key(dataset, source, stereo)
+    scene = _scene_key(dataset, config, flag)
     folder = cache_folder("stereo", cache_dir)
     keys = [json_hash([scene, view]) for view in range(len(dataset))]
     files = tuple(folder / key[:2] / f"{key}.npz" for key in keys)
     entries = [_whole(path, key, photo) for path, key, photo in zip(files, keys, dataset.image_filenames, strict=True)]
     if any(entry is None for entry in entries):
-        found = stereo_depths(stereo, stereo_views(dataset, stereo.max_side))
-        entries = [_arrays(depth, key) for depth, key in zip(found, keys, strict=True)]
+        entries = [_arrays(depth, key) for depth, key in zip(_matched(dataset, config, flag), keys, strict=True)]
         for path, arrays in zip(files, entries, strict=True):
             write_npz(path, arrays, compressed=True)
+    source = "stereo" if isinstance(config, StereoConfig) else "mvs"
     return _record(source, dataset, files, [entry for entry in entries if entry is not None])
 
 
@@ -162,16 +167,44 @@ def _check_views(dataset: FewShotDataset) -> None:
     names = ", ".join(path.name for path in dataset.image_filenames)
     if len(dataset) < 2:
         raise StereoError(f"expected at least two photos to find depth from, found {names or 'none'}")
-    if not are_pinhole(dataset.cameras):
+    if bool((dataset.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
         raise StereoError(
-            f"{dataset.image_filenames[0].parent}: expected photos of pinhole cameras to find depth from, found lens "
-            "distortion or another camera model; undistort the photos"
+            f"{dataset.image_filenames[0].parent}: expected photos of perspective cameras to find depth from, found "
+            "another camera model; undistort the photos"
         )
 
 
-def _scene_key(dataset: FewShotDataset, source: str, config: StereoConfig) -> str:
+def _matched(dataset: FewShotDataset, config: PhotoConfig, flag: str) -> List[ViewDepth]:
+    """Depth of each view from the others, of photos as a pinhole camera would have taken them."""
+    photos = stereo_views(dataset, config.max_side)
+    lenses = [_lens(dataset, view) for view in range(len(photos))]
+    views = [photo if lens is None else straightened(photo, lens) for photo, lens in zip(photos, lenses, strict=True)]
+    if isinstance(config, StereoConfig):
+        found = stereo_depths(config, views)
+    else:
+        found = multiview_depths(config, views, flag)
+    return [
+        depth if lens is None else as_photographed(depth, photo, lens)
+        for depth, photo, lens in zip(found, photos, lenses, strict=True)
+    ]
+
+
+def _lens(dataset: FewShotDataset, view: int) -> Optional[Tensor]:
+    """(6,) lens distortion of a view; None where it has none."""
+    every = dataset.cameras.distortion_params
+    if every is None or not bool((every[view] != 0).any()):
+        return None
+    return every[view].cpu().float()
+
+
+def _scene_key(dataset: FewShotDataset, config: PhotoConfig, flag: str) -> str:
     """Hash of all that the maps depend on but for the index of the view."""
     cameras, masks = dataset.cameras, dataset._dataparser_outputs.mask_filenames
+    if isinstance(config, StereoConfig):
+        by: Tuple[Any, ...] = ("stereo", STEREO_VERSION)
+    else:
+        by = ("mvs", MVS_VERSION, file_hash(find_itermvs(config.weights, flag)))
+    lenses = [_lens(dataset, view) for view in range(len(dataset))]
     # Of a smaller camera the fractions differ by rounding, and the photos that are matched do not.
     fractions = np.round(intrinsic_fractions(cameras), 6).tolist()
     ranges = [[f"{bound:.5g}" for bound in pair] for pair in planar_ranges(dataset)]
@@ -181,13 +214,14 @@ def _scene_key(dataset: FewShotDataset, source: str, config: StereoConfig) -> st
             None if masks is None else file_hash(masks[view]),
             cameras.camera_to_worlds[view].cpu().float().tolist(),
             fractions[view],
+            None if lens is None else lens.tolist(),
             ranges[view],
         ]
-        for view, photo in enumerate(dataset.image_filenames)
+        for view, (photo, lens) in enumerate(zip(dataset.image_filenames, lenses, strict=True))
     ]
     fields = {name: value for name, value in asdict(config).items() if name not in _NOT_DECIDING}
     record = dataset.fewshot
-    return json_hash([FORMAT_VERSION, VERSION, source, fields, record.geometry.background, record.resize, views])
+    return json_hash([FORMAT_VERSION, *by, fields, record.geometry.background, record.resize, views])
 
 
 def _arrays(depth: ViewDepth, key: str) -> Dict[str, Any]:
@@ -206,7 +240,9 @@ def _whole(path: Path, key: str, photo: Path) -> Optional[Dict[str, Any]]:
     depth, sigma = entry[NPZ_KEY], entry[SIGMA_KEY]
     if depth.ndim != 2 or sigma.shape != depth.shape or not same_aspect(depth.shape, image_size(photo)):
         return None
-    whole = np.isfinite(depth).all() and (depth >= 0).all() and np.isfinite(sigma).all() and (sigma[depth > 0] > 0).all()
+    whole = (
+        np.isfinite(depth).all() and (depth >= 0).all() and np.isfinite(sigma).all() and (sigma[depth > 0] > 0).all()
+    )
     return entry if whole else None
 
 

@@ -14,9 +14,10 @@ from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
+from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, l2_depth_terms, metric_depth_terms
-from fewshot_ns.priors.depth.photo_depths import PhotoDepths, filled_by_mono, photo_depths
+from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_mono, photo_depths
 from fewshot_ns.priors.depth.sources import DepthSource, report, unfit_files, ways_to_depth
 
 
@@ -32,15 +33,17 @@ class DepthPriorConfig(PriorConfig):
     metric: MetricDepthConfig = field(default_factory=MetricDepthConfig)
     """Weights and widths of the losses on depths of known scale."""
     source: DepthSource = "files"
-    """files: depth maps of the scene; mono: a monocular network; stereo: the training photos, matched with each other,
-    which gives depth of known scale; auto: files where the scene has some that the loss can use, else stereo. What is
-    missing is computed before training and kept."""
+    """files: depth maps of the scene; mono: a monocular network; stereo, mvs: the training photos, matched with each
+    other, mvs by a network, which give depth of known scale; auto: files where the scene has some that the loss can
+    use, else stereo. What is missing is computed before training and kept."""
     mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
     """The network of source mono."""
     stereo: StereoConfig = field(default_factory=StereoConfig)
     """How photos are matched: source stereo."""
+    mvs: MultiViewDepthConfig = field(default_factory=MultiViewDepthConfig)
+    """The network of source mvs."""
     fill: Literal["none", "mono"] = "none"
-    """mono: pixels that stereo does not confirm get the depth of the monocular network, fitted to that of the others;
+    """mono: pixels that stereo or mvs does not confirm get the depth of the monocular network, fitted to that of the others;
     none: they have no depth."""
     cache_dir: Optional[Path] = None
     """Folder of maps that were computed from photos. None: FEWSHOT_CACHE, else the user's cache folder."""
@@ -187,28 +190,32 @@ class DepthPrior(Prior[DepthPriorConfig]):
             flag = f"{self.flag}.mono.weights"
             depths = monocular_depths(config.mono, dataset.image_filenames, self.scene.geometry.background, flag)
             dataset.use_depth_maps(depths.files, depths.encoding)
-        elif self.source == "stereo":
-            self._use_photos(unfit if config.source == "auto" else "")
+        elif self.source in ("stereo", "mvs"):
+            self._use_photos(config.mvs if self.source == "mvs" else config.stereo, unfit)
         elif dataset.fewshot.depth_prior_filenames is None:
             lack = dataset.fewshot.depth_prior_problem or f"{self.scene.data} has no depth maps"
             raise ValueError(
-                f"the depth prior is on, but {lack}; {ways_to_depth(self.flag, self.needs_metric_depth)}"
+                f"the depth prior is on, but {lack}. Ways out: {ways_to_depth(self.flag, self.needs_metric_depth)}"
             )
 
-    def _use_photos(self, reason: str) -> None:
-        """Takes depth from the photos themselves; `reason` says why, in words."""
-        config, dataset = self.config, self.scene.dataset
-        ways = ways_to_depth(self.flag, self.needs_metric_depth, "stereo")
-        found = f"found no depth in the photos of {self.scene.data}"
+    def _use_photos(self, matching: PhotoConfig, unfit: str) -> None:
+        """Takes depth from the photos themselves; `unfit` says why not from the scene's own maps."""
+        config, dataset, metric = self.config, self.scene.dataset, self.needs_metric_depth
+        reason = unfit if config.source == "auto" else ""
+        begin = f"{self.flag}: {reason}, and " if reason else f"{self.flag}: "
         try:
-            depths = photo_depths(dataset, "stereo", config.stereo, config.cache_dir)
+            depths = photo_depths(dataset, matching, f"{self.flag}.mvs.weights", config.cache_dir)
         except StereoError as error:
-            because = f"{reason}, and " if reason else ""
-            raise ValueError(f"{self.flag}: {because}{found}: {error}; {ways}") from error
+            # What the one cannot match, the other cannot either.
+            ways = ways_to_depth(self.flag, metric, ("stereo", "mvs"))
+            raise ValueError(
+                f"{begin}found no depth in the photos of {self.scene.data}: {error}. Ways out: {ways}"
+            ) from error
         if max(depths.valid) == 0:
             raise ValueError(
-                f"{self.flag}: {found}: in none of {', '.join(depths.names)} another photo confirms any, so the poses "
-                f"may be wrong, or the views do not overlap; {ways}"
+                f"{begin}found no depth in the photos of {self.scene.data}: in none of {', '.join(depths.names)} another "
+                "photo confirms any; the poses may be wrong, or the views do not overlap. Ways out: "
+                f"{ways_to_depth(self.flag, metric, (depths.source,))}"
             )
         dataset.use_depth_maps(depths.files, depths.encoding)
         if config.fill == "mono":

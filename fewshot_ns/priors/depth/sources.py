@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Sequence
 
 from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -10,7 +10,7 @@ from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.priors.depth.photo_depths import PhotoDepths
 
-DepthSource = Literal["files", "mono", "stereo", "auto"]
+DepthSource = Literal["files", "mono", "stereo", "mvs", "auto"]
 FEW = 0.05
 """Share of valid pixels below which maps from photos are doubtful."""
 
@@ -34,22 +34,30 @@ def unfit_files(record: FewShotMetadata, metric: bool) -> str:
     return ""
 
 
-def ways_to_depth(flag: str, metric: bool, leave_out: str = "") -> str:
+def ways_to_depth(flag: str, metric: bool, leave_out: Sequence[str] = ()) -> str:
     """What a user can do who has no depth maps, as the end of a message.
 
     Args:
         flag: how the prior's flags begin.
         metric: whether the loss needs known scale.
-        leave_out: a source that has failed already.
+        leave_out: sources that have failed already.
     """
-    network = "" if metric else f", {flag}.source mono (a monocular network)"
+    ways = {
+        "stereo": "the photos themselves",
+        "mvs": "a network that matches the photos",
+        "mono": "a monocular network",
+    }
+    lacking = {*leave_out, *(["mono"] if metric else [])}
+    named = [f"{flag}.source {source} ({way})" for source, way in ways.items() if source not in lacking]
     align = " --align ..." if metric else ""
-    ways = {"stereo": f"{flag}.source stereo (from the photos themselves)"}
-    named = ", ".join(text for source, text in ways.items() if source != leave_out)
-    return (
-        f"give {named}{network}, write maps by `ns-fewshot depth{align}`, name their folder by the dataparser's "
-        f"--depth-dir, or train without: {flag}.enabled False"
-    ).replace("give , ", "give ")
+    return "; ".join(
+        [
+            *named,
+            f"write maps by `ns-fewshot depth{align}`",
+            "name the folder of maps by the dataparser's --depth-dir",
+            f"or train without: {flag}.enabled False",
+        ]
+    )
 
 
 def report(depths: PhotoDepths, reason: str = "") -> None:
@@ -60,7 +68,9 @@ def report(depths: PhotoDepths, reason: str = "") -> None:
         reason: why they were made, in words.
     """
     why = f" ({reason})" if reason else ""
-    CONSOLE.print(f"depth of the training views from the photos ({depths.source}): {depths.shares()}{why}", soft_wrap=True)
+    CONSOLE.print(
+        f"depth of the training views from the photos ({depths.source}): {depths.shares()}{why}", soft_wrap=True
+    )
     for problem in depths.problems:
         CONSOLE.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
     if max(depths.valid) < FEW:
