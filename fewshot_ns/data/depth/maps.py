@@ -108,7 +108,8 @@ def read_valid_depth(
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: unreadable file, wrong shape or proportions, or no valid pixel where the encoding does not allow that.
+        ValueError: unreadable file, wrong shape or proportions, or no valid pixel where the encoding does not
+            allow that.
     """
     values = read_depth_file(path, encoding.eight_bit)
     check_proportions(path, values.shape, size_hw, "the image")

@@ -48,8 +48,8 @@ class QuadSampler:
         options: how pairs and neighbours are drawn.
 
     Raises:
-        ValueError: where a view (or, with `leave_out_views`, every view) has fewer than two valid pixels, or no box with
-            as many as an option asks for, or an option is out of range.
+        ValueError: where a view (or, with `leave_out_views`, every view) has fewer than two valid pixels, or no box
+            with as many as an option asks for, or an option is out of range.
     """
 
     def __init__(self, nearness: List[Tensor], valid: List[Tensor], options: QuadSamplerOptions) -> None:

@@ -238,7 +238,9 @@ def _whole(path: Path, key: str, photo: Path) -> Optional[Dict[str, Any]]:
     if entry is None or str(entry[_KEY_ARRAY]) != key:
         return None
     depth, sigma = entry[NPZ_KEY], entry[SIGMA_KEY]
-    if depth.ndim != 2 or sigma.shape != depth.shape or not same_aspect(depth.shape, image_size(photo)):
+    if depth.ndim != 2 or sigma.shape != depth.shape:
+        return None
+    if not same_aspect((depth.shape[0], depth.shape[1]), image_size(photo)):
         return None
     whole = (
         np.isfinite(depth).all() and (depth >= 0).all() and np.isfinite(sigma).all() and (sigma[depth > 0] > 0).all()

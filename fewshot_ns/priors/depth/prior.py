@@ -1,7 +1,6 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
 
 import torch
@@ -10,19 +9,15 @@ from torch import Tensor
 from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
-from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
-from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
-from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, l2_depth_terms, metric_depth_terms
-from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_mono, photo_depths
-from fewshot_ns.priors.depth.sources import DepthSource, report, unfit_files, ways_to_depth
+from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, find_maps
 
 
 @dataclass
-class DepthPriorConfig(PriorConfig):
+class DepthPriorConfig(DepthSourceConfig, PriorConfig):
     """Depth ranking and spatial continuity on quads of pixels."""
 
     _target: Type = field(default_factory=lambda: DepthPrior)
@@ -32,21 +27,6 @@ class DepthPriorConfig(PriorConfig):
     known scale on all rays that have one; none: no term."""
     metric: MetricDepthConfig = field(default_factory=MetricDepthConfig)
     """Weights and widths of the losses on depths of known scale."""
-    source: DepthSource = "files"
-    """files: depth maps of the scene; mono: a monocular network; stereo, mvs: the training photos, matched with each
-    other, mvs by a network, which give depth of known scale; auto: files where the scene has some that the loss can
-    use, else stereo. What is missing is computed before training and kept."""
-    mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
-    """The network of source mono."""
-    stereo: StereoConfig = field(default_factory=StereoConfig)
-    """How photos are matched: source stereo."""
-    mvs: MultiViewDepthConfig = field(default_factory=MultiViewDepthConfig)
-    """The network of source mvs."""
-    fill: Literal["none", "mono"] = "none"
-    """mono: pixels that stereo or mvs does not confirm get the depth of the monocular network, fitted to that of the others;
-    none: they have no depth."""
-    cache_dir: Optional[Path] = None
-    """Folder of maps that were computed from photos. None: FEWSHOT_CACHE, else the user's cache folder."""
     num_quads: Optional[int] = 128
     """Quads per step; their 4 rays each also serve the colour loss. None: as in SparseNeRF, all rays of the batch lie
     in quads, of NVS-RGBD half."""
@@ -121,10 +101,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
             self.box_fraction = 1.0
             self.box_pixels = 30 if ndc and config.box_pixels is None else config.box_pixels
         self.quads: Optional[QuadSampler] = None
-        self.source: Optional[str] = None
-        """Where the maps come from, once they are there."""
-        self.photo_depths: Optional[PhotoDepths] = None
-        """Maps that were made from the photos."""
+        self.maps: Optional[FoundMaps] = None
+        """Where the maps come from, once that is decided."""
         self._gaps, self._views = torch.zeros(0), torch.zeros(0, dtype=torch.long)
 
     @property
@@ -157,10 +135,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided, for the log."""
-        maps: Dict[str, Any] = {} if self.source is None else {"source": self.source}
-        if self.photo_depths is not None:
-            pairs = zip(self.photo_depths.names, self.photo_depths.valid, strict=True)
-            maps["valid"] = {name: round(share, 4) for name, share in pairs}
+        maps = {} if self.maps is None else self.maps.resolved()
         if not self.needs_quads:
             return {"loss": self.config.loss, "length_unit": self.length_unit, **maps}
         weights = {"ranking_weight": self.ranking_weight, "continuity_weight": self.continuity_weight}
@@ -175,54 +150,9 @@ class DepthPrior(Prior[DepthPriorConfig]):
             ValueError: there are no depth maps, one of them is unusable, or the batch is too small.
         """
         if self.config.loss != "none":
-            self._find_maps()
+            self.maps = find_maps(self.config, self.scene, self.flag, self.needs_metric_depth)
         if self.needs_quads:
             self.quads = self._build_sampler()
-
-    def _find_maps(self) -> None:
-        """Decides where the maps come from, and makes them where they are not there."""
-        config, dataset = self.config, self.scene.dataset
-        unfit = unfit_files(dataset.fewshot, self.needs_metric_depth)
-        self.source = config.source
-        if config.source == "auto":
-            self.source = "stereo" if unfit else "files"
-        if self.source == "mono":
-            flag = f"{self.flag}.mono.weights"
-            depths = monocular_depths(config.mono, dataset.image_filenames, self.scene.geometry.background, flag)
-            dataset.use_depth_maps(depths.files, depths.encoding)
-        elif self.source in ("stereo", "mvs"):
-            self._use_photos(config.mvs if self.source == "mvs" else config.stereo, unfit)
-        elif dataset.fewshot.depth_prior_filenames is None:
-            lack = dataset.fewshot.depth_prior_problem or f"{self.scene.data} has no depth maps"
-            raise ValueError(
-                f"the depth prior is on, but {lack}. Ways out: {ways_to_depth(self.flag, self.needs_metric_depth)}"
-            )
-
-    def _use_photos(self, matching: PhotoConfig, unfit: str) -> None:
-        """Takes depth from the photos themselves; `unfit` says why not from the scene's own maps."""
-        config, dataset, metric = self.config, self.scene.dataset, self.needs_metric_depth
-        reason = unfit if config.source == "auto" else ""
-        begin = f"{self.flag}: {reason}, and " if reason else f"{self.flag}: "
-        try:
-            depths = photo_depths(dataset, matching, f"{self.flag}.mvs.weights", config.cache_dir)
-        except StereoError as error:
-            # What the one cannot match, the other cannot either.
-            ways = ways_to_depth(self.flag, metric, ("stereo", "mvs"))
-            raise ValueError(
-                f"{begin}found no depth in the photos of {self.scene.data}: {error}. Ways out: {ways}"
-            ) from error
-        if max(depths.valid) == 0:
-            raise ValueError(
-                f"{begin}found no depth in the photos of {self.scene.data}: in none of {', '.join(depths.names)} another "
-                "photo confirms any; the poses may be wrong, or the views do not overlap. Ways out: "
-                f"{ways_to_depth(self.flag, metric, (depths.source,))}"
-            )
-        dataset.use_depth_maps(depths.files, depths.encoding)
-        if config.fill == "mono":
-            depths = filled_by_mono(dataset, depths, config.mono, f"{self.flag}.mono.weights", config.cache_dir)
-            dataset.use_depth_maps(depths.files, depths.encoding)
-        self.photo_depths = depths
-        report(depths, reason)
 
     def _build_sampler(self) -> QuadSampler:
         config, dataset, num_rays = self.config, self.scene.dataset, self.scene.num_rays

@@ -13,7 +13,6 @@ from fewshot_ns.data.files.depth_formats import implied_polarity
 from fewshot_ns.data.files.scene_folder import Files, chosen_files
 from fewshot_ns.data.records.metadata import DepthEncoding
 
-
 _DEPTH_FILE = ("depth prior", "--depth-dir")
 """What such a file is, and the flag that says where it lies, for messages."""
 
