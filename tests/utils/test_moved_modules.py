@@ -8,6 +8,7 @@ from copy import deepcopy
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
@@ -27,7 +28,7 @@ def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixt
     that read the scene's depth maps goes on doing so."""
     restored = yaml.load(path.read_text(), Loader=yaml.Loader)
     assert capsys.readouterr().out == ""
-    today = deepcopy(registry.method_specification(path.stem.replace("-", "_")).config)
+    today: Any = deepcopy(registry.method_specification(path.stem.replace("-", "_")).config)
     if path.stem == "sparsenerf-lite":
         assert (restored.pipeline.depth.source, today.pipeline.depth.source) == ("files", "auto")
         today.pipeline.depth.source = "files"

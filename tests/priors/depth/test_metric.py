@@ -177,28 +177,26 @@ def test_variants_of_the_original() -> None:
     torch.testing.assert_close(squared["depth_near"], plain["depth_near"] ** 2)
 
 
-def sigma_of(rays: int, **fields: Any) -> torch.Tensor:
-    """(R,) standard deviation that ds-nerf takes for rays of a map of sigma 0, 0.002 and 0.5, read off its term."""
-    depth_sigma = torch.tensor([[0.0], [0.002], [0.5]])[:rays]
+def sigma_of(**fields: Any) -> torch.Tensor:
+    """(2,) standard deviation that ds-nerf takes for rays whose maps have none and 0.002, read off its term."""
     config = MetricDepthConfig(sigma=0.03, ds_nerf_weight=1.0, **fields)
-    t = torch.linspace(0.9, 1.1, 2001).expand(rays, -1)
-    weights, ones = torch.full((rays, 2000), 1.0 / 2000), torch.ones(rays, 1)
-    each = [
-        metric_depth_terms(config, "ds-nerf", *(x[ray : ray + 1] for x in (weights, t, ones, depth_sigma, ones)), 0)
-        for ray in range(rays)
-    ]
+    t, weights, one = torch.linspace(0.9, 1.1, 2001)[None], torch.full((1, 2000), 1.0 / 2000), torch.ones(1, 1)
+    each = []
+    for own in (0.0, 0.002):
+        sigma = torch.full((1, 1), own)
+        each.append(metric_depth_terms(config, "ds-nerf", weights, t, one, sigma, one, 0)["depth_ds_nerf"])
     # The term of a ray of equal weights w is -log(w) sum exp(...) dt, which grows with sigma alone.
-    area = torch.stack([terms["depth_ds_nerf"] for terms in each]) / -torch.log(torch.tensor(1.0 / 2000 + 1e-7))
+    area = torch.stack(each) / -torch.log(torch.tensor(1.0 / 2000 + 1e-7))
     return area / (2.0 * torch.pi) ** 0.5
 
 
 def test_maps_with_a_sigma_of_their_own_may_be_below_sigma() -> None:
-    usual, lower = sigma_of(2), sigma_of(2, min_sigma_of_maps=0.001)
+    usual, lower = sigma_of(), sigma_of(min_sigma_of_maps=0.001)
     torch.testing.assert_close(usual, torch.full((2,), 0.03), rtol=1e-2, atol=0.0)
     torch.testing.assert_close(lower, torch.tensor([0.03, 0.002]), rtol=1e-2, atol=0.0)
-    bounded = sigma_of(2, min_sigma_of_maps=0.01)
+    bounded = sigma_of(min_sigma_of_maps=0.01)
     torch.testing.assert_close(bounded, torch.tensor([0.03, 0.01]), rtol=1e-2, atol=0.0)
-    assert torch.equal(sigma_of(2, sigma_of_maps=False, min_sigma_of_maps=0.001), usual)
+    assert torch.equal(sigma_of(sigma_of_maps=False, min_sigma_of_maps=0.001), usual)
     with pytest.raises(ValueError, match="expected a positive --pipeline.depth.metric.min-sigma-of-maps, got 0"):
         make(DepthPriorConfig(enabled=True, loss="cdf", metric=MetricDepthConfig(min_sigma_of_maps=0.0)))
 
