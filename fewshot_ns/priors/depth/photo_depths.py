@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from nerfstudio.cameras.cameras import CameraType
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import SIGMA_KEY
 from fewshot_ns.data.depth_calibration.alignment import Alignment
 from fewshot_ns.data.depth_calibration.fusion import fuse
-from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, to_sensor
+from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, to_sensor, write_map
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, same_aspect
 from fewshot_ns.data.records.metadata import DepthEncoding
@@ -68,6 +69,12 @@ class PhotoDepths:
     """Median standard deviation of each view, as a fraction of depth; None where nothing is known."""
     problems: Tuple[str, ...] = ()
     """Views whose holes were not filled, and why."""
+
+    def view_depth(self, view: int) -> ViewDepth:
+        """Depth of a view as tensors on the CPU, at the size of its map."""
+        with np.load(self.files[view], allow_pickle=False) as archive:
+            z_depth, sigma = (torch.from_numpy(archive[key]) for key in (NPZ_KEY, SIGMA_KEY))
+        return ViewDepth(z_depth, sigma, z_depth > 0)
 
     def shares(self) -> str:
         """How much of each view is known, in words."""
@@ -148,6 +155,27 @@ def filled_by_mono(
     problems = [str(entry[_PROBLEM_ARRAY]) for entry in whole]
     named = tuple(f"{name}: {text}" for name, text in zip(depths.names, problems, strict=True) if text)
     return replace(_record(f"{depths.source}, filled by {mono.model}", dataset, files, whole), problems=named)
+
+
+def write_photo_depths(depths: PhotoDepths, folder: Path, world_scale: float) -> List[Dict[str, Any]]:
+    """Writes maps under the names of the photos, in units of the scene's files, also those of views without any depth.
+
+    Args:
+        depths: the maps.
+        folder: where to write.
+        world_scale: units of the world per unit of the scene's files.
+
+    Returns:
+        A row per view: `view`, `valid` (share of pixels), `relative_sigma`.
+    """
+    rows = []
+    columns = zip(depths.names, depths.valid, depths.relative_sigma, strict=True)
+    for view, (name, valid, sigma) in enumerate(columns):
+        depth = depths.view_depth(view)
+        arrays = {NPZ_KEY: depth.z_depth.numpy() / world_scale, SIGMA_KEY: depth.sigma.numpy() / world_scale}
+        write_map(folder / f"{Path(name).stem}.npz", **arrays)
+        rows.append({"view": name, "valid": round(valid, 4), "relative_sigma": sigma})
+    return rows
 
 
 def _filled(

@@ -23,7 +23,8 @@ def pattern(points: torch.Tensor) -> torch.Tensor:
 
 def photo_and_rays() -> tuple:
     """A photo of the pattern by the lens, and where on the plane nerfstudio says that each pixel looks."""
-    camera = Cameras(torch.eye(4)[:3][None], *(value.reshape(1, 1) for value in INTRINSICS), WIDTH, HEIGHT, LENS[None])
+    fx, fy, cx, cy = (value.reshape(1, 1) for value in INTRINSICS)
+    camera = Cameras(torch.eye(4)[:3][None], fx, fy, cx, cy, WIDTH, HEIGHT, LENS[None])
     directions = camera.generate_rays(0, keep_shape=True).directions
     looks = torch.stack([directions[..., 0], -directions[..., 1]], -1) / -directions[..., 2:]
     mask = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
