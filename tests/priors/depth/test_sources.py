@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from nerfstudio.cameras.camera_utils import radial_and_tangential_undistort
 from PIL import Image
 
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -19,8 +21,12 @@ from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.metric import SIGMA_KEY
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
+from fewshot_ns.data.stereo.views import sample
 from fewshot_ns.pretrained import monocular_depth as monocular
+from fewshot_ns.pretrained.itermvs.network import IterMVS
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
+from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
+from fewshot_ns.pretrained.weights import WeightsNotFoundError
 from fewshot_ns.priors.depth import photo_depths as photo_depths_module
 from fewshot_ns.priors.depth.photo_depths import photo_depths
 
@@ -328,3 +334,66 @@ def test_holes_are_filled_where_a_network_fits(
     again = config.setup(device="cpu", test_mode="val")
     assert again.resolved()["depth"]["valid"] == shares and calls == [3]
     assert "its holes stay" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_network_matches_the_photos(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random one, whose every pixel counts as confirmed."""
+    files = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        path = tmp_path / f"{seed}.ckpt"
+        torch.save({"model": {f"module.{name}": value for name, value in IterMVS().state_dict().items()}}, path)
+        config.depth.source, config.depth.loss = "mvs", "cdf"
+        config.depth.mvs = MultiViewDepthConfig(
+            weights=path, max_side=64, adapt_range=False, min_consistent_views=0, device="cpu"
+        )
+        pipeline = config.setup(device="cpu", test_mode="val")
+        resolved = pipeline.resolved()["depth"]
+        assert resolved["source"] == "mvs" and set(resolved["valid"].values()) == {1.0}
+        assert (pipeline.datamanager.next_train(0)[1]["depth_sigma"] > 0).any()
+        files.append(pipeline.datamanager.fewshot_metadata.depth_prior_filenames)
+    assert not set(files[0]) & set(files[1])
+    monkeypatch.delenv("FEWSHOT_WEIGHTS", raising=False)
+    config.depth.mvs.weights = None
+    with pytest.raises(WeightsNotFoundError, match="--pipeline.depth.mvs.weights"):
+        config.setup(device="cpu", test_mode="val")
+
+
+def test_photos_of_a_lens_are_matched_as_those_of_a_pinhole_camera(
+    make_nerfstudio_scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_nerfstudio_scene(tmp_path / "bent", size=(48, 64))
+    lens = {"k1": -0.25, "k2": 0.05, "p1": 0.004, "p2": -0.003}
+    order = torch.tensor([lens["k1"], lens["k2"], 0.0, 0.0, lens["p1"], lens["p2"]])
+    path = scene / "transforms.json"
+    meta = json.loads(path.read_text())
+    intrinsics = torch.tensor([meta[key] for key in ("fl_x", "fl_y", "cx", "cy")])
+    row, column = torch.meshgrid(torch.arange(48) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    seen_at = (torch.stack([column, row], -1) - intrinsics[2:]) / intrinsics[:2]
+    position = radial_and_tangential_undistort(seen_at, order) * intrinsics[:2] + intrinsics[2:]
+    straight = {}
+    for frame in meta["frames"]:
+        photo = torch.from_numpy(np.asarray(Image.open(scene / frame["file_path"]))).float()
+        straight[Path(frame["file_path"]).name] = photo / 255.0
+        Image.fromarray(sample(photo, position).round().byte().numpy()).save(scene / frame["file_path"])
+    path.write_text(json.dumps({**meta, **lens, "camera_model": "OPENCV"}))
+    seen: List[Any] = []
+    real = photo_depths_module.stereo_depths
+    monkeypatch.setattr(
+        photo_depths_module, "stereo_depths", lambda config, views: seen.extend(views) or real(config, views)
+    )
+    dataset = FewShotDataset(FewShotNerfstudioDataParserConfig(data=scene).setup().get_dataparser_outputs("train"))
+    assert dataset.cameras.distortion_params is not None
+    depths = photo_depths(dataset, STEREO, FLAG)
+    for number, view in enumerate(seen):
+        difference = (view.image - straight[view.name]).abs()[view.mask]
+        bent_by = (dataset.get_image_float32(number) - straight[view.name]).abs()[view.mask]
+        assert view.mask.float().mean() > 0.8 and difference.mean() < 0.3 * bent_by.mean()
+    dataset.use_depth_maps(depths.files, depths.encoding)
+    for view in range(3):
+        found, truth = dataset.metric_depth(view), true_depth(dataset, view)
+        assert found.valid.mean() > 0.3
+        assert np.median(np.abs(found.z_depth / truth - 1.0)[found.valid]) < 0.03
+    # The same photos without the lens are others.
+    dataset.cameras.distortion_params = None
+    assert not set(photo_depths(dataset, STEREO, FLAG).files) & set(depths.files)
