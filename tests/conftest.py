@@ -13,6 +13,7 @@ from collections import Counter
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, Tuple
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -28,6 +29,12 @@ FOCAL = 1.2
 os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
 
 SceneMaker = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is computed once and kept goes to a folder of each test's own, not to the user's."""
+    monkeypatch.setenv("FEWSHOT_CACHE", str(tmp_path_factory.getbasetemp() / "caches" / uuid4().hex))
 
 
 def _reference_dir(variable: str, default: str) -> Path:

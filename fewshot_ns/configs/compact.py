@@ -33,6 +33,7 @@ compact = FewShotTrainerConfig(
         plane_smoothness=PlaneSmoothnessPriorConfig(enabled=True, weight=0.5),
         # Off, but with the constants that suit this field where a method or a user switches it on.
         depth=DepthPriorConfig(
+            source="auto",
             ranking_margin_scale=0.1,
             ranking_margin_fit=0.9,
             fade_start_step=200,

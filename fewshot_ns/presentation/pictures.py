@@ -23,6 +23,8 @@ _FONT_SIZE = 15
 """Height of captions in pixels; headings are larger."""
 INVALID = (128, 128, 128)
 """Colour of pixels whose depth is not finite."""
+STRIPE = (200, 200, 200)
+"""Colour of the stripes over them, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,24 @@ def colorize_depth(depth: ImageLike, near: Optional[float] = None, far: Optional
     picture = to_uint8(np.asarray(colours)[..., :3])
     picture[~finite] = INVALID
     return picture
+
+
+def hatch(picture: np.ndarray, where: np.ndarray, period: int = 8) -> np.ndarray:
+    """A picture with diagonal stripes where nothing is known.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        where: (H, W) bool.
+        period: pixels from stripe to stripe.
+
+    Returns:
+        A copy.
+    """
+    row, column = np.indices(where.shape)
+    hatched = picture.copy()
+    hatched[where] = INVALID
+    hatched[where & ((row + column) % period < period // 4)] = STRIPE
+    return hatched
 
 
 def colorize_error(pred: ImageLike, truth: ImageLike) -> np.ndarray:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.encoding import NOTE_NAME
-from fewshot_ns.data.depth.maps import read_depth_map
+from fewshot_ns.data.depth.maps import DepthMap, read_depth_map, resample_depth
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.presentation.html_page import Picture, Section
-from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
+from fewshot_ns.presentation.pictures import colorize_depth, hatch, side_by_side
 from fewshot_ns.presentation.tables import Column, Table, TableCell
 
 COLOURS = {"train": "#1f77b4", "test": "#d62728", "val": "#9467bd", "path": "#2ca02c"}
@@ -145,25 +145,44 @@ def views_section(splits: Dict[str, FewShotDataset], width: int) -> Section:
             files = dataset.fewshot.depth_prior_filenames
             caption = f"{name} view {index}: {file.name}"
             if files is not None:
-                depth, description = _depth_picture(dataset, view)
-                images += [_thumbnail(depth, width)] if depth is not None else []
+                depth, description = _depth_picture(dataset, view, width)
+                images += [depth] if depth is not None else []
                 caption += f"; {description}"
             pictures.append(Picture(side_by_side(images), caption))
     return Section("Views", pictures=pictures)
 
 
-def _depth_picture(dataset: FewShotDataset, view: int) -> Tuple[Optional[npt.NDArray], str]:
-    """A view's prior in colour, red far and blue near, grey where it has no value; or why it cannot be read."""
+def _depth_picture(dataset: FewShotDataset, view: int, width: int) -> Tuple[Optional[npt.NDArray], str]:
+    """A view's prior in colour, red far and blue near, hatched where it has no value; or why it cannot be read."""
     record = dataset.fewshot
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[view]
     try:
         prior = read_depth_map(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
+        sigma = _relative_sigma(dataset, view, prior)
     except (ValueError, FileNotFoundError) as error:
         return None, str(error)
-    farness = np.where(prior.valid, -prior.nearness(), np.nan)
-    low, high = np.nanquantile(farness, (0.01, 0.99))
-    return colorize_depth(farness, float(low), float(max(high, low + 1e-9))), f"prior {path.name}, blue is near"
+    size = max(1, round(prior.valid.shape[0] * width / prior.valid.shape[1])), width
+    # Values are brought to the size of the page before they get colours, so that the stripes stay stripes.
+    farness, valid = resample_depth(-prior.nearness(), prior.valid, size, nearest=True)
+    low, high = np.quantile(farness[valid], (0.01, 0.99)) if valid.any() else (0.0, 1.0)
+    colours = colorize_depth(np.where(valid, farness, np.nan), float(low), float(max(high, low + 1e-9)))
+    known = f"{prior.valid.mean():.0%} valid" + ("" if sigma is None else f", median sigma {sigma:.1%} of depth")
+    return hatch(colours, ~valid), f"prior {path.name}, blue is near, hatched has no value; {known}"
+
+
+def _has_scale(record: FewShotMetadata, prior: DepthMap) -> bool:
+    return record.depth_encoding.unit is not None and prior.polarity == "distance"
+
+
+def _relative_sigma(dataset: FewShotDataset, view: int, prior: DepthMap) -> Optional[float]:
+    """Median standard deviation as a fraction of depth; None where the map has no scale or gives none."""
+    if not _has_scale(dataset.fewshot, prior):
+        return None
+    depth = dataset.metric_depth(view)
+    if depth.sigma is None or not depth.valid.any():
+        return None
+    return float(np.median(depth.sigma[depth.valid] / depth.z_depth[depth.valid]))
 
 
 def _thumbnail(image: npt.NDArray, width: int) -> npt.NDArray[np.uint8]:
@@ -175,7 +194,13 @@ def depth_section(dataset: FewShotDataset) -> Section:
     """Statistics of the depth priors of the training views, and their alignment where it is on record."""
     record = dataset.fewshot
     if record.depth_prior_filenames is None:
-        return Section("Depth priors", ["The training views have none."])
+        problem = [f"{record.depth_prior_problem}."] if record.depth_prior_problem else []
+        ways = (
+            "The photos themselves say something of it: ns-fewshot inspect --depth-source stereo shows it here, "
+            "ns-fewshot depth --source stereo writes maps into the scene, and training takes it by itself where the "
+            "depth prior's source is auto or stereo."
+        )
+        return Section("Depth priors", ["The training views have none.", *problem, ways])
     encoding = record.depth_encoding
     unit = "scale unknown" if encoding.unit is None else f"1 stored unit is {encoding.unit:.6g} world units"
     paragraph = f"Larger values are {_meaning(record)}. {encoding.meaning.replace('_', ' ')}, {unit}."
@@ -200,9 +225,10 @@ def _depth_row(dataset: FewShotDataset, view: int) -> List[TableCell]:
     try:
         stored = read_depth_file(path, encoding.eight_bit)
         prior = read_depth_map(path, encoding.polarity, dataset.size_of(view), encoding)
-        low, middle, high = (float(value) for value in np.quantile(prior.values[prior.valid], (0.05, 0.5, 0.95)))
-        metric, sigma = None, None
-        if encoding.unit is not None and prior.polarity == "distance":
+        low = middle = high = metric = sigma = None
+        if prior.valid.any():
+            low, middle, high = (float(value) for value in np.quantile(prior.values[prior.valid], (0.05, 0.5, 0.95)))
+        if prior.valid.any() and _has_scale(record, prior):
             depth = dataset.metric_depth(view)
             metric = float(np.median(depth.z_depth[depth.valid]))
             sigma = None if depth.sigma is None else float(np.median(depth.sigma[depth.valid]))

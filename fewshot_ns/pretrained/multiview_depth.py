@@ -27,6 +27,8 @@ from fewshot_ns.pretrained.itermvs.search_range import (
 )
 from fewshot_ns.pretrained.itermvs.weights import find_itermvs, load_itermvs
 
+VERSION = 1
+"""Version of what is computed around the network; a new one makes all kept maps stale."""
 NEAREST = 100.0
 """The scene is scaled so that the smallest depth is this, about what the network was trained with."""
 _MIN_SIDE = 64

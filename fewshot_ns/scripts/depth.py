@@ -1,4 +1,4 @@
-"""`ns-fewshot depth`: depth maps of a scene's training views by a monocular network, with metric scale if asked for."""
+"""`ns-fewshot depth`: depth maps of a scene's training views, by a monocular network or from the photos themselves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from fewshot_ns.utils.processes import CommandError
 if TYPE_CHECKING:
     from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
     from fewshot_ns.data.depth_calibration.alignment import Alignment
+    from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
 
 _WRITER = "ns-fewshot depth"
 
 
 @dataclass
 class DepthCommand:
-    """Compute depth maps of a scene's training views by a monocular network, and give them metric scale.
+    """Compute depth maps of a scene's training views: by a monocular network, with metric scale if asked for, or, of
+    known scale, from the photos themselves.
 
     The dataparser and its flags come last: ns-fewshot depth --data DIR llff-data --num-views 6.
     """
@@ -28,10 +30,18 @@ class DepthCommand:
     """Folder of the scene."""
     dataparser: tyro.conf.Positional[str] = "auto"
     """Name of the dataparser, before its own flags; auto goes by the scene's files."""
+    source: Literal["mono", "stereo", "mvs"] = "mono"
+    """mono: a monocular network; stereo: the photos, matched with each other, which gives depth of known scale where
+    another photo confirms it; mvs: the same by a network."""
+    fill: Literal["none", "mono"] = "none"
+    """stereo, mvs: mono fills what is not confirmed with the monocular network's depth, fitted to the rest."""
+    max_side: Optional[int] = None
+    """stereo, mvs: longest side of the photos that are matched, pixels; None: as in training."""
     model: str = "Intel/dpt-hybrid-midas"
     """Id on the Hugging Face hub, or a folder with config.json and weights."""
     weights: Optional[Path] = None
-    """Folder of the model; None looks in FEWSHOT_WEIGHTS, then in the hub's cache, then downloads."""
+    """Folder of the model, of --source mvs the file of its weights; None looks in FEWSHOT_WEIGHTS, of a monocular
+    network then in the hub's cache, and then downloads."""
     maps: Optional[Path] = None
     """Folder of monocular maps to use instead of a network's, named like the images (or NAME_depth, depth_NAME)."""
     polarity: Optional[Literal["inverse_depth", "distance"]] = None
@@ -72,7 +82,7 @@ class DepthCommand:
         Raises:
             FileNotFoundError: the scene, the model or the points are not there.
             ValueError: the flags or the scene do not allow it.
-            CommandError: no map fits.
+            CommandError: no map fits, or photos from which no depth can be found.
         """
         from rich.console import Console
 
@@ -81,11 +91,15 @@ class DepthCommand:
         from fewshot_ns.data.depth.maps import read_depth_map
         from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, write_aligned_maps, write_map
         from fewshot_ns.data.records.metadata import DepthEncoding
-        from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
+        from fewshot_ns.pretrained.monocular_depth import monocular_depths
         from fewshot_ns.scripts.scenes import scene_config
 
         if self.composite and self.align not in ("sensor", "colmap"):
             raise ValueError("--composite needs maps of known scale: --align sensor, or --align colmap")
+        if self.source == "mono" and self.fill != "none":
+            raise ValueError("--fill mono is for --source stereo and mvs; of --source mono --composite fills holes")
+        if self.source != "mono" and (self.align != "none" or self.maps is not None):
+            raise ValueError(f"--align and --maps are for --source mono; --source {self.source} gives known scale")
         parser = scene_config(self.data, self.dataparser, self.dataparser_arguments).setup()
         # Maps of an earlier call, for other views, are no reason to stop.
         parser.look_for_depths = self.composite or self.align == "sensor"
@@ -95,10 +109,11 @@ class DepthCommand:
         sensor_files = dataset.fewshot.depth_prior_filenames
         if parser.look_for_depths and sensor_files and sensor_files[0].parent.resolve() == target.resolve():
             raise ValueError(f"{target}: the scene's own depth lies there; give another --output")
+        if self.source != "mono":
+            self._from_photos(dataset, target)
+            return
         if self.maps is None:
-            network = MonocularDepthConfig(
-                self.model, self.weights, True, self.polarity, self.batch_size, self.device, self.cache_dir
-            )
+            network = self._network(self.weights)
             background = dataset.fewshot.geometry.background
             depths = monocular_depths(network, dataset.image_filenames, background, "--weights")
             files, known, origin = depths.files, depths.encoding.polarity, self.model
@@ -125,6 +140,57 @@ class DepthCommand:
             encoding = DepthEncoding("distance", "z_depth", unit=1.0)
             write_note(target, encoding, written_by=_WRITER, model=origin, align=self.align, views=rows)
         console.print(f"{target}: maps of {len(priors)} training views", highlight=False, soft_wrap=True)
+
+    def _network(self, weights: Optional[Path]) -> MonocularDepthConfig:
+        from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
+
+        return MonocularDepthConfig(
+            self.model, weights, True, self.polarity, self.batch_size, self.device, self.cache_dir
+        )
+
+    def _from_photos(self, dataset: FewShotDataset, target: Path) -> None:
+        """Maps from the photos themselves."""
+        from dataclasses import replace
+
+        from rich.console import Console
+
+        from fewshot_ns.data.depth.encoding import write_note
+        from fewshot_ns.data.stereo.seed_points import reliable_range
+        from fewshot_ns.priors.depth.photo_depths import filled_by_mono, photo_depths, write_photo_depths
+        from fewshot_ns.priors.depth.sources import FEW
+        from fewshot_ns.scripts.scenes import photo_config
+
+        config = photo_config("mvs" if self.source == "mvs" else "stereo", self.weights, self.device)
+        if self.max_side is not None:
+            config = replace(config, max_side=self.max_side)
+        depths = photo_depths(dataset, config, "--weights", self.cache_dir)
+        if max(depths.valid) == 0:
+            raise CommandError(
+                f"{self.data}: in none of {', '.join(depths.names)} another photo confirms any depth; the poses may be "
+                "wrong, or the views do not overlap. Nothing was written"
+            )
+        if self.fill == "mono":
+            dataset.use_depth_maps(depths.files, depths.encoding)
+            depths = filled_by_mono(dataset, depths, self._network(None), "--model", self.cache_dir)
+        rows = write_photo_depths(depths, target, dataset.world_scale)
+        write_note(target, depths.encoding, written_by=_WRITER, source=depths.source, views=rows)
+        console = Console()
+        console.print(_photo_table(rows, depths.source))
+        for problem in depths.problems:
+            console.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
+        bounds = reliable_range([depths.view_depth(view) for view in range(len(rows))])
+        geometry = dataset.fewshot.geometry
+        if bounds is not None and geometry.ray_space == "metric" and geometry.origin_plane_z is None:
+            near, far = bounds
+            console.print(
+                f"What the photos confirm lies, with some room, within this planar depth: --near {near:.3g} --far "
+                f"{far:.3g} (now {geometry.near:.3g} and {geometry.far:.3g})",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if max(depths.valid) < FEW:
+            console.print("[yellow]Very few pixels: the poses may be wrong, or the views do not overlap.[/yellow]")
+        console.print(f"{target}: maps of {len(rows)} training views", highlight=False, soft_wrap=True)
 
     def _target(self, scene: Path) -> Path:
         """Folder of the maps.
@@ -190,4 +256,17 @@ def _table(rows: List[Dict[str, Any]], source: str) -> Any:
             else:
                 cells.append(f"{value:.1%}" if name in ("inliers", "residual") else f"{value:.4g}")
         table.add_row(*cells, style="yellow" if row["problem"] else None)
+    return table
+
+
+def _photo_table(rows: List[Dict[str, Any]], source: str) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"depth from the photos: {source}")
+    table.add_column("view")
+    for name in ("valid", "median sigma / depth"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        sigma = row["relative_sigma"]
+        table.add_row(row["view"], f"{row['valid']:.1%}", "-" if sigma is None else f"{sigma:.2%}")
     return table

@@ -41,6 +41,11 @@ class InspectCommand:
     """Folder of points3D.bin; None: sparse/0, colmap/sparse/0 and the like; no points where none is found."""
     depth_points: bool = True
     """Whether depth of known scale is drawn as points (hidden until its name in the legend is clicked)."""
+    depth_source: Literal["files", "stereo", "mvs", "none"] = "files"
+    """Which depth is shown: the scene's own maps, or what the photos say of it, matched by stereo or by a network
+    (mvs)."""
+    weights: Optional[Path] = None
+    """File of the network's weights for --depth-source mvs; None: the folder that FEWSHOT_WEIGHTS names."""
     width: int = 240
     """Width of a view on the page, pixels."""
     dataparser_arguments: tyro.conf.Suppress[Tuple[str, ...]] = ()
@@ -63,10 +68,13 @@ class InspectCommand:
         if self.output.suffix != ".html":
             raise ValueError(f"--output {self.output}: expected a file name ending in .html")
         parser = scene_config(self.data, self.dataparser, self.dataparser_arguments).setup()
+        parser.look_for_depths = self.depth_source == "files"
         splits = {name: FewShotDataset(parser.get_dataparser_outputs(name)) for name in ("train", "test", "val")}
         if splits["val"].image_filenames == splits["test"].image_filenames:
             del splits["val"]
         train = splits["train"]
+        if self.depth_source in ("stereo", "mvs"):
+            self._match(train)
         clouds = []
         for view, index in enumerate(train.fewshot.image_indices if self.depth_points else ()):
             cloud = metric_points(train, view)
@@ -82,6 +90,15 @@ class InspectCommand:
         write_page(ReportPage(f"{parser.scene_name}: {train.fewshot.protocol}", sections), self.output)
         size = self.output.stat().st_size / 1e6
         Console().print(f"{self.output}: {size:.1f} MB, open it in a browser", highlight=False, soft_wrap=True)
+
+    def _match(self, train: FewShotDataset) -> None:
+        """Gives the training views depth from their photos."""
+        from fewshot_ns.priors.depth.photo_depths import photo_depths
+        from fewshot_ns.scripts.scenes import photo_config
+
+        config = photo_config("mvs" if self.depth_source == "mvs" else "stereo", self.weights)
+        depths = photo_depths(train, config, "--weights")
+        train.use_depth_maps(depths.files, depths.encoding)
 
     def _path(self, train: FewShotDataset) -> Optional[np.ndarray]:
         """(F, 3, 4) poses of the video; None where there is none."""

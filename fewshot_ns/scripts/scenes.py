@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Literal, Optional, Sequence, Tuple
 
 from fewshot_ns import registry
 
 if TYPE_CHECKING:
     from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
+    from fewshot_ns.priors.depth.photo_depths import PhotoConfig
 
 AUTO = "auto"
 SIGNS: Tuple[Tuple[str, str], ...] = (
@@ -86,3 +87,19 @@ def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotData
     config = tyro.cli(type(default), default=default, args=list(arguments), prog=f"ns-fewshot ... {name}")
     config.data = data
     return config  # type: ignore[return-value]
+
+
+def photo_config(source: Literal["stereo", "mvs"], weights: Optional[Path] = None, device: str = "auto") -> PhotoConfig:
+    """How a source matches the photos of a scene, with the defaults of training.
+
+    Args:
+        source: by hand-made costs (stereo) or by a network (mvs).
+        weights: file of the network's weights; None: the folder that FEWSHOT_WEIGHTS names.
+        device: where it runs: auto, cpu, cuda, ...
+    """
+    from fewshot_ns.data.stereo.estimate import StereoConfig
+    from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
+
+    if source == "stereo":
+        return StereoConfig(device=device)
+    return MultiViewDepthConfig(weights=weights, device=device)

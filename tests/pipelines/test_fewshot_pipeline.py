@@ -118,8 +118,13 @@ def test_without_the_prior_no_quads_are_drawn(make_config: Any, tiny_llff_scene:
 
 def test_prior_without_depth_maps_fails_before_training(make_config: Any, tiny_llff_scene: Path) -> None:
     shutil.rmtree(tiny_llff_scene / "depth_maps")
-    with pytest.raises(ValueError, match="the depth prior is on, but .* has no depth maps"):
-        make_config().setup(device="cpu", test_mode="val")
+    config = make_config()
+    config.depth.source = "files"
+    with pytest.raises(ValueError, match="the depth prior is on, but .* has no depth maps") as caught:
+        config.setup(device="cpu", test_mode="val")
+    ways = ("--pipeline.depth.source stereo", "--pipeline.depth.source mvs", "--pipeline.depth.source mono")
+    for way in (*ways, "ns-fewshot depth", "--depth-dir", "--pipeline.depth.enabled False"):
+        assert way in str(caught.value)
 
 
 def test_evaluation_of_a_trained_run_needs_no_depth_maps(make_config: Any, tiny_llff_scene: Path) -> None:

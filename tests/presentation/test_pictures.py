@@ -12,10 +12,12 @@ from PIL import Image
 
 from fewshot_ns.presentation.pictures import (
     INVALID,
+    STRIPE,
     LabelledImage,
     colorize_depth,
     colorize_error,
     contact_sheet,
+    hatch,
     save_png,
     shared_depth_range,
     side_by_side,
@@ -150,3 +152,15 @@ def test_saved_png_is_the_image(tmp_path: Path) -> None:
     with Image.open(tmp_path / "new" / "sheet.png") as opened:
         assert opened.format == "PNG" and np.array_equal(np.array(opened), image)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sheet.png"]
+
+
+def test_what_is_unknown_is_hatched():
+    picture = np.full((16, 24, 3), 7, np.uint8)
+    unknown = np.zeros((16, 24), bool)
+    unknown[4:, 10:] = True
+    hatched = hatch(picture, unknown)
+    assert (picture == 7).all() and (hatched[~unknown] == 7).all()
+    colours = {tuple(colour) for colour in hatched[unknown].tolist()}
+    assert colours == {INVALID, STRIPE}
+    # Stripes run diagonally: one step to the right and one up is the same colour.
+    assert (hatched[6:15, 11:22] == hatched[5:14, 12:23]).all()

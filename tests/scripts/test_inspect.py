@@ -78,7 +78,8 @@ def test_statistics_and_problems_of_the_priors(tiny_llff_scene):
     assert "depth_image005.png" in views_section({"train": dataset}, 32).pictures[1].caption
     for path in (tiny_llff_scene / "depth_maps").iterdir():
         path.unlink()
-    assert depth_section(dataset_of(tiny_llff_scene)).paragraphs == ["The training views have none."]
+    paragraphs = depth_section(dataset_of(tiny_llff_scene)).paragraphs
+    assert paragraphs[0] == "The training views have none." and "--depth-source stereo" in paragraphs[1]
 
 
 def test_alignment_and_depth_in_space(tiny_llff_scene):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
@@ -22,10 +24,15 @@ SAVED = sorted((Path(__file__).parents[1] / "saved_configs").glob("*.yml"))
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixture) -> None:
-    """None of their values was changed, so each equals the method's defaults, wherever a value is kept now."""
+    """None of their values was changed, so each equals the method's defaults, wherever a value is kept now; but a run
+    that read the scene's depth maps goes on doing so."""
     restored = yaml.load(path.read_text(), Loader=yaml.Loader)
     assert capsys.readouterr().out == ""
-    assert restored == registry.method_specification(path.stem.replace("-", "_")).config
+    today: Any = deepcopy(registry.method_specification(path.stem.replace("-", "_")).config)
+    if path.stem == "sparsenerf-lite":
+        assert (restored.pipeline.depth.source, today.pipeline.depth.source) == ("files", "auto")
+        today.pipeline.depth.source = "files"
+    assert restored == today
     assert yaml.load(yaml.dump(restored), Loader=yaml.Loader) == restored
 
 

@@ -127,8 +127,8 @@ class _Planner:
         if wanting and not identity.has_depth:
             self.problems.append(
                 f"{pair.method_path}: needs depth maps of the training views, but {pair.data} has none; "
-                f"make them with ns-fewshot depth, set pipeline.{wanting[0]}.enabled false or leave the scene out "
-                "(scenes)"
+                "make them with ns-fewshot depth (from the photos: --source stereo), set "
+                f"pipeline.{wanting[0]}.enabled false or leave the scene out (scenes)"
             )
             return []
         if protocol.masked and not identity.has_masks:

@@ -22,7 +22,8 @@ NOTE_NAME = "depth.json"
 
 
 def read_note(folder: Path) -> Dict[str, Any]:
-    """What a folder's note states: some of `polarity`, `meaning`, `unit`, `max_depth`; empty where there is none.
+    """What a folder's note states: some of `polarity`, `meaning`, `unit`, `max_depth`, `may_be_empty`; empty where
+    there is none.
 
     Raises:
         ValueError: a note that is no JSON object, or with values that mean nothing.
@@ -43,7 +44,10 @@ def read_note(folder: Path) -> Dict[str, Any]:
         value = note.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
             raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
-    return {key: note[key] for key in ("polarity", "meaning", "unit", "max_depth") if note.get(key) is not None}
+    if not isinstance(note.get("may_be_empty", False), bool):
+        raise ValueError(f"{path}: expected true or false for 'may_be_empty', found {note['may_be_empty']!r}")
+    keys = ("polarity", "meaning", "unit", "max_depth", "may_be_empty")
+    return {key: note[key] for key in keys if note.get(key) is not None}
 
 
 def write_note(folder: Path, encoding: DepthEncoding, **more: Any) -> None:
@@ -59,6 +63,7 @@ def write_note(folder: Path, encoding: DepthEncoding, **more: Any) -> None:
         "meaning": encoding.meaning,
         "unit": encoding.unit,
         "max_depth": encoding.max_depth,
+        **({"may_be_empty": True} if encoding.may_be_empty else {}),
     }
     write_json(folder / NOTE_NAME, {**stated, **more})
 

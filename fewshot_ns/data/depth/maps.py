@@ -83,14 +83,15 @@ def read_depth_map(
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: unknown format or polarity, unreadable file, wrong shape or proportions, or no valid pixel.
+        ValueError: unknown format or polarity, unreadable file, wrong shape or proportions, or no valid pixel where
+            the encoding does not allow that.
     """
     path = Path(path)
     encoding = DepthEncoding() if encoding is None else encoding
     values, valid = read_valid_depth(path, size_hw, encoding)
     polarity = resolve_polarity(path, polarity or encoding.polarity)
     values, valid = resample_depth(values, valid, size_hw)
-    if not valid.any():
+    if not valid.any() and not encoding.may_be_empty:
         raise ValueError(f"{path}: no valid pixel is left at {size_hw[1]}x{size_hw[0]} pixels; the prior is too sparse")
     return DepthMap(values, valid, polarity)
 
@@ -107,7 +108,8 @@ def read_valid_depth(
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: unreadable file, wrong shape or proportions, or no valid pixel.
+        ValueError: unreadable file, wrong shape or proportions, or no valid pixel where the encoding does not
+            allow that.
     """
     values = read_depth_file(path, encoding.eight_bit)
     check_proportions(path, values.shape, size_hw, "the image")
@@ -116,7 +118,7 @@ def read_valid_depth(
         valid &= values >= encoding.min_depth
     if encoding.max_depth is not None:
         valid &= values <= encoding.max_depth
-    if not valid.any():
+    if not valid.any() and not encoding.may_be_empty:
         limit = "" if encoding.max_depth is None else f" up to {encoding.max_depth:g}"
         raise ValueError(f"{path}: expected some positive finite values{limit}, found none among {values.size} pixels")
     return values, valid

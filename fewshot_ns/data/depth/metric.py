@@ -56,7 +56,8 @@ def read_metric_depth(path: Path, encoding: DepthEncoding, norms: npt.NDArray[np
         raise ValueError(
             f"{path}: expected depth of known scale (--depth-polarity distance and --depth-unit, or a depth.json "
             f"beside it), found {polarity} with {'no unit' if encoding.unit is None else f'unit {encoding.unit:g}'}; "
-            "`ns-fewshot depth --align ...` gives a monocular prior its scale"
+            "`ns-fewshot depth --align ...` gives a monocular prior its scale, `ns-fewshot depth --source stereo` "
+            "takes depth from the photos"
         )
     stored, valid = read_valid_depth(path, size, encoding)
     sigma = read_sigma(path)

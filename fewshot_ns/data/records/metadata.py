@@ -40,6 +40,8 @@ class DepthEncoding:
     """Larger stored values are invalid; None: no limit."""
     eight_bit: bool = False
     """Whether the layout is known to hold depth in 8 bits."""
+    may_be_empty: bool = False
+    """Whether a map without any valid value is no error, as of a photo that shows nothing that another one shows."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class FewShotMetadata:
     """One depth-prior file per image of this split, or None where the scene has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
     """What the numbers in these files mean."""
+    depth_prior_problem: Optional[str] = None
+    """Why the depth maps that the scene has are not used, in words: views of this split have none."""
     loss_weights: Optional[Tuple[float, ...]] = None
     """Weight of the colour loss of the pixels of each image of this split (multi-scale scenes), or None."""
     scale_labels: Optional[Tuple[int, ...]] = None

@@ -33,6 +33,8 @@ class QuadSamplerOptions:
     min_valid: int = 0
     """Boxes with fewer valid pixels are not used, and pairs are drawn among the valid pixels of a box (NVS-RGBD);
     0: pairs are drawn among all pixels of any box until both are valid."""
+    leave_out_views: bool = False
+    """Whether no pair is drawn in views that have too few valid pixels; else they are an error."""
 
 
 class QuadSampler:
@@ -46,7 +48,8 @@ class QuadSampler:
         options: how pairs and neighbours are drawn.
 
     Raises:
-        ValueError: where a view has fewer than two valid pixels or an option is out of range.
+        ValueError: where a view (or, with `leave_out_views`, every view) has fewer than two valid pixels, or no box
+            with as many as an option asks for, or an option is out of range.
     """
 
     def __init__(self, nearness: List[Tensor], valid: List[Tensor], options: QuadSamplerOptions) -> None:
@@ -54,21 +57,39 @@ class QuadSampler:
             raise ValueError(f"expected box_fraction in (0, 1], got {options.box_fraction}")
         if not 0.0 < options.neighbour_fraction <= 1.0:
             raise ValueError(f"expected neighbour_fraction in (0, 1], got {options.neighbour_fraction}")
-        for view, mask in enumerate(valid):
-            if int(mask.sum()) < 2:
-                raise ValueError(f"training view {view} has {int(mask.sum())} pixels with a valid depth prior, need 2")
         self.options = options
         self.nearness = ImageStack([value[..., None] for value in nearness])
         self.valid = ImageStack([mask[..., None] for mask in valid])
         sides = torch.stack([self.nearness.heights, self.nearness.widths], dim=-1)
         box = sides * options.box_fraction if options.box_pixels is None else torch.full_like(sides, options.box_pixels)
         self.box = box.round().long().clamp(min=2).minimum(sides)
-        self.corners = [_corners(mask, self.box[view], options.min_valid, view) for view, mask in enumerate(valid)]
+        self.corners = [_corners(mask, self.box[view], options.min_valid) for view, mask in enumerate(valid)]
         self.valid_pixels = [mask.nonzero() for mask in valid]
+        self.views = self._usable_views(valid)
         self.spread = torch.stack([_spread(value[mask]) for value, mask in zip(nearness, valid, strict=True)])
         steps = torch.arange(options.window[0], options.window[1] + 1)
         grid = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), dim=-1).reshape(-1, 2)
         self.offsets = grid if options.allow_self else grid[(grid != 0).any(-1)]
+
+    def _usable_views(self, valid: List[Tensor]) -> Tensor:
+        """(U,) views in which pairs are drawn."""
+        problems = [self._lacks(view, mask) for view, mask in enumerate(valid)]
+        named = [f"training view {view} {problem}" for view, problem in enumerate(problems) if problem]
+        if named and (not self.options.leave_out_views or len(named) == len(valid)):
+            raise ValueError(named[0])
+        return torch.tensor([view for view, problem in enumerate(problems) if not problem])
+
+    def _lacks(self, view: int, valid: Tensor) -> str:
+        """Why no pair can be drawn in a view, in words; empty where it can."""
+        if int(valid.sum()) < 2:
+            return f"has {int(valid.sum())} pixels with a valid depth prior, need 2"
+        if self.options.min_valid > 0 and len(self.corners[view]) == 0:
+            height, width = self.box[view].tolist()
+            return (
+                f"has no box of {height}x{width} pixels with {self.options.min_valid} valid ones, at most "
+                f"{int(_valid_in_boxes(valid, self.box[view]).max())}; its depth prior is too sparse"
+            )
+        return ""
 
     def sample(self, num_quads: int, single_image: bool = False) -> Tensor:
         """(4 * num_quads, 3) indices (view, row, column), ordered p0, p1, n0, n1 within each quad.
@@ -77,7 +98,7 @@ class QuadSampler:
             num_quads: quads to draw.
             single_image: all quads from one view (as the original), else each from its own.
         """
-        views = torch.randint(len(self.nearness), (1 if single_image else num_quads,)).expand(num_quads)
+        views = self.views[torch.randint(len(self.views), (1 if single_image else num_quads,))].expand(num_quads)
         first, second = self._pairs(views)
         label_first, label_second = self._label(first), self._label(second)
         swap = (label_first <= label_second) if self.options.tie == "second" else (label_first < label_second)
@@ -174,23 +195,23 @@ def _randint(high: Tensor) -> Tensor:
     return (torch.rand(high.shape, dtype=torch.float64) * high).long()
 
 
-def _corners(valid: Tensor, box: Tensor, min_valid: int, view: int) -> Tensor:
+def _valid_in_boxes(valid: Tensor, box: Tensor) -> Tensor:
+    """Number of valid pixels in every box, by its top left corner."""
+    height, width = box.tolist()
+    total = torch.nn.functional.pad(valid.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    return total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+
+
+def _corners(valid: Tensor, box: Tensor, min_valid: int) -> Tensor:
     """(N, 2) top left corners of the boxes that hold at least `min_valid` valid pixels; none are needed for 0."""
     if min_valid < 1:
         return torch.zeros((0, 2), dtype=torch.long)
-    height, width = box.tolist()
-    total = torch.nn.functional.pad(valid.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
-    inside = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-    corners = (inside >= min_valid).nonzero()
-    if len(corners) == 0:
-        raise ValueError(
-            f"training view {view} has no box of {height}x{width} pixels with {min_valid} valid ones, at most "
-            f"{int(inside.max())}; its depth prior is too sparse"
-        )
-    return corners
+    return (_valid_in_boxes(valid, box) >= min_valid).nonzero()
 
 
 def _spread(values: Tensor) -> Tensor:
     """Distance between the 5 % and the 95 % quantile, robust against single far-off values; never zero."""
+    if len(values) == 0:
+        return torch.tensor(1.0)
     low, high = np.quantile(values.numpy(), (0.05, 0.95))
     return torch.tensor(max(float(high - low), 1e-12))

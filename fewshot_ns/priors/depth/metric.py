@@ -38,6 +38,8 @@ class MetricDepthConfig:
     """Standard deviation of the measured depth: cdf, ds-nerf."""
     sigma_of_maps: bool = True
     """Whether a map's own standard deviation, where it has one and it is larger, replaces sigma."""
+    min_sigma_of_maps: Optional[float] = None
+    """Smallest standard deviation of maps that have their own, in place of sigma there; None: sigma."""
     sigma_start: float = 0.25
     """Sigma at the first step where it is annealed."""
     sigma_slope: float = 0.5
@@ -121,6 +123,8 @@ def metric_depth_terms(
     t_mid = 0.5 * (t[:, 1:] + t[:, :-1])
     sigma = torch.full_like(depth, annealed_sigma(config, step))
     if config.sigma_of_maps:
+        if config.min_sigma_of_maps is not None:
+            sigma = torch.where(depth_sigma > 0, config.min_sigma_of_maps, sigma)
         sigma = sigma.maximum(depth_sigma)
     if loss == "cdf":
         bounds = cdf_bound_losses(weights, t_mid, depth, sigma, config.beta, config.far_open)

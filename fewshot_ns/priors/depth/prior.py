@@ -11,13 +11,13 @@ from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
-from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
 from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, l2_depth_terms, metric_depth_terms
+from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, find_maps
 
 
 @dataclass
-class DepthPriorConfig(PriorConfig):
+class DepthPriorConfig(DepthSourceConfig, PriorConfig):
     """Depth ranking and spatial continuity on quads of pixels."""
 
     _target: Type = field(default_factory=lambda: DepthPrior)
@@ -27,10 +27,6 @@ class DepthPriorConfig(PriorConfig):
     known scale on all rays that have one; none: no term."""
     metric: MetricDepthConfig = field(default_factory=MetricDepthConfig)
     """Weights and widths of the losses on depths of known scale."""
-    source: Literal["files", "mono"] = "files"
-    """files: depth maps of the scene; mono: a monocular network, whose missing maps are computed before training."""
-    mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
-    """The network of source mono."""
     num_quads: Optional[int] = 128
     """Quads per step; their 4 rays each also serve the colour loss. None: as in SparseNeRF, all rays of the batch lie
     in quads, of NVS-RGBD half."""
@@ -66,7 +62,7 @@ class DepthPriorConfig(PriorConfig):
     """Difference between neighbours that costs nothing, units of the ray parameter."""
 
     def scene_files(self) -> FrozenSet[str]:
-        """The scene's own depth maps, unless a network makes them."""
+        """The scene's own depth maps, unless they are computed where there are none."""
         read = self.enabled and self.source == "files" and self.loss != "none"
         return frozenset({"depth_maps"}) if read else frozenset()
 
@@ -80,7 +76,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
         name: of the field.
 
     Raises:
-        ValueError: a length unit that is not positive.
+        ValueError: a length unit or a smallest sigma that is not positive.
     """
 
     def __init__(self, config: DepthPriorConfig, scene: PriorScene, name: str) -> None:
@@ -91,6 +87,9 @@ class DepthPrior(Prior[DepthPriorConfig]):
         self.length_unit = record.length_unit if length_unit is None else length_unit
         if not self.length_unit > 0:
             raise ValueError(f"expected a positive {self.flag}.metric.length-unit, got {self.length_unit:g}")
+        smallest = config.metric.min_sigma_of_maps
+        if smallest is not None and not smallest > 0:
+            raise ValueError(f"expected a positive {self.flag}.metric.min-sigma-of-maps, got {smallest:g}")
         self.expect_at_least(1, num_quads=config.num_quads)
         self.expect_at_least(0, ranking_weight=config.ranking_weight, continuity_weight=config.continuity_weight)
         ndc = record.geometry.ray_space == "ndc"
@@ -102,6 +101,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
             self.box_fraction = 1.0
             self.box_pixels = 30 if ndc and config.box_pixels is None else config.box_pixels
         self.quads: Optional[QuadSampler] = None
+        self.maps: Optional[FoundMaps] = None
+        """Where the maps come from, once that is decided."""
         self._gaps, self._views = torch.zeros(0), torch.zeros(0, dtype=torch.long)
 
     @property
@@ -134,36 +135,29 @@ class DepthPrior(Prior[DepthPriorConfig]):
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided, for the log."""
+        maps = {} if self.maps is None else self.maps.resolved()
         if not self.needs_quads:
-            return {"loss": self.config.loss, "length_unit": self.length_unit}
+            return {"loss": self.config.loss, "length_unit": self.length_unit, **maps}
         weights = {"ranking_weight": self.ranking_weight, "continuity_weight": self.continuity_weight}
         boxes = {"box_fraction": self.box_fraction, "box_pixels": self.box_pixels}
-        return {**weights, **boxes, "num_quads": self.num_quads}
+        return {**weights, **boxes, "num_quads": self.num_quads, **maps}
 
     def prepare(self) -> None:
-        """Computes the maps of a monocular network where the config asks for it, and builds the sampler of quads.
+        """Computes the maps that the config asks for, and builds the sampler of quads.
 
         Raises:
             WeightsNotFoundError: the network is not found.
-            ValueError: the scene has no depth maps, one of them is unusable, or the batch is too small.
+            ValueError: there are no depth maps, one of them is unusable, or the batch is too small.
         """
-        if self.config.source == "mono" and self.config.loss != "none":
-            dataset = self.scene.dataset
-            background = dataset.fewshot.geometry.background
-            flag = f"{self.flag}.mono.weights"
-            depths = monocular_depths(self.config.mono, dataset.image_filenames, background, flag)
-            dataset.use_depth_maps(depths.files, depths.encoding)
+        if self.config.loss != "none":
+            self.maps = find_maps(self.config, self.scene, self.flag, self.needs_metric_depth)
         if self.needs_quads:
             self.quads = self._build_sampler()
 
     def _build_sampler(self) -> QuadSampler:
         config, dataset, num_rays = self.config, self.scene.dataset, self.scene.num_rays
         record = dataset.fewshot
-        if record.depth_prior_filenames is None:
-            raise ValueError(
-                f"the depth prior is on, but {self.scene.data} has no depth maps; give them by the "
-                f"dataparser's --depth-dir, or train without: {self.flag}.enabled False"
-            )
+        assert record.depth_prior_filenames is not None
         if 4 * self.num_quads > num_rays:
             raise ValueError(
                 f"{self.num_quads} quads need {4 * self.num_quads} rays, but a batch has {num_rays}; lower "
@@ -175,6 +169,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
             neighbour_fraction=config.neighbour_fraction,
             allow_self=config.allow_self_neighbour,
             tie=config.tie,
+            leave_out_views=record.depth_encoding.may_be_empty,
         )
         box = record.pair_box if config.protocol_boxes else None
         if box is not None:

@@ -100,6 +100,7 @@ def test_everything_wrong_is_told_before_anything_starts(plan_of, tmp_path, data
         "no-such-method",
         {"method": "freenerf-lite", "label": "typo", "overrides": {"pipeline.dept.enabled": True}},
         {"method": "freenerf-lite", "label": "value", "overrides": {"pipeline.depth.enabled": "maybe"}},
+        {"method": "sparsenerf"},
         {"method": "sparsenerf-lite"},
     ]
     with pytest.raises(SchemaError) as caught:
@@ -111,11 +112,13 @@ def test_everything_wrong_is_told_before_anything_starts(plan_of, tmp_path, data
         "Unrecognized options: --pipeline.dept.enabled",
         "methods[2] (value)",
         "invalid choice 'maybe'",
-        "methods[3] (sparsenerf-lite): needs depth maps",
+        "methods[3] (sparsenerf): needs depth maps",
         f"scenes[2] (nowhere): {data_root / 'nowhere'}: expected the folder of a scene",
         "evaluation.metrics: unknown metric 'sharpness'",
     ):
         assert line in text, line
+    # It takes depth from the photos.
+    assert "methods[4]" not in text
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -213,3 +215,34 @@ def test_single_pixels_of_boxes_are_a_corner_plus_an_offset() -> None:
         assert (drawn / 60000 - expected / expected.sum()).abs().max() < 3e-3
     assert (torch.bincount(indices[:, 0], minlength=3) > 19000).all()
     assert (sampler(box_pixels=30).sample_singles(50, view=1)[:, 0] == 1).all()
+
+
+def test_views_without_a_prior_are_left_out_where_asked_for() -> None:
+    torch.manual_seed(0)
+    maps = [torch.rand(8, 10) for _ in range(3)]
+    valid = [torch.rand(8, 10) < 0.3, torch.zeros(8, 10, dtype=torch.bool), torch.rand(8, 10) < 0.3]
+    with pytest.raises(ValueError, match="training view 1 has 0 pixels with a valid depth prior, need 2"):
+        QuadSampler(maps, valid, QuadSamplerOptions(1.0))
+    quads = QuadSampler(maps, valid, QuadSamplerOptions(1.0, leave_out_views=True))
+    for single in (False, True):
+        drawn = torch.cat([quads.sample(50, single) for _ in range(20)])
+        assert set(drawn[:, 0].tolist()) == {0, 2} and quads.valid.lookup(drawn).all()
+        assert quads.gaps(drawn).isfinite().all()
+    assert set(quads.sample_singles(100)[:, 0].tolist()) == {0, 1, 2}
+    # In boxes too, where one view has pixels but no box with enough of them.
+    valid[1][0, 0] = valid[1][7, 9] = True
+    boxes = QuadSamplerOptions(1.0, box_pixels=4, min_valid=2, leave_out_views=True)
+    assert set(QuadSampler(maps, valid, boxes).sample(100)[:, 0].tolist()) == {0, 2}
+    with pytest.raises(ValueError, match="training view 1 has no box of 4x4 pixels with 2 valid ones, at most 1"):
+        QuadSampler(maps, valid, replace(boxes, leave_out_views=False))
+    with pytest.raises(ValueError, match="training view 0 has 0 pixels"):
+        QuadSampler(maps, [torch.zeros_like(mask) for mask in valid], boxes)
+
+
+def test_leaving_no_view_out_draws_the_same_pixels() -> None:
+    maps, valid = [torch.rand(8, 10) for _ in range(3)], [torch.rand(8, 10) < 0.5 for _ in range(3)]
+    drawn = []
+    for leave_out in (False, True):
+        torch.manual_seed(0)
+        drawn.append(QuadSampler(maps, valid, QuadSamplerOptions(1.0, leave_out_views=leave_out)).sample(20))
+    assert torch.equal(*drawn)

@@ -15,7 +15,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.model_components.depth_losses import cdf_bound_losses, open_bound_loss
-from fewshot_ns.priors.depth.metric import MetricDepthConfig, annealed_sigma
+from fewshot_ns.priors.depth.metric import MetricDepthConfig, annealed_sigma, metric_depth_terms
 from fewshot_ns.priors.depth.prior import DepthPrior, DepthPriorConfig
 
 NAMES = {
@@ -111,12 +111,13 @@ def test_depths_of_a_batch_lie_on_the_surface(space: str, request: Any, tiny_pip
     assert all(term.isfinite() for term in losses.values())
     # The frames of rgbd-data are in metres, whatever became of them in the world.
     unit = manager.train_dataset.world_scale if geometry.ray_space == "metric" else 1.0
-    assert pipeline.resolved()["depth"] == {"loss": "cdf", "length_unit": pytest.approx(unit)}
+    expected = {"loss": "cdf", "length_unit": pytest.approx(unit), "source": "files"}
+    assert pipeline.resolved()["depth"] == expected
 
 
 def test_depth_without_scale_is_refused(tiny_pipeline_config: Any, tiny_llff_scene: Path) -> None:
     config = tiny_pipeline_config(LLFFDataParserConfig(data=tiny_llff_scene))
-    config.depth.loss = "l2"
+    config.depth.loss, config.depth.source = "l2", "files"
     with pytest.raises(ValueError, match="known scale"):
         config.setup(device="cpu", test_mode="val")
 
@@ -174,6 +175,30 @@ def test_variants_of_the_original() -> None:
     torch.testing.assert_close(variant["depth_empty"], terms("cdf", depth)["depth_empty"])
     squared, plain = (terms("urf", depth, urf_squared=squared, near_weight=1.0) for squared in (True, False))
     torch.testing.assert_close(squared["depth_near"], plain["depth_near"] ** 2)
+
+
+def sigma_of(**fields: Any) -> torch.Tensor:
+    """(2,) standard deviation that ds-nerf takes for rays whose maps have none and 0.002, read off its term."""
+    config = MetricDepthConfig(sigma=0.03, ds_nerf_weight=1.0, **fields)
+    t, weights, one = torch.linspace(0.9, 1.1, 2001)[None], torch.full((1, 2000), 1.0 / 2000), torch.ones(1, 1)
+    each = []
+    for own in (0.0, 0.002):
+        sigma = torch.full((1, 1), own)
+        each.append(metric_depth_terms(config, "ds-nerf", weights, t, one, sigma, one, 0)["depth_ds_nerf"])
+    # The term of a ray of equal weights w is -log(w) sum exp(...) dt, which grows with sigma alone.
+    area = torch.stack(each) / -torch.log(torch.tensor(1.0 / 2000 + 1e-7))
+    return area / (2.0 * torch.pi) ** 0.5
+
+
+def test_maps_with_a_sigma_of_their_own_may_be_below_sigma() -> None:
+    usual, lower = sigma_of(), sigma_of(min_sigma_of_maps=0.001)
+    torch.testing.assert_close(usual, torch.full((2,), 0.03), rtol=1e-2, atol=0.0)
+    torch.testing.assert_close(lower, torch.tensor([0.03, 0.002]), rtol=1e-2, atol=0.0)
+    bounded = sigma_of(min_sigma_of_maps=0.01)
+    torch.testing.assert_close(bounded, torch.tensor([0.03, 0.01]), rtol=1e-2, atol=0.0)
+    assert torch.equal(sigma_of(sigma_of_maps=False, min_sigma_of_maps=0.001), usual)
+    with pytest.raises(ValueError, match="expected a positive --pipeline.depth.metric.min-sigma-of-maps, got 0"):
+        make(DepthPriorConfig(enabled=True, loss="cdf", metric=MetricDepthConfig(min_sigma_of_maps=0.0)))
 
 
 def test_a_backbone_without_rays_is_compared_by_l2_alone() -> None:

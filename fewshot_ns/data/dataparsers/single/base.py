@@ -22,7 +22,11 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.cameras.poses import check_rotations
-from fewshot_ns.data.dataparsers.single.depth_maps import depth_maps_of_views, find_scene_depths
+from fewshot_ns.data.dataparsers.single.depth_maps import (
+    depth_maps_of_views,
+    find_scene_depths,
+    missing_depth_map,
+)
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
@@ -162,7 +166,9 @@ class FewShotDataParser(DataParser):
             points = scene.read_seed_points(selection.train)
             self._echo(scene, selection, sizes, points)
         # Priors are for training views; others need not have one.
-        depths, encoding = self._depths_of(scene, chosen, split if views is None else "test")
+        own_split = split if views is None else "test"
+        depths, encoding = self._depths_of(scene, chosen, own_split)
+        wanted = self.look_for_depths and own_split == "train" and depths is None
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             protocol=selection.protocol,
@@ -176,6 +182,7 @@ class FewShotDataParser(DataParser):
             has_alpha=has_alpha(scene.images[chosen[0]]),
             depth_prior_filenames=depths,
             depth_encoding=encoding,
+            depth_prior_problem=missing_depth_map(scene, chosen) if wanted else None,
             normal_filenames=existing_files(scene.normals, chosen),
             normal_axes=scene.normal_axes,
             length_unit=float(scene.scale) if scene.in_metres else 1.0,
@@ -254,7 +261,9 @@ class FewShotDataParser(DataParser):
             "unit": config.depth_unit,
             "max_depth": config.max_depth,
         }
-        files, encoding = depth_maps_of_views(scene, chosen, stated, required=split == "train")
+        # Of maps that were found on the way some may be missing, which stops only what reads them.
+        required = split == "train" and config.depth_dir is not None
+        files, encoding = depth_maps_of_views(scene, chosen, stated, required)
         if files is not None and config.depth_dir is not None:
             # Maps that the user asked for are checked here; those found on the way only when a method reads them.
             for path in files:

@@ -13,6 +13,9 @@ from fewshot_ns.data.files.depth_formats import implied_polarity
 from fewshot_ns.data.files.scene_folder import Files, chosen_files
 from fewshot_ns.data.records.metadata import DepthEncoding
 
+_DEPTH_FILE = ("depth prior", "--depth-dir")
+"""What such a file is, and the flag that says where it lies, for messages."""
+
 
 def find_scene_depths(
     given: Optional[Path],
@@ -72,7 +75,7 @@ def depth_maps_of_views(
         FileNotFoundError: a required file is missing.
         ValueError: a folder's note that cannot be read.
     """
-    files = chosen_files(scene.depths, chosen, "depth prior", "--depth-dir", required=required)
+    files = chosen_files(scene.depths, chosen, *_DEPTH_FILE, required=required)
     if files is None:
         return None, DepthEncoding()
     encoding = override_encoding(scene.depth_encoding, **read_note(files[0].parent))
@@ -90,3 +93,12 @@ def depth_maps_of_views(
         implied = implied_polarity(files[0])
         polarity = implied if all(implied_polarity(path) == implied for path in files) else None
     return files, replace(encoding, polarity=polarity)
+
+
+def missing_depth_map(scene: SceneFiles, chosen: Sequence[int]) -> Optional[str]:
+    """Which of some views, of a scene that has depth maps, has none, in words; None where the scene has no maps."""
+    try:
+        chosen_files(scene.depths, chosen, *_DEPTH_FILE, required=True)
+    except FileNotFoundError as error:
+        return str(error)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,10 @@ def test_pictures_of_depth_are_not_depth(tiny_blender_scene):
 
 def test_a_frame_without_depth_among_others_with(tiny_blender_scene):
     write_exr(tiny_blender_scene / "train" / "r_0_depth_0001.exr", np.ones((20, 20)))
-    with pytest.raises(FileNotFoundError, match=r"r_1_depth_0001\.exr: expected the depth prior of view 1"):
-        record_of(tiny_blender_scene)
+    record = record_of(tiny_blender_scene)
+    assert record.depth_prior_filenames is None
+    problem = r"r_1_depth_0001\.exr: expected the depth prior of view 1 \(--depth-dir\), found no such file"
+    assert re.search(problem, record.depth_prior_problem or "")
 
 
 @pytest.fixture
