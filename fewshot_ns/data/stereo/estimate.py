@@ -35,6 +35,8 @@ _NEIGHBOURING = 3
 _LEAST_SIDE = 96
 """Longest side of the photos by which it is found out where the scene lies, at least; of smaller ones too little is
 left."""
+_USUAL_SIDE, _MOST_ENLARGED = 192, 2.0
+"""Smaller photos are enlarged to this side, but not more than so many times."""
 _WELL_MATCHED = 0.35
 """Matching cost of windows that show the same thing."""
 _RANGE_ERRORS = (2.0, 0.03)
@@ -106,7 +108,7 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
     _check(config, views)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if config.device == "auto" else config.device)
-    full = [_limited(view, config.max_side).to(device) for view in views]
+    full = [_working(view, config.max_side).to(device) for view in views]
     neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
     full = [_within_sight(full, index, neighbours[index]) for index in range(len(full))]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -168,10 +170,20 @@ def _of(views: Sequence[StereoView], indices: Sequence[int]) -> List[StereoView]
     return [views[index] for index in indices]
 
 
+def _working(view: StereoView, max_side: int) -> StereoView:
+    """The view at the size at which it is matched: windows of a few pixels are too wide for a very small photo."""
+    scale = min(_MOST_ENLARGED, _USUAL_SIDE / max(view.size))
+    return _limited(view.resized(_scaled(view.size, scale)) if scale > 1.0 else view, max_side)
+
+
+def _scaled(size: Tuple[int, int], scale: float) -> Tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def _limited(view: StereoView, side: int) -> StereoView:
     """The view with a longest side of at most `side` pixels."""
     scale = min(1.0, side / max(view.size))
-    return view.resized((max(1, round(view.size[0] * scale)), max(1, round(view.size[1] * scale))))
+    return view.resized(_scaled(view.size, scale))
 
 
 def _within_sight(views: Sequence[StereoView], index: int, neighbours: Sequence[int]) -> StereoView:

@@ -12,7 +12,7 @@ from fewshot_ns.data.stereo.views import StereoView
 NO_MATCH = 1.0
 """Cost where a photo does not show the point: that of windows that have nothing to do with each other."""
 _MIN_VARIANCE, _MAX_VARIANCE = 2.5e-5, 5e-4
-"""Limits of what is added to the variance of a window against a photo's noise: rounding to 8 bits, and a dark photo's."""
+"""Limits of what is added to the variance of a window against noise: that of rounding to 8 bits, and a dark photo's."""
 _NOISE_QUANTILE, _NOISE_FACTOR = 0.1, 4.0
 """The flattest tenth of a photo shows its noise; this many times its variance, windows of noise match nothing well."""
 _CHUNK = 4_000_000

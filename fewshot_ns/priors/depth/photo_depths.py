@@ -28,6 +28,7 @@ from fewshot_ns.data.files.images import image_size, same_aspect
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.stereo.estimate import VERSION as STEREO_VERSION
 from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError, stereo_depths
+from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig, fill_flat_regions
 from fewshot_ns.data.stereo.lens import as_photographed, straightened
 from fewshot_ns.data.stereo.scene import planar_ranges, stereo_views
 from fewshot_ns.data.stereo.views import ViewDepth
@@ -39,7 +40,7 @@ from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.hashing import file_hash, json_hash
 
 PhotoConfig = Union[StereoConfig, MultiViewDepthConfig]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of what is stored here; a new one makes all entries stale."""
 ENCODING = DepthEncoding("distance", "z_depth", unit=1.0, may_be_empty=True)
 """Meaning of the maps: planar depth in world units."""
@@ -82,7 +83,11 @@ class PhotoDepths:
 
 
 def photo_depths(
-    dataset: FewShotDataset, config: PhotoConfig, flag: str, cache_dir: Optional[Path] = None
+    dataset: FewShotDataset,
+    config: PhotoConfig,
+    flag: str,
+    cache_dir: Optional[Path] = None,
+    flat_regions: Optional[FlatRegionConfig] = None,
 ) -> PhotoDepths:
     """Depth maps of a split's views from each other, computed where the cache has none.
 
@@ -91,6 +96,7 @@ def photo_depths(
         config: how they are matched: by hand-made costs (`stereo`), or by a network (`mvs`).
         flag: command line flag of the network's weights, for the error message.
         cache_dir: folder of computed maps; None: FEWSHOT_CACHE, else the user's cache folder.
+        flat_regions: planes for what has one colour; None: none.
 
     Raises:
         StereoError: fewer than two views, cameras that are no perspective cameras, or views that nothing can be found
@@ -100,13 +106,15 @@ def photo_depths(
         ValueError: a damaged photo, or a field out of its range.
     """
     _check_views(dataset)
-    scene = _scene_key(dataset, config, flag)
+    scene = _scene_key(dataset, config, flag, flat_regions)
     folder = cache_folder("stereo", cache_dir)
     keys = [json_hash([scene, view]) for view in range(len(dataset))]
     files = tuple(folder / key[:2] / f"{key}.npz" for key in keys)
     entries = [_whole(path, key, photo) for path, key, photo in zip(files, keys, dataset.image_filenames, strict=True)]
     if any(entry is None for entry in entries):
-        entries = [_arrays(depth, key) for depth, key in zip(_matched(dataset, config, flag), keys, strict=True)]
+        entries = [
+            _arrays(depth, key) for depth, key in zip(_matched(dataset, config, flag, flat_regions), keys, strict=True)
+        ]
         for path, arrays in zip(files, entries, strict=True):
             write_npz(path, arrays, compressed=True)
     source = "stereo" if isinstance(config, StereoConfig) else "mvs"
@@ -202,7 +210,9 @@ def _check_views(dataset: FewShotDataset) -> None:
         )
 
 
-def _matched(dataset: FewShotDataset, config: PhotoConfig, flag: str) -> List[ViewDepth]:
+def _matched(
+    dataset: FewShotDataset, config: PhotoConfig, flag: str, flat_regions: Optional[FlatRegionConfig]
+) -> List[ViewDepth]:
     """Depth of each view from the others, of photos as a pinhole camera would have taken them."""
     photos = stereo_views(dataset, config.max_side)
     lenses = [_lens(dataset, view) for view in range(len(photos))]
@@ -211,6 +221,8 @@ def _matched(dataset: FewShotDataset, config: PhotoConfig, flag: str) -> List[Vi
         found = stereo_depths(config, views)
     else:
         found = multiview_depths(config, views, flag)
+    if flat_regions is not None and flat_regions.enabled:
+        found = fill_flat_regions(flat_regions, views, found)
     return [
         depth if lens is None else as_photographed(depth, photo, lens)
         for depth, photo, lens in zip(found, photos, lenses, strict=True)
@@ -225,7 +237,9 @@ def _lens(dataset: FewShotDataset, view: int) -> Optional[Tensor]:
     return every[view].cpu().float()
 
 
-def _scene_key(dataset: FewShotDataset, config: PhotoConfig, flag: str) -> str:
+def _scene_key(
+    dataset: FewShotDataset, config: PhotoConfig, flag: str, flat_regions: Optional[FlatRegionConfig]
+) -> str:
     """Hash of all that the maps depend on but for the index of the view."""
     cameras, masks = dataset.cameras, dataset._dataparser_outputs.mask_filenames
     if isinstance(config, StereoConfig):
@@ -248,8 +262,9 @@ def _scene_key(dataset: FewShotDataset, config: PhotoConfig, flag: str) -> str:
         for view, (photo, lens) in enumerate(zip(dataset.image_filenames, lenses, strict=True))
     ]
     fields = {name: value for name, value in asdict(config).items() if name not in _NOT_DECIDING}
+    planes = asdict(flat_regions) if flat_regions is not None and flat_regions.enabled else None
     record = dataset.fewshot
-    return json_hash([FORMAT_VERSION, *by, fields, record.geometry.background, record.resize, views])
+    return json_hash([FORMAT_VERSION, *by, fields, planes, record.geometry.background, record.resize, views])
 
 
 def _arrays(depth: ViewDepth, key: str) -> Dict[str, Any]:

@@ -11,6 +11,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
+from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.base import PriorScene
@@ -35,6 +36,8 @@ class DepthSourceConfig:
     """How photos are matched: source stereo."""
     mvs: MultiViewDepthConfig = field(default_factory=MultiViewDepthConfig)
     """The network of source mvs."""
+    flat_regions: FlatRegionConfig = field(default_factory=FlatRegionConfig)
+    """Planes for what has one colour, a table or a wall, where stereo and mvs confirm nothing."""
     fill: Literal["none", "mono"] = "none"
     """mono: pixels that stereo or mvs does not confirm get the depth of the monocular network, fitted to that
     of the others; none: they have no depth."""
@@ -103,7 +106,7 @@ def _from_photos(
     begin = f"{flag}: {reason}, and " if reason else f"{flag}: "
     nothing = f"{begin}found no depth in the photos of {scene.data}"
     try:
-        depths = photo_depths(dataset, matching, f"{flag}.mvs.weights", config.cache_dir)
+        depths = photo_depths(dataset, matching, f"{flag}.mvs.weights", config.cache_dir, config.flat_regions)
     except StereoError as error:
         # What the one cannot match, the other cannot either.
         ways = ways_to_depth(flag, metric, ("stereo", "mvs"))
