@@ -120,6 +120,12 @@ METHODS: Dict[str, Method] = {
         paper=papers.DEPTH_MIPNERF,
         page="depth-mipnerf.md",
     ),
+    "stereo_nerf_lite": Method(
+        config="configs.stereo_nerf:stereo_nerf_lite",
+        description="A small fast field, held to the depth that the photos themselves give; needs nothing else.",
+        paper=papers.DEPTH_MIPNERF,
+        page="stereo-nerf.md",
+    ),
     "dietnerf": Method(
         config="configs.dietnerf:dietnerf",
         description="DietNeRF as published: NeRF whose unseen views look to CLIP like the photos.",

@@ -13,6 +13,7 @@ from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
 from fewshot_ns.models.compact import CompactModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+from fewshot_ns.priors.depth.metric import MetricDepthConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.distortion import DistortionPriorConfig
 from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
@@ -34,6 +35,7 @@ compact = FewShotTrainerConfig(
         # Off, but with the constants that suit this field where a method or a user switches it on.
         depth=DepthPriorConfig(
             source="auto",
+            metric=MetricDepthConfig(near_weight=None, min_sigma_of_maps=0.005),
             ranking_margin_scale=0.1,
             ranking_margin_fit=0.9,
             fade_start_step=200,

@@ -155,15 +155,17 @@ class DepthCommand:
         from rich.console import Console
 
         from fewshot_ns.data.depth.encoding import write_note
+        from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
         from fewshot_ns.data.stereo.seed_points import reliable_range
-        from fewshot_ns.priors.depth.photo_depths import filled_by_mono, photo_depths, write_photo_depths
+        from fewshot_ns.pretrained.monocular_depth import monocular_depths
+        from fewshot_ns.priors.depth.photo_depths import filled_by_maps, photo_depths, write_photo_depths
         from fewshot_ns.priors.depth.sources import FEW
         from fewshot_ns.scripts.scenes import photo_config
 
         config = photo_config("mvs" if self.source == "mvs" else "stereo", self.weights, self.device)
         if self.max_side is not None:
             config = replace(config, max_side=self.max_side)
-        depths = photo_depths(dataset, config, "--weights", self.cache_dir)
+        depths = photo_depths(dataset, config, "--weights", self.cache_dir, FlatRegionConfig())
         if max(depths.valid) == 0:
             raise CommandError(
                 f"{self.data}: in none of {', '.join(depths.names)} another photo confirms any depth; the poses may be "
@@ -171,7 +173,9 @@ class DepthCommand:
             )
         if self.fill == "mono":
             dataset.use_depth_maps(depths.files, depths.encoding)
-            depths = filled_by_mono(dataset, depths, self._network(None), "--model", self.cache_dir)
+            background = dataset.fewshot.geometry.background
+            maps = monocular_depths(self._network(None), dataset.image_filenames, background, "--model")
+            depths = filled_by_maps(dataset, depths, maps.files, maps.encoding, self.model, self.cache_dir)
         rows = write_photo_depths(depths, target, dataset.world_scale)
         write_note(target, depths.encoding, written_by=_WRITER, source=depths.source, views=rows)
         console = Console()

@@ -93,11 +93,12 @@ class InspectCommand:
 
     def _match(self, train: FewShotDataset) -> None:
         """Gives the training views depth from their photos."""
+        from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
         from fewshot_ns.priors.depth.photo_depths import photo_depths
         from fewshot_ns.scripts.scenes import photo_config
 
         config = photo_config("mvs" if self.depth_source == "mvs" else "stereo", self.weights)
-        depths = photo_depths(train, config, "--weights")
+        depths = photo_depths(train, config, "--weights", flat_regions=FlatRegionConfig())
         train.use_depth_maps(depths.files, depths.encoding)
 
     def _path(self, train: FewShotDataset) -> Optional[np.ndarray]:

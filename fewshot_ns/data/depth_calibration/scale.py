@@ -44,7 +44,7 @@ def to_colmap(
 
     Args:
         dataset: the views.
-        values: (H, W) monocular maps, one per view.
+        values: (H, W) monocular maps, one per view; NaN where they say nothing.
         polarity: what they hold.
         scene: folder in which COLMAP's is looked for.
         colmap_dir: that folder itself, or None.
@@ -78,7 +78,7 @@ def to_sensor(dataset: FewShotDataset, values: Sequence[Map], polarity: Polarity
     lines = []
     for view, value in enumerate(values):
         sensor = dataset.metric_depth(view)
-        pixels = np.flatnonzero(sensor.valid)
+        pixels = np.flatnonzero(sensor.valid & np.isfinite(value))
         if len(pixels) > _SENSOR_SAMPLES:
             pixels = np.random.default_rng(view).choice(pixels, _SENSOR_SAMPLES, replace=False)
         lines.append(align(value.ravel()[pixels], sensor.z_depth.ravel()[pixels], polarity))

@@ -30,13 +30,13 @@ _OFFSETS = 4
 _FINEST_STEP = 0.5
 """Pixels by which the last of these steps moves a point in another photo."""
 _MOST_ROUNDS = 5
+_MARGIN_RADIUS = 3
+"""Radius of the windows over which the costs of a depth elsewhere are averaged."""
 _NEIGHBOURING = 3
 """Planes around the best one that count as the same depth when the next best is looked for."""
 _LEAST_SIDE = 96
 """Longest side of the photos by which it is found out where the scene lies, at least; of smaller ones too little is
 left."""
-_USUAL_SIDE, _MOST_ENLARGED = 192, 2.0
-"""Smaller photos are enlarged to this side, but not more than so many times."""
 _WELL_MATCHED = 0.35
 """Matching cost of windows that show the same thing."""
 _RANGE_ERRORS = (2.0, 0.03)
@@ -69,11 +69,11 @@ class StereoConfig:
     """Cost of a neighbour farther away, where the photo is flat."""
     edge: float = 20.0
     """That cost is divided by 1 + this times the step of grey values between the two pixels."""
-    median_radius: int = 3
+    median_radius: int = 2
     """Radius of the median that surfaces are smoothed by, pixels."""
     best_share: float = 0.5
     """Share of the best source in the cost of a depth; the rest is the mean of all, which what is hidden spoils."""
-    max_cost: float = 0.9
+    max_cost: float = 0.85
     """Highest matching cost of a valid pixel at its depth; windows that have nothing in common cost 1."""
     min_margin: float = 0.05
     """Lowest margin of a valid pixel: by how much its depth is cheaper than the next best one elsewhere."""
@@ -108,7 +108,7 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
     _check(config, views)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if config.device == "auto" else config.device)
-    full = [_working(view, config.max_side).to(device) for view in views]
+    full = [_limited(view, config.max_side).to(device) for view in views]
     neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
     full = [_within_sight(full, index, neighbours[index]) for index in range(len(full))]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -123,7 +123,8 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {device}"):
             swept = _sweep(config, small[index], _of(small, neighbours[index]))
             surfaces.append(_refined(config, full[index], _of(full, neighbours[index]), swept))
-        depths = [surface.z_depth for surface in surfaces]
+        # What a photo does not show confirms nothing.
+        depths = [torch.where(view.mask, surface.z_depth, 0.0) for view, surface in zip(full, surfaces, strict=True)]
         found_depths = []
         for index, view in enumerate(full):
             sources = _of(full, neighbours[index])
@@ -170,20 +171,10 @@ def _of(views: Sequence[StereoView], indices: Sequence[int]) -> List[StereoView]
     return [views[index] for index in indices]
 
 
-def _working(view: StereoView, max_side: int) -> StereoView:
-    """The view at the size at which it is matched: windows of a few pixels are too wide for a very small photo."""
-    scale = min(_MOST_ENLARGED, _USUAL_SIDE / max(view.size))
-    return _limited(view.resized(_scaled(view.size, scale)) if scale > 1.0 else view, max_side)
-
-
-def _scaled(size: Tuple[int, int], scale: float) -> Tuple[int, int]:
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
 def _limited(view: StereoView, side: int) -> StereoView:
     """The view with a longest side of at most `side` pixels."""
     scale = min(1.0, side / max(view.size))
-    return view.resized(_scaled(view.size, scale))
+    return view.resized((max(1, round(view.size[0] * scale)), max(1, round(view.size[1] * scale))))
 
 
 def _within_sight(views: Sequence[StereoView], index: int, neighbours: Sequence[int]) -> StereoView:
@@ -216,15 +207,12 @@ def _costs(
     config: StereoConfig, view: StereoView, sources: List[StereoView], inverse: Tensor, radii: Sequence[int]
 ) -> Tensor:
     """(K, H, W) matching costs at inverse depths (K, H, W) or (K, 1, 1)."""
-    total = torch.zeros(len(inverse), *view.size, device=view.image.device)
-    for radius in radii:
-        matcher = Matcher(view, sources, radius)
-        costs = [matcher.costs(source, inverse) for source in range(len(sources))]
-        best = costs[0]
-        for cost in costs[1:]:
-            best = torch.minimum(best, cost)
-        total += (config.best_share * best + (1.0 - config.best_share) * sum(costs) / len(costs)) / len(radii)
-    return total
+    matcher = Matcher(view, sources, radii)
+    best = total = matcher.costs(0, inverse)
+    for source in range(1, len(sources)):
+        costs = matcher.costs(source, inverse)
+        best, total = torch.minimum(best, costs), total + costs
+    return config.best_share * best + (1.0 - config.best_share) * total / len(sources)
 
 
 def _best(
@@ -274,7 +262,7 @@ def _sweep(config: StereoConfig, view: StereoView, sources: List[StereoView]) ->
     step = (last - first) / (count - 1)
     costs = _costs(config, view, sources, planes[:, None, None], config.sweep_radii)
     inverse, cost, label = _best(config, view, costs, planes[0], step)
-    margin = _margin(window_mean(costs, config.median_radius), label)
+    margin = _margin(window_mean(costs, _MARGIN_RADIUS), label)
     smooth = median(inverse, config.median_radius)
     return _Surface(smooth.clamp(min=_farthest(view)), step, cost, margin)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -96,23 +96,26 @@ def largest_speed(reference: StereoView, sources: Sequence[StereoView], first: f
 
 
 class Matcher:
-    """Costs of a reference photo against source photos.
+    """Costs of a reference photo against source photos, each the mean over windows of several sizes.
 
     Args:
         reference: the view whose depth is asked for.
         sources: (S) others.
-        radius: of the windows, pixels.
+        radii: of the windows, pixels.
     """
 
-    def __init__(self, reference: StereoView, sources: List[StereoView], radius: int) -> None:
-        self.reference, self.sources, self.radius = reference, sources, radius
+    def __init__(self, reference: StereoView, sources: Sequence[StereoView], radii: Sequence[int]) -> None:
+        self.reference, self.sources = reference, sources
         self._lines = [source_lines(reference, source) for source in sources]
         self._grey = [_grey(source) for source in sources]
+        self._floors = [noise_floor(grey) for grey in self._grey]
         self._own = _grey(reference)
         self._floor = noise_floor(self._own)
-        self._floors = [noise_floor(grey) for grey in self._grey]
-        self._mean = window_mean(self._own, radius)
-        self._variance = (window_mean(self._own**2, radius) - self._mean**2).clamp(min=0.0)
+        self._windows = []
+        for radius in radii:
+            mean = window_mean(self._own, radius)
+            variance = (window_mean(self._own**2, radius) - mean**2).clamp(min=0.0)
+            self._windows.append((radius, mean, variance))
 
     def costs(self, source: int, inverse: Tensor) -> Tensor:
         """(K, H, W) cost 0 to 2 of one source at inverse depths (K, H, W) or (K, 1, 1); 1 where it sees nothing."""
@@ -125,11 +128,14 @@ class Matcher:
         start, slope = self._lines[source]
         values, inside = warped(self.sources[source], self._grey[source], start, slope, inverse)
         values = values[0]
-        mean = window_mean(values, self.radius)
-        variance = (window_mean(values**2, self.radius) - mean**2).clamp(min=0.0)
-        covariance = window_mean(values * self._own, self.radius) - mean * self._mean
-        spread = ((variance + self._floors[source]) * (self._variance + self._floor)).rsqrt()
-        return torch.where(inside, 1.0 - covariance * spread, NO_MATCH)
+        squares, products = values**2, values * self._own
+        total = torch.zeros_like(values)
+        for radius, own_mean, own_variance in self._windows:
+            mean = window_mean(values, radius)
+            variance = (window_mean(squares, radius) - mean**2).clamp(min=0.0)
+            covariance = window_mean(products, radius) - mean * own_mean
+            total += covariance * ((variance + self._floors[source]) * (own_variance + self._floor)).rsqrt()
+        return torch.where(inside, 1.0 - total / len(self._windows), NO_MATCH)
 
 
 def noise_floor(grey: Tensor) -> float:

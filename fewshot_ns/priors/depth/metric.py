@@ -6,6 +6,7 @@ from typing import Dict, Literal, Optional
 import torch
 from torch import Tensor
 
+from fewshot_ns.cameras.scene_geometry import RaySpace
 from fewshot_ns.model_components.depth_losses import (
     cdf_bound_losses,
     depth_error,
@@ -26,8 +27,9 @@ class MetricDepthConfig:
     length_unit: Optional[float] = None
     """Unit of all lengths here, in units of the scene's world (the one that the parser may have scaled). None: a metre
     in scenes whose files are in metres (rgbd-data), else 1."""
-    near_weight: float = 0.1
-    """Weight of the terms around the surface: cdf, urf."""
+    near_weight: Optional[float] = 0.1
+    """Weight of the terms around the surface: cdf, urf. None: 0.5 in NDC, 0.1 in metric scenes, which suits depth from
+    the photos themselves."""
     empty_weight: float = 1.0
     """Weight of the term on empty space before it: cdf, urf."""
     l2_weight: float = 0.1
@@ -67,6 +69,13 @@ class MetricDepthConfig:
     """urf: whether the term around the surface is squared once more (a variant of the original's code)."""
 
 
+def resolved_near_weight(config: MetricDepthConfig, ray_space: RaySpace) -> float:
+    """The weight around the surface in a scene."""
+    if config.near_weight is not None:
+        return config.near_weight
+    return 0.5 if ray_space == "ndc" else 0.1
+
+
 def annealed_sigma(config: MetricDepthConfig, step: int) -> float:
     """Sigma at this step."""
     if config.sigma_anneal_steps == 0:
@@ -99,6 +108,7 @@ def metric_depth_terms(
     depth_slope: Tensor,
     step: int,
     length_unit: float = 1.0,
+    ray_space: RaySpace = "metric",
 ) -> Dict[str, Tensor]:
     """Weighted terms of one loss; rays without depth do not count.
 
@@ -112,8 +122,9 @@ def metric_depth_terms(
         depth_slope: (R, 1) ray parameter per world unit of planar depth at the measured depth.
         step: current step.
         length_unit: unit of the config's lengths, world units.
+        ray_space: of the scene, which decides a weight that is None.
     """
-    t = t.detach()
+    t, near_weight = t.detach(), resolved_near_weight(config, ray_space)
     if loss == "l2":
         return l2_depth_terms(config, accumulated_distance(weights, t), depth, length_unit)
     # To first order planar depth around the surface, whatever the ray parameter is; in metric scenes the same up to the
@@ -129,12 +140,12 @@ def metric_depth_terms(
     if loss == "cdf":
         bounds = cdf_bound_losses(weights, t_mid, depth, sigma, config.beta, config.far_open)
         near = open_bound_loss(weights, t_mid, depth, sigma) if config.open_bounds else bounds.near
-        return {"depth_near": config.near_weight * near, "depth_empty": config.empty_weight * bounds.empty}
+        return {"depth_near": near_weight * near, "depth_empty": config.empty_weight * bounds.empty}
     if loss == "urf":
         steps, end = config.urf_anneal_steps, config.urf_end
         width = square_root_decay(step, config.urf_start, config.urf_slope, end, steps) if steps > 0 else end
         empty, near = urf_losses(weights, t_mid, depth, width, config.urf_squared)
-        return {"depth_near": config.near_weight * near, "depth_empty": config.empty_weight * empty}
+        return {"depth_near": near_weight * near, "depth_empty": config.empty_weight * empty}
     if loss == "ds-nerf":
         return {"depth_ds_nerf": config.ds_nerf_weight * ds_nerf_loss(weights, t, depth, sigma)}
     return {}

@@ -23,7 +23,7 @@ from fewshot_ns.data.depth.metric import SIGMA_KEY
 from fewshot_ns.data.depth_calibration.alignment import Alignment
 from fewshot_ns.data.depth_calibration.fusion import fuse
 from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, to_sensor, write_map
-from fewshot_ns.data.files.depth_formats import NPZ_KEY
+from fewshot_ns.data.files.depth_formats import NPZ_KEY, resolve_polarity
 from fewshot_ns.data.files.images import image_size, same_aspect
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.stereo.estimate import VERSION as STEREO_VERSION
@@ -33,7 +33,6 @@ from fewshot_ns.data.stereo.lens import as_photographed, straightened
 from fewshot_ns.data.stereo.scene import planar_ranges, stereo_views
 from fewshot_ns.data.stereo.views import ViewDepth
 from fewshot_ns.pretrained.itermvs.weights import find_itermvs
-from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
 from fewshot_ns.pretrained.multiview_depth import VERSION as MVS_VERSION
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig, multiview_depths
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
@@ -121,35 +120,37 @@ def photo_depths(
     return _record(source, dataset, files, [entry for entry in entries if entry is not None])
 
 
-def filled_by_mono(
+def filled_by_maps(
     dataset: FewShotDataset,
     depths: PhotoDepths,
-    mono: MonocularDepthConfig,
-    flag: str,
+    maps: Sequence[Path],
+    encoding: DepthEncoding,
+    origin: str,
     cache_dir: Optional[Path] = None,
 ) -> PhotoDepths:
-    """The same maps at the size of the cameras, their holes filled by a monocular network, where its map of a view fits
-    to what is known there.
+    """The same maps at the size of the cameras, their holes filled by others of unknown scale and shift, where such a
+    map fits to what is known in its view.
 
     Args:
         dataset: the views, which use `depths`.
         depths: maps with holes.
-        mono: the network.
-        flag: command line flag of its folder, for the error message.
+        maps: one for each view, of a monocular network say.
+        encoding: what their numbers mean.
+        origin: where they come from, in words.
         cache_dir: as of `photo_depths`.
 
     Raises:
-        WeightsNotFoundError: the network was not found.
-        ValueError: it is not a depth model, or gives no finite depth.
+        FileNotFoundError: a map is missing.
+        ValueError: a damaged map, or one of which it is not known whether larger values are nearer.
     """
-    maps = monocular_depths(mono, dataset.image_filenames, dataset.fewshot.geometry.background, flag)
-    polarity = maps.encoding.polarity
-    assert polarity is not None
-    values = [read_depth_map(path, polarity, dataset.size_of(view)).values for view, path in enumerate(maps.files)]
-    pairs = zip(depths.files, maps.files, strict=True)
+    polarity = resolve_polarity(maps[0], encoding.polarity)
+    sizes = [dataset.size_of(view) for view in range(len(maps))]
+    read = [read_depth_map(path, polarity, size, encoding) for path, size in zip(maps, sizes, strict=True)]
+    # Zero is what a monocular map cannot say, and lies on no line.
+    values = [np.where(one.valid, one.values, np.float32(np.nan)) for one in read]
     keys = [
-        json_hash([FORMAT_VERSION, known.stem, network.stem, dataset.size_of(view), asdict(FILL_LIMITS)])
-        for view, (known, network) in enumerate(pairs)
+        json_hash([FORMAT_VERSION, known.stem, file_hash(path), polarity, size, asdict(FILL_LIMITS)])
+        for known, path, size in zip(depths.files, maps, sizes, strict=True)
     ]
     folder = cache_folder("stereo", cache_dir)
     files = tuple(folder / key[:2] / f"{key}.npz" for key in keys)
@@ -162,7 +163,7 @@ def filled_by_mono(
     whole = [entry for entry in entries if entry is not None]
     problems = [str(entry[_PROBLEM_ARRAY]) for entry in whole]
     named = tuple(f"{name}: {text}" for name, text in zip(depths.names, problems, strict=True) if text)
-    return replace(_record(f"{depths.source}, filled by {mono.model}", dataset, files, whole), problems=named)
+    return replace(_record(f"{depths.source}, filled by {origin}", dataset, files, whole), problems=named)
 
 
 def write_photo_depths(depths: PhotoDepths, folder: Path, world_scale: float) -> List[Dict[str, Any]]:

@@ -12,7 +12,13 @@ from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
-from fewshot_ns.priors.depth.metric import DepthLoss, MetricDepthConfig, l2_depth_terms, metric_depth_terms
+from fewshot_ns.priors.depth.metric import (
+    DepthLoss,
+    MetricDepthConfig,
+    l2_depth_terms,
+    metric_depth_terms,
+    resolved_near_weight,
+)
 from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, find_maps
 
 
@@ -137,7 +143,9 @@ class DepthPrior(Prior[DepthPriorConfig]):
         """Values that the scene decided, for the log."""
         maps = {} if self.maps is None else self.maps.resolved()
         if not self.needs_quads:
-            return {"loss": self.config.loss, "length_unit": self.length_unit, **maps}
+            near = {"near_weight": resolved_near_weight(self.config.metric, self.scene.geometry.ray_space)}
+            bounded = near if self.config.loss in ("cdf", "urf") else {}
+            return {"loss": self.config.loss, "length_unit": self.length_unit, **bounded, **maps}
         weights = {"ranking_weight": self.ranking_weight, "continuity_weight": self.continuity_weight}
         boxes = {"box_fraction": self.box_fraction, "box_pixels": self.box_pixels}
         return {**weights, **boxes, "num_quads": self.num_quads, **maps}
@@ -256,5 +264,6 @@ class DepthPrior(Prior[DepthPriorConfig]):
             terms = l2_depth_terms(config.metric, accumulated, depth, self.length_unit)
         else:
             rendered = samples.weights, samples.t
-            terms = metric_depth_terms(config.metric, config.loss, *rendered, *measured, step, self.length_unit)
+            scene = self.length_unit, self.scene.geometry.ray_space
+            terms = metric_depth_terms(config.metric, config.loss, *rendered, *measured, step, *scene)
         return {name: factor * term for name, term in terms.items()}

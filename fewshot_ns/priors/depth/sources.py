@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Sequence
+from typing import Any, Dict, Literal, Optional, Sequence, Tuple
 
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.files.depth_formats import resolve_polarity
-from fewshot_ns.data.records.metadata import FewShotMetadata
+from fewshot_ns.data.records.metadata import DepthEncoding, FewShotMetadata
 from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
 from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.base import PriorScene
-from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_mono, photo_depths
+from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_maps, photo_depths
 
 DepthSource = Literal["files", "mono", "stereo", "mvs", "auto"]
 FEW = 0.05
@@ -38,9 +38,9 @@ class DepthSourceConfig:
     """The network of source mvs."""
     flat_regions: FlatRegionConfig = field(default_factory=FlatRegionConfig)
     """Planes for what has one colour, a table or a wall, where stereo and mvs confirm nothing."""
-    fill: Literal["none", "mono"] = "none"
+    fill: Literal["none", "mono", "files"] = "none"
     """mono: pixels that stereo or mvs does not confirm get the depth of the monocular network, fitted to that
-    of the others; none: they have no depth."""
+    of the others; files: that of the scene's own maps, fitted likewise; none: they have no depth."""
     cache_dir: Optional[Path] = None
     """Folder of maps that were computed from photos. None: FEWSHOT_CACHE, else the user's cache folder."""
 
@@ -103,6 +103,7 @@ def _from_photos(
 ) -> PhotoDepths:
     """Maps from the photos; `reason` says why they are wanted, in words."""
     dataset = scene.dataset
+    own = dataset.fewshot.depth_prior_filenames, dataset.fewshot.depth_encoding
     begin = f"{flag}: {reason}, and " if reason else f"{flag}: "
     nothing = f"{begin}found no depth in the photos of {scene.data}"
     try:
@@ -117,11 +118,28 @@ def _from_photos(
             f"the views do not overlap. Ways out: {ways_to_depth(flag, metric, (depths.source,))}"
         )
     dataset.use_depth_maps(depths.files, depths.encoding)
-    if config.fill == "mono":
-        depths = filled_by_mono(dataset, depths, config.mono, f"{flag}.mono.weights", config.cache_dir)
+    if config.fill != "none":
+        maps, encoding, origin = _filling(config, scene, flag, *own)
+        depths = filled_by_maps(dataset, depths, maps, encoding, origin, config.cache_dir)
         dataset.use_depth_maps(depths.files, depths.encoding)
     report(depths, reason)
     return depths
+
+
+def _filling(
+    config: DepthSourceConfig, scene: PriorScene, flag: str, own: Optional[Sequence[Path]], encoding: DepthEncoding
+) -> Tuple[Sequence[Path], DepthEncoding, str]:
+    """Maps that fill holes, what their numbers mean, and where they come from."""
+    if config.fill == "mono":
+        images, background = scene.dataset.image_filenames, scene.geometry.background
+        maps = monocular_depths(config.mono, images, background, f"{flag}.mono.weights")
+        return maps.files, maps.encoding, config.mono.model
+    if own is None:
+        raise ValueError(
+            f"{flag}.fill files: expected depth maps of the training views in {scene.data}, found none; give "
+            f"--depth-dir, or {flag}.fill mono or none"
+        )
+    return own, encoding, "the scene's maps"
 
 
 def unfit_files(record: FewShotMetadata, metric: bool) -> str:

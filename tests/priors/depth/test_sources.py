@@ -99,7 +99,7 @@ def test_depth_is_in_world_units_and_comes_with_a_sigma(scene: Path) -> None:
         found, truth = dataset.metric_depth(view), true_depth(dataset, view)
         assert found.valid.mean() == pytest.approx(depths.valid[view], abs=1e-6) and depths.valid[view] > 0.3
         error = np.abs(found.z_depth - truth)[found.valid] / truth[found.valid]
-        assert np.median(error) < 0.03
+        assert np.median(error) < 0.05
         assert (
             found.sigma is not None and (found.sigma[found.valid] > 0).all() and (found.sigma[~found.valid] == 0).all()
         )
