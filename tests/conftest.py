@@ -125,8 +125,13 @@ def _poses(count: int) -> npt.NDArray[np.float64]:
     return np.stack([_looking_at(position, target) for position in _camera_positions(count)])
 
 
-def _view(pose: npt.NDArray, size: Tuple[int, int]) -> Tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-    """Photo (H, W, 3) in RGB and planar depth (H, W) of the plane, seen from an OpenGL pose."""
+def _view(
+    pose: npt.NDArray, size: Tuple[int, int], detailed: bool = False
+) -> Tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Photo (H, W, 3) in RGB and planar depth (H, W) of the plane, seen from an OpenGL pose.
+
+    Its colours are smooth waves, on which little can be matched; `detailed` lays short waves over them.
+    """
     height, width = size
     column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
     focal = FOCAL * width
@@ -135,7 +140,17 @@ def _view(pose: npt.NDArray, size: Tuple[int, int]) -> Tuple[npt.NDArray[np.uint
     depth = (-PLANE_DISTANCE - pose[2, 3]) / directions[..., 2]
     points = pose[:, 3] + depth[..., None] * directions
     colour = np.stack([np.sin(3 * points[..., 0]), np.cos(4 * points[..., 1]), np.sin(2 * points.sum(-1))], axis=-1)
+    if detailed:
+        colour = 0.5 * colour + _detail(points)[..., None]
     return np.round(127.5 * (1 + colour)).astype(np.uint8), depth
+
+
+def _detail(points: npt.NDArray) -> npt.NDArray[np.float64]:
+    """(H, W) waves in [-0.5, 0.5] of many directions and lengths at points (H, W, 3), which repeat nowhere."""
+    generator = np.random.default_rng(5)
+    direction = generator.normal(size=(24, 2)) * np.linspace(2.0, 12.0, 24)[:, None]
+    waves = np.sin(points[..., :2] @ direction.T + 2.0 * np.pi * generator.random(24)).sum(axis=-1)
+    return 0.5 * np.tanh(waves / 5.0)
 
 
 def _write_png(path: Path, image: npt.NDArray) -> None:
@@ -151,12 +166,16 @@ def _inverse_depth_png(depth: npt.NDArray) -> npt.NDArray[np.uint16]:
 
 
 def write_llff_scene(
-    folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32), full_size: Tuple[int, int] = (96, 128)
+    folder: Path,
+    count: int = 12,
+    size: Tuple[int, int] = (24, 32),
+    full_size: Tuple[int, int] = (96, 128),
+    detailed: bool = False,
 ) -> Path:
     """LLFF layout: images_4, poses_bounds.npy made for `full_size`, depth_maps as 16-bit PNG."""
     rows = []
     for index, pose in enumerate(_poses(count)):
-        image, depth = _view(pose, size)
+        image, depth = _view(pose, size, detailed)
         _write_png(folder / "images_4" / f"image{index:03d}.png", image)
         _write_png(folder / "depth_maps" / f"depth_image{index:03d}.png", _inverse_depth_png(depth))
         hwf = np.array([full_size[0], full_size[1], FOCAL * full_size[1]])
@@ -208,11 +227,13 @@ def write_blender_scene(
     return folder
 
 
-def write_nerfstudio_scene(folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32)) -> Path:
+def write_nerfstudio_scene(
+    folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32), detailed: bool = False
+) -> Path:
     """transforms.json with one shared camera, photos, and sensor depth as 16-bit PNG in millimetres."""
     frames = []
     for index, pose in enumerate(_poses(count)):
-        image, depth = _view(pose, size)
+        image, depth = _view(pose, size, detailed)
         _write_png(folder / "images" / f"frame_{index:05d}.png", image)
         _write_png(folder / "depths" / f"frame_{index:05d}.png", np.round(1000 * depth).astype(np.uint16))
         frames.append(
