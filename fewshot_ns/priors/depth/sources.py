@@ -106,6 +106,12 @@ def _from_photos(
     own = dataset.fewshot.depth_prior_filenames, dataset.fewshot.depth_encoding
     begin = f"{flag}: {reason}, and " if reason else f"{flag}: "
     nothing = f"{begin}found no depth in the photos of {scene.data}"
+    if config.fill == "files" and own[0] is None:
+        lack = dataset.fewshot.depth_prior_problem or "found none"
+        raise ValueError(
+            f"{flag}.fill files: expected depth maps of the training views in {scene.data}, {lack}; give --depth-dir, "
+            f"or {flag}.fill mono or none"
+        )
     try:
         depths = photo_depths(dataset, matching, f"{flag}.mvs.weights", config.cache_dir, config.flat_regions)
     except StereoError as error:
@@ -129,17 +135,12 @@ def _from_photos(
 def _filling(
     config: DepthSourceConfig, scene: PriorScene, flag: str, own: Optional[Sequence[Path]], encoding: DepthEncoding
 ) -> Tuple[Sequence[Path], DepthEncoding, str]:
-    """Maps that fill holes, what their numbers mean, and where they come from."""
-    if config.fill == "mono":
-        images, background = scene.dataset.image_filenames, scene.geometry.background
-        maps = monocular_depths(config.mono, images, background, f"{flag}.mono.weights")
-        return maps.files, maps.encoding, config.mono.model
-    if own is None:
-        raise ValueError(
-            f"{flag}.fill files: expected depth maps of the training views in {scene.data}, found none; give "
-            f"--depth-dir, or {flag}.fill mono or none"
-        )
-    return own, encoding, "the scene's maps"
+    """Maps that fill holes, what their numbers mean, and where they come from; `own` are those of the scene, if any."""
+    if config.fill == "files" and own is not None:
+        return own, encoding, "the scene's maps"
+    images, background = scene.dataset.image_filenames, scene.geometry.background
+    maps = monocular_depths(config.mono, images, background, f"{flag}.mono.weights")
+    return maps.files, maps.encoding, config.mono.model
 
 
 def unfit_files(record: FewShotMetadata, metric: bool) -> str:

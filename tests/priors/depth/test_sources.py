@@ -21,6 +21,7 @@ from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.metric import SIGMA_KEY
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
+from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.data.stereo.views import sample
 from fewshot_ns.pretrained import monocular_depth as monocular
 from fewshot_ns.pretrained.itermvs.network import IterMVS
@@ -334,6 +335,80 @@ def test_holes_are_filled_where_a_network_fits(
     again = config.setup(device="cpu", test_mode="val")
     assert again.resolved()["depth"]["valid"] == shares and calls == [3]
     assert "its holes stay" in " ".join(capsys.readouterr().out.split())
+
+
+def test_holes_are_filled_by_the_scenes_own_maps_of_unknown_scale(
+    make_llff_scene: Any, tiny_pipeline_config: Any, tmp_path: Path, calls: List[int]
+) -> None:
+    """Of which one has pixels without a value, and one has nothing to do with its view."""
+    folder = make_llff_scene(tmp_path / "own", size=(48, 64), detailed=True)
+    holed, wrong = (folder / "depth_maps" / f"depth_image{index:03d}.png" for index in (1, 11))
+    values = np.array(Image.open(holed))
+    values[:, 40:] = 0
+    Image.fromarray(values).save(holed)
+    Image.fromarray(np.random.default_rng(0).integers(1, 65535, (48, 64), dtype=np.uint16)).save(wrong)
+    config = tiny_pipeline_config(LLFFDataParserConfig(data=folder))
+    config.depth.stereo, config.depth.source, config.depth.loss = STEREO, "stereo", "cdf"
+    known = [config.setup(device="cpu").datamanager.train_dataset.metric_depth(view) for view in range(3)]
+    config.depth.fill = "files"
+    pipeline = config.setup(device="cpu", test_mode="val")
+    dataset, prior = pipeline.datamanager.train_dataset, pipeline.priors.all["depth"]
+    for view in range(3):
+        filled, truth = dataset.metric_depth(view), true_depth(dataset, view)
+        holes = ~known[view].valid
+        assert holes.any() and np.array_equal(filled.z_depth[~holes], known[view].z_depth[~holes])
+        new = holes & filled.valid
+        has_value = np.ones_like(holes) if view else np.arange(64) < 40
+        assert np.array_equal(new, holes & has_value & (view != 2))
+        assert (np.abs(filled.z_depth / truth - 1.0)[new] < 0.02).all()
+        assert filled.sigma is not None and (filled.sigma[new] > 0).all() and (filled.sigma[holes & ~new] == 0).all()
+    assert prior.maps.photo_depths.source == "stereo, filled by the scene's maps"
+    assert [problem.split(":")[0] for problem in prior.maps.photo_depths.problems] == ["image011.png"]
+    # Other maps, other entries of the cache; the photos are matched once.
+    shutil.copy(holed, wrong)
+    again = config.setup(device="cpu", test_mode="val").priors.all["depth"].maps.photo_depths
+    assert calls == [3] and [
+        one == other for one, other in zip(again.files, prior.maps.photo_depths.files, strict=True)
+    ] == [True, True, False]
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_holes_cannot_be_filled_by_maps_that_are_not_there(
+    make_llff_scene: Any, tiny_pipeline_config: Any, tmp_path: Path, calls: List[int], some: bool
+) -> None:
+    folder = make_llff_scene(tmp_path / "own", size=(48, 64))
+    if some:
+        (folder / "depth_maps" / "depth_image005.png").unlink()
+    else:
+        shutil.rmtree(folder / "depth_maps")
+    config = tiny_pipeline_config(LLFFDataParserConfig(data=folder))
+    config.depth.source, config.depth.fill = "stereo", "files"
+    with pytest.raises(ValueError, match="fill files: expected depth maps of the training views in .*own, ") as caught:
+        config.setup(device="cpu", test_mode="val")
+    text = str(caught.value)
+    assert "--depth-dir" in text and "--pipeline.depth.fill mono or none" in text and calls == []
+    assert ("depth_image005.png" in text) == some and ("found none" in text) != some
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_regions_of_one_colour_are_filled_unless_that_is_off(
+    scene: Path, monkeypatch: pytest.MonkeyPatch, enabled: bool
+) -> None:
+    seen: List[int] = []
+    real = photo_depths_module.fill_flat_regions
+
+    def counted(config: Any, views: Any, depths: Any) -> Any:
+        seen.append(len(views))
+        return real(config, views, depths)
+
+    monkeypatch.setattr(photo_depths_module, "fill_flat_regions", counted)
+    planes = FlatRegionConfig(enabled=enabled)
+    first = photo_depths(dataset_of(scene), STEREO, FLAG, flat_regions=planes)
+    assert seen == ([3] if enabled else [])
+    without = photo_depths(dataset_of(scene), STEREO, FLAG)
+    assert (without.files == first.files) != enabled
+    finer = photo_depths(dataset_of(scene), STEREO, FLAG, flat_regions=replace(planes, max_grey_step=0.05))
+    assert (finer.files == first.files) != enabled
 
 
 def test_a_network_matches_the_photos(config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
