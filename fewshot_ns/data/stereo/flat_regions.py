@@ -2,7 +2,9 @@
 
 What stands on a table is matched, and its foot lies on the table's plane. A region of one colour gets the plane that
 the confirmed depths around it agree on, and that the borders of regions of its colour in other photos agree on: the
-outline of a thing that hides it lies on no plane that two photos share. (Planes as hypotheses for segments are an old
+outline of a thing that hides it lies on no plane that two photos share. What stands on a plane lies on it or before it,
+and hides it; what lies behind it at the border of the region speaks against it, as where a plane goes through the edges
+of a box and would hide its foot. (Planes as hypotheses for segments are an old
 idea of stereo: Tao, Sawhney and Kumar, ICCV 2001.)
 """
 
@@ -35,6 +37,10 @@ _FEWEST = 15
 """Fewest confirmed pixels on the border of a region that may have a plane; twice as many of one that proposes it."""
 _AHEAD_SHARE = 0.95
 """Least share of a region that its plane has to meet before the camera."""
+_BEHIND = 3.0
+"""A confirmed depth lies behind a plane where it lies beyond it by more than this many times the tolerance."""
+_AGAINST = 1.5
+"""How many pixels on a plane one behind it outweighs."""
 _HIDDEN, _BEFORE = 0.97, 1.05
 """A point is hidden by what lies nearer than this share of its depth, and contradicted by what lies beyond that one."""
 _AGREEING = 0.03
@@ -54,7 +60,8 @@ class FlatRegionConfig:
     tolerance: float = 0.01
     """Fraction of depth by which a confirmed depth may lie off a plane that it supports."""
     min_proposal: float = 0.25
-    """Least support of a plane on the border of the region that proposes it, as a fraction of the border."""
+    """Least support of a plane on the border of the region that proposes it: the fraction of the border's confirmed
+    pixels that lie on it, less 1.5 times the fraction that lie behind it."""
     min_support: float = 0.08
     """Least support on the border of every other region that shares it."""
     max_colour_error: float = 0.12
@@ -97,10 +104,15 @@ class _Region(NamedTuple):
         depth = plane.z_depth(self.centre, self.border_rays)
         return np.abs(depth - self.border_depth) < tolerance * self.border_depth
 
+    def votes(self, plane: _Plane, tolerance: float) -> float:
+        """How many confirmed pixels of the border speak for a plane, less those that speak against it."""
+        behind = self.border_depth * (1.0 - _BEHIND * tolerance) > plane.z_depth(self.centre, self.border_rays)
+        return float(self.supporters(plane, tolerance).sum() - _AGAINST * behind.sum())
+
     def support(self, plane: _Plane, tolerance: float) -> float:
-        """Their share."""
-        enough = len(self.border_depth) >= _FEWEST
-        return float(self.supporters(plane, tolerance).mean()) if enough else 0.0
+        """The same as a share of them; negative where more speaks against the plane."""
+        count = len(self.border_depth)
+        return self.votes(plane, tolerance) / count if count >= _FEWEST else 0.0
 
 
 class _Proposal(NamedTuple):
@@ -190,16 +202,18 @@ def _proposed_plane(config: FlatRegionConfig, region: _Region) -> Optional[_Plan
         return None
     generator = np.random.default_rng(0)
     points = region.centre + region.border_rays * region.border_depth[:, None]
-    best = np.zeros(count, dtype=bool)
+    most, best = 0.0, np.zeros(count, dtype=bool)
     for _ in range(_TRIALS):
         first, second, third = points[generator.choice(count, 3, replace=False)]
         normal = np.cross(second - first, third - first)
         length = np.linalg.norm(normal)
         if length > 0:
             normal = normal / length
-            on_plane = region.supporters(_Plane(normal, float(normal @ first)), config.tolerance)
-            best = on_plane if on_plane.sum() > best.sum() else best
-    if best.sum() < max(2 * _FEWEST, config.min_proposal * count):
+            plane = _Plane(normal, float(normal @ first))
+            votes = region.votes(plane, config.tolerance)
+            if votes > most:
+                most, best = votes, region.supporters(plane, config.tolerance)
+    if most < max(2 * _FEWEST, config.min_proposal * count):
         return None
     middle = points[best].mean(axis=0)
     _, spread, axes = np.linalg.svd(points[best] - middle, full_matrices=False)

@@ -39,7 +39,7 @@ from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.hashing import file_hash, json_hash
 
 PhotoConfig = Union[StereoConfig, MultiViewDepthConfig]
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of what is stored here; a new one makes all entries stale."""
 ENCODING = DepthEncoding("distance", "z_depth", unit=1.0, may_be_empty=True)
 """Meaning of the maps: planar depth in world units."""
