@@ -16,7 +16,6 @@ from typing import List, NamedTuple, Optional, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from fewshot_ns.data.stereo.consistency import reproject
@@ -164,6 +163,8 @@ def _region_size(view: StereoView) -> tuple[int, int]:
 
 def _regions(config: FlatRegionConfig, view: StereoView, depth: ViewDepth) -> List[_Region]:
     """Connected regions of one colour that are not known yet."""
+    from scipy import ndimage
+
     size = _region_size(view)
     small = view.resized(size)
     image = small.image.double().numpy()
@@ -190,6 +191,8 @@ def _regions(config: FlatRegionConfig, view: StereoView, depth: ViewDepth) -> Li
 
 def _labelled(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
     """Numbers 1, 2, ... of the connected parts of a mask (h, w), 0 elsewhere, and how many there are."""
+    from scipy import ndimage
+
     labels = np.zeros(mask.shape, dtype=np.int32)
     count = ndimage.label(mask, output=labels)
     return labels, int(count)  # type: ignore[arg-type]
