@@ -26,6 +26,7 @@ from fewshot_ns.pretrained.itermvs.search_range import (
     widened,
 )
 from fewshot_ns.pretrained.itermvs.weights import find_itermvs, load_itermvs
+from fewshot_ns.utils.configs import SavedConfig
 
 VERSION = 1
 """Version of what is computed around the network; a new one makes all kept maps stale."""
@@ -43,7 +44,7 @@ Size = Tuple[int, int]
 
 
 @dataclass
-class MultiViewDepthConfig:
+class MultiViewDepthConfig(SavedConfig):
     """A network that estimates depth from several posed photos: IterMVS with its authors' BlendedMVS weights."""
 
     weights: Optional[Path] = None

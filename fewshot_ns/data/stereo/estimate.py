@@ -21,8 +21,9 @@ from fewshot_ns.data.stereo.consistency import Reprojection, reproject
 from fewshot_ns.data.stereo.sources import found_range, source_views, visible_range
 from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed, window_mean
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
+from fewshot_ns.utils.configs import SavedConfig
 
-VERSION = 2
+VERSION = 3
 """Version of what is computed; a new one makes all kept maps stale."""
 _FEWEST_PLANES = 16
 _OFFSETS = 4
@@ -48,7 +49,7 @@ class StereoError(ValueError):
 
 
 @dataclass
-class StereoConfig:
+class StereoConfig(SavedConfig):
     """Depth of the training views from each other, without a network."""
 
     max_side: int = 504
@@ -75,6 +76,11 @@ class StereoConfig:
     """Share of the best source in the cost of a depth; the rest is the mean of all, which what is hidden spoils."""
     max_cost: float = 0.85
     """Highest matching cost of a valid pixel at its depth; windows that have nothing in common cost 1."""
+    doubtful_share: float = 0.18
+    """In a view where less than this share of the valid pixels costs less than three quarters of `doubtful_cost`..."""
+    doubtful_cost: float = 0.4
+    """...only pixels that cost less than that are valid: views with wrong poses, or from very different sides, agree
+    here and there by chance."""
     min_margin: float = 0.05
     """Lowest margin of a valid pixel: by how much its depth is cheaper than the next best one elsewhere."""
     min_views: int = 1
@@ -302,6 +308,8 @@ def _view_depth(
     valid = torch.stack(agree).sum(dim=0) >= config.min_views
     valid &= (surface.cost < config.max_cost) & (surface.margin >= config.min_margin) & view.mask
     speeds = torch.stack([parallax_speed(view, source, surface.inverse) for source in sources])
+    if (surface.cost[valid] < 0.75 * config.doubtful_cost).sum() < config.doubtful_share * valid.sum():
+        valid &= surface.cost < config.doubtful_cost
     z_depth = surface.z_depth
     sigma = config.sigma_pixels * z_depth**2 / speeds.amax(dim=0).clamp(min=1e-6)
     # The smallest disagreement: a view from which the point is hidden says nothing.

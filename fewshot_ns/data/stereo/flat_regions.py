@@ -20,6 +20,7 @@ from torch import Tensor
 
 from fewshot_ns.data.stereo.consistency import reproject
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth, sample
+from fewshot_ns.utils.configs import SavedConfig
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -47,7 +48,7 @@ _AGREEING = 0.03
 
 
 @dataclass
-class FlatRegionConfig:
+class FlatRegionConfig(SavedConfig):
     """Planes for regions of one colour."""
 
     enabled: bool = True

@@ -18,7 +18,7 @@ from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_maps, photo_depths
 
 DepthSource = Literal["files", "mono", "stereo", "mvs", "auto"]
-FEW = 0.05
+FEW = 0.15
 """Share of valid pixels below which maps from photos are doubtful."""
 
 

@@ -106,16 +106,16 @@ def test_a_pattern_that_repeats_has_no_depth_where_photos_cannot_tell():
     assert valid.float().mean() > 0.7 and (error[valid] < 0.02).float().mean() > 0.95
 
 
-def test_wrong_poses_leave_little():
-    views = wall_views(blobs)
-    lift = torch.tensor([[0.0], [0.9], [0.0]])
-    wrong = [
-        replace(view, pose=view.pose + index * torch.cat([torch.zeros(3, 3), lift], 1))
-        for index, view in enumerate(views)
-    ]
-    _, right = wall_errors(views)
-    _, valid = wall_errors(wrong)
-    assert valid.float().mean() < 0.5 * right.float().mean()
+def test_wrong_poses_leave_little(exact: Tuple[List[StereoView], List[Tensor]]):
+    views, _ = exact
+    cosine, sine = math.cos(0.09), math.sin(0.09)
+    tilt = torch.tensor([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
+    wrong = []
+    for index, view in enumerate(views):
+        rotation = view.pose[:, :3] @ torch.linalg.matrix_power(tilt, index)
+        wrong.append(replace(view, pose=torch.cat([rotation, view.pose[:, 3:]], dim=1)))
+    shares = [[float(depth.valid.float().mean()) for depth in stereo_depths(CPU, photos)] for photos in (views, wrong)]
+    assert min(shares[0]) > 0.6 and max(shares[1]) < 0.1
 
 
 def test_photos_of_several_sizes():
@@ -182,5 +182,5 @@ def test_points_of_fern(data_dir: Path):
         estimate = sample_nearest(depth.z_depth.numpy(), known.position)
         valid = sample_nearest(depth.valid.numpy(), known.position)
         error = np.abs(estimate / known.z_depth - 1.0)[valid]
-        assert depth.valid.float().mean() > 0.65 and valid.mean() > 0.85
+        assert depth.valid.float().mean() > 0.6 and valid.mean() > 0.85
         assert np.median(error) < 0.009 and (error < 0.05).mean() > 0.9

@@ -280,7 +280,7 @@ def test_next_to_nothing_is_a_warning(
     monkeypatch.setattr(photo_depths_module, "stereo_depths", few)
     config.setup(device="cpu", test_mode="val")
     shown = " ".join(capsys.readouterr().out.split())
-    assert "In every view less than 5% of the pixels has a depth: the poses may be wrong" in shown
+    assert "In every view less than 15% of the pixels has a depth: the poses may be wrong" in shown
 
 
 @pytest.fixture
