@@ -78,6 +78,20 @@ def test_weights_and_the_maps_own_sigma() -> None:
         torch.testing.assert_close(losses["depth_empty"], 3.0 * bounds.empty)
 
 
+@pytest.mark.parametrize("loss", ["cdf", "urf"])
+def test_a_near_weight_of_none_is_decided_by_the_scene(loss: Any) -> None:
+    rendered = outputs()
+    labels = torch.full((6, 1), 1.5), torch.zeros(6, 1), torch.ones(6, 1)
+
+    def near(weight: Any, space: Any) -> Tensor:
+        config = MetricDepthConfig(near_weight=weight)
+        found = metric_depth_terms(config, loss, rendered["weights"], rendered["t"], *labels, 0, ray_space=space)
+        return found["depth_near"]
+
+    for space, weight in (("ndc", 0.5), ("metric", 0.1)):
+        torch.testing.assert_close(near(None, space), weight * near(1.0, space))
+
+
 def test_sigma_of_the_first_version() -> None:
     config = MetricDepthConfig(sigma_anneal_steps=1000)
     assert [annealed_sigma(config, step) for step in (0, 10, 900)] == [0.25, pytest.approx(0.15), 0.09]
@@ -111,7 +125,8 @@ def test_depths_of_a_batch_lie_on_the_surface(space: str, request: Any, tiny_pip
     assert all(term.isfinite() for term in losses.values())
     # The frames of rgbd-data are in metres, whatever became of them in the world.
     unit = manager.train_dataset.world_scale if geometry.ray_space == "metric" else 1.0
-    expected = {"loss": "cdf", "length_unit": pytest.approx(unit), "source": "files"}
+    near_weight = 0.1 if space == "metric" else 0.5
+    expected = {"loss": "cdf", "length_unit": pytest.approx(unit), "near_weight": near_weight, "source": "files"}
     assert pipeline.resolved()["depth"] == expected
 
 
