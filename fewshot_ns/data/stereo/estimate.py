@@ -8,7 +8,7 @@ where it agrees with that of another view.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
@@ -108,15 +108,16 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         One for each view, at the size of its photo, on the CPU.
 
     Raises:
-        StereoError: fewer than two views, or a view that shares nothing with any other.
+        StereoError: fewer than two views, or none that shares anything with another.
         ValueError: values of the config that make no sense.
     """
     _check(config, views)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(auto if config.device == "auto" else config.device)
     full = [_limited(view, config.max_side).to(device) for view in views]
+    full, seeing = _within_sight(full)
+    full = [full[index] for index in seeing]
     neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
-    full = [_within_sight(full, index, neighbours[index]) for index in range(len(full))]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
         tiny = [_limited(view, max(config.sweep_side // 2, _LEAST_SIDE)) for view in full]
@@ -136,8 +137,9 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
             sources = _of(full, neighbours[index])
             pairs = [reproject(view, depths[index], full[other], depths[other]) for other in neighbours[index]]
             depth = _view_depth(config, view, sources, surfaces[index], pairs)
-            found_depths.append(_resized(depth, views[index]).to(torch.device("cpu")))
-    return found_depths
+            found_depths.append(_resized(depth, views[seeing[index]]).to(torch.device("cpu")))
+    by_index = dict(zip(seeing, found_depths, strict=True))
+    return [by_index.get(index) or _nothing(view) for index, view in enumerate(views)]
 
 
 class _Surface(NamedTuple):
@@ -166,9 +168,15 @@ def _check(config: StereoConfig, views: Sequence[StereoView]) -> None:
     for view in views:
         if not 0.0 < view.near < view.far:
             raise ValueError(f"{view.name}: expected depths 0 < near < far, found {view.near:g} and {view.far:g}")
-    for name, least in (("max_side", 32), ("sweep_side", 32), ("num_planes", 16), ("num_sources", 1), ("min_views", 0)):
-        if getattr(config, name) < least:
-            raise ValueError(f"{name}: expected at least {least}, found {getattr(config, name)}")
+    least = {"max_side": 32, "sweep_side": 32, "num_planes": 16, "num_sources": 1, "min_views": 1, "median_radius": 0}
+    for name, value in asdict(config).items():
+        if name in least and value < least[name]:
+            raise ValueError(f"{name}: expected at least {least[name]}, found {value}")
+    most = min(config.num_sources, len(views) - 1)
+    if config.min_views > most:
+        raise ValueError(f"min_views: expected at most {most}, the other views of a view, found {config.min_views}")
+    if not config.sigma_pixels > 0:
+        raise ValueError(f"sigma_pixels: expected a positive number of pixels, found {config.sigma_pixels}")
     if not config.sweep_radii or not config.refine_radii or min(*config.sweep_radii, *config.refine_radii) < 1:
         raise ValueError(f"expected radii of at least 1, found {config.sweep_radii} and {config.refine_radii}")
 
@@ -183,17 +191,27 @@ def _limited(view: StereoView, side: int) -> StereoView:
     return view.resized((max(1, round(view.size[0] * scale)), max(1, round(view.size[1] * scale))))
 
 
-def _within_sight(views: Sequence[StereoView], index: int, neighbours: Sequence[int]) -> StereoView:
-    """The view with near and far such that others see what lies between."""
-    view = views[index]
-    ends = visible_range(view, _of(views, neighbours))
-    if ends is None:
-        others = ", ".join(views[other].name for other in neighbours)
+def _within_sight(views: Sequence[StereoView]) -> Tuple[List[StereoView], List[int]]:
+    """Views with near and far such that others see what lies between, and the indices of those of which others see
+    anything."""
+    found, seeing = list(views), []
+    for index, view in enumerate(views):
+        ends = visible_range(view, [other for number, other in enumerate(views) if number != index])
+        if ends is not None:
+            found[index] = replace(view, near=ends[0], far=ends[1])
+            seeing.append(index)
+    if len(seeing) < 2:
         raise StereoError(
-            f"{view.name}: expected another photo that shows the same things, found none among {others}; choose views "
-            "that overlap, or check the poses and near and far"
+            f"depth from the photos: expected photos that show the same things, found none among "
+            f"{', '.join(view.name for view in views)}; choose views that overlap, or check the poses and near and far"
         )
-    return replace(view, near=ends[0], far=ends[1])
+    return found, seeing
+
+
+def _nothing(view: StereoView) -> ViewDepth:
+    """The depth of a view that shares nothing with any other."""
+    none = torch.zeros(view.size)
+    return ViewDepth(none, torch.ones(view.size), none > 0)
 
 
 def _narrowed(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.poses import intrinsic_fractions
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.depth.encoding import to_z_depth
 from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.depth.metric import SIGMA_KEY
 from fewshot_ns.data.depth_calibration.alignment import Alignment
@@ -148,8 +149,11 @@ def filled_by_maps(
     read = [read_depth_map(path, polarity, size, encoding) for path, size in zip(maps, sizes, strict=True)]
     # Zero is what a monocular map cannot say, and lies on no line.
     values = [np.where(one.valid, one.values, np.float32(np.nan)) for one in read]
+    if polarity == "distance":
+        norms = [dataset.metric_depth(view).norms for view in range(len(maps))]
+        values = [to_z_depth(value, encoding.meaning, norm) for value, norm in zip(values, norms, strict=True)]
     keys = [
-        json_hash([FORMAT_VERSION, known.stem, file_hash(path), polarity, size, asdict(FILL_LIMITS)])
+        json_hash([FORMAT_VERSION, known.stem, file_hash(path), polarity, asdict(encoding), size, asdict(FILL_LIMITS)])
         for known, path, size in zip(depths.files, maps, sizes, strict=True)
     ]
     folder = cache_folder("stereo", cache_dir)

@@ -69,7 +69,8 @@ class DepthPriorConfig(DepthSourceConfig, PriorConfig):
 
     def scene_files(self) -> FrozenSet[str]:
         """The scene's own depth maps, unless they are computed where there are none."""
-        read = self.enabled and self.source == "files" and self.loss != "none"
+        wanted = self.source == "files" or (self.fill == "files" and self.source in ("stereo", "mvs"))
+        read = self.enabled and wanted and self.loss != "none"
         return frozenset({"depth_maps"}) if read else frozenset()
 
 
@@ -159,6 +160,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
         """
         if self.config.loss != "none":
             self.maps = find_maps(self.config, self.scene, self.flag, self.needs_metric_depth)
+            if self.maps.source == "none":
+                self.config = replace(self.config, loss="none")
         if self.needs_quads:
             self.quads = self._build_sampler()
 

@@ -22,6 +22,10 @@ FEW = 0.15
 """Share of valid pixels below which maps from photos are doubtful."""
 
 
+class NoDepthError(ValueError):
+    """Photos that give no depth; the message names the ways out."""
+
+
 @dataclass
 class DepthSourceConfig:
     """Where depth maps come from."""
@@ -29,7 +33,8 @@ class DepthSourceConfig:
     source: DepthSource = "files"
     """files: depth maps of the scene; mono: a monocular network; stereo, mvs: the training photos, matched with each
     other, mvs by a network, which give depth of known scale; auto: files where the scene has some that the loss can
-    use, else stereo. What is missing is computed before training and kept."""
+    use, else stereo; where the photos give none, training goes on without the prior, which the log says. What is
+    missing is computed before training and kept."""
     mono: MonocularDepthConfig = field(default_factory=MonocularDepthConfig)
     """The network of source mono."""
     stereo: StereoConfig = field(default_factory=StereoConfig)
@@ -50,7 +55,7 @@ class FoundMaps:
     """Maps that the dataset of a prior now uses."""
 
     source: str
-    """files, mono, stereo or mvs."""
+    """files, mono, stereo or mvs; none where auto found nothing."""
     photo_depths: Optional[PhotoDepths] = None
     """Those that were made from the photos."""
 
@@ -78,10 +83,18 @@ def find_maps(config: DepthSourceConfig, scene: PriorScene, flag: str, metric: b
     dataset = scene.dataset
     unfit = unfit_files(dataset.fewshot, metric)
     source = config.source
+    if source == "auto" and unfit:
+        try:
+            return FoundMaps("stereo", _from_photos(config, config.stereo, scene, flag, metric, unfit))
+        except NoDepthError as error:
+            CONSOLE.print(f"[bold yellow]{error}[/bold yellow]", soft_wrap=True)
+            CONSOLE.print("[bold yellow]Training goes on without the depth prior.[/bold yellow]")
+            return FoundMaps("none")
     if source == "auto":
-        source = "stereo" if unfit else "files"
-        if source == "files":
-            CONSOLE.print("depth of the training views: the scene's own maps")
+        source = "files"
+        CONSOLE.print("depth of the training views: the scene's own maps")
+    if config.fill != "none" and source in ("files", "mono"):
+        CONSOLE.print(f"[yellow]{flag}.fill {config.fill}: maps of source {source} are not filled[/yellow]")
     if source == "mono":
         depths = monocular_depths(
             config.mono, dataset.image_filenames, scene.geometry.background, f"{flag}.mono.weights"
@@ -93,8 +106,7 @@ def find_maps(config: DepthSourceConfig, scene: PriorScene, flag: str, metric: b
             raise ValueError(f"the depth prior is on, but {lack}. Ways out: {ways_to_depth(flag, metric)}")
     else:
         matching = config.mvs if source == "mvs" else config.stereo
-        found = _from_photos(config, matching, scene, flag, metric, unfit if config.source == "auto" else "")
-        return FoundMaps(source, found)
+        return FoundMaps(source, _from_photos(config, matching, scene, flag, metric, ""))
     return FoundMaps(source)
 
 
@@ -117,9 +129,9 @@ def _from_photos(
     except StereoError as error:
         # What the one cannot match, the other cannot either.
         ways = ways_to_depth(flag, metric, ("stereo", "mvs"))
-        raise ValueError(f"{nothing}: {error}. Ways out: {ways}") from error
+        raise NoDepthError(f"{nothing}: {error}. Ways out: {ways}") from error
     if max(depths.valid) == 0:
-        raise ValueError(
+        raise NoDepthError(
             f"{nothing}: in none of {', '.join(depths.names)} another photo confirms any; the poses may be wrong, or "
             f"the views do not overlap. Ways out: {ways_to_depth(flag, metric, (depths.source,))}"
         )

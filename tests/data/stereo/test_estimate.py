@@ -141,11 +141,16 @@ def test_far_may_be_infinite_and_near_much_too_near():
     assert valid.float().mean() > 0.75 and (error[valid] < 0.02).float().mean() > 0.9
 
 
-def test_views_that_share_nothing_are_named():
+def test_views_that_share_nothing():
     with pytest.raises(StereoError, match="wall 0.png alone"):
         stereo_depths(CPU, wall_views(blobs)[:1])
-    with pytest.raises(StereoError, match=r"wall 2.png: .* none among wall 0.png, wall 1.png|wall 2.png: .*none among"):
-        stereo_depths(CPU, wall_views(blobs, offsets=(0.0, 0.3, 60.0)))
+    with pytest.raises(StereoError, match="none among wall 0.png, wall 1.png; choose views that overlap"):
+        stereo_depths(CPU, wall_views(blobs, offsets=(0.0, 60.0)))
+    # Two that see each other do not wait for a third.
+    found = stereo_depths(CPU, wall_views(blobs, offsets=(0.0, 0.3, 60.0)))
+    shares = [float(depth.valid.float().mean()) for depth in found]
+    assert min(shares[:2]) > 0.6 and shares[2] == 0.0
+    assert found[2].z_depth.shape == (60, 80)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +161,9 @@ def test_views_that_share_nothing_are_named():
         ({"num_sources": 0}, "num_sources"),
         ({"sweep_radii": ()}, "radii"),
         ({"refine_radii": (0,)}, "radii"),
+        ({"min_views": 3}, "min_views: expected at most 2"),
+        ({"median_radius": -1}, "median_radius"),
+        ({"sigma_pixels": 0.0}, "sigma_pixels"),
     ],
 )
 def test_values_that_mean_nothing(fields: Any, text: str):

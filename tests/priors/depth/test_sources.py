@@ -238,14 +238,31 @@ def test_photos_that_confirm_nothing_stop_training_with_the_ways_out(
     config: Any, blind: Callable[..., None], capsys: pytest.CaptureFixture
 ) -> None:
     blind(0, 1, 2)
+    config.depth.source = "stereo"
     with pytest.raises(ValueError) as caught:
         config.setup(device="cpu", test_mode="val")
     text = str(caught.value)
-    for part in ("the scene has no depth maps", "in none of image001.png, image005.png, image011.png", "poses may be"):
+    for part in ("in none of image001.png, image005.png, image011.png", "poses may be"):
         assert part in text
     for way in ("source mvs", "source mono", "ns-fewshot depth", "--depth-dir", "--pipeline.depth.enabled False"):
         assert way in text
     assert "source stereo" not in text
+
+
+@pytest.mark.parametrize("loss", ["ranking", "cdf"])
+def test_auto_trains_without_the_prior_where_photos_say_nothing(
+    loss: Any, config: Any, blind: Callable[..., None], capsys: pytest.CaptureFixture
+) -> None:
+    blind(0, 1, 2)
+    config.depth.loss = loss
+    pipeline = config.setup(device="cpu", test_mode="val")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the scene has no depth maps, and found no depth in the photos" in shown and "source mvs" in shown
+    assert "Training goes on without the depth prior." in shown
+    assert pipeline.resolved()["depth"] == {**pipeline.resolved()["depth"], "loss": "none", "source": "none"}
+    pipeline.train()
+    _, losses, _ = pipeline.get_train_loss_dict(0)
+    assert not any(name.startswith("depth") for name in losses)
 
 
 def test_photos_that_cannot_be_matched_stop_training_with_the_ways_out(
@@ -255,7 +272,7 @@ def test_photos_that_cannot_be_matched_stop_training_with_the_ways_out(
         raise StereoError("no two photos see the same things")
 
     monkeypatch.setattr(photo_depths_module, "stereo_depths", refuse)
-    config.depth.loss = "cdf"
+    config.depth.source, config.depth.loss = "stereo", "cdf"
     with pytest.raises(ValueError, match="no two photos see the same things. Ways out: ") as caught:
         config.setup(device="cpu", test_mode="val")
     # A monocular map has no scale.
