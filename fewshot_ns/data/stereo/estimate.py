@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fewshot_ns.data.stereo.aggregation import semi_global
 from fewshot_ns.data.stereo.consistency import Reprojection, reproject
-from fewshot_ns.data.stereo.sources import found_range, source_views, visible_range
+from fewshot_ns.data.stereo.sources import Range, found_range, source_views, visible_range
 from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed, window_mean
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 from fewshot_ns.utils.configs import SavedConfig
@@ -120,12 +120,8 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
     neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
-        tiny = [_limited(view, max(config.sweep_side // 2, _LEAST_SIDE)) for view in full]
-        small = [_limited(view, config.sweep_side) for view in full]
-        found: List[_Surface] = []
-        for index in progress.track(range(len(full)), description="[green]Where the scene lies"):
-            found.append(_sweep(config, tiny[index], _of(tiny, neighbours[index])))
-        small = [_narrowed(small[index], tiny, found, index, neighbours[index]) for index in range(len(full))]
+        ranges = _ranges(config, full, neighbours, progress)
+        small = [_limited(_between(view, ends), config.sweep_side) for view, ends in zip(full, ranges, strict=True)]
         surfaces: List[_Surface] = []
         for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {device}"):
             swept = _sweep(config, small[index], _of(small, neighbours[index]))
@@ -140,6 +136,26 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
             found_depths.append(_resized(depth, views[seeing[index]]).to(torch.device("cpu")))
     by_index = dict(zip(seeing, found_depths, strict=True))
     return [by_index.get(index) or _nothing(view) for index, view in enumerate(views)]
+
+
+def narrowed_views(config: StereoConfig, views: Sequence[StereoView]) -> List[StereoView]:
+    """The views with near and far around what a first look at small photos confirms, for other matchers than this one.
+
+    Near and far of a scene say little: in NDC far is infinite, and DTU's rays start at a plane of the world. A view of
+    which the first look finds too little, or that shares nothing with another, stays as it is.
+
+    Args, Raises: as of `stereo_depths`.
+    """
+    _check(config, views)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(auto if config.device == "auto" else config.device)
+    full, seeing = _within_sight([_limited(view, config.sweep_side).to(device) for view in views])
+    full = [full[index] for index in seeing]
+    neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
+        found = dict(zip(seeing, _ranges(config, full, neighbours, progress), strict=True))
+    return [_between(view, found[index]) if index in found else view for index, view in enumerate(views)]
 
 
 class _Surface(NamedTuple):
@@ -214,17 +230,28 @@ def _nothing(view: StereoView) -> ViewDepth:
     return ViewDepth(none, torch.ones(view.size), none > 0)
 
 
-def _narrowed(
-    view: StereoView, tiny: Sequence[StereoView], found: Sequence[_Surface], index: int, neighbours: Sequence[int]
-) -> StereoView:
-    """The view with near and far around what a first look confirms."""
-    own = found[index].z_depth
-    agree = torch.zeros_like(own, dtype=torch.bool)
-    for other in neighbours:
-        agree |= reproject(tiny[index], own, tiny[other], found[other].z_depth).consistent(*_RANGE_ERRORS)
-    agree &= (found[index].cost < 2.0 * _WELL_MATCHED) & (found[index].margin > 0.05)
-    ends = found_range(own, agree, (view.near, view.far))
-    return view if ends is None else replace(view, near=ends[0], far=ends[1])
+def _between(view: StereoView, ends: Range) -> StereoView:
+    return replace(view, near=ends[0], far=ends[1])
+
+
+def _ranges(
+    config: StereoConfig, views: Sequence[StereoView], neighbours: Sequence[Sequence[int]], progress: Progress
+) -> List[Range]:
+    """Near and far of each view around what a first look at small photos confirms."""
+    tiny = [_limited(view, max(config.sweep_side // 2, _LEAST_SIDE)) for view in views]
+    found: List[_Surface] = []
+    for index in progress.track(range(len(views)), description="[green]Where the scene lies"):
+        found.append(_sweep(config, tiny[index], _of(tiny, neighbours[index])))
+    ranges = []
+    for index, (view, surface) in enumerate(zip(tiny, found, strict=True)):
+        agree = torch.zeros_like(surface.inverse, dtype=torch.bool)
+        for other in neighbours[index]:
+            pair = reproject(view, surface.z_depth, tiny[other], found[other].z_depth)
+            agree |= pair.consistent(*_RANGE_ERRORS)
+        agree &= (surface.cost < 2.0 * _WELL_MATCHED) & (surface.margin > 0.05)
+        ends = view.near, view.far
+        ranges.append(found_range(surface.z_depth, agree, ends) or ends)
+    return ranges
 
 
 def _costs(

@@ -28,7 +28,7 @@ from fewshot_ns.data.files.depth_formats import NPZ_KEY, resolve_polarity
 from fewshot_ns.data.files.images import image_size, same_aspect
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.stereo.estimate import VERSION as STEREO_VERSION
-from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError, stereo_depths
+from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError, narrowed_views, stereo_depths
 from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig, fill_flat_regions
 from fewshot_ns.data.stereo.lens import as_photographed, straightened
 from fewshot_ns.data.stereo.scene import planar_ranges, stereo_views
@@ -225,7 +225,8 @@ def _matched(
     if isinstance(config, StereoConfig):
         found = stereo_depths(config, views)
     else:
-        found = multiview_depths(config, views, flag)
+        # The network tells few depths apart, so it has to know where the scene lies.
+        found = multiview_depths(config, narrowed_views(StereoConfig(device=config.device), views), flag)
     if flat_regions is not None and flat_regions.enabled:
         found = fill_flat_regions(flat_regions, views, found)
     return [
@@ -250,7 +251,7 @@ def _scene_key(
     if isinstance(config, StereoConfig):
         by: Tuple[Any, ...] = ("stereo", STEREO_VERSION)
     else:
-        by = ("mvs", MVS_VERSION, file_hash(find_itermvs(config.weights, flag)))
+        by = ("mvs", STEREO_VERSION, MVS_VERSION, file_hash(find_itermvs(config.weights, flag)))
     lenses = [_lens(dataset, view) for view in range(len(dataset))]
     # Of a smaller camera the fractions differ by rounding, and the photos that are matched do not.
     fractions = np.round(intrinsic_fractions(cameras), 6).tolist()
