@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,13 +26,16 @@ SAVED = sorted((Path(__file__).parents[1] / "saved_configs").glob("*.yml"))
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixture) -> None:
     """None of their values was changed, so each equals the method's defaults, wherever a value is kept now; but a run
-    that read the scene's depth maps goes on doing so."""
+    that read the scene's depth maps goes on doing so, and weighs depth of known scale as it did."""
     restored = yaml.load(path.read_text(), Loader=yaml.Loader)
     assert capsys.readouterr().out == ""
     today: Any = deepcopy(registry.method_specification(path.stem.replace("-", "_")).config)
     if path.stem == "sparsenerf-lite":
         assert (restored.pipeline.depth.source, today.pipeline.depth.source) == ("files", "auto")
         today.pipeline.depth.source = "files"
+        then, now = restored.pipeline.depth.metric, today.pipeline.depth.metric
+        assert (then.near_weight, then.min_sigma_of_maps) == (0.1, None) != (now.near_weight, now.min_sigma_of_maps)
+        today.pipeline.depth.metric = replace(now, near_weight=0.1, min_sigma_of_maps=None)
     assert restored == today
     assert yaml.load(yaml.dump(restored), Loader=yaml.Loader) == restored
 
