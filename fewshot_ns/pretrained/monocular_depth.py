@@ -22,6 +22,7 @@ from fewshot_ns.data.files.images import image_size, read_image
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
 from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weights
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
+from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.hashing import file_hash, json_hash
 from fewshot_ns.utils.optional_imports import require
 
@@ -182,7 +183,7 @@ class _Network:
 
     def __init__(self, folder: Path, device: str) -> None:
         transformers, safetensors = require("transformers", "priors"), require("safetensors", "priors")
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = find_device(device)
         logging = transformers.utils.logging
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()

@@ -27,6 +27,7 @@ from fewshot_ns.pretrained.itermvs.search_range import (
 )
 from fewshot_ns.pretrained.itermvs.weights import find_itermvs, load_itermvs
 from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.devices import find_device
 
 VERSION = 1
 """Version of what is computed around the network; a new one makes all kept maps stale."""
@@ -88,9 +89,7 @@ def multiview_depths(config: MultiViewDepthConfig, views: Sequence[StereoView], 
         CheckpointMismatchError: parameters are missing, unknown, or of another shape.
     """
     _check(config, views)
-    device = torch.device(
-        ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    )
+    device = find_device(config.device)
     network = load_itermvs(find_itermvs(config.weights, flag)).to(device)
     working = [_resized(view, config.max_side).to(device) for view in views]
     neighbours = [source_views(working, index, config.num_sources) for index in range(len(views))]

@@ -22,6 +22,7 @@ from fewshot_ns.data.stereo.sources import Range, found_range, source_views, vis
 from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed, window_mean
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.devices import find_device
 
 VERSION = 3
 """Version of what is computed; a new one makes all kept maps stale."""
@@ -112,8 +113,7 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         ValueError: values of the config that make no sense.
     """
     _check(config, views)
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(auto if config.device == "auto" else config.device)
+    device = find_device(config.device)
     full = [_limited(view, config.max_side).to(device) for view in views]
     full, seeing = _within_sight(full)
     full = [full[index] for index in seeing]
@@ -147,8 +147,7 @@ def narrowed_views(config: StereoConfig, views: Sequence[StereoView]) -> List[St
     Args, Raises: as of `stereo_depths`.
     """
     _check(config, views)
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(auto if config.device == "auto" else config.device)
+    device = find_device(config.device)
     full, seeing = _within_sight([_limited(view, config.sweep_side).to(device) for view in views])
     full = [full[index] for index in seeing]
     neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
