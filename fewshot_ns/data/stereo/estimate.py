@@ -24,7 +24,7 @@ from fewshot_ns.data.stereo.views import StereoView, ViewDepth
 from fewshot_ns.utils.configs import SavedConfig
 from fewshot_ns.utils.devices import find_device
 
-VERSION = 3
+VERSION = 4
 """Version of what is computed; a new one makes all kept maps stale."""
 _FEWEST_PLANES = 16
 _OFFSETS = 4
@@ -94,6 +94,9 @@ class StereoConfig(SavedConfig):
     sigma_pixels: float = 1.0
     """Standard deviation of a match, pixels; that of the depth follows from how far the views lie apart, and is at
     least half of what the views disagree by."""
+    doubling_cost: float = 0.45
+    """Matching cost at which the standard deviation is twice as large; what is added grows with the cost's third
+    power. Windows that match badly are off by more than their parallax says."""
     device: str = "auto"
     """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
 
@@ -190,8 +193,9 @@ def _check(config: StereoConfig, views: Sequence[StereoView]) -> None:
     most = min(config.num_sources, len(views) - 1)
     if config.min_views > most:
         raise ValueError(f"min_views: expected at most {most}, the other views of a view, found {config.min_views}")
-    if not config.sigma_pixels > 0:
-        raise ValueError(f"sigma_pixels: expected a positive number of pixels, found {config.sigma_pixels}")
+    for name in ("sigma_pixels", "doubling_cost"):
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name}: expected a positive number, found {getattr(config, name)}")
     if not config.sweep_radii or not config.refine_radii or min(*config.sweep_radii, *config.refine_radii) < 1:
         raise ValueError(f"expected radii of at least 1, found {config.sweep_radii} and {config.refine_radii}")
 
@@ -359,6 +363,7 @@ def _view_depth(
     # The smallest disagreement: a view from which the point is hidden says nothing.
     apart = torch.stack([pair.depth_error for pair in pairs]).amin(dim=0)
     sigma = torch.maximum(sigma, 0.5 * torch.where(apart.isfinite(), apart, torch.zeros_like(apart)) * z_depth)
+    sigma = sigma * (1.0 + (surface.cost.clamp(min=0.0) / config.doubling_cost) ** 3)
     return ViewDepth(z_depth, sigma.clamp(max=1e6), valid)
 
 

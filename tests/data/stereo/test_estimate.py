@@ -58,6 +58,25 @@ def test_depth_of_the_built_in_scene(exact: Tuple[List[StereoView], List[Tensor]
     assert (error[~valid] < 0.05).float().mean() < (known < 0.05).float().mean() - 0.2
 
 
+def test_what_matches_badly_is_known_less(exact: Tuple[List[StereoView], List[Tensor]]):
+    views, depths = exact
+    found, plain_sigma = (stereo_depths(replace(CPU, doubling_cost=cost), views) for cost in (0.45, 1e6))
+    wide, steady, off = [], [], []
+    for view, other, truth in zip(found, plain_sigma, depths, strict=True):
+        assert (view.z_depth == other.z_depth).all() and (view.valid == other.valid).all()
+        wide.append(view.sigma[view.valid])
+        steady.append(other.sigma[view.valid])
+        off.append((view.z_depth - truth)[view.valid].abs())
+    sigma, before, error = (torch.cat(values) for values in (wide, steady, off))
+    factor = sigma / before
+    assert factor.min() >= 1.0 and factor.max() > 3.0
+    # Far tails that parallax alone does not explain come closer to those of a normal distribution.
+    badly = factor > 2.0
+    spread = [(error / values)[badly].quantile(0.9) for values in (sigma, before)]
+    assert spread[0] < 0.5 * spread[1]
+    assert (error[badly]).median() > (error[~badly]).median()
+
+
 def test_sigma_is_about_the_error(exact: Tuple[List[StereoView], List[Tensor]]):
     views, depths = exact
     ratios = []
@@ -164,6 +183,7 @@ def test_views_that_share_nothing():
         ({"min_views": 3}, "min_views: expected at most 2"),
         ({"median_radius": -1}, "median_radius"),
         ({"sigma_pixels": 0.0}, "sigma_pixels"),
+        ({"doubling_cost": 0.0}, "doubling_cost"),
     ],
 )
 def test_values_that_mean_nothing(fields: Any, text: str):
