@@ -162,7 +162,7 @@ class FewShotPipeline(VanillaPipeline):
             data=manager.config.dataparser.data,
             provides=self.model.provides,
             num_rays=manager.num_rays,
-            single_image_batches=manager.config.single_image_batches,
+            single_image_batches=manager.single_image_batches,
         )
 
     def _prepare_training(self) -> None:
