@@ -24,6 +24,7 @@ from fewshot_ns.engine.resume import (
     restore_random_states,
     retire_older,
 )
+from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
@@ -130,6 +131,14 @@ class FewShotTrainer(Trainer):
                 scheduler.max_steps = length
             if self.config.max_num_iterations is None:
                 self.config.max_num_iterations = length
+        total = self.config.max_num_iterations
+        for scheduler in schedulers:
+            if isinstance(scheduler, RunLengthSchedulerConfig):
+                scheduler.max_steps = total
+        model = self._whole_pipeline().model
+        model.run_length = total
+        for name, factor in model.learning_rate_scales().items():
+            optimizers[name]["optimizer"].lr *= factor
         self.schedule_lengths = [getattr(scheduler, "max_steps", None) for scheduler in schedulers]
         return CheckedOptimizers(
             optimizers,

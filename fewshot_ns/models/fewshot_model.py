@@ -13,6 +13,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import scene_focus, scene_radius
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.priors.base import CameraRequest
@@ -56,6 +57,7 @@ class FewShotModel(Model):
     def populate_modules(self) -> None:
         """Takes the ray geometry of the scene."""
         super().populate_modules()
+        self.run_length: Optional[int] = None
         self.geometry = get_fewshot_metadata(self.kwargs["metadata"]).geometry
         self.step = 0
         self.served: FrozenSet[str] = frozenset()
@@ -166,6 +168,17 @@ class FewShotModel(Model):
     ) -> List[TrainingCallback]:
         """Tells the model the step before each iteration."""
         return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)]
+
+    def prepare_training(self, dataset: FewShotDataset) -> None:
+        """Takes what the backbone needs of the training photos, before the first step; most need nothing.
+
+        Args:
+            dataset: the training views.
+        """
+
+    def learning_rate_scales(self) -> Dict[str, float]:
+        """Factors on the learning rates of parameter groups that have a unit of the scene; none for most."""
+        return {}
 
     def update_to_step(self, step: int) -> None:
         """Sets the step that curricula refer to."""

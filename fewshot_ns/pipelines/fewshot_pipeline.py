@@ -176,6 +176,7 @@ class FewShotPipeline(VanillaPipeline):
             self.model.start_from(self.config.initial_weights)
         validate_dataset(manager.train_dataset)
         validate_dataset(manager.eval_dataset)
+        self.model.prepare_training(manager.train_dataset)
         self._prepare_priors(num_scenes=1, takes_requests=True)
         manager.use_labels(self.priors.labels() | self.model.labels)
         CONSOLE.print("Resolved from the scene:", self.resolved())
