@@ -55,6 +55,11 @@ def structural_dissimilarity(rgb: Tensor, target: Tensor) -> Tensor:
     return 1.0 - ssim(*images, data_range=1.0, win_size=side - (side + 1) % 2)
 
 
+def silhouette_loss(opacity: Tensor, alpha: Tensor) -> Tensor:
+    """Mean absolute difference of opacity (..., 1) and the photos' alpha (..., 1), both 0 to 1."""
+    return (opacity - alpha).abs().mean()
+
+
 def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:
     """Local depth ranking (SparseNeRF, eq. 5): the pixel that the prior calls nearer must not be rendered farther.
 

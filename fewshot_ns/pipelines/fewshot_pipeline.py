@@ -42,6 +42,7 @@ from fewshot_ns.priors.normals import NormalsPriorConfig
 from fewshot_ns.priors.occlusion import OcclusionPriorConfig
 from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
+from fewshot_ns.priors.silhouette import SilhouettePriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly, model_state
@@ -88,6 +89,8 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Diffusion prior: a text-to-image model finds the target view likely."""
     consistency: ConsistencyPriorConfig = field(default_factory=ConsistencyPriorConfig)
     """Consistency prior: points of unseen views have the colours that the photos show there."""
+    silhouette: SilhouettePriorConfig = field(default_factory=SilhouettePriorConfig)
+    """Silhouette prior: where photos have alpha, rendered opacity is that alpha."""
     initial_weights: Optional[Path] = None
     """Checkpoint whose weights training starts from, with optimizers and steps of its own: of this method, or for
     DietNeRF's model a released one (.tar, or checkpoint_N of the JAX version)."""

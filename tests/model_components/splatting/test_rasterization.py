@@ -125,9 +125,9 @@ LEARNED = ("means", "quats", "scales", "opacities", "colors")
 def test_rasterization_is_that_of_every_gaussian_at_every_pixel(rasterize_mode: str, sh_degree: int):
     given = scene()
     inputs = [given[name].requires_grad_() for name in LEARNED]
-    options = {"sh_degree": sh_degree, "rasterize_mode": rasterize_mode}
+    options: Dict[str, Any] = {"sh_degree": sh_degree, "rasterize_mode": rasterize_mode}
     arguments = [given[name] for name in (*LEARNED, "viewmats", "Ks")]
-    image, alpha = rasterize_naively(*arguments, WIDTH, HEIGHT, **options)
+    image, alpha = rasterize_naively(*arguments, width=WIDTH, height=HEIGHT, **options)
     assert 0.05 < float(alpha.mean()) < 0.95
     expected = gradients((image, alpha), inputs)
     found_image, found_alpha, info = rasterization(
@@ -146,7 +146,7 @@ def test_rasterization_is_that_of_every_gaussian_at_every_pixel(rasterize_mode: 
 def test_modes_and_backgrounds_agree_with_each_other():
     given = scene()
     given["colors"] = given["colors"][:, 0].sigmoid()
-    size = {"width": WIDTH, "height": HEIGHT}
+    size: Dict[str, Any] = {"width": WIDTH, "height": HEIGHT}
     both, alpha, _ = rasterization(**given, **size, render_mode="RGB+D")
     rgb, _, _ = rasterization(**given, **size, render_mode="RGB")
     depth, _, _ = rasterization(**given, **size, render_mode="D")
@@ -170,7 +170,8 @@ def test_nothing_in_sight_is_background_with_gradients_of_zero():
 
 def test_float32_is_close_to_float64_also_on_a_large_image():
     # Sums over fragments run through the whole image: their rounding must not grow with its size.
-    given, small = scene(400), {"width": 200, "height": 150, "sh_degree": 1}
+    given = scene(400)
+    small: Dict[str, Any] = {"width": 200, "height": 150, "sh_degree": 1}
     given["Ks"] = given["Ks"] * torch.tensor([5.0, 5.0, 1.0], dtype=torch.float64)[:, None]
     exact, alpha, _ = rasterization(**given, **small)
     single = {name: value.float() for name, value in given.items()}
@@ -192,11 +193,11 @@ def test_what_is_not_served_is_refused():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("rasterize_mode", ["classic", "antialiased"])
-def test_gsplats_kernels_give_the_same(rasterize_mode: str):
+def test_gsplats_kernels_give_the_same(rasterize_mode: Any):
     kernels = rasterization_of(torch.device("cuda"))
     given = {name: value.cuda() for name, value in scene(500, torch.float32).items()}
     inputs = [given[name].requires_grad_() for name in LEARNED]
-    size = {"width": WIDTH, "height": HEIGHT, "sh_degree": 1, "render_mode": "RGB+ED"}
+    size: Dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "sh_degree": 1, "render_mode": "RGB+ED"}
     found = []
     for render in (kernels, rasterization):
         image, alpha, _ = render(**given, **size, rasterize_mode=rasterize_mode, packed=False)
