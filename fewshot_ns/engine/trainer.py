@@ -78,6 +78,11 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
         """
         if hasattr(self.pipeline, "run_dir"):
             setattr(self.pipeline, "run_dir", self.get_base_dir())  # noqa: B010 - not a field of nerfstudio's config
+        if hasattr(self.pipeline, "resumed_run"):
+            resumed = self.load_dir.parent if self.load_dir is not None else None
+            if self.load_checkpoint is not None and resumed is None:
+                resumed = self.load_checkpoint.parent.parent
+            setattr(self.pipeline, "resumed_run", resumed)  # noqa: B010
         return super().get_checkpoint_dir()
 
 

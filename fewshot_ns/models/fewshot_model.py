@@ -53,6 +53,9 @@ class FewShotModel(Model):
     resizes_for_checkpoints: bool = False
     """Whether the number of primitives may differ between a checkpoint and the model, which then makes room for it by
     `resize_for`; else a checkpoint of other shapes is refused."""
+    wants_initial_points: bool = False
+    """Whether it starts from points: `kwargs["initial_points"]` is then a `data.seeds.cloud.SeedCloud` in training, and
+    None where a checkpoint will be loaded."""
 
     def populate_modules(self) -> None:
         """Takes the ray geometry of the scene."""
