@@ -120,6 +120,18 @@ METHODS: Dict[str, Method] = {
         paper=papers.DEPTH_MIPNERF,
         page="depth-mipnerf.md",
     ),
+    "sparse_splatfacto": Method(
+        config="configs.sparse_splatfacto:sparse_splatfacto",
+        description="Gaussian splats from few photos: published recipes for a GPU, started from the photos' own depth.",
+        paper=papers.GAUSSIAN_SPLATTING,
+        page="sparse-splatfacto.md",
+    ),
+    "sparse_splatfacto_lite": Method(
+        config="configs.sparse_splatfacto:sparse_splatfacto_lite",
+        description="Gaussian splats from few photos on any machine; a minute on a CPU.",
+        paper=papers.GAUSSIAN_SPLATTING,
+        page="sparse-splatfacto.md",
+    ),
     "stereo_nerf_lite": Method(
         config="configs.stereo_nerf:stereo_nerf_lite",
         description="A small fast field, held to the depth that the photos themselves give; needs nothing else.",

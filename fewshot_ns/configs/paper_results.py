@@ -32,6 +32,13 @@ SPARSENERF = Paper(
     code="https://github.com/Wanggcong/SparseNeRF",
     licence=UNKNOWN,
 )
+GAUSSIAN_SPLATTING = Paper(
+    title="3D Gaussian Splatting for Real-Time Radiance Field Rendering",
+    citation="3D Gaussian splatting: Kerbl et al., SIGGRAPH 2023",
+    link="https://arxiv.org/abs/2308.04079",
+    code="https://github.com/nerfstudio-project/gsplat",
+    licence="Apache-2.0",
+)
 MIPNERF = Paper(
     title="Mip-NeRF: A Multiscale Representation for Anti-Aliasing Neural Radiance Fields",
     citation="mip-NeRF: Barron et al., ICCV 2021",

@@ -46,6 +46,9 @@ class SparseSplatfactoModelConfig(ImageModelConfig):
     """Standard deviation of a Gaussian at the start, as a fraction of the pixel that it stands for."""
     initial_opacity: float = 0.5
     """Opacity of a Gaussian at the start."""
+    position_unit: Literal["pixel", "scene"] = "pixel"
+    """What the learning rate of positions is a fraction of: the size of a pixel at the depth of the initial points, or
+    the scene's radius, as in the original."""
     background: Literal["auto", "mean", "random", "scene"] = "auto"
     """Colour behind everything. mean: of the photos; random: another in every step of training, else the mean; scene:
     the scene's own; auto: the scene's where photos have alpha, else the mean."""
@@ -156,8 +159,8 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         return {name: [self.gauss_params[name]] for name in NAMES}
 
     def learning_rate_scales(self) -> Dict[str, float]:
-        """Positions learn by the size of a pixel at the depth of the scene."""
-        return {"means": self.pixel_size}
+        """Positions learn by a size of the scene."""
+        return {"means": self.pixel_size if self.config.position_unit == "pixel" else self.radius}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes

@@ -20,6 +20,7 @@ from fewshot_ns.data.datamanagers.fewshot import (
     FewShotDataManagerConfig,
     with_stored_scene_if_missing,
 )
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
 from fewshot_ns.data.multiscene.order import shared_seed
@@ -34,6 +35,7 @@ from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluato
 from fewshot_ns.evaluation.runners.views import ViewData, loader_views
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.models.image_model import ImageModel
 from fewshot_ns.pipelines.initial_points import (
     InitialPointsConfig,
     ModelWithPoints,
@@ -155,6 +157,7 @@ class FewShotPipeline(VanillaPipeline):
             # A copy: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
+        _use_metric_rays(config)
         self.points_record: Optional[Dict[str, Any]] = None
         as_built = config
         if wants_initial_points(config.model):
@@ -336,6 +339,18 @@ class FewShotPipeline(VanillaPipeline):
 
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
         return measure_view(self.suite, outputs, ViewData.from_batch(batch))
+
+
+def _use_metric_rays(config: FewShotPipelineConfig) -> None:
+    """Takes a forward-facing scene as a metric one where the backbone renders images, which know no NDC.
+
+    The cameras are the same. In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
+    """
+    parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
+    if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, LLFFDataParserConfig):
+        if parser.ray_space == "ndc":
+            parser.ray_space = "metric"
+            CONSOLE.print("The backbone renders images of cameras in the world: --ray-space metric is taken for ndc")
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:

@@ -1,4 +1,4 @@
-"""The silhouette prior: where photos have alpha, rendered opacity is that alpha, and nothing stands beside the object."""
+"""The silhouette prior: where photos have alpha, rendered opacity is that alpha: nothing stands beside the object."""
 
 from __future__ import annotations
 

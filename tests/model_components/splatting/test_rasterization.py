@@ -59,7 +59,7 @@ def test_gradients_are_those_of_finite_differences():
     inputs = [value.requires_grad_() for value in (given.means, given.conics, given.opacities, features)]
 
     def render(means: Tensor, conics: Tensor, opacities: Tensor, values: Tensor) -> Tuple[Tensor, Tensor]:
-        # Centres whose fragments are cut at 1/255 move by less than a pixel: the jump there is as small as the tolerance.
+        # At the cut at 1/255 opacity jumps, by as little as the tolerance.
         return composite(Footprints(means, conics, opacities, given.radii), values, WIDTH, HEIGHT)
 
     assert torch.autograd.gradcheck(render, inputs, eps=1e-7, atol=2e-4, rtol=2e-3, nondet_tol=1e-12)
