@@ -259,9 +259,7 @@ def test_opacity_decays_from_its_step_on() -> None:
 
 def test_opacity_is_never_reset() -> None:
     # gsplat 1.4 resets at step 0, and then at every multiple of 3000 steps.
-    model = build(
-        cloud_of(), densification=DensificationConfig(start_step=1, every=3, gradient=1e9, stop_fraction=1.0)
-    )
+    model = build(cloud_of(), densification=DensificationConfig(start_step=1, every=3, gradient=1e9, stop_fraction=1.0))
     model.run_length = 6001
     owner = Owner(model)
     for step in (0, 1, 2, 3, 2998, 2999, 3000, 3001, 5999, 6000):
@@ -390,3 +388,21 @@ def test_harmonics_of_higher_degrees_wait_for_their_step() -> None:
     assert float((plain - coloured).abs().max()) > 0.05
     model.eval().update_to_step(0)
     assert torch.equal(model.render_cameras(camera()).rgb, coloured), "evaluation uses all of them"
+
+
+def test_a_run_without_gaussians_ends_with_the_reason() -> None:
+    model = build(cloud_of(), densification=DensificationConfig(start_step=1, every=2, stop_fraction=1.0))
+    model.run_length = 100
+    with torch.no_grad():
+        model.gauss_params["opacities"].fill_(-9.0)
+    owner = Owner(model)
+    step_of(model, 0)
+    after_step(model, 0, owner)
+    step_of(model, 1)
+    with pytest.raises(ValueError, match="after step 1 no Gaussian is left .* --pipeline.model.opacity-decay 1"):
+        after_step(model, 1, owner)
+
+
+def test_rays_are_refused_with_what_to_use_instead() -> None:
+    with pytest.raises(ValueError, match="SparseSplatfactoModel renders images, not rays: .* ns-export gaussian-splat"):
+        build(cloud_of()).get_outputs(None)

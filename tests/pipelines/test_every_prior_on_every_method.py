@@ -15,10 +15,12 @@ from tiny_clip import save_image_encoder
 from fewshot_ns import registry
 from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
 from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.models.compact import CompactModelConfig
 from fewshot_ns.models.conditioned_model import ConditionedModelConfig
 from fewshot_ns.models.idnerf import IDNeRFModelConfig
+from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.base import prior_configs
 from fewshot_ns.utils.cache import CACHE_ENV
@@ -35,6 +37,7 @@ TERMS = {
     "semantic": {"semantic"},
     "diffusion": {"diffusion"},
     "consistency": {"view_consistency"},
+    "silhouette": {"silhouette_loss"},
 }
 """Terms that a prior brings, on any backbone."""
 
@@ -43,6 +46,12 @@ def refusal(model: Any, prior: str) -> Optional[str]:
     """Part of the message by which a pair is refused; None where it has to train."""
     generalizable, compact = isinstance(model, ConditionedModelConfig), isinstance(model, CompactModelConfig)
     latent = isinstance(model, IDNeRFModelConfig) and model.refinement != "off"
+    splats = isinstance(model, SparseSplatfactoModelConfig)
+    if splats and prior in ("occlusion", "distortion"):
+        what = {"occlusion": "densities along rays; splats have dropout", "distortion": "samples along rays"}
+        return f"SparseSplatfactoModel has no {what[prior]}"
+    if splats and prior == "normals":
+        return "SparseSplatfactoModel has no samples along rays; use sparsenerf, dietnerf or depth-mipnerf"
     if prior == "plane_smoothness" and not compact:
         return "Model has no feature planes; give --pipeline.plane-smoothness.enabled False"
     if prior == "normals" and (generalizable or compact):
@@ -52,6 +61,8 @@ def refusal(model: Any, prior: str) -> Optional[str]:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
     if prior in ("depth", "smoothness", "consistency") and generalizable:
         return "batches of many scenes have no room for them; train a single-scene method on one scene"
+    if prior == "silhouette" and generalizable:
+        return "which batches of many scenes do not hold; train a single-scene method on one scene"
     if prior == "semantic" and latent:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
     return None
@@ -120,6 +131,7 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
         return config
     manager.dataparser = RGBDDataParserConfig(data=rgbd)
     manager.train_num_rays_per_batch, manager.crop_steps = 32, 0
+    pipeline.initial_points.source, pipeline.initial_points.num_random = "random", 60
     set_where_there(model, num_layers=3, num_octaves=3, skip_layer=1, proposal_resolution=6, proposal_width=16)
     set_where_there(model, plane_resolutions=(4, 8), plane_channels=4)
     if hasattr(model, "num_proposal_samples"):
@@ -140,9 +152,18 @@ def one_scene(config: Any) -> None:
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("method", METHODS)
 def test_pair(
-    method: str, prior: str, networks: Dict[str, Path], tiny_rgbd_scene: Path, tiny_solids: Path, tiny_mvsnet: Path
+    method: str,
+    prior: str,
+    networks: Dict[str, Path],
+    tiny_rgbd_scene: Path,
+    tiny_blender_scene: Path,
+    tiny_solids: Path,
+    tiny_mvsnet: Path,
 ) -> None:
     config = small(method, networks, tiny_rgbd_scene, tiny_solids, tiny_mvsnet)
+    if prior == "silhouette" and not isinstance(config.pipeline.model, ConditionedModelConfig):
+        # Of photos with alpha.
+        config.pipeline.datamanager.dataparser = FewShotBlenderDataParserConfig(data=tiny_blender_scene)
     pipeline_config, reason = config.pipeline, refusal(config.pipeline.model, prior)
     getattr(pipeline_config, prior).enabled = True
     if isinstance(pipeline_config.model, ConditionedModelConfig):
@@ -172,4 +193,4 @@ def test_pair(
 
 
 def test_every_prior_has_its_terms_here() -> None:
-    assert set(TERMS) == set(PRIORS) and len(METHODS) >= 29
+    assert set(TERMS) == set(PRIORS) and len(METHODS) >= 31
