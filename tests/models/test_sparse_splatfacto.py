@@ -300,8 +300,8 @@ def test_numbers_grow_and_shrink_and_optimizers_follow() -> None:
 
 
 def test_pruning_goes_on_without_growth_and_above_the_largest_number() -> None:
-    for fields in ({"enabled": False}, {"max_gaussians": 60}):
-        config = DensificationConfig(start_step=1, every=2, gradient=1e-9, stop_fraction=1.0, **fields)
+    for enabled, most in ((False, 500), (True, 60)):
+        config = DensificationConfig(enabled, 1, 1.0, 2, gradient=1e-9, max_gaussians=most)
         model = build(cloud_of(), densification=config)
         model.run_length = 100
         with torch.no_grad():
