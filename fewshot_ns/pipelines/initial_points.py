@@ -45,6 +45,8 @@ class InitialPointsConfig(SavedConfig):
     """Every how many rows and columns of the training photos a pixel with a depth is a point."""
     unconfirmed: Unconfirmed = "leave"
     """What becomes of pixels whose depth nothing confirms: leave: no point; fill: the median of the depths around."""
+    thin: bool = True
+    """Whether a surface that several photos show becomes points once, from the first of them, not once per photo."""
     num_random: int = 10_000
     """Points of source random."""
     max_points: Optional[int] = None
@@ -186,7 +188,8 @@ class _Maker:
     def _of_maps(self, kind: str, maps: List[MetricDepth]) -> SeedCloud:
         views = training_views(self.dataset)
         depths = training_depths(self.dataset, views, maps)
-        return depth_cloud(kind, views, depths, self.config.stride, self.config.unconfirmed)
+        config = self.config
+        return depth_cloud(kind, views, depths, config.stride, config.unconfirmed, config.thin)
 
     def _random(self) -> SeedCloud:
         return frusta_cloud(training_views(self.dataset), self.config.num_random, self.seed)
