@@ -158,6 +158,7 @@ class DepthCommand:
         from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
         from fewshot_ns.data.stereo.seed_points import reliable_range
         from fewshot_ns.pretrained.monocular_depth import monocular_depths
+        from fewshot_ns.priors.depth.bounds import bounds_in_photos, guessed
         from fewshot_ns.priors.depth.photo_depths import filled_by_maps, photo_depths, write_photo_depths
         from fewshot_ns.priors.depth.sources import FEW
         from fewshot_ns.scripts.scenes import photo_config
@@ -165,7 +166,12 @@ class DepthCommand:
         config = photo_config("mvs" if self.source == "mvs" else "stereo", self.weights, self.device)
         if self.max_side is not None:
             config = replace(config, max_side=self.max_side)
-        depths = photo_depths(dataset, config, "--weights", self.cache_dir, FlatRegionConfig())
+        matching = config, "--weights", self.cache_dir, FlatRegionConfig()
+        guess = guessed(dataset)
+        bounds = bounds_in_photos(dataset, *matching) if guess else None
+        if bounds is not None:
+            dataset = dataset.with_bounds(*bounds, "photos")
+        depths = photo_depths(dataset, *matching)
         if max(depths.valid) == 0:
             raise CommandError(
                 f"{self.data}: in none of {', '.join(depths.names)} another photo confirms any depth; the poses may be "
@@ -182,16 +188,20 @@ class DepthCommand:
         console.print(_photo_table(rows, depths.source))
         for problem in depths.problems:
             console.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
-        bounds = reliable_range([depths.view_depth(view) for view in range(len(rows))])
-        geometry = dataset.fewshot.geometry
-        if bounds is not None and geometry.ray_space == "metric" and geometry.origin_plane_z is None:
-            near, far = bounds
-            console.print(
-                f"What the photos confirm lies, with some room, within this planar depth: --near {near:.3g} --far "
-                f"{far:.3g} (now {geometry.near:.3g} and {geometry.far:.3g})",
-                highlight=False,
-                soft_wrap=True,
+        geometry, room = dataset.fewshot.geometry, "What the photos confirm lies, with some room, within this planar depth"
+        advice = None
+        if bounds is not None:
+            advice = (
+                f"{room}: --near {bounds[0]:g} --far {bounds[1]:g}. Training that finds depth in the photos takes these "
+                "by itself; give them where it reads these maps, or has no depth prior"
             )
+        elif geometry.ray_space == "metric" and geometry.origin_plane_z is None and not guess:
+            found = reliable_range([depths.view_depth(view) for view in range(len(rows))])
+            if found is not None:
+                now = f"(now {geometry.near:.3g} and {geometry.far:.3g})"
+                advice = f"{room}: --near {found[0]:.3g} --far {found[1]:.3g} {now}"
+        if advice is not None:
+            console.print(advice, highlight=False, soft_wrap=True)
         if max(depths.valid) < FEW:
             console.print("[yellow]Very few pixels: the poses may be wrong, or the views do not overlap.[/yellow]")
         console.print(f"{target}: maps of {len(rows)} training views", highlight=False, soft_wrap=True)
