@@ -163,7 +163,7 @@ class DepthCommand:
         from fewshot_ns.pretrained.monocular_depth import monocular_depths
         from fewshot_ns.priors.depth.bounds import bounds_in_photos, guessed
         from fewshot_ns.priors.depth.photo_depths import filled_by_maps, photo_depths, write_photo_depths
-        from fewshot_ns.priors.depth.sources import FEW
+        from fewshot_ns.priors.depth.sources import warn_of_few
         from fewshot_ns.scripts.scenes import photo_config
 
         config = photo_config("mvs" if self.source == "mvs" else "stereo", self.weights, self.device)
@@ -205,8 +205,7 @@ class DepthCommand:
                 advice = f"{room}: --near {found[0]:.3g} --far {found[1]:.3g} {now}"
         if advice is not None:
             console.print(advice, highlight=False, soft_wrap=True)
-        if max(depths.valid) < FEW:
-            console.print("[yellow]Very few pixels: the poses may be wrong, or the views do not overlap.[/yellow]")
+        warn_of_few(depths)
         _say_what_lies_there(folder, len(rows), gone)
 
     def _alignments(self, dataset: FewShotDataset, values: List[Any], polarity: Any, scene: Path) -> List[Alignment]:

@@ -96,6 +96,7 @@ class InspectCommand:
         from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
         from fewshot_ns.priors.depth.bounds import bounds_in_photos, guessed
         from fewshot_ns.priors.depth.photo_depths import photo_depths
+        from fewshot_ns.priors.depth.sources import report
         from fewshot_ns.scripts.scenes import photo_config
 
         config = photo_config("mvs" if self.depth_source == "mvs" else "stereo", self.weights)
@@ -104,6 +105,7 @@ class InspectCommand:
         if bounds is not None:
             train = train.with_bounds(*bounds, "photos")
         depths = photo_depths(train, *matching)
+        report(depths)
         train.use_depth_maps(depths.files, depths.encoding)
         return train
 

@@ -178,3 +178,25 @@ def test_inspect_shows_what_the_photos_say(scene: Path, tmp_path: Path) -> None:
     assert depth(scene) == 0
     assert "% valid, median sigma" in inspect()
     assert "% valid" not in inspect("--depth-source", "none")
+
+
+@pytest.mark.parametrize("share, warned", [(0.0, True), (0.05, True), (0.5, False)])
+def test_inspect_and_depth_warn_of_very_few_pixels(
+    scene: Path, share: float, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As with wrong poses."""
+    real = photo_depths_module.stereo_depths
+
+    def partly(config: Any, views: Any) -> Any:
+        rows = torch.arange(48)[:, None] < share * 48
+        return [replace(found, valid=found.valid & rows) for found in real(config, views)]
+
+    monkeypatch.setattr(photo_depths_module, "stereo_depths", partly)
+    page = tmp_path / "page.html"
+    assert main(["inspect", "--data", str(scene), "--output", str(page), "--depth-source", "stereo"]) == 0
+    words = "In every view less than 15% of the pixels has a depth: the poses may be wrong"
+    shown = " ".join(capsys.readouterr().out.split())
+    assert page.is_file() and (words in shown) == warned
+    assert "depth of the training views from the photos (stereo): image001.png" in shown
+    assert depth(scene) == int(share == 0)
+    assert (words in " ".join(capsys.readouterr().out.split())) == (warned and share > 0)

@@ -213,6 +213,11 @@ def report(depths: PhotoDepths, reason: str = "") -> None:
     )
     for problem in depths.problems:
         CONSOLE.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
+    warn_of_few(depths)
+
+
+def warn_of_few(depths: PhotoDepths) -> None:
+    """Warns where next to nothing of every view is known."""
     if max(depths.valid) < FEW:
         CONSOLE.print(
             f"[bold yellow]In every view less than {FEW:.0%} of the pixels has a depth: the poses may be wrong, or the "
