@@ -115,18 +115,12 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         StereoError: fewer than two views, or none that shares anything with another.
         ValueError: values of the config that make no sense.
     """
-    _check(config, views)
-    device = find_device(config.device)
-    full = [_limited(view, config.max_side).to(device) for view in views]
-    full, seeing = _within_sight(full)
-    full = [full[index] for index in seeing]
-    neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
+    full, seeing, neighbours = _matchable(config, views, config.max_side)
+    with torch.no_grad(), _progress() as progress:
         ranges = _ranges(config, full, neighbours, progress)
         small = [_limited(_between(view, ends), config.sweep_side) for view, ends in zip(full, ranges, strict=True)]
         surfaces: List[_Surface] = []
-        for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {device}"):
+        for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {full[0].image.device}"):
             swept = _sweep(config, small[index], _of(small, neighbours[index]))
             surfaces.append(_refined(config, full[index], _of(full, neighbours[index]), swept))
         # What a photo does not show confirms nothing.
@@ -149,13 +143,8 @@ def narrowed_views(config: StereoConfig, views: Sequence[StereoView]) -> List[St
 
     Args, Raises: as of `stereo_depths`.
     """
-    _check(config, views)
-    device = find_device(config.device)
-    full, seeing = _within_sight([_limited(view, config.sweep_side).to(device) for view in views])
-    full = [full[index] for index in seeing]
-    neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
+    full, seeing, neighbours = _matchable(config, views, config.sweep_side)
+    with torch.no_grad(), _progress() as progress:
         found = dict(zip(seeing, _ranges(config, full, neighbours, progress), strict=True))
     return [_between(view, found[index]) if index in found else view for index, view in enumerate(views)]
 
@@ -208,6 +197,33 @@ def _limited(view: StereoView, side: int) -> StereoView:
     """The view with a longest side of at most `side` pixels."""
     scale = min(1.0, side / max(view.size))
     return view.resized((max(1, round(view.size[0] * scale)), max(1, round(view.size[1] * scale))))
+
+
+class _Matchable(NamedTuple):
+    """The views of which others see anything, S of them, on the device."""
+
+    views: List[StereoView]
+    """(S) of limited size, with near and far such that others see what lies between."""
+    indices: List[int]
+    """(S) which of all views they are."""
+    neighbours: List[List[int]]
+    """(S) positions in `views` that each is matched with, the best first."""
+
+
+def _matchable(config: StereoConfig, views: Sequence[StereoView], side: int) -> _Matchable:
+    """What every search for depth begins with; arguments and errors as of `stereo_depths`, photos of at most `side`."""
+    _check(config, views)
+    device = find_device(config.device)
+    sighted, seeing = _within_sight([_limited(view, side).to(device) for view in views])
+    chosen = _of(sighted, seeing)
+    return _Matchable(
+        chosen, seeing, [source_views(chosen, index, config.num_sources) for index in range(len(chosen))]
+    )
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=CONSOLE, transient=True)
 
 
 def _within_sight(views: Sequence[StereoView]) -> Tuple[List[StereoView], List[int]]:
