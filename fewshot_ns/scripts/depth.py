@@ -165,10 +165,16 @@ class DepthCommand:
         from fewshot_ns.priors.depth.photo_depths import filled_by_maps, photo_depths, write_photo_depths
         from fewshot_ns.priors.depth.sources import warn_of_few
         from fewshot_ns.scripts.scenes import photo_config
+        from fewshot_ns.utils.configs import FieldError
 
         config = photo_config("mvs" if self.source == "mvs" else "stereo", self.weights, self.device)
         if self.max_side is not None:
             config = replace(config, max_side=self.max_side)
+        try:
+            config.check()
+        except FieldError as error:
+            # Of these fields the command has one flag.
+            raise ValueError(error.of_flag("--")) from error
         matching = config, "--weights", self.cache_dir, FlatRegionConfig()
         guess = guessed(dataset)
         bounds = bounds_in_photos(dataset, *matching) if guess else None

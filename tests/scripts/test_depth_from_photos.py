@@ -142,7 +142,7 @@ def test_flags_that_belong_to_another_source(scene: Path, capsys: pytest.Capture
     assert main(["depth", "--data", str(scene), "--fill", "mono"]) == 1
     assert "--fill mono is for --source stereo and mvs" in " ".join(capsys.readouterr().err.split())
     assert depth(scene, "--max-side", "16") == 1
-    assert "expected photos of at least 32 pixels" in " ".join(capsys.readouterr().err.split())
+    assert "--max-side: expected at least 32, found 16" in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_photo_or_none_that_agree(

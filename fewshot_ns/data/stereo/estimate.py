@@ -8,7 +8,7 @@ where it agrees with that of another view.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
@@ -21,7 +21,7 @@ from fewshot_ns.data.stereo.consistency import Reprojection, reproject
 from fewshot_ns.data.stereo.sources import Range, found_range, source_views, visible_range
 from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed, window_mean
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
-from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.configs import SavedConfig, expect_fields
 from fewshot_ns.utils.devices import find_device
 
 VERSION = 4
@@ -41,6 +41,14 @@ _LEAST_SIDE = 96
 left."""
 _WELL_MATCHED = 0.35
 """Matching cost of windows that show the same thing."""
+_LEAST = {
+    32: ("max_side", "sweep_side"),
+    16: ("num_planes",),
+    1: ("num_sources", "min_views"),
+    0: ("median_radius", "small_step", "large_step", "edge"),
+}
+"""Fields by their least values."""
+_POSITIVE = ("max_cost", "doubtful_cost", "max_pixel_error", "max_depth_error", "sigma_pixels", "doubling_cost")
 _RANGE_ERRORS = (2.0, 0.03)
 """Pixels and fraction of depth by which depths may differ that are to say where the scene lies."""
 
@@ -99,6 +107,19 @@ class StereoConfig(SavedConfig):
     power. Windows that match badly are off by more than their parallax says."""
     device: str = "auto"
     """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
+
+    def check(self) -> None:
+        """Refuses values that no depth can come of.
+
+        Raises:
+            FieldError: a field out of its range.
+        """
+        for least, names in _LEAST.items():
+            expect_fields(self, f"at least {least}", lambda value, least=least: value >= least, *names)
+        expect_fields(self, "a positive number", lambda value: value > 0, *_POSITIVE)
+        expect_fields(self, "a number from 0 to 1", lambda value: 0 <= value <= 1, "best_share", "doubtful_share")
+        radii = ("sweep_radii", "refine_radii")
+        expect_fields(self, "radii of at least 1", lambda value: len(value) > 0 and min(value) >= 1, *radii)
 
 
 def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[ViewDepth]:
@@ -175,18 +196,9 @@ def _check(config: StereoConfig, views: Sequence[StereoView]) -> None:
     for view in views:
         if not 0.0 < view.near < view.far:
             raise ValueError(f"{view.name}: expected depths 0 < near < far, found {view.near:g} and {view.far:g}")
-    least = {"max_side": 32, "sweep_side": 32, "num_planes": 16, "num_sources": 1, "min_views": 1, "median_radius": 0}
-    for name, value in asdict(config).items():
-        if name in least and value < least[name]:
-            raise ValueError(f"{name}: expected at least {least[name]}, found {value}")
+    config.check()
     most = min(config.num_sources, len(views) - 1)
-    if config.min_views > most:
-        raise ValueError(f"min_views: expected at most {most}, the other views of a view, found {config.min_views}")
-    for name in ("sigma_pixels", "doubling_cost"):
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name}: expected a positive number, found {getattr(config, name)}")
-    if not config.sweep_radii or not config.refine_radii or min(*config.sweep_radii, *config.refine_radii) < 1:
-        raise ValueError(f"expected radii of at least 1, found {config.sweep_radii} and {config.refine_radii}")
+    expect_fields(config, f"at most {most}, the other views of a view", lambda value: value <= most, "min_views")
 
 
 def _of(views: Sequence[StereoView], indices: Sequence[int]) -> List[StereoView]:

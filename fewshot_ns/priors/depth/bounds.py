@@ -46,7 +46,8 @@ def bounds_in_photos(
     Raises:
         WeightsNotFoundError: the weights of the network were not found.
         FileNotFoundError: a photo is missing.
-        ValueError: a damaged photo, or a field out of its range.
+        FieldError: a field out of its range.
+        ValueError: a damaged photo.
     """
     geometry = dataset.fewshot.geometry
     wide = dataset.with_bounds(_NEARER * geometry.near, _FARTHER * geometry.far, "cameras")

@@ -21,7 +21,7 @@ from fewshot_ns.priors.depth.metric import (
     metric_depth_terms,
     resolved_near_weight,
 )
-from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, find_maps, unfit_files
+from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, fields_as_flags, find_maps, unfit_files
 
 
 @dataclass
@@ -84,7 +84,8 @@ class DepthPriorConfig(DepthSourceConfig, PriorConfig):
         if self.source == "auto" and not unfit_files(dataset.fewshot, self.loss != "ranking"):
             return None
         matching = self.mvs if self.source == "mvs" else self.stereo
-        return bounds_in_photos(dataset, matching, f"{flag}.mvs.weights", self.cache_dir, self.flat_regions)
+        with fields_as_flags(flag):
+            return bounds_in_photos(dataset, matching, f"{flag}.mvs.weights", self.cache_dir, self.flat_regions)
 
 
 class DepthPrior(Prior[DepthPriorConfig]):
