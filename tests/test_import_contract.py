@@ -40,7 +40,7 @@ FLOORS: Dict[str, Floors] = {
         ("depth",),
         ("datasets",),
         ("labels", "depth_calibration", "stereo"),
-        ("samplers",),
+        ("samplers", "seeds"),
         ("dataparsers",),
         ("multiscene",),
         ("datamanagers",),

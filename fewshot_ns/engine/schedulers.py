@@ -175,3 +175,29 @@ class OneCycleScheduler(Scheduler):
         config = self.config
         shape = config.max_steps, config.warmup_fraction, config.initial_ratio, config.final_ratio
         return LambdaLR(optimizer, lambda count: one_cycle(count, *shape))
+
+
+@dataclass
+class RunLengthSchedulerConfig(SchedulerConfig):
+    """Log-linear decay from the first step of the run to its last."""
+
+    _target: Type = field(default_factory=lambda: RunLengthScheduler)
+    """target class to instantiate"""
+    final_ratio: float = 0.01
+    """Last learning rate as a fraction of the first."""
+    max_steps: Optional[int] = None
+    """Steps of the whole run; set by the trainer."""
+
+
+class RunLengthScheduler(Scheduler):
+    """See `RunLengthSchedulerConfig`."""
+
+    config: RunLengthSchedulerConfig
+
+    def get_scheduler(self, optimizer: Optimizer, lr_init: float) -> LambdaLR:
+        """Returns the torch scheduler."""
+        config = self.config
+        if not config.final_ratio > 0:
+            raise ValueError(f"expected a final_ratio above 0, got {config.final_ratio:g}")
+        steps = max(config.max_steps or 1, 1)
+        return LambdaLR(optimizer, lambda count: config.final_ratio ** min(count / steps, 1.0))

@@ -30,6 +30,7 @@ from fewshot_ns.engine.scene_bounds import (
     from_main_process,
     parser_without_bounds,
 )
+from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
@@ -83,6 +84,11 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
         """
         if hasattr(self.pipeline, "run_dir"):
             setattr(self.pipeline, "run_dir", self.get_base_dir())  # noqa: B010 - not a field of nerfstudio's config
+        if hasattr(self.pipeline, "resumed_run"):
+            resumed = self.load_dir.parent if self.load_dir is not None else None
+            if self.load_checkpoint is not None and resumed is None:
+                resumed = self.load_checkpoint.parent.parent
+            setattr(self.pipeline, "resumed_run", resumed)  # noqa: B010
         return super().get_checkpoint_dir()
 
 
@@ -159,6 +165,14 @@ class FewShotTrainer(Trainer):
                 scheduler.max_steps = length
             if self.config.max_num_iterations is None:
                 self.config.max_num_iterations = length
+        total = self.config.max_num_iterations
+        for scheduler in schedulers:
+            if isinstance(scheduler, RunLengthSchedulerConfig):
+                scheduler.max_steps = total
+        model = self._whole_pipeline().model
+        model.run_length = total
+        for name, factor in model.learning_rate_scales().items():
+            optimizers[name]["optimizer"].lr *= factor
         self.schedule_lengths = [getattr(scheduler, "max_steps", None) for scheduler in schedulers]
         return CheckedOptimizers(
             optimizers,

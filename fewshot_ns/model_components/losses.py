@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, Optional, Sequence, Tuple
 
 import torch
+from pytorch_msssim import ssim
 from torch import Tensor
 
 
@@ -40,6 +41,23 @@ def charbonnier_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = No
     """
     error = ((rgb - target) ** 2 + offset).sqrt().mean(-1)
     return error.mean() if weights is None else (weights[:, 0] * error).sum() / weights.sum()
+
+
+def structural_dissimilarity(rgb: Tensor, target: Tensor) -> Tensor:
+    """1 - SSIM of an image, with a Gaussian window of 11 pixels (Wang et al. 2004), less where the image is smaller.
+
+    Args:
+        rgb: (H, W, 3) in [0, 1] or beyond.
+        target: (H, W, 3) in [0, 1].
+    """
+    side = min(11, *target.shape[:2])
+    images = (image.permute(2, 0, 1)[None] for image in (rgb, target))
+    return 1.0 - ssim(*images, data_range=1.0, win_size=side - (side + 1) % 2)
+
+
+def silhouette_loss(opacity: Tensor, alpha: Tensor) -> Tensor:
+    """Mean absolute difference of opacity (..., 1) and the photos' alpha (..., 1), both 0 to 1."""
+    return (opacity - alpha).abs().mean()
 
 
 def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:

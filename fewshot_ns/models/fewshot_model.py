@@ -13,6 +13,7 @@ from nerfstudio.utils import colormaps
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import scene_focus, scene_radius
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.priors.base import CameraRequest
@@ -52,12 +53,16 @@ class FewShotModel(Model):
     resizes_for_checkpoints: bool = False
     """Whether the number of primitives may differ between a checkpoint and the model, which then makes room for it by
     `resize_for`; else a checkpoint of other shapes is refused."""
+    wants_initial_points: bool = False
+    """Whether it starts from points: `kwargs["initial_points"]` is then a `data.seeds.cloud.SeedCloud` in training, and
+    None where a checkpoint will be loaded."""
 
     def populate_modules(self) -> None:
         """Takes the ray geometry of the scene."""
         super().populate_modules()
         record = get_fewshot_metadata(self.kwargs["metadata"])
         self.geometry, self.bounds_from = record.geometry, record.bounds_from
+        self.run_length: Optional[int] = None
         self.step = 0
         self.served: FrozenSet[str] = frozenset()
 
@@ -168,6 +173,17 @@ class FewShotModel(Model):
     ) -> List[TrainingCallback]:
         """Tells the model the step before each iteration."""
         return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)]
+
+    def prepare_training(self, dataset: FewShotDataset) -> None:
+        """Takes what the backbone needs of the training photos, before the first step; most need nothing.
+
+        Args:
+            dataset: the training views.
+        """
+
+    def learning_rate_scales(self) -> Dict[str, float]:
+        """Factors on the learning rates of parameter groups that have a unit of the scene; none for most."""
+        return {}
 
     def update_to_step(self, step: int) -> None:
         """Sets the step that curricula refer to."""

@@ -22,15 +22,25 @@ from fewshot_ns.data.datamanagers.fewshot import (
 )
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
+from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.samplers.pixels import PixelRequest
+from fewshot_ns.data.seeds.cloud import SeedCloud
 from fewshot_ns.engine.checks import check_losses
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
+from fewshot_ns.evaluation.records.initial_points import INITIAL_POINTS_KEY, read_initial_points
 from fewshot_ns.evaluation.records.ledger import flatten, ledger_path, write_rows
 from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, measure_view
 from fewshot_ns.evaluation.runners.views import ViewData, loader_views
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
+from fewshot_ns.pipelines.initial_points import (
+    InitialPointsConfig,
+    ModelWithPoints,
+    make_initial_points,
+    timed,
+    wants_initial_points,
+)
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.view_pictures import NerfstudioPictures
 from fewshot_ns.priors.base import PriorScene, PriorSet, StepContext
@@ -42,6 +52,7 @@ from fewshot_ns.priors.normals import NormalsPriorConfig
 from fewshot_ns.priors.occlusion import OcclusionPriorConfig
 from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
+from fewshot_ns.priors.silhouette import SilhouettePriorConfig
 from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly, model_state
@@ -88,6 +99,10 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Diffusion prior: a text-to-image model finds the target view likely."""
     consistency: ConsistencyPriorConfig = field(default_factory=ConsistencyPriorConfig)
     """Consistency prior: points of unseen views have the colours that the photos show there."""
+    silhouette: SilhouettePriorConfig = field(default_factory=SilhouettePriorConfig)
+    """Silhouette prior: where photos have alpha, rendered opacity is that alpha."""
+    initial_points: InitialPointsConfig = field(default_factory=InitialPointsConfig)
+    """Points that backbones of Gaussians start from; others have none."""
     initial_weights: Optional[Path] = None
     """Checkpoint whose weights training starts from, with optimizers and steps of its own: of this method, or for
     DietNeRF's model a released one (.tar, or checkpoint_N of the JAX version)."""
@@ -95,6 +110,8 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Which metrics are computed and where their weights are."""
     run_dir: Suppress[Optional[Path]] = None
     """Folder of the run, set by the trainer's config; per-image rows are written there."""
+    resumed_run: Suppress[Optional[Path]] = None
+    """Folder of the run that is resumed, set by the trainer's config: its checkpoint has what points were for."""
 
     @classmethod
     def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
@@ -138,7 +155,14 @@ class FewShotPipeline(VanillaPipeline):
             # A copy: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
-        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
+        self.points_record: Optional[Dict[str, Any]] = None
+        as_built = config
+        if wants_initial_points(config.model):
+            # nerfstudio's constructor builds data and model, and gives a model no more than it knows of.
+            with_points: Any = ModelWithPoints(config.model, self._initial_points)
+            as_built = replace(config, model=with_points)
+        super().__init__(as_built, device, test_mode, world_size, local_rank, grad_scaler)
+        self.config = config
         self.local_rank = local_rank
         self.loaded_step: Optional[int] = None
         self.priors = PriorSet(config, self._prior_scene())
@@ -154,6 +178,22 @@ class FewShotPipeline(VanillaPipeline):
                     )
                 setattr(self, name, controls)
 
+    def _initial_points(self) -> Optional[SeedCloud]:
+        """What the model starts from; None where a checkpoint will be loaded."""
+        if self.test_mode != "val":
+            return None
+        if self.config.resumed_run is not None:
+            self.points_record = read_initial_points(self.config.resumed_run)
+            return None
+        config, manager = self.config.initial_points, self.datamanager
+        dataset, scene = manager.train_dataset, manager.config.dataparser.data
+
+        def make() -> SeedCloud:
+            return make_initial_points(config, dataset, scene, "--pipeline.initial-points", shared_seed())
+
+        cloud, self.points_record = timed(make)
+        return cloud
+
     def _prior_scene(self) -> PriorScene:
         manager = self.datamanager
         return PriorScene(
@@ -162,7 +202,7 @@ class FewShotPipeline(VanillaPipeline):
             data=manager.config.dataparser.data,
             provides=self.model.provides,
             num_rays=manager.num_rays,
-            single_image_batches=manager.config.single_image_batches,
+            single_image_batches=manager.single_image_batches,
         )
 
     def _prepare_training(self) -> None:
@@ -176,6 +216,7 @@ class FewShotPipeline(VanillaPipeline):
             self.model.start_from(self.config.initial_weights)
         validate_dataset(manager.train_dataset)
         validate_dataset(manager.eval_dataset)
+        self.model.prepare_training(manager.train_dataset)
         self._prepare_priors(num_scenes=1, takes_requests=True)
         manager.use_labels(self.priors.labels() | self.model.labels)
         CONSOLE.print("Resolved from the scene:", self.resolved())
@@ -189,7 +230,8 @@ class FewShotPipeline(VanillaPipeline):
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
         batch = {"rays": self.datamanager.num_rays}
-        return {"model": self.model.resolved(), "batch": batch, **self.priors.resolved()}
+        points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
+        return {"model": self.model.resolved(), "batch": batch, **points, **self.priors.resolved()}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.

@@ -237,6 +237,7 @@ def _load(
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
+    from fewshot_ns.evaluation.records.initial_points import initial_points_words
     from fewshot_ns.scripts.runs import load_run, load_run_config
 
     config = load_run_config(config_path)
@@ -251,6 +252,7 @@ def _load(
         "method_name": config.method_name,
         "checkpoint": str(checkpoint),
         "step": int(checkpoint.stem[5:]),
+        **initial_points_words(config.get_base_dir()),
     }
     return pipeline, options, checkpoint, about
 

@@ -79,6 +79,21 @@ def test_colours_alone(method: Any, run: Callable[..., Any]) -> None:
     assert trainer.pipeline.get_average_eval_image_metrics()["psnr"] > 0
 
 
+def test_whole_images_go_on_in_the_middle_of_an_epoch(method: Any, run: Callable[..., Any]) -> None:
+    method.pipeline.datamanager.whole_images = True
+    method.pipeline.depth.enabled, method.pipeline.depth.loss = True, "l2"
+    trainer, _ = run(deepcopy(method), 5)
+    part = deepcopy(method)
+    part.timestamp = "part"
+    stopped, _ = run(part, 2)
+    again = deepcopy(part)
+    again.load_dir = stopped.checkpoint_dir
+    resumed, losses = run(again, 5)
+    assert len(losses) == 3 and resumed.clock.rays == trainer.clock.rays == 5 * 24 * 32
+    expected, found = trainer.pipeline.state_dict(), resumed.pipeline.state_dict()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     """Folder of a tiny CLIP with random weights."""

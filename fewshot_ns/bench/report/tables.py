@@ -185,6 +185,18 @@ def source_table(results: BenchResults, protocol: str) -> Optional[Table]:
     return Table(columns, rows, "Published figures.") if rows else None
 
 
+def points_table(results: BenchResults, protocol: str) -> Optional[Table]:
+    """What models started from that start from points, of the first finished seed; None where none does."""
+    rows: List[List[TableCell]] = []
+    for group in groups_of(results, protocol):
+        for scene in group.scenes:
+            found = [cell.initial_points for cell in group.finished if cell.scene == scene and cell.initial_points]
+            if found:
+                rows.append([group.label, scene, found[0]])
+    columns = [Column("method"), Column("scene"), Column("started from")]
+    return Table(columns, rows, "Points that models started from.") if rows else None
+
+
 def failures(results: BenchResults) -> Tuple[CellResult, ...]:
     """The cells that have no figures."""
     return tuple(cell for cell in results.cells if not cell.finished)
@@ -200,8 +212,8 @@ def protocol_tables(results: BenchResults) -> List[Tuple[str, List[Table]]]:
             categories = category_table(results, protocol, metric, title_of(metric), digits_of(metric))
             tables += [categories] if categories else []
         tables.append(cost_table(results, protocol))
-        sources = source_table(results, protocol)
-        found.append((protocol, tables + ([sources] if sources else [])))
+        further = (points_table(results, protocol), source_table(results, protocol))
+        found.append((protocol, tables + [table for table in further if table is not None]))
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from fewshot_ns.bench.execution.records import EVAL, FINISHED, PLAN, VIEWS, read_record
+from fewshot_ns.evaluation.records.initial_points import initial_points_words
 from fewshot_ns.evaluation.records.ledger import read_rows, scene_means, summarize, summarize_scenes
 
 NOT_RUN = "not run"
@@ -82,6 +83,8 @@ class CellResult:
     """'cpu' or 'cuda'."""
     source: str = ""
     """Hash of the code that made it."""
+    initial_points: str = ""
+    """What the model started from, in words: how many points, from which views; empty where from none."""
 
     @property
     def finished(self) -> bool:
@@ -204,6 +207,7 @@ def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
         images=tuple({"file_name": row.file_name, "view_index": row.view_index, **row.metrics} for row in rows),
         num_images=len(rows),
         curve=read_curve(folder / planned["method"]),
+        **initial_points_words(folder / planned["method"]),
     )
     return CellResult(**known)
 

@@ -41,6 +41,9 @@ COLUMNS = (
 """Columns before the metrics."""
 SCENE_COUNTS = ("objects", "test_objects")
 """Further columns where a scene of the recipe is a multi-scene dataset."""
+INITIAL_POINTS = ("initial_points",)
+"""Further column where a model started from points."""
+_OPTIONAL = (*SCENE_COUNTS, *INITIAL_POINTS)
 _COST = ("cpu_seconds", "wall_seconds", "rays", "peak_memory_bytes", "peak_gpu_memory_bytes")
 _DIGITS = 6
 """Digits behind the point of metrics, more than any table shows."""
@@ -51,7 +54,11 @@ def as_csv(results: BenchResults) -> str:
     names = sorted({name for cell in results.cells for name in cell.metrics})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    columns = (*COLUMNS, *(SCENE_COUNTS if any(cell.test_objects is not None for cell in results.cells) else ()))
+    columns = (
+        *COLUMNS,
+        *(SCENE_COUNTS if any(cell.test_objects is not None for cell in results.cells) else ()),
+        *(INITIAL_POINTS if any(cell.initial_points for cell in results.cells) else ()),
+    )
     writer.writerow([*columns, *names])
     for cell in results.cells:
         values = _row(cell)
@@ -91,7 +98,7 @@ def merge_into(path: Path, results: BenchResults) -> None:
 
 def _row(cell: CellResult) -> Dict[str, Any]:
     width, height = cell.size or ("", "")
-    known = {name: getattr(cell, name) for name in (*COLUMNS, *SCENE_COUNTS) if hasattr(cell, name)}
+    known = {name: getattr(cell, name) for name in (*COLUMNS, *_OPTIONAL) if hasattr(cell, name)}
     cost = {name: cell.training.get(name) for name in _COST}
     cost = {name: _number(value, 1 if name.endswith("seconds") else 0) for name, value in cost.items()}
     return {
@@ -135,10 +142,11 @@ def _cell(row: Dict[str, str]) -> CellResult:
         steps=optional("steps", int),
         size=size,
         test_views=optional("test_views", int),
-        metrics={name: float(value) for name, value in row.items() if name not in (*COLUMNS, *SCENE_COUNTS) and value},
+        metrics={name: float(value) for name, value in row.items() if name not in (*COLUMNS, *_OPTIONAL) and value},
         num_images=optional("evaluated_views", int) or 0,
         objects=optional("objects", int),
         test_objects=optional("test_objects", int),
+        initial_points=row.get("initial_points") or "",
         training={name: value for name, value in training.items() if value is not None},
     )
 

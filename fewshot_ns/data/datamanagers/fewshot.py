@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import AbstractSet, Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import torch
+import torch.distributed as dist
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
@@ -14,10 +15,12 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
+from fewshot_ns.data.datamanagers.whole_images import MASK_KEY, WholeImages
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NORMAL_KEY, depth_labels, normal_labels
+from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
 from fewshot_ns.utils.configs import SavedConfig
@@ -41,6 +44,9 @@ class FewShotDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     """Steps in which uniformly drawn rays come from the middle of the images alone (DietNeRF: 500)."""
     crop_fraction: float = 0.5
     """Sides of that middle, as a fraction of the image's sides."""
+    whole_images: bool = False
+    """Whether a step's pixels are all those of one training image, which image backbones and their SSIM need;
+    train_num_rays_per_batch and single_image_batches have no effect then."""
 
 
 class FewShotDataManager(VanillaDataManager[FewShotDataset]):
@@ -48,6 +54,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
 
     A batch holds `image` (R, 3) and `indices` (R, 3) = (view, row, column) of the R rays, and measured values of them
     after `use_labels`. It begins with the pixels that priors requested.
+
+    With `whole_images`, the last H*W pixels of a batch are an image, row by row, of `image_size` = (H, W); `mask`
+    (R, 1) bool says which pixels may train, where the scene has training masks: models have to leave out the others.
     """
 
     config: FewShotDataManagerConfig
@@ -55,6 +64,13 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     crop_sampler: Optional[MaskedPixelSampler] = None
     train_depths: Optional[ImageStack] = None
     train_normals: Optional[ImageStack] = None
+    whole: Optional[WholeImages] = None
+    trained_pixels: int = 0
+
+    @property
+    def single_image_batches(self) -> bool:
+        """Whether the pixels of a step that nobody requested all come from one image."""
+        return self.config.single_image_batches or self.config.whole_images
 
     @property
     def fewshot_metadata(self) -> FewShotMetadata:
@@ -79,8 +95,27 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.crop_sampler = MaskedPixelSampler(self._cropped(masks)) if self.config.crop_steps > 0 else None
         num_rays, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
         self.num_rays = default if num_rays is None else num_rays
+        if self.config.whole_images:
+            self._setup_whole_images(masks)
         self.train_pixel_sampler = PixelSamplerConfig().setup(num_rays_per_batch=self.num_rays)
         self.train_ray_generator = RayGenerator(cameras.to(self.device))
+
+    def _setup_whole_images(self, masks: List[Tensor]) -> None:
+        if self.config.crop_steps > 0:
+            raise ValueError(
+                f"--pipeline.datamanager.crop-steps {self.config.crop_steps}: expected 0 where a step takes all pixels "
+                "of an image; give --pipeline.datamanager.crop-steps 0 or --pipeline.datamanager.whole-images False"
+            )
+        self.mask_stack = ImageStack(masks)
+        rank, world_size = self.local_rank, self.world_size
+        if dist.is_available() and dist.is_initialized():
+            rank, world_size = dist.get_rank(), dist.get_world_size()
+        self.whole = WholeImages(self.train_images, self._batch, shared_seed(), rank, world_size)
+        self.num_rays = self.trained_pixels = self.whole.smallest
+
+    def get_train_rays_per_batch(self) -> int:
+        """Pixels of the step that was drawn last; before the first those of the smallest image."""
+        return super().get_train_rays_per_batch() if self.whole is None else self.trained_pixels
 
     def _cropped(self, masks: List[Tensor]) -> List[Tensor]:
         """The masks (H, W, 1), False outside of the middle of their images."""
@@ -106,19 +141,27 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             self.train_depths = ImageStack(depth_labels(self.train_dataset))
         if "normal" in labels:
             self.train_normals = ImageStack(normal_labels(self.train_dataset))
+        if self.whole is not None:
+            self.whole.forget()
 
     def next_train(self, step: int, requests: Sequence[PixelRequest] = ()) -> Tuple[RayBundle, Dict]:
         """Rays and colours of one training step.
 
         Args:
             step: current step.
-            requests: pixels that the batch has to begin with, instead of as many others.
+            requests: pixels that the batch has to begin with, instead of as many others; before a whole image besides
+                it.
 
         Raises:
             ValueError: they are more than the batch has.
         """
         self.train_count += 1
         parts = [request.pixels for request in requests if len(request.pixels) > 0]
+        if self.whole is not None:
+            requested = torch.cat([torch.zeros(0, 3, dtype=torch.long), *parts])
+            ray_bundle, batch = self.whole.batch(step, requested)
+            self.trained_pixels = len(ray_bundle)
+            return ray_bundle, batch
         remaining = self.num_rays - sum(len(part) for part in parts)
         if remaining < 0:
             raise ValueError(
@@ -130,7 +173,10 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         others = [request.draw_others for request in requests if request.draw_others is not None]
         draw = others[0] if others else (cropped or self.pixel_sampler).sample
         parts.append(draw(remaining, view if self.config.single_image_batches else None))
-        indices = torch.cat(parts)
+        return self._batch(torch.cat(parts))
+
+    def _batch(self, indices: Tensor) -> Tuple[RayBundle, Dict[str, Any]]:
+        """Rays and batch of pixels (R, 3) = (view, row, column)."""
         ray_bundle = self.train_ray_generator(indices.to(self.device))
         ray_bundle.metadata[RADII_KEY] = self.train_radii.lookup(indices).to(self.device)
         batch = {"image": self.train_images.lookup(indices).to(self.device), "indices": indices}
@@ -143,6 +189,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         weights = self.fewshot_metadata.loss_weights
         if weights is not None:
             batch[LOSS_WEIGHT_KEY] = torch.tensor(weights)[indices[:, :1]].to(self.device)
+        if self.whole is not None and self.train_dataset._dataparser_outputs.mask_filenames is not None:
+            batch[MASK_KEY] = self.mask_stack.lookup(indices).to(self.device)
         return ray_bundle, batch
 
 

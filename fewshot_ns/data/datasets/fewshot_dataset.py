@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, Literal, Sequence, Tuple
+from typing import Dict, List, Literal, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,17 @@ class FewShotDataset(InputDataset):
         It is resized in floating point, as the originals do, not after rounding to 8 bits.
         """
         return self._on_background(torch.from_numpy(self._read_float(image_idx)))
+
+    def alpha(self, image_idx: int) -> Optional[Tensor]:
+        """(H, W) opacity of a photo in [0, 1], at the size of its camera; None where its file has none."""
+        image = self._read_float(image_idx)
+        return torch.from_numpy(image[..., 3].copy()) if image.shape[-1] == 4 else None
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether every photo has transparency that its background shows through."""
+        known = self._dataparser_outputs.alpha_color is not None
+        return known and all(self._read_float(index).shape[-1] == 4 for index in range(len(self)))
 
     def _on_background(self, image: Tensor) -> Tensor:
         background = self._dataparser_outputs.alpha_color

@@ -63,6 +63,20 @@ def as_photographed(depth: ViewDepth, view: StereoView, distortion: Tensor) -> V
     return ViewDepth(z_depth, sigma, (valid > 0.5) & view.contains(position))
 
 
+def depth_straightened(depth: ViewDepth, view: StereoView, distortion: Tensor) -> ViewDepth:
+    """Depth of a photo of the lens at the pixels of the straightened view; the nearest pixel is taken.
+
+    Args:
+        depth: of the photo; planar depth is the same in both.
+        view: either view, for size and intrinsics.
+        distortion: (6,), see `bent`.
+    """
+    position = bent(_on_plane(view.size, view.intrinsics), distortion) * view.intrinsics[:2] + view.intrinsics[2:]
+    maps = torch.stack([depth.z_depth, depth.sigma, depth.valid.to(depth.z_depth)], dim=-1)
+    z_depth, sigma, valid = sample(maps, position, "nearest").unbind(-1)
+    return ViewDepth(z_depth, sigma, (valid > 0.5) & view.contains(position))
+
+
 def _on_plane(size: Tuple[int, int], intrinsics: Tensor) -> Tensor:
     """(H, W, 2) pixel centres on the plane at distance 1, OpenCV axes."""
     height, width = size

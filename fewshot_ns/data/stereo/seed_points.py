@@ -25,10 +25,17 @@ class DepthPoints:
     """(P,) position of that photo in the list of views."""
     num_views: npt.NDArray[np.int64]
     """(P,) how many views have a valid depth that agrees with the point, its own included."""
+    pixels: npt.NDArray[np.int64]
+    """(P, 2) row and column in that photo."""
 
 
 def depth_points(
-    views: Sequence[StereoView], depths: Sequence[ViewDepth], thin: bool = True, stride: int = 1, sigmas: float = 3.0
+    views: Sequence[StereoView],
+    depths: Sequence[ViewDepth],
+    thin: bool = True,
+    stride: int = 1,
+    sigmas: float = 3.0,
+    known: Optional[Sequence[ViewDepth]] = None,
 ) -> DepthPoints:
     """World points of the valid pixels of all views.
 
@@ -38,6 +45,7 @@ def depth_points(
         thin: whether a point is left out where an earlier view has a valid depth that agrees with it.
         stride: every how many rows and columns a pixel is taken.
         sigmas: depths agree that differ by up to this many standard deviations of the two together.
+        known: (V) better depths, if there are any; a thinned point is left out also where any of them agrees with it.
 
     Raises:
         ValueError: a stride below 1, or not one depth per view.
@@ -59,14 +67,22 @@ def depth_points(
                 same = _agrees(points, sigma, source, theirs, sigmas)
                 count += same
                 covered |= same & (other < index)
+        for other, better in enumerate(known or ()):
+            if other != index and len(points):
+                covered |= _agrees(points, sigma, views[other], better, sigmas)
         kept = ~covered if thin else torch.ones_like(covered)
         colour = (view.image[chosen] * 255.0).round().to(torch.uint8)
-        parts.append((points[kept], colour[kept], torch.full_like(count, index)[kept], count[kept]))
+        parts.append(
+            (points[kept], colour[kept], torch.full_like(count, index)[kept], count[kept], chosen.nonzero()[kept])
+        )
     if not parts:
         none = np.zeros(0, np.int64)
-        return DepthPoints(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), none, none)
-    positions, colours, origin, counts = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return DepthPoints(positions.astype(np.float32), colours, origin, counts)
+        return DepthPoints(
+            np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), none, none, np.zeros((0, 2), np.int64)
+        )
+    columns = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    positions, colours, origin, counts, pixels = columns
+    return DepthPoints(positions.astype(np.float32), colours, origin, counts, pixels)
 
 
 def _agrees(points: Tensor, sigma: Tensor, source: StereoView, depth: ViewDepth, sigmas: float) -> Tensor:

@@ -172,5 +172,10 @@ def test_a_benchmark_that_is_killed_goes_on_where_it_was(write_recipe, small, da
     assert point.step == 300 and point.cpu_seconds is not None
     assert 0.0 < point.cpu_seconds < results["long"].training["cpu_seconds"]
     assert (results["long"].metrics["baseline_nearest_view_psnr"] or 0.0) > 0.0 and not results["short"].curve
+    run = long / results["long"].method
+    resolved = {**json.loads((run / "resolved.json").read_text()), "initial_points": {"source": "stereo: 9 points"}}
+    (run / "resolved.json").write_text(json.dumps(resolved))
+    started = {cell.label: cell.initial_points for cell in read_results(out).cells}
+    assert started == {"short": "", "long": "stereo: 9 points", "broken": ""}
     text = (out / "report/report.md").read_text()
     assert "plane, broken, seed 0: failed; " in text and "100 quads need 400 rays" in text

@@ -12,7 +12,7 @@ from typing import Dict, Optional
 import numpy as np
 import pytest
 
-from fewshot_ns.bench.report.files import write_report
+from fewshot_ns.bench.report.files import markdown, write_report
 from fewshot_ns.bench.report.pictures import crop_of, curve_of, zoom
 from fewshot_ns.bench.report.readme import BEGIN, END, results_block, update_readme, with_block
 from fewshot_ns.bench.report.tables import as_latex, image_table, scene_table, summary_table
@@ -233,6 +233,17 @@ def test_csv_keeps_what_tables_need(tmp_path):
     path.write_text("recipe,scene\n")
     with pytest.raises(ValueError, match="expected the columns"):
         read_csv(path)
+
+
+def test_what_models_started_from_is_in_the_rows(tmp_path):
+    words = "stereo: 120 points from views a.png, b.png"
+    some = results(cell(seed=0, initial_points=words), cell(seed=1, initial_points=words), cell(label="other"))
+    path = tmp_path / "results.csv"
+    path.write_text(as_csv(some), encoding="utf8")
+    assert [one.initial_points for one in read_csv(path).cells] == [words, words, ""]
+    assert "initial_points" not in as_csv(results(cell()))
+    text = markdown(some)
+    assert text.count(words) == 1 and "started from" in text and "started from" not in markdown(results(cell()))
 
 
 def test_results_of_the_first_version_are_read(tmp_path):

@@ -1,0 +1,1 @@
+"""Gaussian splats on any device: gsplat's call without its kernels."""

@@ -1,0 +1,104 @@
+"""Densification and pruning by gsplat's strategy, without its resets of opacity, in a form that checkpoints hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping
+
+import torch
+from nerfstudio.configs.base_config import PrintableConfig
+from torch import Tensor
+from torch.nn import ParameterDict
+
+from fewshot_ns.utils.configs import SavedConfig
+
+_NEVER = 10**9
+
+
+@dataclass
+class DensificationConfig(SavedConfig, PrintableConfig):
+    """When Gaussians are duplicated, split and pruned (Kerbl et al. 2023, section 5.2)."""
+
+    enabled: bool = True
+    """Whether Gaussians are duplicated or split; pruning goes on without it."""
+    start_step: int = 500
+    """First step at which they are."""
+    stop_fraction: float = 0.5
+    """Fraction of the run after which neither happens any more, nor pruning."""
+    every: int = 100
+    """Steps between."""
+    gradient: float = 5e-4
+    """Mean gradient of a Gaussian's position in the image above which it is, on the original's scale: half the image is
+    the unit."""
+    size: float = 0.01
+    """Standard deviation up to which it is duplicated and above which it is split, as a fraction of the scene's
+    radius."""
+    prune_opacity: float = 0.005
+    """Opacity below which a Gaussian is taken away."""
+    max_gaussians: int = 500_000
+    """Number from which none are added."""
+
+
+class Densification:
+    """gsplat's `DefaultStrategy` on a model's Gaussians.
+
+    Args:
+        config: when and which.
+        run_length: steps of the whole run.
+        scene_scale: radius of the scene, world units.
+    """
+
+    def __init__(self, config: DensificationConfig, run_length: int, scene_scale: float) -> None:
+        # Heavy, and needed in training alone.
+        from gsplat.strategy import DefaultStrategy
+
+        self.config, self.scene_scale = config, scene_scale
+        self.stop_step = round(config.stop_fraction * run_length)
+        self.strategy = DefaultStrategy(
+            prune_opa=config.prune_opacity,
+            grow_grad2d=config.gradient,
+            grow_scale3d=config.size,
+            refine_start_iter=max(config.start_step, 1),
+            refine_stop_iter=self.stop_step + 1,
+            refine_every=config.every,
+            # gsplat 1.4 resets opacity at step 0 too, 1.5 never does: no step of ours is a multiple of this.
+            reset_every=_NEVER,
+        )
+
+    def watches(self, step: int) -> bool:
+        """Whether gradients of a step, counted from 0, are needed."""
+        return step < self.stop_step
+
+    def step(
+        self,
+        gaussians: ParameterDict,
+        optimizers: Dict[str, Any],
+        statistics: Mapping[str, Tensor],
+        info: Dict[str, Any],
+        step: int,
+    ) -> Dict[str, Tensor]:
+        """Counts the gradients of a step, and now and then changes the number of Gaussians.
+
+        Args:
+            gaussians: the model's parameters, replaced where their number changes.
+            optimizers: of each of them, by name.
+            statistics: `grad2d` and `count` (N,) so far.
+            info: of the rasterisation of the step's photos; its `means2d` has a gradient.
+            step: counted from 0.
+
+        Returns:
+            The statistics after it.
+        """
+        strategy = self.strategy
+        strategy.grow_grad2d = self.config.gradient
+        if not self.config.enabled or len(gaussians["means"]) >= self.config.max_gaussians:
+            strategy.grow_grad2d = float("inf")
+        state = {**statistics, "scene_scale": self.scene_scale}
+        # From 1, so that no step is a multiple of the reset.
+        strategy.step_post_backward(gaussians, optimizers, state, step + 1, info)
+        return {name: state[name] for name in statistics}
+
+
+def no_statistics(count: int, device: torch.device) -> Dict[str, Tensor]:
+    """Statistics of N Gaussians before the first step."""
+    return {"grad2d": torch.zeros(count, device=device), "count": torch.zeros(count, device=device)}

@@ -1,0 +1,357 @@
+"""Gaussian splats for few views: nerfstudio's splatfacto with another start, other defaults, and no need of CUDA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Type
+
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.scene_box import OrientedBox
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model
+from nerfstudio.models.splatfacto import SplatfactoModel
+from torch import Tensor
+from torch.nn import Module, Parameter, ParameterDict
+
+from fewshot_ns.cameras.ray_images import opencv_world_to_cameras
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.model_components.losses import structural_dissimilarity
+from fewshot_ns.model_components.rendering import Rendering, RenderOptions
+from fewshot_ns.model_components.schedules import linear_ramp
+from fewshot_ns.model_components.splatting.densification import Densification, DensificationConfig, no_statistics
+from fewshot_ns.model_components.splatting.gaussians import NAMES, decayed, from_harmonics, initial_gaussians
+from fewshot_ns.model_components.splatting.rasterization import rasterization_of
+from fewshot_ns.models.fewshot_model import StepRenderings
+from fewshot_ns.models.image_model import ImageModel, ImageModelConfig
+from fewshot_ns.priors.base import CameraRequest
+
+
+@dataclass
+class SparseSplatfactoModelConfig(ImageModelConfig):
+    """Gaussians, and what keeps a few photos from being learned by heart."""
+
+    _target: Type = field(default_factory=lambda: SparseSplatfactoModel)
+    """Class that the config builds."""
+    rasterizer: Literal["auto", "gsplat", "torch"] = "auto"
+    """What renders: gsplat's kernels (CUDA), or the same in torch on any device; auto: the first on a GPU."""
+    rasterize_mode: Literal["classic", "antialiased"] = "classic"
+    """antialiased: small Gaussians fade as the blur of a pixel makes them larger (Mip-Splatting); other viewers of the
+    .ply do not know it."""
+    sh_degree: int = 1
+    """Highest degree of the spherical harmonics by which colour depends on the direction, 0 to 3."""
+    sh_degree_interval: int = 1000
+    """Steps until the next degree is used; the first ones use degree 0."""
+    initial_scale: float = 0.7
+    """Standard deviation of a Gaussian at the start, as a fraction of the pixel that it stands for."""
+    initial_opacity: float = 0.5
+    """Opacity of a Gaussian at the start."""
+    background: Literal["auto", "mean", "random", "scene"] = "auto"
+    """Colour behind everything. mean: of the photos; random: another in every step of training, else the mean; scene:
+    the scene's own; auto: the scene's where photos have alpha, else the mean."""
+    ssim_weight: float = 0.2
+    """Share of D-SSIM in the colour loss; the rest is L1."""
+    opacity_dropout: float = 0.0
+    """Share of the Gaussians that a step leaves out at random; evaluation fades all by 1 minus this (DropGaussian,
+    co-adaptation's regularisation)."""
+    dropout_start_step: int = 0
+    """Step from which it rises..."""
+    dropout_ramp_steps: int = 0
+    """...over as many steps; 0: at once."""
+    opacity_decay: float = 1.0
+    """Factor on every opacity after each step from `decay_start_step` on; 1: none (Binocular3DGS: 0.995)."""
+    decay_start_step: int = 500
+    """Step from which opacity decays."""
+    densification: DensificationConfig = field(default_factory=DensificationConfig)
+    """When Gaussians are duplicated, split and pruned."""
+
+
+class _AsSplatfacto(SplatfactoModel):
+    """Lets nerfstudio's commands find a splatfacto model (`ns-export gaussian-splat`, the viewer), and nothing of how
+    it is built and trained."""
+
+    def populate_modules(self) -> None:
+        """Builds nothing: splatfacto's own would want CUDA, and the weights of a network for a metric."""
+        Model.populate_modules(self)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """torch's own: checkpoints are resized by `resize_for`, and loaded strictly."""
+        return Module.load_state_dict(self, state_dict, *args, **kwargs)
+
+
+class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
+    """See `SparseSplatfactoModelConfig`."""
+
+    config: SparseSplatfactoModelConfig  # type: ignore[assignment]
+    resizes_for_checkpoints = True
+    wants_initial_points = True
+    background_colour: Tensor
+    """(3,) what evaluation sees behind everything."""
+    grad2d: Tensor
+    """(N,) sum of the norms of gradients in the image since the last densification."""
+    count: Tensor
+    """(N,) steps since then in which a Gaussian was seen."""
+
+    def populate_modules(self) -> None:
+        """Places Gaussians on the initial points; one, until a checkpoint is loaded, where there are none.
+
+        Raises:
+            ValueError: a field out of its range.
+        """
+        super().populate_modules()
+        self._check()
+        config, cloud = self.config, self.kwargs.get("initial_points")
+        positions, colours, radii = torch.zeros(1, 3), torch.full((1, 3), 0.5), torch.ones(1)
+        if cloud is not None:
+            positions, colours, radii = (
+                torch.as_tensor(values).float() for values in (cloud.positions, cloud.colours, cloud.radii)
+            )
+        made = initial_gaussians(
+            positions, colours, radii, config.initial_scale, config.initial_opacity, config.sh_degree
+        )
+        self.gauss_params = ParameterDict({name: Parameter(made[name]) for name in NAMES})
+        self.pixel_size = float(radii.median())
+        self.register_buffer("background_colour", torch.zeros(3))
+        for name, values in no_statistics(len(positions), torch.device("cpu")).items():
+            self.register_buffer(name, values)
+        self.background_color = torch.zeros(3)
+        self.crop_box: Optional[OrientedBox] = None
+        self.densification: Optional[Densification] = None
+        self._watched: Optional[Dict[str, Any]] = None
+
+    def _check(self) -> None:
+        config = self.config
+        shares = {"opacity_dropout": config.opacity_dropout, "ssim_weight": config.ssim_weight}
+        for name, value in shares.items():
+            if not 0.0 <= value < 1.0 + (name == "ssim_weight"):
+                raise ValueError(f"expected --pipeline.model.{name.replace('_', '-')} from 0 to 1, got {value}")
+        if not 0 <= config.sh_degree <= 3:
+            raise ValueError(f"expected --pipeline.model.sh-degree from 0 to 3, got {config.sh_degree}")
+        if not 0.0 < config.initial_opacity < 1.0 or not config.initial_scale > 0.0:
+            raise ValueError(
+                "expected --pipeline.model.initial-opacity between 0 and 1 and --pipeline.model.initial-scale above 0, "
+                f"got {config.initial_opacity} and {config.initial_scale}"
+            )
+        if not 0.0 < config.opacity_decay <= 1.0:
+            raise ValueError(f"expected --pipeline.model.opacity-decay above 0 and up to 1, got {config.opacity_decay}")
+
+    def prepare_training(self, dataset: FewShotDataset) -> None:
+        """Takes the colour of the background from the photos."""
+        alpha = dataset.has_alpha
+        kind = self.config.background
+        if kind == "scene" or (kind == "auto" and alpha):
+            colour = torch.full((3,), float(dataset.fewshot.geometry.background == "white"))
+        else:
+            photos = [dataset.get_image_float32(index)[..., :3].reshape(-1, 3) for index in range(len(dataset))]
+            colour = torch.cat(photos).mean(dim=0)
+        self.background_colour.copy_(colour)
+
+    def resolved(self) -> Dict[str, Any]:
+        """Values that the scene decided."""
+        colour = [round(value, 4) for value in self.background_colour.tolist()]
+        return {**super().resolved(), "background": colour, "gaussians": self.num_points}
+
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """One group for each kind of parameter, as gsplat's strategies want it."""
+        return {name: [self.gauss_params[name]] for name in NAMES}
+
+    def learning_rate_scales(self) -> Dict[str, float]:
+        """Positions learn by the size of a pixel at the depth of the scene."""
+        return {"means": self.pixel_size}
+
+    def get_training_callbacks(
+        self, training_callback_attributes: TrainingCallbackAttributes
+    ) -> List[TrainingCallback]:
+        """The model's step before each iteration, opacity and number of the Gaussians after it."""
+        optimizers = training_callback_attributes.optimizers
+        after = TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_step, args=[optimizers])
+        return [*super().get_training_callbacks(training_callback_attributes), after]
+
+    @torch.no_grad()
+    def _after_step(self, optimizers: Any, step: int) -> None:
+        config = self.config
+        if config.opacity_decay < 1.0 and step >= config.decay_start_step:
+            self.gauss_params["opacities"].copy_(decayed(self.gauss_params["opacities"], config.opacity_decay))
+        if self._watched is None or self.densification is None:
+            return
+        statistics = {"grad2d": self.grad2d, "count": self.count}
+        found = self.densification.step(self.gauss_params, optimizers.optimizers, statistics, self._watched, step)
+        self._watched = None
+        self.grad2d, self.count = found["grad2d"], found["count"]
+        for name, parameters in self.get_param_groups().items():
+            optimizers.parameters[name] = parameters
+
+    @property
+    def dropout(self) -> float:
+        """Share of the Gaussians that the current step leaves out."""
+        config, since = self.config, self.step - self.config.dropout_start_step
+        if since < 0:
+            return 0.0
+        return linear_ramp(since, 0.0, config.opacity_dropout, config.dropout_ramp_steps)
+
+    @property
+    def opacities(self) -> Tensor:
+        """(N, 1) logits as evaluation and exports see them."""
+        logits = self.gauss_params["opacities"]
+        return logits if self.config.opacity_dropout == 0.0 else decayed(logits, 1.0 - self.config.opacity_dropout)
+
+    @property
+    def colors(self) -> Tensor:
+        """(N, 3) colours from all sides; harmonics also where their degree is 0."""
+        return from_harmonics(self.shs_0)
+
+    @property
+    def shs_0(self) -> Tensor:
+        """(N, 3) coefficients of the constant harmonic."""
+        return self.gauss_params["features_dc"]
+
+    @torch.no_grad()
+    def resize_for(self, state: Mapping[str, Tensor]) -> None:
+        """As many Gaussians as a checkpoint has."""
+        for name in NAMES:
+            new = state.get(f"gauss_params.{name}")
+            if new is not None and new.shape != self.gauss_params[name].shape:
+                self.gauss_params[name] = Parameter(torch.zeros_like(new, device=self.device))
+        for name, values in no_statistics(self.num_points, self.device).items():
+            setattr(self, name, values)
+
+    def render_step(
+        self, ray_bundle: Any, cameras: Cameras, pixels: Tensor, views: Sequence[CameraRequest]
+    ) -> StepRenderings:
+        """What one training step renders; of the photos, gradients in the image are kept for the densification."""
+        if self.densification is None and self.run_length is not None:
+            self.densification = Densification(self.config.densification, self.run_length, self.radius)
+        watched = self.training and self.densification is not None and self.densification.watches(self.step)
+        seen = self.render_pixels(cameras, pixels) if not watched else self._watched_pixels(cameras, pixels)
+        return StepRenderings(seen, [self.render_cameras(view.cameras) for view in views])
+
+    def _watched_pixels(self, cameras: Cameras, pixels: Tensor) -> Rendering:
+        infos: List[Dict[str, Any]] = []
+        self._on_info = infos.append
+        try:
+            seen = self.render_pixels(cameras, pixels)
+        finally:
+            self._on_info = None
+        self._watched = infos[-1]
+        self._watched["means2d"].retain_grad()
+        return seen
+
+    def render_cameras(self, cameras: Cameras, options: RenderOptions = RenderOptions()) -> Rendering:  # noqa: B008
+        """(B, H, W) pixels.
+
+        Raises:
+            ValueError: the cameras are no pinholes.
+        """
+        _check_pinholes(cameras)
+        gaussians = self.gauss_params
+        width, height = int(cameras.width[0].item()), int(cameras.height[0].item())
+        opacities = self._opacities()
+        degree = min(self.step // max(self.config.sh_degree_interval, 1), self.config.sh_degree)
+        if not self.training:
+            degree = self.config.sh_degree
+        images, alphas, info = rasterization_of(self.device, self.config.rasterizer)(
+            means=gaussians["means"],
+            quats=gaussians["quats"],
+            scales=gaussians["scales"].exp(),
+            opacities=opacities,
+            colors=torch.cat([gaussians["features_dc"][:, None], gaussians["features_rest"]], dim=1),
+            viewmats=_world_to_cameras(cameras),
+            Ks=_intrinsics(cameras),
+            width=width,
+            height=height,
+            sh_degree=degree,
+            render_mode="RGB+ED",
+            rasterize_mode=self.config.rasterize_mode,
+            packed=False,
+        )
+        if self._on_info is not None:
+            # What a step left out says nothing about where Gaussians lack.
+            left_in = (opacities.detach() > 0).to(info["radii"].dtype)
+            shape = (1, -1) + (1,) * (info["radii"].dim() - 2)
+            self._on_info({**info, "radii": info["radii"] * left_in.reshape(shape)})
+        colours, planar = images[..., :3], images[..., 3:]
+        rgb = colours + (1.0 - alphas) * self._background()
+        return Rendering(rgb, planar * _slopes(cameras, height, width)[..., None], alphas, planar)
+
+    _on_info: Any = None
+    """What takes a rasterisation's record while the photos of a step are rendered."""
+
+    def _background(self) -> Tensor:
+        if self.training and self.config.background == "random":
+            return torch.rand(3, device=self.device)
+        return self.background_colour
+
+    def _opacities(self) -> Tensor:
+        """(N,) opacities as a step or the evaluation uses them."""
+        opacities = torch.sigmoid(self.gauss_params["opacities"])[:, 0]
+        if self.crop_box is not None and not self.training:
+            opacities = opacities * self.crop_box.within(self.gauss_params["means"]).reshape(-1)
+        if self.config.opacity_dropout == 0.0:
+            return opacities
+        if not self.training:
+            return opacities * (1.0 - self.config.opacity_dropout)
+        share = self.dropout
+        if share == 0.0:
+            return opacities
+        return opacities * (torch.rand(len(opacities), device=opacities.device) >= share)
+
+    @torch.no_grad()
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
+        """Outputs (H, W, C) of a whole image, of the Gaussians inside of a box alone where one is given."""
+        self.set_crop(obb_box)
+        try:
+            return super().get_outputs_for_camera(camera)
+        finally:
+            self.set_crop(None)
+
+    def get_loss_dict(
+        self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
+    ) -> Dict[str, Tensor]:
+        """L1 and D-SSIM of the image (Kerbl et al. 2023, eq. 7); of single pixels, as in evaluation, L1."""
+        target, size = batch["image"].to(outputs.rgb), batch.get("image_size")
+        mask = batch["mask"].to(outputs.rgb) if "mask" in batch else torch.ones_like(target[:, :1])
+        weight = self.config.ssim_weight
+        absolute = ((outputs.rgb - target).abs() * mask).sum() / (3.0 * mask.sum()).clamp(min=1.0)
+        if size is None:
+            return {"rgb_loss": absolute}
+        height, width = (int(side) for side in size)
+        rgb, photo, shown = (
+            values[-height * width :].reshape(height, width, -1) for values in (outputs.rgb, target, mask)
+        )
+        terms = {"rgb_loss": (1.0 - weight) * absolute}
+        if weight > 0:
+            terms["ssim_loss"] = weight * structural_dissimilarity(rgb * shown, photo * shown)
+        return terms
+
+
+def _check_pinholes(cameras: Cameras) -> None:
+    """Refuses cameras that Gaussians cannot be projected into."""
+    distorted = cameras.distortion_params is not None and bool((cameras.distortion_params != 0).any())
+    if distorted or bool((cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
+        raise ValueError(
+            "splats are projected into pinhole cameras, and these have lens distortion or another projection; "
+            "undistort the photos first (COLMAP's image_undistorter), or take a method that renders rays"
+        )
+
+
+def _world_to_cameras(cameras: Cameras) -> Tensor:
+    """(B, 4, 4) world to camera with OpenCV's axes."""
+    matrices = torch.eye(4, device=cameras.device).repeat(len(cameras), 1, 1)
+    matrices[:, :3] = opencv_world_to_cameras(cameras.camera_to_worlds)
+    return matrices
+
+
+def _intrinsics(cameras: Cameras) -> Tensor:
+    """(B, 3, 3) in pixels, the centre of the first pixel at (.5, .5)."""
+    matrices = torch.eye(3, device=cameras.device).repeat(len(cameras), 1, 1)
+    matrices[:, 0, 0], matrices[:, 1, 1] = cameras.fx[:, 0], cameras.fy[:, 0]
+    matrices[:, 0, 2], matrices[:, 1, 2] = cameras.cx[:, 0], cameras.cy[:, 0]
+    return matrices
+
+
+def _slopes(cameras: Cameras, height: int, width: int) -> Tensor:
+    """(B, H, W) length of a pixel's ray per unit of planar depth."""
+    rows, columns = (torch.arange(side, device=cameras.device) + 0.5 for side in (height, width))
+    across = (columns - cameras.cx) / cameras.fx
+    down = (rows - cameras.cy) / cameras.fy
+    return (1.0 + across[:, None, :] ** 2 + down[:, :, None] ** 2).sqrt()
