@@ -1,7 +1,7 @@
 """Near and far of a scene of which nothing states them, decided once: when its training begins.
 
-A prior may find them in the training photos. They become flags of the run's dataparser, so that config.yml has them, and
-evaluation, renders and a resumed run are of the same rays without looking again.
+A prior may find them in the training photos. They become flags of the run's dataparser, so that config.yml has them,
+and evaluation, renders and a resumed run are of the same rays without looking again.
 """
 
 from __future__ import annotations

@@ -197,12 +197,12 @@ class DepthCommand:
         console.print(_photo_table(rows, depths.source))
         for problem in depths.problems:
             console.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
-        geometry, room = dataset.fewshot.geometry, "What the photos confirm lies, with some room, within this planar depth"
-        advice = None
+        room = "What the photos confirm lies, with some room, within this planar depth"
+        geometry, advice = dataset.fewshot.geometry, None
         if bounds is not None:
             advice = (
-                f"{room}: --near {bounds[0]:g} --far {bounds[1]:g}. Training that finds depth in the photos takes these "
-                "by itself; give them where it reads these maps, or has no depth prior"
+                f"{room}: --near {bounds[0]:g} --far {bounds[1]:g}. Training that finds depth in the photos takes "
+                "these by itself; give them where it reads these maps, or has no depth prior"
             )
         elif geometry.ray_space == "metric" and geometry.origin_plane_z is None and not guess:
             found = reliable_range([depths.view_depth(view) for view in range(len(rows))])
@@ -249,7 +249,9 @@ def _say_what_lies_there(folder: MapFolder, count: int, gone: FrozenSet[str]) ->
         removed = f"removed {', '.join(sorted(gone))}: maps of an earlier call that the new note does not cover"
         console.print(f"{folder.path}: {removed}", highlight=False, soft_wrap=True)
     if folder.others:
-        stay = f"{', '.join(sorted(folder.others))} are of another origin, and the note of the new maps is about them too"
+        stay = (
+            f"{', '.join(sorted(folder.others))} are of another origin, and the note of the new maps is about them too"
+        )
         console.print(f"[yellow]{folder.path}: {stay}[/yellow]", highlight=False, soft_wrap=True)
     console.print(f"{folder.path}: maps of {count} training views", highlight=False, soft_wrap=True)
 

@@ -1,9 +1,9 @@
-"""A capture that says nothing of near and far, through the real commands: training finds the two, all others use them."""
+"""A capture that says nothing of near and far, by the real commands: training finds the two, all others use them."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any, Callable, Tuple
+from typing import Callable, Tuple
 
 import pytest
 

@@ -79,7 +79,7 @@ def saved(trainer: FewShotTrainer) -> Any:
 
 
 def bounds_of(trainer: FewShotTrainer) -> Bounds:
-    geometry = trainer.pipeline.model.geometry  # type: ignore[union-attr]
+    geometry: Any = trainer.pipeline.model.geometry
     return geometry.near, geometry.far
 
 
@@ -208,7 +208,8 @@ def test_where_the_photos_say_too_little_training_goes_on_with_the_guess(
     assert "stay a guess from the cameras" in " ".join(capsys.readouterr().out.split())
     parser = saved(trainer).pipeline.datamanager.dataparser
     assert parser.near is None and parser.far is None and not parser.bounds_from_photos
-    assert trainer.pipeline.model.resolved()["bounds_from"] == "cameras"
+    model: Any = trainer.pipeline.model
+    assert model.resolved()["bounds_from"] == "cameras"
 
 
 ONE_PROCESS = """
@@ -217,7 +218,8 @@ import nerfstudio.configs.method_configs
 from fewshot_ns.engine.scene_bounds import from_main_process
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-print([from_main_process(value if rank == 0 else other, "cpu") for value, other in (((0.1, 3.7), None), (None, (1, 2)))])
+pairs = ((0.1, 3.7), None), (None, (1, 2))
+print([from_main_process(value if rank == 0 else other, "cpu") for value, other in pairs])
 torch.distributed.destroy_process_group()
 """
 

@@ -52,8 +52,8 @@ class MapFolder:
         others = frozenset(name for name in present - known - set(names) if Path(name).suffix.lower() in SUFFIXES)
         if others and not overwrite:
             raise ValueError(
-                f"{path}: expected no maps but those that its {NOTE_NAME} names and those of these views, whose numbers "
-                f"the new note would be about, found {_some(others)}; remove them, give another --output, or --overwrite"
+                f"{path}: expected no maps but those that its {NOTE_NAME} names and those of these views, since the "
+                f"new note is about all, found {_some(others)}; remove them, give another --output, or --overwrite"
             )
         return cls(path, writer, known, others)
 

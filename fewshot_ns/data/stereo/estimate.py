@@ -141,7 +141,8 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         ranges = _ranges(config, full, neighbours, progress)
         small = [_limited(_between(view, ends), config.sweep_side) for view, ends in zip(full, ranges, strict=True)]
         surfaces: List[_Surface] = []
-        for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {full[0].image.device}"):
+        work = f"[green]Depth from the photos on {full[0].image.device}"
+        for index in progress.track(range(len(full)), description=work):
             swept = _sweep(config, small[index], _of(small, neighbours[index]))
             surfaces.append(_refined(config, full[index], _of(full, neighbours[index]), swept))
         # What a photo does not show confirms nothing.
@@ -228,9 +229,7 @@ def _matchable(config: StereoConfig, views: Sequence[StereoView], side: int) -> 
     device = find_device(config.device)
     sighted, seeing = _within_sight([_limited(view, side).to(device) for view in views])
     chosen = _of(sighted, seeing)
-    return _Matchable(
-        chosen, seeing, [source_views(chosen, index, config.num_sources) for index in range(len(chosen))]
-    )
+    return _Matchable(chosen, seeing, [source_views(chosen, index, config.num_sources) for index in range(len(chosen))])
 
 
 def _progress() -> Progress:

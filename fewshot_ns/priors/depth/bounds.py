@@ -62,8 +62,8 @@ def bounds_in_photos(
         return None
     near, far = (float(f"{bound:.{_DIGITS}g}") for bound in found)
     CONSOLE.print(
-        f"near {near:g} and far {far:g} hold what the photos confirm ({depths.source}); nothing states the two, and the "
-        f"cameras alone say {geometry.near:.4g} and {geometry.far:.4g}",
+        f"near {near:g} and far {far:g} hold what the photos confirm ({depths.source}); nothing states the two, and "
+        f"the cameras alone say {geometry.near:.4g} and {geometry.far:.4g}",
         highlight=False,
         soft_wrap=True,
     )
@@ -73,8 +73,8 @@ def bounds_in_photos(
 def _warn(dataset: FewShotDataset, reason: str) -> None:
     geometry = dataset.fewshot.geometry
     CONSOLE.print(
-        f"[bold yellow]near {geometry.near:.4g} and far {geometry.far:.4g} stay a guess from the cameras: the photos do "
-        f"not say where the scene lies, {reason}; give the dataparser's --near and --far[/bold yellow]",
+        f"[bold yellow]near {geometry.near:.4g} and far {geometry.far:.4g} stay a guess from the cameras: the photos "
+        f"do not say where the scene lies, {reason}; give the dataparser's --near and --far[/bold yellow]",
         highlight=False,
         soft_wrap=True,
     )

@@ -75,7 +75,7 @@ def test_near_and_far_hold_what_the_photos_show(
     assert guessed(dataset) and "(a guess from the cameras)" in shown(capsys)
     found = bounds_in_photos(dataset, STEREO, FLAG)
     expected = true_bounds(dataset)
-    assert found == pytest.approx(expected, rel=0.05)
+    assert found is not None and found == pytest.approx(expected, rel=0.05)
     assert guess.near < 0.5 * expected[0] and guess.far > 1.5 * expected[1], "the guess is wider"
     assert dataset.fewshot.geometry == guess
     assert f"near {found[0]:g} and far {found[1]:g} hold what the photos confirm (stereo)" in shown(capsys)

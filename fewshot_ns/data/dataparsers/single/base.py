@@ -289,8 +289,7 @@ class FewShotDataParser(DataParser):
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
-            f"{geometry.background} background"
-            + ("" if points is None else f", {len(points.positions)} seed points")
+            f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:

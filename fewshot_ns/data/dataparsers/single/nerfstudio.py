@@ -37,7 +37,8 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Parser class to instantiate."""
     near: Optional[float] = None
     """First ray parameter sampled, in units of the scaled scene; None takes the file's `near`, else estimates it from
-    the sparse points of the file, else from the point that the cameras look at."""
+    the sparse points of the file, else from the point that the cameras look at. Such a guess is replaced where training
+    finds depth in the photos (the depth prior's sources stereo, mvs and auto)."""
     far: Optional[float] = None
     """Last ray parameter sampled, in units of the scaled scene; None takes the file's `far`, else estimates it."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
