@@ -45,10 +45,19 @@ _LEAST = {
     32: ("max_side", "sweep_side"),
     16: ("num_planes",),
     1: ("num_sources", "min_views"),
-    0: ("median_radius", "small_step", "large_step", "edge"),
+    0: (
+        "median_radius",
+        "small_step",
+        "large_step",
+        "edge",
+        "max_cost",
+        "doubtful_cost",
+        "max_pixel_error",
+        "max_depth_error",
+    ),
 }
 """Fields by their least values."""
-_POSITIVE = ("max_cost", "doubtful_cost", "max_pixel_error", "max_depth_error", "sigma_pixels", "doubling_cost")
+_POSITIVE = ("sigma_pixels", "doubling_cost")
 _RANGE_ERRORS = (2.0, 0.03)
 """Pixels and fraction of depth by which depths may differ that are to say where the scene lies."""
 
