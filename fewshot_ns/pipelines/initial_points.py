@@ -25,7 +25,7 @@ from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.models.fewshot_model import FewShotModel
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.depth.photo_depths import PhotoDepths, photo_depths
-from fewshot_ns.priors.depth.sources import unfit_files
+from fewshot_ns.priors.depth.sources import fields_as_flags, unfit_files
 from fewshot_ns.utils.configs import SavedConfig
 
 InitialSource = Literal["auto", "files", "stereo", "mvs", "colmap", "random"]
@@ -175,7 +175,9 @@ class _Maker:
     def _of_photos(self, source: Literal["stereo", "mvs"]) -> tuple[SeedCloud, PhotoDepths]:
         config = self.config
         matching = config.mvs if source == "mvs" else config.stereo
-        depths = photo_depths(self.dataset, matching, f"{self.flag}.mvs.weights", config.cache_dir, config.flat_regions)
+        weights = f"{self.flag}.mvs.weights"
+        with fields_as_flags(self.flag):
+            depths = photo_depths(self.dataset, matching, weights, config.cache_dir, config.flat_regions)
         # Read from the files, so that the depth prior keeps the maps that it has.
         cameras = self.dataset.cameras
         maps = []
