@@ -122,7 +122,7 @@ METHODS: Dict[str, Method] = {
     ),
     "sparse_splatfacto": Method(
         config="configs.sparse_splatfacto:sparse_splatfacto",
-        description="Gaussian splats from few photos: published recipes for a GPU, started from the photos' own depth.",
+        description="Gaussian splats from few photos by published recipes, from the photos' own depth.",
         paper=papers.GAUSSIAN_SPLATTING,
         page="sparse-splatfacto.md",
     ),

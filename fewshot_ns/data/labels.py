@@ -1,4 +1,4 @@
-"""Measured values of training pixels: depth as the model's own ray parameter, normals in the world."""
+"""Measured values of training pixels: depth as the model's own ray parameter, normals in the world, alpha."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ DEPTH_SLOPE_KEY = "depth_slope"
 """Batch key of the ray parameter per world unit of planar depth (R, 1) at these depths, 1 where there is none."""
 NORMAL_KEY = "normal"
 """Batch key of the measured unit normals (R, 3) in the world, zero where there is none."""
+ALPHA_KEY = "alpha"
+"""Batch key of the photos' opacity (R, 1), 0 to 1; of scenes alone all of whose photos have it."""
 
 
 def depth_labels(dataset: FewShotDataset) -> List[Tensor]:

@@ -171,7 +171,8 @@ class FewShotTrainer(Trainer):
                 scheduler.max_steps = total
         model = self._whole_pipeline().model
         model.run_length = total
-        for name, factor in model.learning_rate_scales().items():
+        self._rate_scales = model.learning_rate_scales()
+        for name, factor in self._rate_scales.items():
             optimizers[name]["optimizer"].lr *= factor
         self.schedule_lengths = [getattr(scheduler, "max_steps", None) for scheduler in schedulers]
         return CheckedOptimizers(
@@ -279,11 +280,21 @@ class FewShotTrainer(Trainer):
         self.optimizers.load_optimizers(state["optimizers"])
         if config.load_scheduler and "schedulers" in state:
             self.optimizers.load_schedulers(state["schedulers"])
+        else:
+            self._rescale_schedulers()
         self.grad_scaler.load_state_dict(state["scalers"])
         self.clock.load_state_dict(state.get("training_clock", {}))
         self._states_to_restore = state.get("random_states")
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Resuming after step {state['step']} of {path}")
+
+    def _rescale_schedulers(self) -> None:
+        """Lets schedules that begin anew use units of the scene that only the checkpoint knew."""
+        for name, factor in self._whole_pipeline().model.learning_rate_scales().items():
+            scheduler = self.optimizers.schedulers.get(name)
+            if scheduler is not None:
+                ratio = factor / self._rate_scales[name]
+                scheduler.base_lrs = [rate * ratio for rate in scheduler.base_lrs]
 
     def _make_room_for(self, state: Dict[str, Any]) -> None:
         """Lets a backbone that says so take another number of primitives, and the optimizers its new parameters.

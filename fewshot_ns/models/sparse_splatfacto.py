@@ -91,9 +91,12 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
 
     config: SparseSplatfactoModelConfig  # type: ignore[assignment]
     resizes_for_checkpoints = True
+    trains_in_one_process = True
     wants_initial_points = True
     background_colour: Tensor
     """(3,) what evaluation sees behind everything."""
+    pixel_size: Tensor
+    """() size of a pixel at the depth of the initial points, world units."""
     grad2d: Tensor
     """(N,) sum of the norms of gradients in the image since the last densification."""
     count: Tensor
@@ -117,7 +120,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             positions, colours, radii, config.initial_scale, config.initial_opacity, config.sh_degree
         )
         self.gauss_params = ParameterDict({name: Parameter(made[name]) for name in NAMES})
-        self.pixel_size = float(radii.median())
+        self.register_buffer("pixel_size", radii.median())
         self.register_buffer("background_colour", torch.zeros(3))
         for name, values in no_statistics(len(positions), torch.device("cpu")).items():
             self.register_buffer(name, values)
@@ -141,11 +144,21 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             )
         if not 0.0 < config.opacity_decay <= 1.0:
             raise ValueError(f"expected --pipeline.model.opacity-decay above 0 and up to 1, got {config.opacity_decay}")
+        config.densification.check("--pipeline.model.densification")
 
     def prepare_training(self, dataset: FewShotDataset) -> None:
-        """Takes the colour of the background from the photos."""
+        """Takes the colour of the background from the photos.
+
+        Raises:
+            ValueError: a random background behind photos that have one of their own.
+        """
         alpha = dataset.has_alpha
         kind = self.config.background
+        if kind == "random" and alpha:
+            raise ValueError(
+                "--pipeline.model.background random: expected photos without alpha, found some that the scene's "
+                "background shows through; give --pipeline.model.background scene"
+            )
         if kind == "scene" or (kind == "auto" and alpha):
             colour = torch.full((3,), float(dataset.fewshot.geometry.background == "white"))
         else:
@@ -164,7 +177,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
 
     def learning_rate_scales(self) -> Dict[str, float]:
         """Positions learn by a size of the scene."""
-        return {"means": self.pixel_size if self.config.position_unit == "pixel" else self.radius}
+        return {"means": float(self.pixel_size) if self.config.position_unit == "pixel" else self.radius}
 
     def get_training_callbacks(
         self, training_callback_attributes: TrainingCallbackAttributes
@@ -220,8 +233,8 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
     @property
     def opacities(self) -> Tensor:
         """(N, 1) logits as evaluation and exports see them."""
-        logits = self.gauss_params["opacities"]
-        return logits if self.config.opacity_dropout == 0.0 else decayed(logits, 1.0 - self.config.opacity_dropout)
+        logits, share = self.gauss_params["opacities"], self.dropout
+        return logits if share == 0.0 else decayed(logits, 1.0 - share)
 
     @property
     def colors(self) -> Tensor:
@@ -236,11 +249,14 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
     @torch.no_grad()
     def resize_for(self, state: Mapping[str, Tensor]) -> None:
         """As many Gaussians as a checkpoint has."""
-        for name in NAMES:
-            new = state.get(f"gauss_params.{name}")
-            if new is not None and new.shape != self.gauss_params[name].shape:
-                self.gauss_params[name] = Parameter(torch.zeros_like(new, device=self.device))
-        for name, values in no_statistics(self.num_points, self.device).items():
+        means = state.get("gauss_params.means")
+        if means is None or means.shape[1:] != self.means.shape[1:]:
+            return
+        # All by the number of one of them, so that a state whose tensors disagree does not fit.
+        for name, old in self.gauss_params.items():
+            if len(old) != len(means):
+                self.gauss_params[name] = Parameter(old.new_zeros(len(means), *old.shape[1:]))
+        for name, values in no_statistics(len(means), self.device).items():
             setattr(self, name, values)
 
     def render_step(
@@ -314,13 +330,12 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         opacities = torch.sigmoid(self.gauss_params["opacities"])[:, 0]
         if self.crop_box is not None and not self.training:
             opacities = opacities * self.crop_box.within(self.gauss_params["means"]).reshape(-1)
-        if self.config.opacity_dropout == 0.0:
-            return opacities
-        if not self.training:
-            return opacities * (1.0 - self.config.opacity_dropout)
         share = self.dropout
         if share == 0.0:
             return opacities
+        if not self.training:
+            # By what the last step left out: before the first dropout there is nothing to make up for.
+            return opacities * (1.0 - share)
         return opacities * (torch.rand(len(opacities), device=opacities.device) >= share)
 
     @torch.no_grad()

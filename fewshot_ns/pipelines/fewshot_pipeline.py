@@ -158,6 +158,8 @@ class FewShotPipeline(VanillaPipeline):
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         _use_metric_rays(config)
+        if world_size > 1:
+            _check_one_process(config, world_size)
         self.points_record: Optional[Dict[str, Any]] = None
         as_built = config
         if wants_initial_points(config.model):
@@ -351,6 +353,16 @@ def _use_metric_rays(config: FewShotPipelineConfig) -> None:
         if parser.ray_space == "ndc":
             parser.ray_space = "metric"
             CONSOLE.print("The backbone renders images of cameras in the world: --ray-space metric is taken for ndc")
+
+
+def _check_one_process(config: FewShotPipelineConfig, found: int) -> None:
+    """Refuses several processes for a backbone that one alone can train."""
+    built = config.model._target
+    if isinstance(built, type) and issubclass(built, FewShotModel) and built.trains_in_one_process:
+        raise ValueError(
+            f"{built.__name__} changes the number of its primitives by what a process sees, so it trains in one; "
+            f"expected --machine.num-devices 1 and --machine.num-machines 1, found {found} processes"
+        )
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:

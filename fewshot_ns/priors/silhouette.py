@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, Type
 
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
-from fewshot_ns.data.samplers.pixels import ImageStack
+from fewshot_ns.data.labels import ALPHA_KEY
 from fewshot_ns.model_components.losses import silhouette_loss
-from fewshot_ns.priors.base import Prior, PriorConfig, PriorScene, StepContext
+from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
 
 @dataclass
@@ -38,26 +38,27 @@ class SilhouettePrior(Prior[SilhouettePriorConfig]):
     def __init__(self, config: SilhouettePriorConfig, scene: PriorScene, name: str) -> None:
         super().__init__(config, scene, name)
         self.expect_at_least(0.0, weight=config.weight)
-        self.alphas: Optional[ImageStack] = None
+        self.known = False
+
+    @property
+    def needs(self) -> Needs:
+        """Alpha of the training pixels."""
+        return Needs(labels=frozenset({"alpha"}), alternative="train a single-scene method on one scene")
 
     def prepare(self) -> None:
-        """Reads the photos' alpha, or says that there is none."""
-        dataset = self.scene.dataset
-        alphas = [dataset.alpha(index) for index in range(len(dataset))] if dataset.has_alpha else []
-        known = [alpha[..., None] for alpha in alphas if alpha is not None]
-        if known:
-            self.alphas = ImageStack(known)
-        else:
+        """Says where photos have no alpha."""
+        self.known = self.scene.dataset.has_alpha
+        if not self.known:
             CONSOLE.print(f"{self.flag}: the photos have no alpha, so there is no silhouette to keep to")
 
     def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
         """`silhouette_loss` of the training pixels; nothing where photos have no alpha."""
-        if self.alphas is None or self.config.weight == 0:
+        if not self.known or self.config.weight == 0:
             return {}
-        alpha = self.alphas.lookup(context.batch["indices"].cpu()).to(context.photos.accumulation)
+        alpha = context.batch[ALPHA_KEY].to(context.photos.accumulation)
         factor = self.config.fade(step) * self.config.weight
         return {"silhouette_loss": factor * silhouette_loss(context.photos.accumulation, alpha)}
 
     def resolved(self) -> Dict[str, Any]:
         """Whether the photos have alpha."""
-        return {"photos_with_alpha": self.alphas is not None}
+        return {"photos_with_alpha": self.known}

@@ -12,7 +12,7 @@ from fewshot_ns.configs.paper_results import METRICS, row
 PUBLISHED = [name for name, entry in registry.METHODS.items() if entry.paper_results is not None]
 AVERAGED = ("mipnerf_fewshot", "regnerf", "freenerf", "sparsenerf", "free_sparsenerf")
 """Methods whose papers print the average of the three errors."""
-WITHOUT_FIGURES = {"dietnerf_jax", "dietnerf_jax_coarse", "idnerf", "idnerf_released"}
+WITHOUT_FIGURES = {"dietnerf_jax", "dietnerf_jax_coarse", "idnerf", "idnerf_released", "sparse_splatfacto"}
 """Methods that are no presets of our own, and of which no published figure is quoted."""
 
 

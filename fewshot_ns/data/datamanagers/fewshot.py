@@ -19,7 +19,15 @@ from fewshot_ns.data.datamanagers.whole_images import MASK_KEY, WholeImages
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NORMAL_KEY, depth_labels, normal_labels
+from fewshot_ns.data.labels import (
+    ALPHA_KEY,
+    DEPTH_KEY,
+    DEPTH_SIGMA_KEY,
+    DEPTH_SLOPE_KEY,
+    NORMAL_KEY,
+    depth_labels,
+    normal_labels,
+)
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
@@ -64,6 +72,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     crop_sampler: Optional[MaskedPixelSampler] = None
     train_depths: Optional[ImageStack] = None
     train_normals: Optional[ImageStack] = None
+    train_alphas: Optional[ImageStack] = None
     whole: Optional[WholeImages] = None
     trained_pixels: int = 0
 
@@ -126,21 +135,25 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         return cropped
 
     def use_labels(self, labels: AbstractSet[str]) -> None:
-        """From now on batches hold measured values of each ray: `DEPTH_KEY` and what follows it, `NORMAL_KEY`.
+        """From now on batches hold measured values of each ray: `DEPTH_KEY` and what follows it, `NORMAL_KEY`,
+        `ALPHA_KEY`.
 
         Args:
-            labels: of 'depth' and 'normal'.
+            labels: of 'depth', 'normal' and 'alpha'; photos without alpha have no such values.
 
         Raises:
             ValueError: where the scene has no such maps, depth maps have no scale, or a file is unusable.
         """
-        unknown = sorted(labels - {"depth", "normal"})
+        unknown = sorted(labels - {"depth", "normal", "alpha"})
         if unknown:
-            raise ValueError(f"expected labels of training pixels out of depth and normal, found {', '.join(unknown)}")
+            raise ValueError(f"expected labels of training pixels out of depth, normal and alpha, found {', '.join(unknown)}")
         if "depth" in labels:
             self.train_depths = ImageStack(depth_labels(self.train_dataset))
         if "normal" in labels:
             self.train_normals = ImageStack(normal_labels(self.train_dataset))
+        if "alpha" in labels:
+            alphas = self.train_dataset.alphas() if self.train_dataset.has_alpha else None
+            self.train_alphas = None if alphas is None else ImageStack(alphas)
         if self.whole is not None:
             self.whole.forget()
 
@@ -186,6 +199,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             ray_bundle.metadata[MEASURED_KEY] = depth[:, ::2]
         if self.train_normals is not None:
             batch[NORMAL_KEY] = self.train_normals.lookup(indices).to(self.device)
+        if self.train_alphas is not None:
+            batch[ALPHA_KEY] = self.train_alphas.lookup(indices).to(self.device)
         weights = self.fewshot_metadata.loss_weights
         if weights is not None:
             batch[LOSS_WEIGHT_KEY] = torch.tensor(weights)[indices[:, :1]].to(self.device)

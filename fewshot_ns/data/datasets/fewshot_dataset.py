@@ -101,11 +101,18 @@ class FewShotDataset(InputDataset):
         image = self._read_float(image_idx)
         return torch.from_numpy(image[..., 3].copy()) if image.shape[-1] == 4 else None
 
+    def alphas(self) -> Optional[List[Tensor]]:
+        """(H, W, 1) opacity of every photo; None where a file has none, or all are opaque everywhere."""
+        alphas = [self.alpha(index) for index in range(len(self))]
+        known = [alpha[..., None] for alpha in alphas if alpha is not None]
+        if len(known) < len(alphas) or all(bool((alpha == 1.0).all()) for alpha in known):
+            return None
+        return known
+
     @property
     def has_alpha(self) -> bool:
-        """Whether every photo has transparency that its background shows through."""
-        known = self._dataparser_outputs.alpha_color is not None
-        return known and all(self._read_float(index).shape[-1] == 4 for index in range(len(self)))
+        """Whether every photo has alpha, and a background shows through some of them."""
+        return self._dataparser_outputs.alpha_color is not None and self.alphas() is not None
 
     def _on_background(self, image: Tensor) -> Tensor:
         background = self._dataparser_outputs.alpha_color

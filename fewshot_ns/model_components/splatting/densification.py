@@ -22,7 +22,7 @@ class DensificationConfig(SavedConfig, PrintableConfig):
     enabled: bool = True
     """Whether Gaussians are duplicated or split; pruning goes on without it."""
     start_step: int = 500
-    """First step at which they are."""
+    """Steps before the first time that they are."""
     stop_fraction: float = 0.5
     """Fraction of the run after which neither happens any more, nor pruning."""
     every: int = 100
@@ -37,6 +37,24 @@ class DensificationConfig(SavedConfig, PrintableConfig):
     """Opacity below which a Gaussian is taken away."""
     max_gaussians: int = 500_000
     """Number from which none are added."""
+
+    def check(self, flag: str) -> None:
+        """Checks the fields.
+
+        Args:
+            flag: how their flags begin.
+
+        Raises:
+            ValueError: a field out of its range; names its flag.
+        """
+        if self.every < 1:
+            raise ValueError(f"expected {flag}.every of at least 1, got {self.every}")
+        if not 0.0 <= self.stop_fraction <= 1.0:
+            raise ValueError(f"expected {flag}.stop-fraction from 0 to 1, got {self.stop_fraction}")
+        if not 0.0 <= self.prune_opacity < 1.0:
+            raise ValueError(f"expected {flag}.prune-opacity from 0 to below 1, got {self.prune_opacity}")
+        if not self.gradient > 0.0 or not self.size > 0.0:
+            raise ValueError(f"expected {flag}.gradient and {flag}.size above 0, got {self.gradient} and {self.size}")
 
 
 class Densification:
