@@ -146,7 +146,9 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         """
         unknown = sorted(labels - {"depth", "normal", "alpha"})
         if unknown:
-            raise ValueError(f"expected labels of training pixels out of depth, normal and alpha, found {', '.join(unknown)}")
+            raise ValueError(
+                f"expected labels of training pixels out of depth, normal and alpha, found {', '.join(unknown)}"
+            )
         if "depth" in labels:
             self.train_depths = ImageStack(depth_labels(self.train_dataset))
         if "normal" in labels:
