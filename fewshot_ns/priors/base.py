@@ -136,6 +136,8 @@ class PriorScene:
     """Training pixels of a step."""
     single_image_batches: bool = False
     """Whether the training pixels of a step all come from one image."""
+    whole_images: bool = False
+    """Whether they are all pixels of that image."""
 
     @property
     def geometry(self) -> SceneGeometry:
