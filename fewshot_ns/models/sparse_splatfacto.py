@@ -131,10 +131,12 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
 
     def _check(self) -> None:
         config = self.config
-        shares = {"opacity_dropout": config.opacity_dropout, "ssim_weight": config.ssim_weight}
-        for name, value in shares.items():
-            if not 0.0 <= value < 1.0 + (name == "ssim_weight"):
-                raise ValueError(f"expected --pipeline.model.{name.replace('_', '-')} from 0 to 1, got {value}")
+        if not 0.0 <= config.opacity_dropout < 1.0:
+            raise ValueError(
+                f"expected --pipeline.model.opacity-dropout from 0 to below 1, got {config.opacity_dropout}"
+            )
+        if not 0.0 <= config.ssim_weight <= 1.0:
+            raise ValueError(f"expected --pipeline.model.ssim-weight from 0 to 1, got {config.ssim_weight}")
         if not 0 <= config.sh_degree <= 3:
             raise ValueError(f"expected --pipeline.model.sh-degree from 0 to 3, got {config.sh_degree}")
         if not 0.0 < config.initial_opacity < 1.0 or not config.initial_scale > 0.0:

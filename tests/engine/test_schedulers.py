@@ -7,6 +7,7 @@ from torch.nn import Parameter
 
 from fewshot_ns.engine.schedulers import (
     DelayedLogLinearSchedulerConfig,
+    RunLengthSchedulerConfig,
     WarmupCosineSchedulerConfig,
     delayed_log_linear,
     warmup_cosine,
@@ -54,7 +55,20 @@ def test_warmup_cosine_without_warmup_or_decay_is_in_range():
     assert warmup_cosine(6, 5, 5, 0.1) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("config", [DelayedLogLinearSchedulerConfig(), WarmupCosineSchedulerConfig()])
+def test_run_length_decays_from_the_first_step_to_the_last():
+    config = RunLengthSchedulerConfig(final_ratio=0.01, max_steps=4)
+    expected = [0.5 * 0.01 ** (count / 4) for count in (0, 1, 2, 3, 4, 4)]
+    assert learning_rates(config, 0.5, 6) == pytest.approx(expected, rel=1e-12)
+    assert learning_rates(RunLengthSchedulerConfig(final_ratio=1.0, max_steps=4), 0.5, 3) == [0.5, 0.5, 0.5]
+    # Without steps to train, as where a checkpoint is rendered, there is a rate nevertheless.
+    assert learning_rates(RunLengthSchedulerConfig(max_steps=0), 0.5, 1) == [0.5]
+    with pytest.raises(ValueError, match="expected a final_ratio above 0, got 0"):
+        learning_rates(RunLengthSchedulerConfig(final_ratio=0.0, max_steps=4), 0.5, 1)
+
+
+@pytest.mark.parametrize(
+    "config", [DelayedLogLinearSchedulerConfig(), WarmupCosineSchedulerConfig(), RunLengthSchedulerConfig(max_steps=9)]
+)
 def test_state_is_plain(config, tmp_path):
     optimizer = torch.optim.Adam([Parameter(torch.zeros(1))], lr=1e-3)
     scheduler = config.setup().get_scheduler(optimizer, lr_init=1e-3)

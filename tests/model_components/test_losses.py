@@ -13,6 +13,8 @@ from fewshot_ns.model_components.losses import (
     distortion_loss,
     occlusion_loss,
     plane_smoothness_loss,
+    silhouette_loss,
+    structural_dissimilarity,
 )
 
 
@@ -129,3 +131,43 @@ def test_gap_slope_without_evidence_is_zero() -> None:
     distance = torch.tensor([[1.0, 2.0, 0.0, 0.0], [3.0, 1.0, 0.0, 0.0]])
     assert depth_gap_slope(distance, torch.tensor([0.0, 0.5]), torch.tensor([0, 1])).tolist() == [0.0, 0.0]
     assert depth_gap_slope(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long)).shape == (0,)
+
+
+def naive_dissimilarity(one: torch.Tensor, other: torch.Tensor, side: int) -> float:
+    """1 - SSIM, window by window (Wang et al. 2004, eq. 13, with a Gaussian of 1.5 pixels)."""
+    offsets = torch.arange(side, dtype=torch.float64) - side // 2
+    line = torch.exp(-0.5 * (offsets / 1.5) ** 2)
+    window = (line / line.sum())[:, None] * (line / line.sum())
+    values = []
+    for channel in range(3):
+        for top in range(one.shape[0] - side + 1):
+            for left in range(one.shape[1] - side + 1):
+                x = one[top : top + side, left : left + side, channel]
+                y = other[top : top + side, left : left + side, channel]
+                mx, my = float((window * x).sum()), float((window * y).sum())
+                vx, vy = float((window * (x - mx) ** 2).sum()), float((window * (y - my) ** 2).sum())
+                xy = float((window * (x - mx) * (y - my)).sum())
+                c1, c2 = 0.01**2, 0.03**2
+                above = (2 * mx * my + c1) * (2 * xy + c2)
+                values.append(above / ((mx * mx + my * my + c1) * (vx + vy + c2)))
+    return 1.0 - sum(values) / len(values)
+
+
+@pytest.mark.parametrize("size, side", [((14, 13), 11), ((8, 20), 7), ((5, 6), 5)])
+def test_dissimilarity_equals_loop(size: tuple[int, int], side: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    photo = torch.rand(*size, 3, dtype=torch.float64, generator=generator)
+    rendered = (photo + 0.3 * torch.randn(*size, 3, dtype=torch.float64, generator=generator)).requires_grad_()
+    found = structural_dissimilarity(rendered, photo)
+    assert float(found) == pytest.approx(naive_dissimilarity(rendered.detach(), photo, side), abs=1e-6)
+    assert float(structural_dissimilarity(photo, photo)) == pytest.approx(0.0, abs=1e-9)
+    if side == 5:
+        assert gradcheck(lambda rgb: structural_dissimilarity(rgb, photo), (rendered,), atol=1e-5)
+
+
+def test_silhouette_equals_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    opacity, alpha = torch.rand(2, 9, 1, dtype=torch.float64, generator=generator)
+    expected = sum(abs(float(one) - float(other)) for one, other in zip(opacity, alpha, strict=True)) / 9
+    assert float(silhouette_loss(opacity, alpha)) == pytest.approx(expected, rel=1e-12)
+    assert gradcheck(lambda value: silhouette_loss(value, alpha), (opacity.requires_grad_(),))

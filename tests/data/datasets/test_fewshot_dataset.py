@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
@@ -91,3 +92,32 @@ def test_a_photo_that_changes_after_parsing_is_noticed(tiny_llff_scene):
 def test_bad_priors_stop_nobody_who_does_not_need_them(tiny_dtu_scene):
     np.save(tiny_dtu_scene.parents[1] / "mono_depth" / "scan1" / "rect_026_3_r5000.npy", np.full((12, 16), np.nan))
     validate_dataset(dtu(tiny_dtu_scene, depth_polarity="distance"))
+
+
+def blender(scene, **flags):
+    return FewShotDataset(FewShotBlenderDataParserConfig(data=scene, **flags).setup().get_dataparser_outputs("train"))
+
+
+def test_alpha_is_that_of_the_file_at_the_cameras_size(tiny_blender_scene):
+    dataset = blender(tiny_blender_scene)
+    stored = read_image(dataset.image_filenames[2])[..., 3].astype(np.float32) / 255
+    np.testing.assert_array_equal(dataset.alpha(2).numpy(), stored)
+    small = blender(tiny_blender_scene, downscale_factor=2)
+    np.testing.assert_allclose(
+        small.alpha(2).numpy(), stored.reshape(10, 2, 10, 2).mean((1, 3)), atol=1e-6
+    )
+    assert small.has_alpha and [tuple(alpha.shape) for alpha in small.alphas()] == [(10, 10, 1)] * len(small)
+    assert torch.equal(small.alphas()[2][..., 0], small.alpha(2))
+
+
+def test_photos_without_alpha_have_none(tiny_llff_scene, tiny_blender_scene):
+    dataset = llff(tiny_llff_scene)
+    assert dataset.alpha(0) is None and dataset.alphas() is None and not dataset.has_alpha
+    # One photo without it is one too many, and alpha that nothing shows through says nothing.
+    dataset = blender(tiny_blender_scene)
+    first = dataset.image_filenames[0]
+    cv2.imwrite(str(first), np.zeros((20, 20, 3), np.uint8))
+    assert dataset.alpha(0) is None and dataset.alpha(1) is not None and not dataset.has_alpha
+    for path in dataset.image_filenames:
+        cv2.imwrite(str(path), np.full((20, 20, 4), 255, np.uint8))
+    assert dataset.alpha(0).min() == 1 and not dataset.has_alpha
