@@ -228,21 +228,19 @@ def write_blender_scene(
 
 
 def write_nerfstudio_scene(
-    folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32), detailed: bool = False
+    folder: Path, count: int = 12, size: Tuple[int, int] = (24, 32), detailed: bool = False, sensor: bool = True
 ) -> Path:
-    """transforms.json with one shared camera, photos, and sensor depth as 16-bit PNG in millimetres."""
+    """transforms.json with one shared camera, photos, and sensor depth as 16-bit PNG in millimetres where wanted."""
     frames = []
     for index, pose in enumerate(_poses(count)):
         image, depth = _view(pose, size, detailed)
         _write_png(folder / "images" / f"frame_{index:05d}.png", image)
-        _write_png(folder / "depths" / f"frame_{index:05d}.png", np.round(1000 * depth).astype(np.uint16))
-        frames.append(
-            {
-                "file_path": f"images/frame_{index:05d}.png",
-                "depth_file_path": f"depths/frame_{index:05d}.png",
-                "transform_matrix": np.concatenate([pose, [[0.0, 0.0, 0.0, 1.0]]]).tolist(),
-            }
-        )
+        name = f"frame_{index:05d}.png"
+        frame = {"file_path": f"images/{name}", "transform_matrix": np.vstack([pose, [0.0, 0.0, 0.0, 1.0]]).tolist()}
+        if sensor:
+            _write_png(folder / "depths" / name, np.round(1000 * depth).astype(np.uint16))
+            frame["depth_file_path"] = f"depths/{name}"
+        frames.append(frame)
     focal = FOCAL * size[1]
     meta = {"w": size[1], "h": size[0], "fl_x": focal, "fl_y": focal, "cx": size[1] / 2, "cy": size[0] / 2}
     (folder / "transforms.json").write_text(json.dumps({**meta, "frames": frames}), encoding="utf-8")
@@ -335,6 +333,12 @@ def write_mvsnet_set(folder: Path, count: int = 6, size: Tuple[int, int] = (32, 
 def tiny_mvsnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Set in MVSNet's layout of 6 views of 40x32 each, `write_mvsnet_set`; not to be written to."""
     return write_mvsnet_set(tmp_path_factory.mktemp("mvsnet") / "dtu")
+
+
+@pytest.fixture
+def bare_capture(tmp_path: Path) -> Path:
+    """Folder of 12 photos of 64x48 pixels and their poses: no depth, no points, no near and far."""
+    return write_nerfstudio_scene(tmp_path / "bare", size=(48, 64), detailed=True, sensor=False)
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
-from nerfstudio.utils import writer
+from nerfstudio.utils import comms, writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -23,6 +23,12 @@ from fewshot_ns.engine.resume import (
     load_last_good,
     restore_random_states,
     retire_older,
+)
+from fewshot_ns.engine.scene_bounds import (
+    RESOLVED_NAME,
+    bounds_to_train_with,
+    from_main_process,
+    parser_without_bounds,
 )
 from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 from fewshot_ns.engine.training_clock import TrainingClock
@@ -116,6 +122,8 @@ class FewShotTrainer(Trainer):
         Args:
             test_mode: see nerfstudio's trainer.
         """
+        if test_mode == "val":
+            self._settle_bounds()
         super().setup(test_mode)
         # First before and last after the step, so that the cost of the pipeline's own callbacks counts as training.
         self.callbacks = [
@@ -123,6 +131,27 @@ class FewShotTrainer(Trainer):
             *self.callbacks,
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_iteration),
         ]
+
+    def _settle_bounds(self) -> None:
+        """Takes near and far from the photos where nothing else says them, and saves the config with them."""
+        parser = parser_without_bounds(self.config)
+        if parser is None:
+            return
+        found = bounds_to_train_with(self.config) if comms.is_main_process() else None
+        if self.world_size > 1:
+            found = from_main_process(found, self.device)
+        if found is not None:
+            parser.near, parser.far = found
+            parser.bounds_from_photos = True
+            self._save_config()
+
+    @check_main_thread
+    def _save_config(self) -> None:
+        """Writes config.yml as the command did that started the training, which does not know the run's folder."""
+        pipeline: Any = self.config.pipeline
+        if hasattr(pipeline, "run_dir"):
+            pipeline = replace(pipeline, run_dir=None)
+        replace(self.config, pipeline=pipeline).save_config()
 
     def setup_optimizers(self) -> Optimizers:
         """Builds optimizers that stop at a gradient that is not finite, and resolves lengths that are None."""
@@ -293,7 +322,7 @@ class FewShotTrainer(Trainer):
         pipeline = self._whole_pipeline()
         if hasattr(pipeline, "resolved"):
             training = {"max_num_iterations": self.config.max_num_iterations, "schedules": self.schedule_lengths}
-            write_json(self.base_dir / "resolved.json", {"training": training, **pipeline.resolved()})
+            write_json(self.base_dir / RESOLVED_NAME, {"training": training, **pipeline.resolved()})
         dataset = self.pipeline.datamanager.train_dataset
         record = dataset.metadata.get(METADATA_KEY) if dataset is not None else None
         if not isinstance(record, FewShotMetadata):

@@ -55,6 +55,31 @@ def structural_dissimilarity(rgb: Tensor, target: Tensor) -> Tensor:
     return 1.0 - ssim(*images, data_range=1.0, win_size=side - (side + 1) % 2)
 
 
+def edge_aware_smoothness(distance: Tensor, image: Tensor, shown: Tensor, edge: float = 10.0) -> Tensor:
+    """Mean step of inverse depth between neighbours, less at edges of the photo (Godard et al. 2017, section 3.3).
+
+    Args:
+        distance: (H, W).
+        image: (H, W, 3) in [0, 1].
+        shown: (H, W) bool, pixels that show something; a pair of neighbours counts where both do.
+        edge: how much an edge of the photo frees depth.
+
+    Returns:
+        Over rows and over columns, the mean of exp(-edge |step of grey|) |step of u|; u is inverse depth in multiples of
+        its mean. 0 where no pair counts.
+    """
+    inverse = 1.0 / torch.where(shown, distance, torch.ones_like(distance)).clamp(min=1e-6)
+    inverse = inverse / (inverse.detach() * shown).sum().clamp(min=1e-12) * shown.sum()
+    grey = image.mean(dim=-1)
+    total = distance.new_zeros(())
+    for axis in (0, 1):
+        length = shown.shape[axis] - 1
+        both = shown.narrow(axis, 1, length) & shown.narrow(axis, 0, length)
+        weight = torch.exp(-edge * grey.diff(dim=axis).abs()) * both
+        total = total + (weight * inverse.diff(dim=axis).abs()).sum() / both.sum().clamp(min=1)
+    return total
+
+
 def silhouette_loss(opacity: Tensor, alpha: Tensor) -> Tensor:
     """Mean absolute difference of opacity (..., 1) and the photos' alpha (..., 1), both 0 to 1."""
     return (opacity - alpha).abs().mean()

@@ -63,14 +63,16 @@ class FewShotModel(Model):
     def populate_modules(self) -> None:
         """Takes the ray geometry of the scene."""
         super().populate_modules()
+        record = get_fewshot_metadata(self.kwargs["metadata"])
+        self.geometry, self.bounds_from = record.geometry, record.bounds_from
         self.run_length: Optional[int] = None
-        self.geometry = get_fewshot_metadata(self.kwargs["metadata"]).geometry
         self.step = 0
         self.served: FrozenSet[str] = frozenset()
 
     def resolved(self) -> Dict[str, Any]:
         """Values of the fields that the scene decided, for the log."""
-        return {"ray_space": self.geometry.ray_space, "near": self.geometry.near, "far": self.geometry.far}
+        bounds = {"near": self.geometry.near, "far": self.geometry.far, "bounds_from": self.bounds_from}
+        return {"ray_space": self.geometry.ray_space, **bounds}
 
     @property
     def provides(self) -> FrozenSet[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Type
 
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
@@ -54,6 +54,10 @@ class SparseSplatfactoModelConfig(ImageModelConfig):
     the scene's own; auto: the scene's where photos have alpha, else the mean."""
     ssim_weight: float = 0.2
     """Share of D-SSIM in the colour loss; the rest is L1."""
+    num_downscales: int = 0
+    """Training begins with photos of 1 / 2^d of their size, d = this, which double until they are whole."""
+    downscaled_fraction: float = 0.7
+    """Fraction of the run in which photos are smaller, in equal parts for each size."""
     opacity_dropout: float = 0.0
     """Share of the Gaussians that a step leaves out at random; evaluation fades all by 1 minus this (DropGaussian,
     co-adaptation's regularisation)."""
@@ -214,6 +218,27 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         return linear_ramp(since, 0.0, config.opacity_dropout, config.dropout_ramp_steps)
 
     @property
+    def downscale(self) -> int:
+        """By how much photos of the current step are smaller than they are."""
+        config, length = self.config, self.run_length
+        part = config.downscaled_fraction * (length or 0)
+        if not self.training or config.num_downscales == 0 or self.step >= part:
+            return 1
+        return 2 ** (config.num_downscales - int(self.step / part * config.num_downscales))
+
+    def render_pixels(self, cameras: Cameras, pixels: Tensor) -> Rendering:
+        """(R,) pixels (R, 3); of smaller photos the pixels that they lie in."""
+        factor = self.downscale
+        if factor == 1:
+            return super().render_pixels(cameras, pixels)
+        small, view = _smaller(cameras, factor), pixels[:, 0].to(cameras.device)
+        rows, columns = (
+            pixels[:, 1 + axis] * new[view, 0].to(pixels.device) // old[view, 0].to(pixels.device)
+            for axis, (new, old) in enumerate(((small.height, cameras.height), (small.width, cameras.width)))
+        )
+        return super().render_pixels(small, torch.stack([pixels[:, 0], rows, columns], dim=-1))
+
+    @property
     def opacities(self) -> Tensor:
         """(N, 1) logits as evaluation and exports see them."""
         logits, share = self.gauss_params["opacities"], self.dropout
@@ -355,10 +380,48 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         rgb, photo, shown = (
             values[-height * width :].reshape(height, width, -1) for values in (outputs.rgb, target, mask)
         )
+        if self.downscale > 1:
+            rgb, photo, shown = _as_rendered(rgb, photo, shown, self.downscale)
+            absolute = ((rgb - photo).abs() * shown).sum() / (3.0 * shown.sum()).clamp(min=1.0)
         terms = {"rgb_loss": (1.0 - weight) * absolute}
         if weight > 0:
             terms["ssim_loss"] = weight * structural_dissimilarity(rgb * shown, photo * shown)
         return terms
+
+
+def _smaller(cameras: Cameras, factor: int) -> Cameras:
+    """The same cameras with images of a factor fewer rows and columns, at least one."""
+    height, width = (
+        torch.div(side, factor, rounding_mode="floor").clamp(min=1) for side in (cameras.height, cameras.width)
+    )
+    down, across = height / cameras.height, width / cameras.width
+    return Cameras(
+        camera_to_worlds=cameras.camera_to_worlds,
+        fx=cameras.fx * across,
+        fy=cameras.fy * down,
+        cx=cameras.cx * across,
+        cy=cameras.cy * down,
+        width=width,
+        height=height,
+        distortion_params=cameras.distortion_params,
+        camera_type=cameras.camera_type,
+    )
+
+
+def _as_rendered(rgb: Tensor, photo: Tensor, shown: Tensor, factor: int) -> Tuple[Tensor, Tensor, Tensor]:
+    """(h, w, C) each: the small image whose pixels were repeated, and photo and mask averaged to its size."""
+    height, width = photo.shape[:2]
+    size = max(height // factor, 1), max(width // factor, 1)
+    rows, columns = (
+        torch.div(torch.arange(new, device=rgb.device) * old + new - 1, new, rounding_mode="floor")
+        for new, old in zip(size, (height, width), strict=True)
+    )
+    averaged = (
+        torch.nn.functional.interpolate(values.permute(2, 0, 1)[None], size=size, mode="area")[0].permute(1, 2, 0)
+        for values in (photo, shown)
+    )
+    photo, shown = averaged
+    return rgb[rows][:, columns], photo, (shown > 0.999).to(shown)
 
 
 def _check_pinholes(cameras: Cameras) -> None:

@@ -50,6 +50,7 @@ from fewshot_ns.priors.consistency import ConsistencyPriorConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
 from fewshot_ns.priors.distortion import DistortionPriorConfig
+from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPriorConfig
 from fewshot_ns.priors.normals import NormalsPriorConfig
 from fewshot_ns.priors.occlusion import OcclusionPriorConfig
 from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
@@ -101,6 +102,8 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
     """Diffusion prior: a text-to-image model finds the target view likely."""
     consistency: ConsistencyPriorConfig = field(default_factory=ConsistencyPriorConfig)
     """Consistency prior: points of unseen views have the colours that the photos show there."""
+    edge_smoothness: EdgeSmoothnessPriorConfig = field(default_factory=EdgeSmoothnessPriorConfig)
+    """Edge smoothness prior: rendered depth of a photo is smooth where the photo is."""
     silhouette: SilhouettePriorConfig = field(default_factory=SilhouettePriorConfig)
     """Silhouette prior: where photos have alpha, rendered opacity is that alpha."""
     initial_points: InitialPointsConfig = field(default_factory=InitialPointsConfig)
@@ -208,6 +211,7 @@ class FewShotPipeline(VanillaPipeline):
             provides=self.model.provides,
             num_rays=manager.num_rays,
             single_image_batches=manager.single_image_batches,
+            whole_images=manager.config.whole_images,
         )
 
     def _prepare_training(self) -> None:

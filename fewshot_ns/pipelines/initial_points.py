@@ -25,7 +25,7 @@ from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.models.fewshot_model import FewShotModel
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.depth.photo_depths import PhotoDepths, photo_depths
-from fewshot_ns.priors.depth.sources import unfit_files
+from fewshot_ns.priors.depth.sources import fields_as_flags, unfit_files
 from fewshot_ns.utils.configs import SavedConfig
 
 InitialSource = Literal["auto", "files", "stereo", "mvs", "colmap", "random"]
@@ -45,6 +45,8 @@ class InitialPointsConfig(SavedConfig):
     """Every how many rows and columns of the training photos a pixel with a depth is a point."""
     unconfirmed: Unconfirmed = "leave"
     """What becomes of pixels whose depth nothing confirms: leave: no point; fill: the median of the depths around."""
+    thin: bool = True
+    """Whether a surface that several photos show becomes points once, from the first of them, not once per photo."""
     num_random: int = 10_000
     """Points of source random."""
     max_points: Optional[int] = None
@@ -173,7 +175,9 @@ class _Maker:
     def _of_photos(self, source: Literal["stereo", "mvs"]) -> tuple[SeedCloud, PhotoDepths]:
         config = self.config
         matching = config.mvs if source == "mvs" else config.stereo
-        depths = photo_depths(self.dataset, matching, f"{self.flag}.mvs.weights", config.cache_dir, config.flat_regions)
+        weights = f"{self.flag}.mvs.weights"
+        with fields_as_flags(self.flag):
+            depths = photo_depths(self.dataset, matching, weights, config.cache_dir, config.flat_regions)
         # Read from the files, so that the depth prior keeps the maps that it has.
         cameras = self.dataset.cameras
         maps = []
@@ -186,7 +190,8 @@ class _Maker:
     def _of_maps(self, kind: str, maps: List[MetricDepth]) -> SeedCloud:
         views = training_views(self.dataset)
         depths = training_depths(self.dataset, views, maps)
-        return depth_cloud(kind, views, depths, self.config.stride, self.config.unconfirmed)
+        config = self.config
+        return depth_cloud(kind, views, depths, config.stride, config.unconfirmed, config.thin)
 
     def _random(self) -> SeedCloud:
         return frusta_cloud(training_views(self.dataset), self.config.num_random, self.seed)

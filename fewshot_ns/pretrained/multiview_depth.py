@@ -26,7 +26,7 @@ from fewshot_ns.pretrained.itermvs.search_range import (
     widened,
 )
 from fewshot_ns.pretrained.itermvs.weights import find_itermvs, load_itermvs
-from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.configs import SavedConfig, expect_fields
 from fewshot_ns.utils.devices import find_device
 
 VERSION = 1
@@ -69,6 +69,16 @@ class MultiViewDepthConfig(SavedConfig):
     """Standard deviation of confirmed depth as a fraction of the depth."""
     device: str = "auto"
     """Device: auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
+
+    def check(self) -> None:
+        """Refuses values that no depth can come of.
+
+        Raises:
+            FieldError: a field out of its range.
+        """
+        expect_fields(self, f"at least {_MIN_SIDE} pixels", lambda value: value >= _MIN_SIDE, "max_side")
+        expect_fields(self, "at least 1 other view", lambda value: value >= 1, "num_sources")
+        expect_fields(self, "a positive fraction", lambda value: value > 0, "relative_sigma")
 
 
 def multiview_depths(config: MultiViewDepthConfig, views: Sequence[StereoView], flag: str) -> List[ViewDepth]:
@@ -242,15 +252,7 @@ def _check(config: MultiViewDepthConfig, views: Sequence[StereoView]) -> None:
     for view in views:
         if not 0.0 < view.near < view.far:
             raise ValueError(f"{view.name}: expected depths 0 < near < far, found {view.near:g} and {view.far:g}")
-    if config.max_side < _MIN_SIDE:
-        raise ValueError(f"max_side: expected at least {_MIN_SIDE} pixels, found {config.max_side}")
-    if config.num_sources < 1:
-        raise ValueError(f"num_sources: expected at least 1 other view, found {config.num_sources}")
+    config.check()
     most = min(config.num_sources, len(views) - 1)
-    if not 0 <= config.min_consistent_views <= most:
-        raise ValueError(
-            f"min_consistent_views: expected 0 to {most}, the other views that a view is matched with, found "
-            f"{config.min_consistent_views}"
-        )
-    if config.relative_sigma <= 0:
-        raise ValueError(f"relative_sigma: expected a positive fraction, found {config.relative_sigma}")
+    wanted = f"0 to {most}, the other views that a view is matched with"
+    expect_fields(config, wanted, lambda value: 0 <= value <= most, "min_consistent_views")

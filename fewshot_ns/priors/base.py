@@ -16,7 +16,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, Generic, List, Literal, Mapping, Optional, Type, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Generic,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+    Union,
+)
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -66,6 +80,11 @@ class ScheduleConfig:
         return linear_ramp(step - self.fade_start_step, 1.0, self.fade_ratio, length)
 
 
+BoundsFinder = Callable[[FewShotDataset, str], Optional[Tuple[float, float]]]
+"""Function (training views, how the prior's flags begin) -> near and far, planar depths in world units; None, with a
+warning, where it finds none."""
+
+
 @dataclass
 class PriorConfig(SavedConfig, ScheduleConfig, InstantiateConfig):
     """A prior of a pipeline: one field of its config. It has the schedule's fields and its own."""
@@ -78,6 +97,11 @@ class PriorConfig(SavedConfig, ScheduleConfig, InstantiateConfig):
     def scene_files(self) -> FrozenSet[str]:
         """Files besides the photos that the prior needs, by the names that datasets give them: 'depth_maps'."""
         return frozenset()
+
+    def bounds_finder(self) -> Optional[BoundsFinder]:
+        """What finds near and far in the photos of a metric scene of which nothing states them, before training; None
+        where the prior, as it is configured, does not."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -112,6 +136,8 @@ class PriorScene:
     """Training pixels of a step."""
     single_image_batches: bool = False
     """Whether the training pixels of a step all come from one image."""
+    whole_images: bool = False
+    """Whether they are all pixels of that image."""
 
     @property
     def geometry(self) -> SceneGeometry:
@@ -194,7 +220,7 @@ class Prior(Generic[C]):
     @property
     def flag(self) -> str:
         """How the prior's flags begin on the command line."""
-        return f"--pipeline.{self.name.replace('_', '-')}"
+        return prior_flag(self.name)
 
     @property
     def needs(self) -> Needs:
@@ -227,6 +253,11 @@ class Prior(Generic[C]):
             render: renders cameras as at evaluation.
         """
         return {}
+
+
+def prior_flag(name: str) -> str:
+    """How the flags of the prior in a field of the pipeline's config begin on the command line."""
+    return f"--pipeline.{name.replace('_', '-')}"
 
 
 def prior_configs(pipeline_config: Any) -> Dict[str, PriorConfig]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, List, Literal, Optional, Tuple
 
 import tyro
 
@@ -12,6 +12,7 @@ from fewshot_ns.utils.processes import CommandError
 
 if TYPE_CHECKING:
     from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+    from fewshot_ns.data.depth.map_folder import MapFolder
     from fewshot_ns.data.depth_calibration.alignment import Alignment
     from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
 
@@ -87,7 +88,7 @@ class DepthCommand:
         from rich.console import Console
 
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-        from fewshot_ns.data.depth.encoding import write_note
+        from fewshot_ns.data.depth.map_folder import MapFolder
         from fewshot_ns.data.depth.maps import read_depth_map
         from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, write_aligned_maps, write_map
         from fewshot_ns.data.records.metadata import DepthEncoding
@@ -105,12 +106,14 @@ class DepthCommand:
         parser.look_for_depths = self.composite or self.align == "sensor"
         dataset = FewShotDataset(parser.get_dataparser_outputs("train"))
         scene = self.data.parent if self.data.suffix == ".json" else self.data
-        target = self._target(scene)
+        target = self.output or scene / "depth_maps"
         sensor_files = dataset.fewshot.depth_prior_filenames
         if parser.look_for_depths and sensor_files and sensor_files[0].parent.resolve() == target.resolve():
             raise ValueError(f"{target}: the scene's own depth lies there; give another --output")
+        names = [f"{path.stem}.npz" for path in dataset.image_filenames]
+        folder = MapFolder.prepare(target, names, _WRITER, self.overwrite)
         if self.source != "mono":
-            self._from_photos(dataset, target)
+            self._from_photos(dataset, folder, names)
             return
         if self.maps is None:
             network = self._network(self.weights)
@@ -123,9 +126,9 @@ class DepthCommand:
         polarity = priors[0].polarity
         console = Console()
         if self.align == "none":
-            for path, prior in zip(dataset.image_filenames, priors, strict=True):
-                write_map(target / f"{path.stem}.npz", depth=prior.values)
-            write_note(target, DepthEncoding(polarity), written_by=_WRITER, model=origin)
+            for name, prior in zip(names, priors, strict=True):
+                write_map(target / name, depth=prior.values)
+            gone = folder.finish(DepthEncoding(polarity), names, model=origin)
         else:
             values = [prior.values for prior in priors]
             lines = self._alignments(dataset, values, polarity, scene)
@@ -138,8 +141,9 @@ class DepthCommand:
             if not any(row["written"] for row in rows):
                 raise CommandError(f"no map of {origin} fits to {self.align} in {self.data}; nothing was written")
             encoding = DepthEncoding("distance", "z_depth", unit=1.0)
-            write_note(target, encoding, written_by=_WRITER, model=origin, align=self.align, views=rows)
-        console.print(f"{target}: maps of {len(priors)} training views", highlight=False, soft_wrap=True)
+            written = [name for name, row in zip(names, rows, strict=True) if row["written"]]
+            gone = folder.finish(encoding, written, model=origin, align=self.align, views=rows)
+        _say_what_lies_there(folder, len(priors), gone)
 
     def _network(self, weights: Optional[Path]) -> MonocularDepthConfig:
         from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
@@ -148,24 +152,35 @@ class DepthCommand:
             self.model, weights, True, self.polarity, self.batch_size, self.device, self.cache_dir
         )
 
-    def _from_photos(self, dataset: FewShotDataset, target: Path) -> None:
+    def _from_photos(self, dataset: FewShotDataset, folder: MapFolder, names: List[str]) -> None:
         """Maps from the photos themselves."""
         from dataclasses import replace
 
         from rich.console import Console
 
-        from fewshot_ns.data.depth.encoding import write_note
         from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
         from fewshot_ns.data.stereo.seed_points import reliable_range
         from fewshot_ns.pretrained.monocular_depth import monocular_depths
+        from fewshot_ns.priors.depth.bounds import bounds_in_photos, guessed
         from fewshot_ns.priors.depth.photo_depths import filled_by_maps, photo_depths, write_photo_depths
-        from fewshot_ns.priors.depth.sources import FEW
+        from fewshot_ns.priors.depth.sources import warn_of_few
         from fewshot_ns.scripts.scenes import photo_config
+        from fewshot_ns.utils.configs import FieldError
 
         config = photo_config("mvs" if self.source == "mvs" else "stereo", self.weights, self.device)
         if self.max_side is not None:
             config = replace(config, max_side=self.max_side)
-        depths = photo_depths(dataset, config, "--weights", self.cache_dir, FlatRegionConfig())
+        try:
+            config.check()
+        except FieldError as error:
+            # Of these fields the command has one flag.
+            raise ValueError(error.of_flag("--")) from error
+        matching = config, "--weights", self.cache_dir, FlatRegionConfig()
+        guess = guessed(dataset)
+        bounds = bounds_in_photos(dataset, *matching) if guess else None
+        if bounds is not None:
+            dataset = dataset.with_bounds(*bounds, "photos")
+        depths = photo_depths(dataset, *matching)
         if max(depths.valid) == 0:
             raise CommandError(
                 f"{self.data}: in none of {', '.join(depths.names)} another photo confirms any depth; the poses may be "
@@ -176,45 +191,28 @@ class DepthCommand:
             background = dataset.fewshot.geometry.background
             maps = monocular_depths(self._network(None), dataset.image_filenames, background, "--model")
             depths = filled_by_maps(dataset, depths, maps.files, maps.encoding, self.model, self.cache_dir)
-        rows = write_photo_depths(depths, target, dataset.world_scale)
-        write_note(target, depths.encoding, written_by=_WRITER, source=depths.source, views=rows)
+        rows = write_photo_depths(depths, folder.path, dataset.world_scale)
+        gone = folder.finish(depths.encoding, names, source=depths.source, views=rows)
         console = Console()
         console.print(_photo_table(rows, depths.source))
         for problem in depths.problems:
             console.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
-        bounds = reliable_range([depths.view_depth(view) for view in range(len(rows))])
-        geometry = dataset.fewshot.geometry
-        if bounds is not None and geometry.ray_space == "metric" and geometry.origin_plane_z is None:
-            near, far = bounds
-            console.print(
-                f"What the photos confirm lies, with some room, within this planar depth: --near {near:.3g} --far "
-                f"{far:.3g} (now {geometry.near:.3g} and {geometry.far:.3g})",
-                highlight=False,
-                soft_wrap=True,
+        room = "What the photos confirm lies, with some room, within this planar depth"
+        geometry, advice = dataset.fewshot.geometry, None
+        if bounds is not None:
+            advice = (
+                f"{room}: --near {bounds[0]:g} --far {bounds[1]:g}. Training that finds depth in the photos takes "
+                "these by itself; give them where it reads these maps, or has no depth prior"
             )
-        if max(depths.valid) < FEW:
-            console.print("[yellow]Very few pixels: the poses may be wrong, or the views do not overlap.[/yellow]")
-        console.print(f"{target}: maps of {len(rows)} training views", highlight=False, soft_wrap=True)
-
-    def _target(self, scene: Path) -> Path:
-        """Folder of the maps.
-
-        Raises:
-            ValueError: it holds files of another origin.
-        """
-        import json
-
-        from fewshot_ns.data.depth.encoding import NOTE_NAME
-
-        target = self.output or scene / "depth_maps"
-        if target.is_dir() and any(target.iterdir()) and not self.overwrite:
-            note = target / NOTE_NAME
-            if not note.is_file() or json.loads(note.read_text(encoding="utf8")).get("written_by") != _WRITER:
-                raise ValueError(
-                    f"{target}: expected an empty folder or maps of this command, found other files; give another "
-                    "--output, or --overwrite"
-                )
-        return target
+        elif geometry.ray_space == "metric" and geometry.origin_plane_z is None and not guess:
+            found = reliable_range([depths.view_depth(view) for view in range(len(rows))])
+            if found is not None:
+                now = f"(now {geometry.near:.3g} and {geometry.far:.3g})"
+                advice = f"{room}: --near {found[0]:.3g} --far {found[1]:.3g} {now}"
+        if advice is not None:
+            console.print(advice, highlight=False, soft_wrap=True)
+        warn_of_few(depths)
+        _say_what_lies_there(folder, len(rows), gone)
 
     def _alignments(self, dataset: FewShotDataset, values: List[Any], polarity: Any, scene: Path) -> List[Alignment]:
         """One line per training view."""
@@ -240,6 +238,22 @@ def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
         if path is None:
             raise FileNotFoundError(f"{folder}: expected the depth map of {image.name} (--maps), found none")
     return [path for path in found if path is not None]
+
+
+def _say_what_lies_there(folder: MapFolder, count: int, gone: FrozenSet[str]) -> None:
+    """The last lines of the command."""
+    from rich.console import Console
+
+    console = Console()
+    if gone:
+        removed = f"removed {', '.join(sorted(gone))}: maps of an earlier call that the new note does not cover"
+        console.print(f"{folder.path}: {removed}", highlight=False, soft_wrap=True)
+    if folder.others:
+        stay = (
+            f"{', '.join(sorted(folder.others))} are of another origin, and the note of the new maps is about them too"
+        )
+        console.print(f"[yellow]{folder.path}: {stay}[/yellow]", highlight=False, soft_wrap=True)
+    console.print(f"{folder.path}: maps of {count} training views", highlight=False, soft_wrap=True)
 
 
 def _table(rows: List[Dict[str, Any]], source: str) -> Any:

@@ -72,9 +72,9 @@ class InspectCommand:
         splits = {name: FewShotDataset(parser.get_dataparser_outputs(name)) for name in ("train", "test", "val")}
         if splits["val"].image_filenames == splits["test"].image_filenames:
             del splits["val"]
-        train = splits["train"]
         if self.depth_source in ("stereo", "mvs"):
-            self._match(train)
+            splits["train"] = self._matched(splits["train"])
+        train = splits["train"]
         clouds = []
         for view, index in enumerate(train.fewshot.image_indices if self.depth_points else ()):
             cloud = metric_points(train, view)
@@ -91,15 +91,23 @@ class InspectCommand:
         size = self.output.stat().st_size / 1e6
         Console().print(f"{self.output}: {size:.1f} MB, open it in a browser", highlight=False, soft_wrap=True)
 
-    def _match(self, train: FewShotDataset) -> None:
-        """Gives the training views depth from their photos."""
+    def _matched(self, train: FewShotDataset) -> FewShotDataset:
+        """The training views with depth from their photos, and near and far too where nothing states them."""
         from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
+        from fewshot_ns.priors.depth.bounds import bounds_in_photos, guessed
         from fewshot_ns.priors.depth.photo_depths import photo_depths
+        from fewshot_ns.priors.depth.sources import report
         from fewshot_ns.scripts.scenes import photo_config
 
         config = photo_config("mvs" if self.depth_source == "mvs" else "stereo", self.weights)
-        depths = photo_depths(train, config, "--weights", flat_regions=FlatRegionConfig())
+        matching = config, "--weights", None, FlatRegionConfig()
+        bounds = bounds_in_photos(train, *matching) if guessed(train) else None
+        if bounds is not None:
+            train = train.with_bounds(*bounds, "photos")
+        depths = photo_depths(train, *matching)
+        report(depths)
         train.use_depth_maps(depths.files, depths.encoding)
+        return train
 
     def _path(self, train: FewShotDataset) -> Optional[np.ndarray]:
         """(F, 3, 4) poses of the video; None where there is none."""

@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, Dict, Mapping
+from typing import Any, Callable, ClassVar, Dict, Mapping
 
 _OUTDATED = "_outdated"
 """Attribute in which a config keeps values of fields that it no longer has, until the config around it takes them."""
+
+
+class FieldError(ValueError):
+    """A field of a config that is out of its range.
+
+    Args:
+        config: whose field it is.
+        name: of the field.
+        problem: what was expected and what was found.
+    """
+
+    def __init__(self, config: Any, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.owner, self.name, self.problem = type(config), name, problem
+
+    def of_flag(self, prefix: str) -> str:
+        """The message with the field's flag, which begins with `prefix`, in the place of the field."""
+        return f"{prefix}{self.name.replace('_', '-')}: {self.problem}"
+
+
+def expect_fields(config: Any, wanted: str, fits: Callable[[Any], bool], *names: str) -> None:
+    """Checks fields of a config.
+
+    Args:
+        config: a dataclass.
+        wanted: what their values have to be, in words.
+        fits: whether a value is that.
+        names: of the fields.
+
+    Raises:
+        FieldError: the first one that does not fit.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not fits(value):
+            raise FieldError(config, name, f"expected {wanted}, found {value}")
 
 
 class SavedConfig:

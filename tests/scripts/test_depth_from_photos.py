@@ -105,13 +105,44 @@ def test_a_view_without_depth_has_an_empty_map(
     assert main(["inspect", "--data", str(scene), "--output", str(tmp_path / "page.html")]) == 0
 
 
+def test_old_maps_do_not_stay_under_a_new_note(
+    scene: Path, make_llff_scene: Any, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A monocular call wrote six views, and stereo writes three."""
+    mono = make_llff_scene(tmp_path / "mono") / "depth_maps"
+    maps = ["depth", "--data", str(scene), "--maps", str(mono), "--polarity", "inverse_depth"]
+    assert main([*maps, "llff-data", "--num-views", "6"]) == 0
+    folder = scene / "depth_maps"
+    six = {path.name for path in folder.glob("*.npz")}
+    assert len(six) == 6 and set(json.loads((folder / "depth.json").read_text())["files"]) == six
+    capsys.readouterr()
+    assert depth(scene) == 0
+    three = {path.name for path in folder.glob("*.npz")}
+    assert three == {"image001.npz", "image005.npz", "image011.npz"}
+    gone = ", ".join(sorted(six - three))
+    assert len(six - three) >= 3 and f"removed {gone}: maps of an earlier call" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    # Maps of another origin are not touched; they stop the command before it computes anything.
+    (folder / "image003.npy").write_bytes(b"somebody's")
+    note = (folder / "depth.json").read_bytes()
+    assert depth(scene) == 1
+    assert "found image003.npy; remove them, give another --output, or --overwrite" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert (folder / "depth.json").read_bytes() == note
+    assert depth(scene, "--overwrite") == 0
+    assert "image003.npy are of another origin" in " ".join(capsys.readouterr().out.split())
+    assert (folder / "image003.npy").read_bytes() == b"somebody's"
+
+
 def test_flags_that_belong_to_another_source(scene: Path, capsys: pytest.CaptureFixture) -> None:
     assert depth(scene, "--align", "colmap") == 1
     assert "--align and --maps are for --source mono" in " ".join(capsys.readouterr().err.split())
     assert main(["depth", "--data", str(scene), "--fill", "mono"]) == 1
     assert "--fill mono is for --source stereo and mvs" in " ".join(capsys.readouterr().err.split())
     assert depth(scene, "--max-side", "16") == 1
-    assert "expected photos of at least 32 pixels" in " ".join(capsys.readouterr().err.split())
+    assert "--max-side: expected at least 32, found 16" in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_photo_or_none_that_agree(
@@ -147,3 +178,25 @@ def test_inspect_shows_what_the_photos_say(scene: Path, tmp_path: Path) -> None:
     assert depth(scene) == 0
     assert "% valid, median sigma" in inspect()
     assert "% valid" not in inspect("--depth-source", "none")
+
+
+@pytest.mark.parametrize("share, warned", [(0.0, True), (0.05, True), (0.5, False)])
+def test_inspect_and_depth_warn_of_very_few_pixels(
+    scene: Path, share: float, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As with wrong poses."""
+    real = photo_depths_module.stereo_depths
+
+    def partly(config: Any, views: Any) -> Any:
+        rows = torch.arange(48)[:, None] < share * 48
+        return [replace(found, valid=found.valid & rows) for found in real(config, views)]
+
+    monkeypatch.setattr(photo_depths_module, "stereo_depths", partly)
+    page = tmp_path / "page.html"
+    assert main(["inspect", "--data", str(scene), "--output", str(page), "--depth-source", "stereo"]) == 0
+    words = "In every view less than 15% of the pixels has a depth: the poses may be wrong"
+    shown = " ".join(capsys.readouterr().out.split())
+    assert page.is_file() and (words in shown) == warned
+    assert "depth of the training views from the photos (stereo): image001.png" in shown
+    assert depth(scene) == int(share == 0)
+    assert (words in " ".join(capsys.readouterr().out.split())) == (warned and share > 0)

@@ -23,7 +23,13 @@ from fewshot_ns.data.files.images import (
     resize_float,
     same_aspect,
 )
-from fewshot_ns.data.records.metadata import METADATA_KEY, DepthEncoding, FewShotMetadata, get_fewshot_metadata
+from fewshot_ns.data.records.metadata import (
+    METADATA_KEY,
+    BoundsOrigin,
+    DepthEncoding,
+    FewShotMetadata,
+    get_fewshot_metadata,
+)
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. nerfstudio's key 'mask' would take pixels away from training instead."""
@@ -161,6 +167,19 @@ class FewShotDataset(InputDataset):
         """Uses these maps, one per view, instead of those that the scene came with."""
         self.fewshot = replace(self.fewshot, depth_prior_filenames=tuple(files), depth_encoding=encoding)
         self.metadata[METADATA_KEY] = self.fewshot
+
+    def with_bounds(self, near: float, far: float, origin: BoundsOrigin) -> FewShotDataset:
+        """The same dataset with another near and far.
+
+        Args:
+            near: first ray parameter sampled.
+            far: last ray parameter sampled.
+            origin: where the two come from.
+        """
+        geometry = replace(self.fewshot.geometry, near=near, far=far)
+        record = replace(self.fewshot, geometry=geometry, bounds_from=origin)
+        metadata = {**self._dataparser_outputs.metadata, METADATA_KEY: record}
+        return type(self)(replace(self._dataparser_outputs, metadata=metadata), self.scale_factor)
 
     def metric_depth(self, image_idx: int) -> MetricDepth:
         """Depth of a view in world units, at the size of its camera.

@@ -22,6 +22,9 @@ Polarity = Literal["inverse_depth", "distance"]
 DepthMeaning = Literal["z_depth", "ray_distance"]
 NormalAxes = Literal["opencv", "opengl", "world"]
 ResizeMode = Literal["bilinear", "area"]
+BoundsOrigin = Literal["scene", "flags", "cameras", "photos"]
+"""Where near and far come from: the scene's files or its dataset's protocol; the user; a guess from where the cameras
+look, since nothing says it; depth that the training photos confirm."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class FewShotMetadata:
     """Scene indices of all test views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    bounds_from: BoundsOrigin = "scene"
+    """Where near and far of the geometry come from."""
     pool_indices: Tuple[int, ...] = ()
     """Scene indices of all views that the training ones were chosen from; those that are not used still have a pose."""
     resize: ResizeMode = "area"

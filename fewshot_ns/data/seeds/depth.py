@@ -26,8 +26,9 @@ def depth_cloud(
     depths: Sequence[ViewDepth],
     stride: int = 1,
     unconfirmed: Unconfirmed = "leave",
+    thin: bool = True,
 ) -> SeedCloud:
-    """Points of the pixels that have a depth; what several photos show is taken once, confirmed before filled.
+    """Points of the pixels that have a depth.
 
     Args:
         kind: where the depth comes from: 'files', 'stereo' or 'mvs'.
@@ -36,15 +37,16 @@ def depth_cloud(
         stride: every how many rows and columns a pixel is taken.
         unconfirmed: what becomes of pixels without valid depth: they are left out, or get the median of the valid
             depths around them.
+        thin: whether what several photos show is taken once, from the first of them, confirmed before filled.
 
     Raises:
         ValueError: a stride below 1.
     """
     names = tuple(view.name for view in views)
-    parts = [_points(kind, names, views, depths, None, stride)]
+    parts = [_points(kind, names, views, depths, None, stride, thin)]
     if unconfirmed == "fill":
         filled = [filled_depth(depth, view.mask) for view, depth in zip(views, depths, strict=True)]
-        parts.append(_points(kind, names, views, filled, depths, stride))
+        parts.append(_points(kind, names, views, filled, depths, stride, thin))
     return joined(parts)
 
 
@@ -55,8 +57,9 @@ def _points(
     depths: Sequence[ViewDepth],
     known: Optional[Sequence[ViewDepth]],
     stride: int,
+    thin: bool,
 ) -> SeedCloud:
-    found = depth_points(views, depths, thin=True, stride=stride, known=known)
+    found = depth_points(views, depths, thin=thin, stride=stride, known=known)
     view, (row, column) = torch.from_numpy(found.views), torch.from_numpy(found.pixels).unbind(-1)
     colours, radii = torch.zeros(len(view), 3), torch.zeros(len(view))
     for index, (photo, depth) in enumerate(zip(views, depths, strict=True)):

@@ -8,7 +8,7 @@ where it agrees with that of another view.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import List, NamedTuple, Sequence, Tuple
 
 import torch
@@ -21,7 +21,7 @@ from fewshot_ns.data.stereo.consistency import Reprojection, reproject
 from fewshot_ns.data.stereo.sources import Range, found_range, source_views, visible_range
 from fewshot_ns.data.stereo.sweep import Matcher, largest_speed, parallax_speed, window_mean
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth
-from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.configs import SavedConfig, expect_fields
 from fewshot_ns.utils.devices import find_device
 
 VERSION = 4
@@ -41,6 +41,23 @@ _LEAST_SIDE = 96
 left."""
 _WELL_MATCHED = 0.35
 """Matching cost of windows that show the same thing."""
+_LEAST = {
+    32: ("max_side", "sweep_side"),
+    16: ("num_planes",),
+    1: ("num_sources", "min_views"),
+    0: (
+        "median_radius",
+        "small_step",
+        "large_step",
+        "edge",
+        "max_cost",
+        "doubtful_cost",
+        "max_pixel_error",
+        "max_depth_error",
+    ),
+}
+"""Fields by their least values."""
+_POSITIVE = ("sigma_pixels", "doubling_cost")
 _RANGE_ERRORS = (2.0, 0.03)
 """Pixels and fraction of depth by which depths may differ that are to say where the scene lies."""
 
@@ -100,6 +117,19 @@ class StereoConfig(SavedConfig):
     device: str = "auto"
     """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
 
+    def check(self) -> None:
+        """Refuses values that no depth can come of.
+
+        Raises:
+            FieldError: a field out of its range.
+        """
+        for least, names in _LEAST.items():
+            expect_fields(self, f"at least {least}", lambda value, least=least: value >= least, *names)
+        expect_fields(self, "a positive number", lambda value: value > 0, *_POSITIVE)
+        expect_fields(self, "a number from 0 to 1", lambda value: 0 <= value <= 1, "best_share", "doubtful_share")
+        radii = ("sweep_radii", "refine_radii")
+        expect_fields(self, "radii of at least 1", lambda value: len(value) > 0 and min(value) >= 1, *radii)
+
 
 def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[ViewDepth]:
     """Depth of each view from the others.
@@ -115,18 +145,13 @@ def stereo_depths(config: StereoConfig, views: Sequence[StereoView]) -> List[Vie
         StereoError: fewer than two views, or none that shares anything with another.
         ValueError: values of the config that make no sense.
     """
-    _check(config, views)
-    device = find_device(config.device)
-    full = [_limited(view, config.max_side).to(device) for view in views]
-    full, seeing = _within_sight(full)
-    full = [full[index] for index in seeing]
-    neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
+    full, seeing, neighbours = _matchable(config, views, config.max_side)
+    with torch.no_grad(), _progress() as progress:
         ranges = _ranges(config, full, neighbours, progress)
         small = [_limited(_between(view, ends), config.sweep_side) for view, ends in zip(full, ranges, strict=True)]
         surfaces: List[_Surface] = []
-        for index in progress.track(range(len(full)), description=f"[green]Depth from the photos on {device}"):
+        work = f"[green]Depth from the photos on {full[0].image.device}"
+        for index in progress.track(range(len(full)), description=work):
             swept = _sweep(config, small[index], _of(small, neighbours[index]))
             surfaces.append(_refined(config, full[index], _of(full, neighbours[index]), swept))
         # What a photo does not show confirms nothing.
@@ -149,13 +174,8 @@ def narrowed_views(config: StereoConfig, views: Sequence[StereoView]) -> List[St
 
     Args, Raises: as of `stereo_depths`.
     """
-    _check(config, views)
-    device = find_device(config.device)
-    full, seeing = _within_sight([_limited(view, config.sweep_side).to(device) for view in views])
-    full = [full[index] for index in seeing]
-    neighbours = [source_views(full, index, config.num_sources) for index in range(len(full))]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with torch.no_grad(), Progress(*columns, console=CONSOLE, transient=True) as progress:
+    full, seeing, neighbours = _matchable(config, views, config.sweep_side)
+    with torch.no_grad(), _progress() as progress:
         found = dict(zip(seeing, _ranges(config, full, neighbours, progress), strict=True))
     return [_between(view, found[index]) if index in found else view for index, view in enumerate(views)]
 
@@ -186,18 +206,9 @@ def _check(config: StereoConfig, views: Sequence[StereoView]) -> None:
     for view in views:
         if not 0.0 < view.near < view.far:
             raise ValueError(f"{view.name}: expected depths 0 < near < far, found {view.near:g} and {view.far:g}")
-    least = {"max_side": 32, "sweep_side": 32, "num_planes": 16, "num_sources": 1, "min_views": 1, "median_radius": 0}
-    for name, value in asdict(config).items():
-        if name in least and value < least[name]:
-            raise ValueError(f"{name}: expected at least {least[name]}, found {value}")
+    config.check()
     most = min(config.num_sources, len(views) - 1)
-    if config.min_views > most:
-        raise ValueError(f"min_views: expected at most {most}, the other views of a view, found {config.min_views}")
-    for name in ("sigma_pixels", "doubling_cost"):
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name}: expected a positive number, found {getattr(config, name)}")
-    if not config.sweep_radii or not config.refine_radii or min(*config.sweep_radii, *config.refine_radii) < 1:
-        raise ValueError(f"expected radii of at least 1, found {config.sweep_radii} and {config.refine_radii}")
+    expect_fields(config, f"at most {most}, the other views of a view", lambda value: value <= most, "min_views")
 
 
 def _of(views: Sequence[StereoView], indices: Sequence[int]) -> List[StereoView]:
@@ -208,6 +219,31 @@ def _limited(view: StereoView, side: int) -> StereoView:
     """The view with a longest side of at most `side` pixels."""
     scale = min(1.0, side / max(view.size))
     return view.resized((max(1, round(view.size[0] * scale)), max(1, round(view.size[1] * scale))))
+
+
+class _Matchable(NamedTuple):
+    """The views of which others see anything, S of them, on the device."""
+
+    views: List[StereoView]
+    """(S) of limited size, with near and far such that others see what lies between."""
+    indices: List[int]
+    """(S) which of all views they are."""
+    neighbours: List[List[int]]
+    """(S) positions in `views` that each is matched with, the best first."""
+
+
+def _matchable(config: StereoConfig, views: Sequence[StereoView], side: int) -> _Matchable:
+    """What every search for depth begins with; arguments and errors as of `stereo_depths`, photos of at most `side`."""
+    _check(config, views)
+    device = find_device(config.device)
+    sighted, seeing = _within_sight([_limited(view, side).to(device) for view in views])
+    chosen = _of(sighted, seeing)
+    return _Matchable(chosen, seeing, [source_views(chosen, index, config.num_sources) for index in range(len(chosen))])
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=CONSOLE, transient=True)
 
 
 def _within_sight(views: Sequence[StereoView]) -> Tuple[List[StereoView], List[int]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fewshot_ns.data.stereo.consistency import reproject
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth, sample
-from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.configs import SavedConfig, expect_fields
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -68,6 +68,17 @@ class FlatRegionConfig(SavedConfig):
     """Largest mean difference of colour to a photo that sees the point."""
     relative_sigma: float = 0.01
     """Standard deviation of a filled depth, as a fraction of it; more where views disagree by more."""
+
+    def check(self) -> None:
+        """Refuses values that no plane can come of.
+
+        Raises:
+            FieldError: a field out of its range.
+        """
+        positive = ("max_grey_step", "min_area", "tolerance", "max_colour_error", "relative_sigma")
+        expect_fields(self, "a positive number", lambda value: value > 0, *positive)
+        shares = ("min_area", "min_proposal", "min_support")
+        expect_fields(self, "a share of at most 1", lambda value: value <= 1, *shares)
 
 
 class _Plane(NamedTuple):
@@ -135,7 +146,11 @@ def fill_flat_regions(
     Returns:
         (V) more valid pixels: those whose plane two views share, or another view's plane confirms, and that no photo
         contradicts by its colour or by a depth behind them.
+
+    Raises:
+        FieldError: a field of the config out of its range.
     """
+    config.check()
     regions = [_regions(config, view, depth) for view, depth in zip(views, depths, strict=True)]
     proposals = [
         _Proposal(plane, region.colour)

@@ -52,5 +52,7 @@ def planar_ranges(dataset: FewShotDataset) -> List[Tuple[float, float]]:
         ahead = [float(-pose[2, 3]) for pose in dataset.cameras.camera_to_worlds]
         return [(max(geometry.ndc_near - offset, 0.1 * geometry.ndc_near), float("inf")) for offset in ahead]
     near, far = world_ranges(dataset.cameras, geometry)[1]
-    # Where rays start at a plane of the world (DTU), cameras may stand before it, and there is no nearest depth.
-    return [(max(near, _LEAST_SHARE * far), far)] * len(dataset)
+    if geometry.origin_plane_z is not None or near <= 0:
+        # Where rays start at a plane of the world (DTU), cameras may stand before it, and there is no nearest depth.
+        near = max(near, _LEAST_SHARE * far)
+    return [(near, far)] * len(dataset)

@@ -103,9 +103,13 @@ def photo_depths(
             from.
         WeightsNotFoundError: the weights of the network were not found.
         FileNotFoundError: a photo is missing.
-        ValueError: a damaged photo, or a field out of its range.
+        FieldError: a field out of its range.
+        ValueError: a damaged photo.
     """
     _check_views(dataset)
+    config.check()
+    if flat_regions is not None and flat_regions.enabled:
+        flat_regions.check()
     scene = _scene_key(dataset, config, flag, flat_regions)
     folder = cache_folder("stereo", cache_dir)
     keys = [json_hash([scene, view]) for view in range(len(dataset))]

@@ -1,17 +1,19 @@
 """The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Literal, Optional, Type
+from typing import Any, Dict, FrozenSet, List, Literal, Optional, Tuple, Type
 
 import torch
 from torch import Tensor
 
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
-from fewshot_ns.priors.base import Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
+from fewshot_ns.priors.base import BoundsFinder, Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
+from fewshot_ns.priors.depth.bounds import bounds_in_photos
 from fewshot_ns.priors.depth.metric import (
     DepthLoss,
     MetricDepthConfig,
@@ -19,7 +21,7 @@ from fewshot_ns.priors.depth.metric import (
     metric_depth_terms,
     resolved_near_weight,
 )
-from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, find_maps
+from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, fields_as_flags, find_maps, unfit_files
 
 
 @dataclass
@@ -72,6 +74,18 @@ class DepthPriorConfig(DepthSourceConfig, PriorConfig):
         wanted = self.source == "files" or (self.fill == "files" and self.source in ("stereo", "mvs"))
         read = self.enabled and wanted and self.loss != "none"
         return frozenset({"depth_maps"}) if read else frozenset()
+
+    def bounds_finder(self) -> Optional[BoundsFinder]:
+        """By the depth that the photos confirm, where the maps come from them."""
+        photos = self.source in ("stereo", "mvs", "auto")
+        return self._bounds if self.enabled and photos and self.loss != "none" else None
+
+    def _bounds(self, dataset: FewShotDataset, flag: str) -> Optional[Tuple[float, float]]:
+        if self.source == "auto" and not unfit_files(dataset.fewshot, self.loss != "ranking"):
+            return None
+        matching = self.mvs if self.source == "mvs" else self.stereo
+        with fields_as_flags(flag):
+            return bounds_in_photos(dataset, matching, f"{flag}.mvs.weights", self.cache_dir, self.flat_regions)
 
 
 class DepthPrior(Prior[DepthPriorConfig]):

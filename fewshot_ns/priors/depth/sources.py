@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Literal, Optional, Sequence, Tuple
 
 from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -16,6 +17,7 @@ from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocula
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
 from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_maps, photo_depths
+from fewshot_ns.utils.configs import FieldError
 
 DepthSource = Literal["files", "mono", "stereo", "mvs", "auto"]
 FEW = 0.15
@@ -110,6 +112,23 @@ def find_maps(config: DepthSourceConfig, scene: PriorScene, flag: str, metric: b
     return FoundMaps(source)
 
 
+@contextmanager
+def fields_as_flags(flag: str) -> Iterator[None]:
+    """Lets errors in the fields of a source's configs name their flags.
+
+    Args:
+        flag: how the prior's flags begin.
+
+    Raises:
+        ValueError: in the place of `FieldError`.
+    """
+    try:
+        yield
+    except FieldError as error:
+        parts = {StereoConfig: "stereo", MultiViewDepthConfig: "mvs", FlatRegionConfig: "flat-regions"}
+        raise ValueError(error.of_flag(f"{flag}.{parts[error.owner]}.")) from error
+
+
 def _from_photos(
     config: DepthSourceConfig, matching: PhotoConfig, scene: PriorScene, flag: str, metric: bool, reason: str
 ) -> PhotoDepths:
@@ -125,7 +144,8 @@ def _from_photos(
             f"or {flag}.fill mono or none"
         )
     try:
-        depths = photo_depths(dataset, matching, f"{flag}.mvs.weights", config.cache_dir, config.flat_regions)
+        with fields_as_flags(flag):
+            depths = photo_depths(dataset, matching, f"{flag}.mvs.weights", config.cache_dir, config.flat_regions)
     except StereoError as error:
         # What the one cannot match, the other cannot either.
         ways = ways_to_depth(flag, metric, ("stereo", "mvs"))
@@ -213,6 +233,11 @@ def report(depths: PhotoDepths, reason: str = "") -> None:
     )
     for problem in depths.problems:
         CONSOLE.print(f"[yellow]{problem}; its holes stay[/yellow]", soft_wrap=True)
+    warn_of_few(depths)
+
+
+def warn_of_few(depths: PhotoDepths) -> None:
+    """Warns where next to nothing of every view is known."""
     if max(depths.valid) < FEW:
         CONSOLE.print(
             f"[bold yellow]In every view less than {FEW:.0%} of the pixels has a depth: the poses may be wrong, or the "

@@ -57,6 +57,7 @@ def test_points_lie_on_the_surfaces(exact: Tuple[List[StereoView], List[Tensor]]
 def test_a_surface_is_taken_once(exact: Tuple[List[StereoView], List[Tensor]]) -> None:
     views, depths = exact
     cloud = depth_cloud("stereo", views, depths_of(depths))
+    assert len(depth_cloud("stereo", views, depths_of(depths), thin=False)) == 3 * WIDTH * HEIGHT
     per_view = [(cloud.view == index).sum() for index in range(3)]
     assert per_view[0] == WIDTH * HEIGHT and 0 < per_view[2] < 0.6 * WIDTH * HEIGHT
     # Of later views only what no earlier one shows as deep: point by point, for the second view.

@@ -184,6 +184,9 @@ def test_views_that_share_nothing():
         ({"median_radius": -1}, "median_radius"),
         ({"sigma_pixels": 0.0}, "sigma_pixels"),
         ({"doubling_cost": 0.0}, "doubling_cost"),
+        ({"best_share": 1.5}, "best_share: expected a number from 0 to 1, found 1.5"),
+        ({"refine_radii": ()}, "refine_radii: expected radii of at least 1"),
+        ({"large_step": -1.0}, "large_step: expected at least 0"),
     ],
 )
 def test_values_that_mean_nothing(fields: Any, text: str):

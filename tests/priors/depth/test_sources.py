@@ -211,6 +211,35 @@ def test_auto_takes_the_scenes_own_maps_where_they_serve(
     assert (pipeline.datamanager.next_train(0)[1]["depth_sigma"] > 0).any()
 
 
+@pytest.mark.parametrize(
+    "part, fields, flag",
+    [
+        ("stereo", {"num_planes": 3}, r"--pipeline\.depth\.stereo\.num-planes: expected at least 16, found 3"),
+        ("stereo", {"max_side": 8}, r"--pipeline\.depth\.stereo\.max-side: expected at least 32, found 8"),
+        ("stereo", {"min_views": 3}, r"--pipeline\.depth\.stereo\.min-views: expected at most 2, the other views"),
+        ("stereo", {"sweep_radii": (0,)}, r"--pipeline\.depth\.stereo\.sweep-radii: expected radii of at least 1"),
+        (
+            "flat_regions",
+            {"min_area": 2.0},
+            r"--pipeline\.depth\.flat-regions\.min-area: expected a share of at most",
+        ),
+        ("flat_regions", {"tolerance": 0.0}, r"--pipeline\.depth\.flat-regions\.tolerance: expected a positive number"),
+        ("mvs", {"max_side": 8}, r"--pipeline\.depth\.mvs\.max-side: expected at least 64 pixels, found 8"),
+    ],
+)
+def test_values_that_mean_nothing_are_named_by_their_flags(
+    config: Any, bare_capture: Path, part: str, fields: Any, flag: str
+) -> None:
+    setattr(config.depth, part, replace(getattr(config.depth, part), **fields))
+    config.depth.source = "mvs" if part == "mvs" else "stereo"
+    with pytest.raises(ValueError, match=flag):
+        config.setup(device="cpu", test_mode="val")
+    capture = FewShotNerfstudioDataParserConfig(data=bare_capture).setup().get_dataparser_outputs("train")
+    finder = config.depth.bounds_finder()
+    with pytest.raises(ValueError, match=flag):
+        finder(FewShotDataset(capture), "--pipeline.depth")
+
+
 def test_auto_takes_a_sensors_depth(tiny_nerfstudio_scene: Path, tiny_pipeline_config: Any, calls: List[int]) -> None:
     config = tiny_pipeline_config(FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene))
     config.depth.loss = "cdf"

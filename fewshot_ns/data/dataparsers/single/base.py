@@ -20,6 +20,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
+from tyro.conf import Suppress
 
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.data.dataparsers.single.depth_maps import (
@@ -37,6 +38,7 @@ from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
     SEED_COLOURS_KEY,
     SEED_POINTS_KEY,
+    BoundsOrigin,
     DepthEncoding,
     FewShotMetadata,
 )
@@ -79,6 +81,8 @@ class FewShotDataParserConfig(DataParserConfig):
     """First ray parameter sampled; None takes the protocol's."""
     far: Optional[float] = None
     """Last ray parameter sampled; None takes the protocol's."""
+    bounds_from_photos: Suppress[bool] = False
+    """Whether near and far are those that training found in the photos; set and saved by the trainer."""
     background: Literal["black", "white"] = "black"
     """What lies behind the scene, and under transparent pixels."""
 
@@ -171,6 +175,7 @@ class FewShotDataParser(DataParser):
         wanted = self.look_for_depths and own_split == "train" and depths is None
         metadata = FewShotMetadata(
             geometry=scene.geometry,
+            bounds_from=self._bounds_origin(scene),
             protocol=selection.protocol,
             split=split,
             image_indices=chosen,
@@ -278,13 +283,20 @@ class FewShotDataParser(DataParser):
         points: Optional[SeedPoints],
     ) -> None:
         geometry = scene.geometry
+        origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
-            f"near {geometry.near:g}, far {geometry.far:g}, {geometry.background} background"
-            + ("" if points is None else f", {len(points.positions)} seed points")
+            f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
+            f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+
+    def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
+        """Where near and far come from."""
+        if self.config.near is not None or self.config.far is not None:
+            return "photos" if self.config.bounds_from_photos else "flags"
+        return "cameras" if scene.bounds_guessed else "scene"
 
     def _near_far(self, near: float, far: float) -> Tuple[float, float]:
         """The layout's near and far, unless the user gave others.

@@ -37,7 +37,8 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Parser class to instantiate."""
     near: Optional[float] = None
     """First ray parameter sampled, in units of the scaled scene; None takes the file's `near`, else estimates it from
-    the sparse points of the file, else from the point that the cameras look at."""
+    the sparse points of the file, else from the point that the cameras look at. Such a guess is replaced where training
+    finds depth in the photos (the depth prior's sources stereo, mvs and auto)."""
     far: Optional[float] = None
     """Last ray parameter sampled, in units of the scaled scene; None takes the file's `far`, else estimates it."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
@@ -75,9 +76,9 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
         ).numpy()
         poses = cameras.camera_to_worlds.double().numpy()
-        bounds = stated_bounds(meta, path)
+        bounds, guessed = stated_bounds(meta, path), False
         if bounds is None:
-            bounds = self._estimate(poses, intrinsics, frames.points, path)
+            bounds, guessed = self._estimate(poses, intrinsics, frames.points, path)
         else:
             bounds = (bounds[0] * frames.scale, bounds[1] * frames.scale)
         near, far = self._near_far(*bounds)
@@ -92,6 +93,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             intrinsics=intrinsics,
             protocol=every_eighth_protocol(len(images), "nerfstudio"),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            bounds_guessed=guessed,
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
             calibration=path.name,
             transform=frames.transform,
@@ -127,14 +129,14 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
 
     def _estimate(
         self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
-    ) -> Tuple[float, float]:
-        """Near and far that bound the scene, unless the user gives both."""
+    ) -> Tuple[Tuple[float, float], bool]:
+        """Near and far that bound the scene, unless the user gives both, and whether they are a mere guess."""
         if self.config.near is not None and self.config.far is not None:
-            return self.config.near, self.config.far
+            return (self.config.near, self.config.far), False
         if points is not None:
             bounds = bounds_from_points(poses, intrinsics, points)
             if bounds is not None:
-                return bounds
+                return bounds, False
         try:
             focus = focus_point(poses)
         except ValueError as error:
@@ -145,7 +147,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 f"{path}: cannot estimate near and far, the cameras do not look at a common point and the file names "
                 "no sparse points (ply_file_path); give --near and --far"
             )
-        return 0.25 * float(depth.min()), 2.5 * float(depth.max())
+        return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
 
 
 def _check_intrinsics(meta: Dict[str, Any], path: Path) -> None:

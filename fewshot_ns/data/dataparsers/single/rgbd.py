@@ -74,10 +74,10 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
 
     def _estimate(
         self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
-    ) -> Tuple[float, float]:
+    ) -> Tuple[Tuple[float, float], bool]:
         """No bounds for now: they come from the sensor's depth, once it is known where that lies."""
         self._needs_bounds = self.config.near is None or self.config.far is None
-        return 0.0, float("inf")
+        return (0.0, float("inf")), False
 
     def _sensor_encoding(self, files: Sequence[Path]) -> DepthEncoding:
         whole = {path.suffix.lower() == ".png" for path in files}

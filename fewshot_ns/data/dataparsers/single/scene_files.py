@@ -32,6 +32,8 @@ class SceneFiles:
     """The dataset's rule for training and test views."""
     geometry: SceneGeometry
     """How rays are sampled."""
+    bounds_guessed: bool = False
+    """Whether near and far are a guess from where the cameras look, since neither files nor sparse points say them."""
     calibrated_sizes: Optional[npt.NDArray[np.floating]] = None
     """(N, 2) height and width that each view was calibrated at, whose proportions the images must have; None: no such
     check."""
