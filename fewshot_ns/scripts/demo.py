@@ -6,12 +6,11 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Optional, cast
+from typing import TYPE_CHECKING, List, Literal, Optional, cast
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from nerfstudio.pipelines.base_pipeline import Pipeline
+    from rich.console import Console
 
     from fewshot_ns.bench.report.demo_cells import DemoPath
     from fewshot_ns.bench.results.cells import CellResult
@@ -85,11 +84,12 @@ class DemoCommand:
             recipe = str(self.write_recipe())
             BenchCommand(recipe, self.output_dir, data=self.output_dir, device=self.device, jobs=self.jobs).main()
             results = read_results(self.output_dir)
-            trained = [
-                _Trained(folder / cell.method, cell, self, console)
-                for folder, cell in zip(results.folders, results.cells, strict=True)
-            ]
-            paths, splats = [run.path() for run in trained], [run.splats() for run in trained]
+            paths: List[DemoPath] = []
+            splats: List[Optional[SplatFile]] = []
+            for folder, cell in zip(results.folders, results.cells, strict=True):
+                trained = _Trained(folder / cell.method, cell, self, console)
+                paths.append(trained.path())
+                splats.append(trained.splats())
             found = read_demo(results, paths, splats, self.scene_dir, self.scene_config().focal_share)
             page = write_demo(found, self.output_dir, self.fps)
         print_table(result_table(found), "held-out views")
@@ -170,12 +170,12 @@ class _Trained:
 
     def splats(self) -> Optional[SplatFile]:
         """The Gaussians as a file beside the page, named after the cell; None where the model has none."""
+        from fewshot_ns.bench.planning.config_identity import registered_methods
         from fewshot_ns.model_components.splatting.ply import find_splats, write_splats
         from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModel, SparseSplatfactoModelConfig
-        from fewshot_ns.registry import method_specification
         from fewshot_ns.utils.hashing import digest
 
-        if not isinstance(method_specification(self.cell.method).config.pipeline.model, SparseSplatfactoModelConfig):
+        if not isinstance(registered_methods()[self.cell.method].pipeline.model, SparseSplatfactoModelConfig):
             return None
         key, file = digest(*self._checkpoints), self.command.output_dir / f"{self.cell.label}.ply"
         found = find_splats(file, key)

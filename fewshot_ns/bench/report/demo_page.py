@@ -216,15 +216,15 @@ def _page(demo: Demo, table: Table, folder: Path) -> ReportPage:
 def _splat_section(cell: DemoCell, folder: Path) -> Section:
     """What the splats started from, and the file of them."""
     start = (
-        "The Gaussians started on points that were made of the training photos alone "
+        "The Gaussians started on points that come from the training photos alone "
         f"({cell.result.initial_points or 'of which the run has no record'})."
     )
     if cell.splats is None:
         return Section("The splats", paragraphs=(start,))
     name = cell.splats.path.relative_to(folder).as_posix()
     opened = (
-        f"{name}, beside this page, holds {cell.splats.count} of them. Any viewer of Gaussian splats opens it, for one "
-        "SuperSplat in the browser (superspl.at/editor): drag the file onto it. Its y axis points up; where a viewer "
+        f"{name}, beside this page, holds {cell.splats.count} Gaussians. Any viewer of Gaussian splats opens it, for "
+        "one SuperSplat in the browser (superspl.at/editor): drag the file onto it. Its y axis points up; where a viewer "
         "takes it to point down, turn the scene by 180 degrees about z. Such a file has no background, so what no "
         "Gaussian covers is the viewer's. ns-export gaussian-splat writes the same of any run of such a method."
     )
