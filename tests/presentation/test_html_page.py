@@ -123,7 +123,8 @@ def test_bad_descriptions_are_named(tmp_path: Path) -> None:
 
 def test_files_beside_the_page_are_linked_not_held(tmp_path: Path) -> None:
     name = "more/a b#1.ply"
-    page = ReportPage("Splats", [Section("The file", ["It is this:"], downloads=[Download(name, "4 Gaussians <here>")])])
+    link = Download(name, "4 Gaussians <here>")
+    page = ReportPage("Splats", [Section("The file", ["It is this:"], downloads=[link])])
     with pytest.raises(FileNotFoundError, match="a b#1.ply: expected a file that the page links"):
         write_page(page, tmp_path / "index.html")
     assert not list(tmp_path.iterdir())

@@ -33,7 +33,8 @@ _MARGIN = 12
 
 
 def write_demo(demo: Demo, folder: Path, fps: float) -> Path:
-    """Writes results.json, table.md, contact_sheet.png, training_views.png, video.mp4 and index.html.
+    """Writes results.json, table.md, contact_sheet.png, training_views.png, video.mp4, and index.html, which links the
+    splats.
 
     Args:
         demo: what there is to show.
@@ -224,8 +225,8 @@ def _splat_section(cell: DemoCell, folder: Path) -> Section:
     name = cell.splats.path.relative_to(folder).as_posix()
     opened = (
         f"{name}, beside this page, holds {cell.splats.count} Gaussians. Any viewer of Gaussian splats opens it, for "
-        "one SuperSplat in the browser (superspl.at/editor): drag the file onto it. Its y axis points up; where a viewer "
-        "takes it to point down, turn the scene by 180 degrees about z. Such a file has no background, so what no "
+        "one SuperSplat in the browser (superspl.at/editor): drag the file onto it. Its y axis points up; where a "
+        "viewer takes it to point down, turn the scene by 180 degrees about z. Such a file has no background, so what no "
         "Gaussian covers is the viewer's. ns-export gaussian-splat writes the same of any run of such a method."
     )
     size = f"{name} ({cell.splats.count} Gaussians, {cell.splats.size / 1e6:.1f} MB)"
