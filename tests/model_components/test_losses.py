@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -11,6 +13,7 @@ from fewshot_ns.model_components.losses import (
     depth_gap_slope,
     depth_ranking_loss,
     distortion_loss,
+    edge_aware_smoothness,
     occlusion_loss,
     plane_smoothness_loss,
     silhouette_loss,
@@ -171,3 +174,51 @@ def test_silhouette_equals_loop() -> None:
     expected = sum(abs(float(one) - float(other)) for one, other in zip(opacity, alpha, strict=True)) / 9
     assert float(silhouette_loss(opacity, alpha)) == pytest.approx(expected, rel=1e-12)
     assert gradcheck(lambda value: silhouette_loss(value, alpha), (opacity.requires_grad_(),))
+
+
+def test_edge_aware_smoothness_equals_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    distance = (0.5 + torch.rand(5, 6, dtype=torch.float64, generator=generator)).requires_grad_()
+    image = torch.rand(5, 6, 3, dtype=torch.float64, generator=generator)
+    shown = torch.rand(5, 6, generator=generator) > 0.3
+    found = edge_aware_smoothness(distance, image, shown, edge=3.0)
+    inverse = [[1.0 / float(value) for value in row] for row in distance.detach()]
+    seen = [inverse[row][column] for row in range(5) for column in range(6) if shown[row, column]]
+    mean, expected = sum(seen) / len(seen), 0.0
+    for down, right in ((1, 0), (0, 1)):
+        steps = []
+        for row in range(5 - down):
+            for column in range(6 - right):
+                if shown[row, column] and shown[row + down, column + right]:
+                    step = abs(inverse[row + down][column + right] - inverse[row][column]) / mean
+                    grey = abs(float(image[row + down, column + right].mean() - image[row, column].mean()))
+                    steps.append(math.exp(-3.0 * grey) * step)
+        expected += sum(steps) / len(steps)
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+    # The mean is no way to lower the term, so it has no gradient of its own.
+    with_mean_fixed = edge_aware_smoothness(distance, image, shown, edge=3.0)
+    (gradient,) = torch.autograd.grad(with_mean_fixed, distance)
+    assert not gradient[~shown].any() and gradient[shown].any()
+    unit = float((1.0 / distance.detach())[shown].mean())
+
+    def of_fixed_mean(value: torch.Tensor) -> torch.Tensor:
+        return sum(
+            (
+                torch.exp(-3.0 * image.mean(-1).diff(dim=axis).abs())
+                * (shown.narrow(axis, 1, size - 1) & shown.narrow(axis, 0, size - 1))
+                * ((1.0 / value).diff(dim=axis).abs() / unit)
+            ).sum()
+            / (shown.narrow(axis, 1, size - 1) & shown.narrow(axis, 0, size - 1)).sum()
+            for axis, size in ((0, 5), (1, 6))
+        )  # type: ignore[return-value]
+
+    assert gradcheck(of_fixed_mean, (distance,))
+    torch.testing.assert_close(gradient, torch.autograd.grad(of_fixed_mean(distance), distance)[0])
+
+
+def test_edge_aware_smoothness_of_nothing_and_of_a_plane_is_zero() -> None:
+    distance = torch.full((4, 4), 2.0, requires_grad=True)
+    nothing = edge_aware_smoothness(distance, torch.rand(4, 4, 3), torch.zeros(4, 4, dtype=torch.bool))
+    nothing.backward()
+    assert nothing == 0.0 and distance.grad is not None and not distance.grad.any()
+    assert edge_aware_smoothness(distance, torch.rand(4, 4, 3), torch.ones(4, 4, dtype=torch.bool)) == 0.0

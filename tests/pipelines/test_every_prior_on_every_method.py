@@ -37,6 +37,7 @@ TERMS = {
     "semantic": {"semantic"},
     "diffusion": {"diffusion"},
     "consistency": {"view_consistency"},
+    "edge_smoothness": {"edge_smoothness"},
     "silhouette": {"silhouette_loss"},
 }
 """Terms that a prior brings, on any backbone."""
@@ -61,6 +62,8 @@ def refusal(model: Any, prior: str) -> Optional[str]:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
     if prior in ("depth", "smoothness", "consistency") and generalizable:
         return "batches of many scenes have no room for them; train a single-scene method on one scene"
+    if prior == "edge_smoothness" and generalizable:
+        return "expected steps that train a whole image, found single pixels"
     if prior == "silhouette" and generalizable:
         return "which batches of many scenes do not hold; train a single-scene method on one scene"
     if prior == "semantic" and latent:
@@ -164,6 +167,8 @@ def test_pair(
     if prior == "silhouette" and not isinstance(config.pipeline.model, ConditionedModelConfig):
         # Of photos with alpha.
         config.pipeline.datamanager.dataparser = FewShotBlenderDataParserConfig(data=tiny_blender_scene)
+    if prior == "edge_smoothness" and not isinstance(config.pipeline.model, ConditionedModelConfig):
+        config.pipeline.datamanager.whole_images = True
     pipeline_config, reason = config.pipeline, refusal(config.pipeline.model, prior)
     getattr(pipeline_config, prior).enabled = True
     if isinstance(pipeline_config.model, ConditionedModelConfig):

@@ -1,0 +1,62 @@
+"""The edge smoothness prior: which pixels of a step it looks at, its weight, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Dict, Tuple
+
+import pytest
+import torch
+from prior_scenes import context_of, pixels_of, scene_of
+from torch import Tensor
+
+from fewshot_ns.model_components.losses import edge_aware_smoothness
+from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPrior, EdgeSmoothnessPriorConfig
+
+HEIGHT, WIDTH, OTHERS = 4, 6, 3
+
+
+def make(whole_images: bool = True, **fields: Any) -> EdgeSmoothnessPrior:
+    scene = replace(scene_of(), whole_images=whole_images)
+    return EdgeSmoothnessPriorConfig(**{"enabled": True, **fields}).setup(scene=scene, name="edge_smoothness")
+
+
+def step() -> Tuple[Rendering, Tensor, Dict[str, Any]]:
+    """Pixels of a prior and an image after them, their distances, and the batch."""
+    torch.manual_seed(0)
+    count = OTHERS + HEIGHT * WIDTH
+    distance = (1.0 + torch.rand(count, 1)).requires_grad_()
+    batch = {"image": torch.rand(count, 3), "image_size": (HEIGHT, WIDTH)}
+    return pixels_of(distance, torch.rand(count, 1)), distance, batch
+
+
+def test_it_looks_at_the_image_that_the_batch_ends_with() -> None:
+    photos, distance, batch = step()
+    losses = make(weight=0.5, edge=2.0).loss_dict(0, context_of(photos, batch=batch))
+    parts = (values[OTHERS:].reshape(HEIGHT, WIDTH, -1) for values in (distance, batch["image"], photos.accumulation))
+    of_image, image, opacity = parts
+    expected = edge_aware_smoothness(of_image[..., 0], image, opacity[..., 0] > 0.5, 2.0)
+    assert set(losses) == {"edge_smoothness"}
+    torch.testing.assert_close(losses["edge_smoothness"], 0.5 * expected)
+    losses["edge_smoothness"].backward()
+    assert distance.grad is not None and not distance.grad[:OTHERS].any() and distance.grad[OTHERS:].any()
+
+
+def test_weight_fades() -> None:
+    photos, _, batch = step()
+    fading = make(fade_start_step=0, fade_end_step=10, fade_ratio=0.0)
+    once = float(make().loss_dict(0, context_of(photos, batch=batch))["edge_smoothness"])
+    for number, factor in ((0, 1.0), (5, 0.5), (10, 0.0)):
+        term = fading.loss_dict(number, context_of(photos, batch=batch))["edge_smoothness"]
+        assert float(term) == pytest.approx(factor * once)
+
+
+def test_single_pixels_and_negative_fields_are_refused() -> None:
+    make().prepare()
+    with pytest.raises(ValueError, match="--pipeline.edge-smoothness.enabled: expected steps that train a whole image"):
+        make(whole_images=False).prepare()
+    with pytest.raises(ValueError, match="expected --pipeline.edge-smoothness.weight of at least 0, got -1"):
+        make(weight=-1.0)
+    with pytest.raises(ValueError, match="expected --pipeline.edge-smoothness.edge of at least 0, got -1"):
+        make(edge=-1.0)
