@@ -24,9 +24,9 @@ class EdgeSmoothnessPriorConfig(PriorConfig):
     _target: Type = field(default_factory=lambda: EdgeSmoothnessPrior)
     """Class that the config builds."""
     weight: Optional[float] = None
-    """Weight of the term; inverse depth counts in multiples of the image's mean. None: 3 where photos without alpha look
-    at the scene from more than 15 degrees apart (median over photos, to the nearest other), which leaves much to guess;
-    else 0, since depth of photos that look alike is known better than it is smooth."""
+    """Weight of the term; inverse depth counts in multiples of its mean. None: 3 where photos without alpha look
+    at the scene from more than 15 degrees apart (median of the angles to the nearest other photo), which leaves much to
+    guess; else 0, since depth of photos that look alike is known better than it is smooth."""
     edge: float = 10.0
     """A step of grey values g between neighbours lets their depths differ: it divides the weight by exp(this x g)."""
 
@@ -83,8 +83,8 @@ class EdgeSmoothnessPrior(Prior[EdgeSmoothnessPriorConfig]):
 
 
 def nearest_angle(cameras: Cameras, geometry: SceneGeometry) -> float:
-    """Median over cameras (V,) of the angle to the nearest other one, as the point that they look at sees them, degrees;
-    0 for a single camera."""
+    """Median over cameras (V,) of the angle to the nearest other one, seen from the point that they look at, degrees; 0
+    for a single camera."""
     if len(cameras) < 2:
         return 0.0
     centres = cameras.camera_to_worlds[:, :, 3].cpu().double() - scene_focus(cameras, geometry)
