@@ -259,9 +259,7 @@ def test_opacity_decays_from_its_step_on() -> None:
 
 def test_opacity_is_never_reset() -> None:
     # gsplat 1.4 resets at step 0, and then at every multiple of 3000 steps.
-    model = build(
-        cloud_of(), densification=DensificationConfig(start_step=1, every=3, gradient=1e9, stop_fraction=1.0)
-    )
+    model = build(cloud_of(), densification=DensificationConfig(start_step=1, every=3, gradient=1e9, stop_fraction=1.0))
     model.run_length = 6001
     owner = Owner(model)
     for step in (0, 1, 2, 3, 2998, 2999, 3000, 3001, 5999, 6000):

@@ -103,9 +103,7 @@ def test_alpha_is_that_of_the_file_at_the_cameras_size(tiny_blender_scene):
     stored = read_image(dataset.image_filenames[2])[..., 3].astype(np.float32) / 255
     np.testing.assert_array_equal(dataset.alpha(2).numpy(), stored)
     small = blender(tiny_blender_scene, downscale_factor=2)
-    np.testing.assert_allclose(
-        small.alpha(2).numpy(), stored.reshape(10, 2, 10, 2).mean((1, 3)), atol=1e-6
-    )
+    np.testing.assert_allclose(small.alpha(2).numpy(), stored.reshape(10, 2, 10, 2).mean((1, 3)), atol=1e-6)
     assert small.has_alpha and [tuple(alpha.shape) for alpha in small.alphas()] == [(10, 10, 1)] * len(small)
     assert torch.equal(small.alphas()[2][..., 0], small.alpha(2))
 
