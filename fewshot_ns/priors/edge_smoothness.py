@@ -47,7 +47,7 @@ class EdgeSmoothnessPrior(Prior[EdgeSmoothnessPriorConfig]):
         """
         if not self.scene.whole_images:
             raise ValueError(
-                f"{self.flag}: expected steps that train a whole image, found single pixels; give "
+                f"{self.flag}.enabled: expected steps that train a whole image, found single pixels; give "
                 "--pipeline.datamanager.whole-images True, or --pipeline.smoothness.enabled True in its place"
             )
 

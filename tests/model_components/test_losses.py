@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.autograd import gradcheck
@@ -11,6 +13,7 @@ from fewshot_ns.model_components.losses import (
     depth_gap_slope,
     depth_ranking_loss,
     distortion_loss,
+    edge_aware_smoothness,
     occlusion_loss,
     plane_smoothness_loss,
     silhouette_loss,
@@ -171,3 +174,56 @@ def test_silhouette_equals_loop() -> None:
     expected = sum(abs(float(one) - float(other)) for one, other in zip(opacity, alpha, strict=True)) / 9
     assert float(silhouette_loss(opacity, alpha)) == pytest.approx(expected, rel=1e-12)
     assert gradcheck(lambda value: silhouette_loss(value, alpha), (opacity.requires_grad_(),))
+
+
+def naive_edge_aware_smoothness(distance: torch.Tensor, image: torch.Tensor, shown: torch.Tensor, edge: float) -> float:
+    """Pair by pair (Godard et al. 2017, eq. 3), of inverse depth over its mean."""
+    height, width = distance.shape
+    pixels = [(row, column) for row in range(height) for column in range(width)]
+    seen = [1.0 / float(distance[at]) for at in pixels if shown[at]]
+    mean, total = sum(seen) / max(len(seen), 1), 0.0
+    for down, right in ((1, 0), (0, 1)):
+        steps = []
+        for row, column in pixels:
+            other = (row + down, column + right)
+            if other[0] < height and other[1] < width and shown[row, column] and shown[other]:
+                grey = abs(float(image[row, column].mean() - image[other].mean()))
+                step = abs(1.0 / float(distance[row, column]) - 1.0 / float(distance[other])) / mean
+                steps.append(math.exp(-edge * grey) * step)
+        total += sum(steps) / max(len(steps), 1)
+    return total
+
+
+@pytest.mark.parametrize("edge", [0.0, 10.0])
+def test_edge_aware_smoothness_equals_loop(edge: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    distance = (1.0 + torch.rand(5, 7, dtype=torch.float64, generator=generator)).requires_grad_()
+    image = torch.rand(5, 7, 3, dtype=torch.float64, generator=generator)
+    shown = torch.rand(5, 7, generator=generator) > 0.3
+    found = edge_aware_smoothness(distance, image, shown, edge)
+    expected = naive_edge_aware_smoothness(distance.detach(), image, shown, edge)
+    assert expected > 0 and float(found) == pytest.approx(expected, rel=1e-12)
+    # The unit of depth does not matter, nor what lies where nothing is shown.
+    other = torch.where(shown, 7.0 * distance, torch.zeros_like(distance))
+    torch.testing.assert_close(edge_aware_smoothness(other, image, shown, edge), found)
+    (gradient,) = torch.autograd.grad(edge_aware_smoothness(other, image, shown, edge), distance)
+    assert gradient.isfinite().all() and not gradient[~shown].any() and gradient[shown].any()
+
+
+def test_gradient_of_edge_aware_smoothness() -> None:
+    generator = torch.Generator().manual_seed(1)
+    distance = 1.0 + torch.rand(4, 5, dtype=torch.float64, generator=generator)
+    image, shown = torch.rand(4, 5, 3, dtype=torch.float64, generator=generator), torch.ones(4, 5, dtype=torch.bool)
+    shown[1, 2:] = False
+    distance.requires_grad_()
+    mean = (1.0 / distance.detach())[shown].mean()
+
+    def with_fixed_mean(value: torch.Tensor) -> torch.Tensor:
+        # No gradient flows into the mean: the loss times the mean at hand over the one at the start has none either.
+        own = (1.0 / value.detach())[shown].mean()
+        return edge_aware_smoothness(value, image, shown) * (own / mean)
+
+    assert gradcheck(with_fixed_mean, (distance,))
+    flat = torch.full((4, 5), 2.0, requires_grad=True)
+    nothing = edge_aware_smoothness(flat, image.float(), torch.zeros_like(shown))
+    assert nothing == 0 and not torch.autograd.grad(nothing, flat)[0].any()

@@ -19,6 +19,7 @@ from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.models.compact import CompactModelConfig
 from fewshot_ns.models.conditioned_model import ConditionedModelConfig
 from fewshot_ns.models.idnerf import IDNeRFModelConfig
+from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.base import prior_configs
 from fewshot_ns.utils.cache import CACHE_ENV
@@ -35,8 +36,10 @@ TERMS = {
     "semantic": {"semantic"},
     "diffusion": {"diffusion"},
     "consistency": {"view_consistency"},
+    "edge_smoothness": {"edge_smoothness"},
+    "silhouette": set(),
 }
-"""Terms that a prior brings, on any backbone."""
+"""Terms that a prior brings, on any backbone; the photos here have no alpha, so there is none of silhouettes."""
 
 
 def refusal(model: Any, prior: str) -> Optional[str]:
@@ -45,6 +48,12 @@ def refusal(model: Any, prior: str) -> Optional[str]:
     latent = isinstance(model, IDNeRFModelConfig) and model.refinement != "off"
     if prior == "plane_smoothness" and not compact:
         return "Model has no feature planes; give --pipeline.plane-smoothness.enabled False"
+    if prior in ("occlusion", "distortion", "normals") and isinstance(model, SparseSplatfactoModelConfig):
+        return "SparseSplatfactoModel has no"
+    if prior == "edge_smoothness" and generalizable:
+        return "expected steps that train a whole image, found single pixels"
+    if prior == "silhouette" and generalizable:
+        return "measured alpha of the training pixels, which batches of many scenes do not hold"
     if prior == "normals" and (generalizable or compact):
         reason = "a tri-plane's texels has no second derivative" if compact else "has no trainable normals along rays"
         return f"{reason}; use sparsenerf, dietnerf or depth-mipnerf"
@@ -147,6 +156,8 @@ def test_pair(
     getattr(pipeline_config, prior).enabled = True
     if isinstance(pipeline_config.model, ConditionedModelConfig):
         one_scene(config)
+    elif prior == "edge_smoothness":
+        pipeline_config.datamanager.whole_images = True
     torch.manual_seed(0)
     if reason is not None:
         with pytest.raises(ValueError) as caught:
