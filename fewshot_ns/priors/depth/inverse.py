@@ -12,18 +12,21 @@ from fewshot_ns.model_components.rendering import Rendering
 
 _NEAREST, _FARTHEST = 0.01, 100.0
 """Depths beyond these multiples of the median are clamped: one pixel without bounds would be all that correlates."""
+_SOMETHING, _SURFACE = 0.01, 0.5
+"""Opacities above which a pixel has some depth at all, and above which its mean depth is that of a surface. Rays are
+all but empty in the first steps, and may learn then already in which order things stand."""
 
 
 def nearness_correlation(rendering: Rendering, label: Tensor, views: Tensor) -> Tensor:
     """1 - Pearson correlation of rendered depth with maps of any scale, mean over views; see `correlation_loss`.
 
     Args:
-        rendering: (R,) training pixels, of which those count that are mostly opaque.
+        rendering: (R,) training pixels, of which those count that are not empty.
         label: (R, 4) of `nearness_labels`, by which it is inverse or negative planar depth that is compared.
         views: (R,) view of each.
     """
-    depth, shown, nearness, valid, inverse = (value[:, 0] for value in _compared(rendering, label))
-    counts = valid & shown
+    depth, opacity, nearness, valid, inverse = (value[:, 0] for value in _compared(rendering, label))
+    counts = valid & (opacity > _SOMETHING)
     median = torch.where(counts, depth.detach(), torch.nan).nanmedian().nan_to_num(nan=1.0).clamp(min=1e-12)
     depth = depth.clamp(min=_NEAREST * median, max=_FARTHEST * median)
     rendered = torch.where(inverse, 1.0 / depth, -depth)
@@ -37,13 +40,13 @@ def measured_inverse_error(rendering: Rendering, label: Tensor) -> Tensor:
         rendering: (R,) training pixels.
         label: (R, 4) of `nearness_labels`, of maps of known scale.
     """
-    depth, shown, nearness, valid, _ = _compared(rendering, label)
+    depth, opacity, nearness, valid, _ = _compared(rendering, label)
     measured = torch.where(valid, 1.0 / torch.where(valid, nearness, 1.0), 0.0)
-    return inverse_depth_error(depth, measured, shown)
+    return inverse_depth_error(depth, measured, opacity > _SURFACE)
 
 
 def _compared(rendering: Rendering, label: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(R, 1) each: rendered planar depth, whether something is there, nearness, whether it is known and inverse."""
+    """(R, 1) each: rendered planar depth, opacity, nearness, whether it is known and inverse."""
     nearness, valid, norms, inverse = label.to(rendering.depth).split(1, dim=-1)
     # World depth, not the ray parameter: that is no planar depth in NDC, nor where rays begin at a plane.
-    return rendering.depth / norms, rendering.accumulation.detach() > 0.5, nearness, valid > 0, inverse > 0
+    return rendering.depth / norms, rendering.accumulation.detach(), nearness, valid > 0, inverse > 0
