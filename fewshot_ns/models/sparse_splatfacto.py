@@ -200,6 +200,12 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         found = self.densification.step(self.gauss_params, optimizers.optimizers, statistics, self._watched, step)
         self._watched = None
         self.grad2d, self.count = found["grad2d"], found["count"]
+        if self.num_points == 0:
+            raise ValueError(
+                f"after step {step} no Gaussian is left whose opacity is at least "
+                f"--pipeline.model.densification.prune-opacity {config.densification.prune_opacity:g}; give a smaller "
+                "one, or --pipeline.model.opacity-decay 1"
+            )
         for name, parameters in self.get_param_groups().items():
             optimizers.parameters[name] = parameters
 
@@ -339,6 +345,17 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             # By what the last step left out: before the first dropout there is nothing to make up for.
             return opacities * (1.0 - share)
         return opacities * (torch.rand(len(opacities), device=opacities.device) >= share)
+
+    def get_outputs(self, ray_bundle: Any) -> Dict[str, Tensor]:  # type: ignore[override]
+        """Not served.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"{type(self).__name__} renders images, not rays: use a command that renders cameras, and ns-export "
+            "gaussian-splat for its points"
+        )
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:

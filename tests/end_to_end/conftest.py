@@ -104,6 +104,34 @@ def trained_run(train: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def train_splats(
+    run_command: Callable[..., str], scene: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Function (method, name, steps, flags, parser) -> folder of a run of splats; of the tiny scene where `parser` says
+    nothing else."""
+    outputs = tmp_path_factory.mktemp("splats")
+
+    def run(method: str, name: str, steps: int, *flags: object, parser: tuple = ()) -> Path:
+        run_command(
+            *("ns-train", method, "--output-dir", outputs, "--experiment-name", "splats", "--timestamp", name),
+            *("--machine.device-type", "cpu", "--vis", "tensorboard", "--max-num-iterations", steps),
+            *("--steps-per-eval-image", 0, "--pipeline.evaluation.metrics", "psnr", *flags),
+            *(parser or ("llff-data", "--data", scene)),
+        )
+        return outputs / "splats" / method / name
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def splat_run(train_splats: Callable[..., Path]) -> Path:
+    """Folder of a run of sparse-splatfacto-lite, whose checkpoint in the middle is kept."""
+    return train_splats(
+        "sparse-splatfacto-lite", "run", 30, "--steps-per-save", 12, "--save-only-latest-checkpoint", False
+    )
+
+
+@pytest.fixture(scope="session")
 def train_scenes(run_command: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Function (name, steps, flags, parser) -> folder of a run of `ns-train pixelnerf-lite`, made small."""
     outputs = tmp_path_factory.mktemp("scenes")

@@ -5,33 +5,12 @@ from pathlib import Path
 from typing import Callable
 
 import cv2
-import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
+from command_output import HEIGHT, WIDTH, check_video, load_json
 
 pytestmark = pytest.mark.end_to_end
-
-WIDTH, HEIGHT = 48, 36
-
-
-def load_json(path: Path) -> dict:
-    """Reads JSON and accepts only what the standard knows, so neither NaN nor Infinity."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{path}: {constant} is not JSON")
-
-    return json.loads(path.read_text(), parse_constant=refuse)
-
-
-def check_video(path: Path, width: int, height: int, at_least: int) -> np.ndarray:
-    """Frames (T, H, W, 3) of a video, which must have the size and show something."""
-    frames = iio.imread(path, plugin="FFMPEG")
-    assert frames.shape[0] >= at_least
-    # H.264 wants even sizes and imageio pads to multiples of its block size unless told otherwise.
-    assert abs(frames.shape[1] - height) <= 16 and abs(frames.shape[2] - width) <= 16
-    assert frames.std(axis=(1, 2)).mean() > 4.0, "the frames are blank"
-    return frames
 
 
 def test_train_leaves_a_complete_run(trained_run: Path):

@@ -79,6 +79,13 @@ def scenes_address(scenes_run: Path, environment: Dict[str, str], tmp_path_facto
 
 
 @pytest.fixture(scope="module")
+def splats_address(splat_run: Path, environment: Dict[str, str], tmp_path_factory) -> Iterator[str]:
+    """Address of the viewer of a run of splats."""
+    with serving(splat_run / "config.yml", environment, tmp_path_factory.mktemp("viewer") / "log.txt") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory) -> Iterator:
     """A headless browser of its own."""
     options = webdriver.ChromeOptions()
@@ -110,8 +117,9 @@ def coverage(region: np.ndarray, panel_colour: np.ndarray) -> float:
     return float((away_from_panel & (region.max(axis=-1) > 12)).mean())
 
 
-def test_a_frame_is_rendered(viewer_address: str, browser, tmp_path: Path):
-    browser.get(viewer_address)
+@pytest.mark.parametrize("address", ["viewer_address", "splats_address"])
+def test_a_frame_is_rendered(address: str, browser, tmp_path: Path, request: pytest.FixtureRequest):
+    browser.get(request.getfixturevalue(address))
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         page = screenshot(browser)

@@ -300,8 +300,8 @@ def test_numbers_grow_and_shrink_and_optimizers_follow() -> None:
 
 
 def test_pruning_goes_on_without_growth_and_above_the_largest_number() -> None:
-    for fields in ({"enabled": False}, {"max_gaussians": 60}):
-        config = DensificationConfig(start_step=1, every=2, gradient=1e-9, stop_fraction=1.0, **fields)
+    for enabled, most in ((False, 500), (True, 60)):
+        config = DensificationConfig(enabled, 1, 1.0, 2, gradient=1e-9, max_gaussians=most)
         model = build(cloud_of(), densification=config)
         model.run_length = 100
         with torch.no_grad():
@@ -388,3 +388,21 @@ def test_harmonics_of_higher_degrees_wait_for_their_step() -> None:
     assert float((plain - coloured).abs().max()) > 0.05
     model.eval().update_to_step(0)
     assert torch.equal(model.render_cameras(camera()).rgb, coloured), "evaluation uses all of them"
+
+
+def test_a_run_without_gaussians_ends_with_the_reason() -> None:
+    model = build(cloud_of(), densification=DensificationConfig(start_step=1, every=2, stop_fraction=1.0))
+    model.run_length = 100
+    with torch.no_grad():
+        model.gauss_params["opacities"].fill_(-9.0)
+    owner = Owner(model)
+    step_of(model, 0)
+    after_step(model, 0, owner)
+    step_of(model, 1)
+    with pytest.raises(ValueError, match="after step 1 no Gaussian is left .* --pipeline.model.opacity-decay 1"):
+        after_step(model, 1, owner)
+
+
+def test_rays_are_refused_with_what_to_use_instead() -> None:
+    with pytest.raises(ValueError, match="SparseSplatfactoModel renders images, not rays: .* ns-export gaussian-splat"):
+        build(cloud_of()).get_outputs(None)

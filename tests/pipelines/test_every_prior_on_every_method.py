@@ -15,6 +15,7 @@ from tiny_clip import save_image_encoder
 from fewshot_ns import registry
 from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
 from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.models.compact import CompactModelConfig
 from fewshot_ns.models.conditioned_model import ConditionedModelConfig
@@ -37,23 +38,23 @@ TERMS = {
     "diffusion": {"diffusion"},
     "consistency": {"view_consistency"},
     "edge_smoothness": {"edge_smoothness"},
-    "silhouette": set(),
+    "silhouette": {"silhouette_loss"},
 }
-"""Terms that a prior brings, on any backbone; the photos here have no alpha, so there is none of silhouettes."""
+"""Terms that a prior brings, on any backbone."""
 
 
 def refusal(model: Any, prior: str) -> Optional[str]:
     """Part of the message by which a pair is refused; None where it has to train."""
     generalizable, compact = isinstance(model, ConditionedModelConfig), isinstance(model, CompactModelConfig)
     latent = isinstance(model, IDNeRFModelConfig) and model.refinement != "off"
+    splats = isinstance(model, SparseSplatfactoModelConfig)
+    if splats and prior in ("occlusion", "distortion"):
+        what = {"occlusion": "densities along rays; splats have dropout", "distortion": "samples along rays"}
+        return f"SparseSplatfactoModel has no {what[prior]}"
+    if splats and prior == "normals":
+        return "SparseSplatfactoModel has no samples along rays; use sparsenerf, dietnerf or depth-mipnerf"
     if prior == "plane_smoothness" and not compact:
         return "Model has no feature planes; give --pipeline.plane-smoothness.enabled False"
-    if prior in ("occlusion", "distortion", "normals") and isinstance(model, SparseSplatfactoModelConfig):
-        return "SparseSplatfactoModel has no"
-    if prior == "edge_smoothness" and generalizable:
-        return "expected steps that train a whole image, found single pixels"
-    if prior == "silhouette" and generalizable:
-        return "measured alpha of the training pixels, which batches of many scenes do not hold"
     if prior == "normals" and (generalizable or compact):
         reason = "a tri-plane's texels has no second derivative" if compact else "has no trainable normals along rays"
         return f"{reason}; use sparsenerf, dietnerf or depth-mipnerf"
@@ -61,6 +62,10 @@ def refusal(model: Any, prior: str) -> Optional[str]:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
     if prior in ("depth", "smoothness", "consistency") and generalizable:
         return "batches of many scenes have no room for them; train a single-scene method on one scene"
+    if prior == "edge_smoothness" and generalizable:
+        return "expected steps that train a whole image, found single pixels; give --pipeline.datamanager.whole-images"
+    if prior == "silhouette" and generalizable:
+        return "which batches of many scenes do not hold; train a single-scene method on one scene"
     if prior == "semantic" and latent:
         return "none of unseen views; of idnerf give --pipeline.model.refinement off with it"
     return None
@@ -129,6 +134,7 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
         return config
     manager.dataparser = RGBDDataParserConfig(data=rgbd)
     manager.train_num_rays_per_batch, manager.crop_steps = 32, 0
+    pipeline.initial_points.source, pipeline.initial_points.num_random = "random", 60
     set_where_there(model, num_layers=3, num_octaves=3, skip_layer=1, proposal_resolution=6, proposal_width=16)
     set_where_there(model, plane_resolutions=(4, 8), plane_channels=4)
     if hasattr(model, "num_proposal_samples"):
@@ -149,9 +155,18 @@ def one_scene(config: Any) -> None:
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("method", METHODS)
 def test_pair(
-    method: str, prior: str, networks: Dict[str, Path], tiny_rgbd_scene: Path, tiny_solids: Path, tiny_mvsnet: Path
+    method: str,
+    prior: str,
+    networks: Dict[str, Path],
+    tiny_rgbd_scene: Path,
+    tiny_blender_scene: Path,
+    tiny_solids: Path,
+    tiny_mvsnet: Path,
 ) -> None:
     config = small(method, networks, tiny_rgbd_scene, tiny_solids, tiny_mvsnet)
+    if prior == "silhouette" and not isinstance(config.pipeline.model, ConditionedModelConfig):
+        # Of photos with alpha.
+        config.pipeline.datamanager.dataparser = FewShotBlenderDataParserConfig(data=tiny_blender_scene)
     pipeline_config, reason = config.pipeline, refusal(config.pipeline.model, prior)
     getattr(pipeline_config, prior).enabled = True
     if isinstance(pipeline_config.model, ConditionedModelConfig):
@@ -183,4 +198,4 @@ def test_pair(
 
 
 def test_every_prior_has_its_terms_here() -> None:
-    assert set(TERMS) == set(PRIORS) and len(METHODS) >= 29
+    assert set(TERMS) == set(PRIORS) and len(METHODS) >= 31
