@@ -90,7 +90,7 @@ def test_weight_and_fade_scale_the_term(step: Any) -> None:
         assert float(term(fading, *step, at=at)) == pytest.approx(factor * plain)
     for name in ("weight", "edge"):
         with pytest.raises(ValueError, match=f"expected --pipeline.edge-smoothness.{name} of at least 0, got -1"):
-            make(**{name: -1.0})
+            make(True, **{name: -1.0})
 
 
 def test_an_image_of_which_nothing_shows_costs_nothing(step: Any) -> None:
