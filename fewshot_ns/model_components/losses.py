@@ -65,8 +65,8 @@ def edge_aware_smoothness(distance: Tensor, image: Tensor, shown: Tensor, edge: 
         edge: how much an edge of the photo frees depth.
 
     Returns:
-        Over rows and over columns, the mean of exp(-edge |step of grey|) |step of u|; u is inverse depth in units of
-        its mean. 0 where no pair counts.
+        Mean over rows plus mean over columns of exp(-edge |step of grey|) |step of u|; u is inverse depth in multiples
+        of its mean. 0 where no pair counts.
     """
     inverse = 1.0 / torch.where(shown, distance, torch.ones_like(distance)).clamp(min=1e-6)
     inverse = inverse / (inverse.detach() * shown).sum().clamp(min=1e-12) * shown.sum()

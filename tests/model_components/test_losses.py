@@ -176,54 +176,61 @@ def test_silhouette_equals_loop() -> None:
     assert gradcheck(lambda value: silhouette_loss(value, alpha), (opacity.requires_grad_(),))
 
 
-def naive_edge_aware_smoothness(distance: torch.Tensor, image: torch.Tensor, shown: torch.Tensor, edge: float) -> float:
-    """Pair by pair (Godard et al. 2017, eq. 3), of inverse depth over its mean."""
-    height, width = distance.shape
-    pixels = [(row, column) for row in range(height) for column in range(width)]
-    seen = [1.0 / float(distance[at]) for at in pixels if shown[at]]
-    mean, total = sum(seen) / max(len(seen), 1), 0.0
+def test_edge_aware_smoothness_equals_loop() -> None:
+    generator = torch.Generator().manual_seed(0)
+    distance = (0.5 + torch.rand(5, 6, dtype=torch.float64, generator=generator)).requires_grad_()
+    image = torch.rand(5, 6, 3, dtype=torch.float64, generator=generator)
+    shown = torch.rand(5, 6, generator=generator) > 0.3
+    found = edge_aware_smoothness(distance, image, shown, edge=3.0)
+    inverse = [[1.0 / float(value) for value in row] for row in distance.detach()]
+    seen = [inverse[row][column] for row in range(5) for column in range(6) if shown[row, column]]
+    mean, expected = sum(seen) / len(seen), 0.0
     for down, right in ((1, 0), (0, 1)):
         steps = []
-        for row, column in pixels:
-            other = (row + down, column + right)
-            if other[0] < height and other[1] < width and shown[row, column] and shown[other]:
-                grey = abs(float(image[row, column].mean() - image[other].mean()))
-                step = abs(1.0 / float(distance[row, column]) - 1.0 / float(distance[other])) / mean
-                steps.append(math.exp(-edge * grey) * step)
-        total += sum(steps) / max(len(steps), 1)
-    return total
+        for row in range(5 - down):
+            for column in range(6 - right):
+                if shown[row, column] and shown[row + down, column + right]:
+                    step = abs(inverse[row + down][column + right] - inverse[row][column]) / mean
+                    grey = abs(float(image[row + down, column + right].mean() - image[row, column].mean()))
+                    steps.append(math.exp(-3.0 * grey) * step)
+        expected += sum(steps) / len(steps)
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+    # The mean is no way to lower the term, so it has no gradient of its own.
+    with_mean_fixed = edge_aware_smoothness(distance, image, shown, edge=3.0)
+    (gradient,) = torch.autograd.grad(with_mean_fixed, distance)
+    assert not gradient[~shown].any() and gradient[shown].any()
+    unit = float((1.0 / distance.detach())[shown].mean())
+
+    def of_fixed_mean(value: torch.Tensor) -> torch.Tensor:
+        return sum(
+            (
+                torch.exp(-3.0 * image.mean(-1).diff(dim=axis).abs())
+                * (shown.narrow(axis, 1, size - 1) & shown.narrow(axis, 0, size - 1))
+                * ((1.0 / value).diff(dim=axis).abs() / unit)
+            ).sum()
+            / (shown.narrow(axis, 1, size - 1) & shown.narrow(axis, 0, size - 1)).sum()
+            for axis, size in ((0, 5), (1, 6))
+        )  # type: ignore[return-value]
+
+    assert gradcheck(of_fixed_mean, (distance,))
+    torch.testing.assert_close(gradient, torch.autograd.grad(of_fixed_mean(distance), distance)[0])
 
 
-@pytest.mark.parametrize("edge", [0.0, 10.0])
-def test_edge_aware_smoothness_equals_loop(edge: float) -> None:
+def test_edge_aware_smoothness_of_nothing_and_of_a_plane_is_zero() -> None:
+    distance = torch.full((4, 4), 2.0, requires_grad=True)
+    nothing = edge_aware_smoothness(distance, torch.rand(4, 4, 3), torch.zeros(4, 4, dtype=torch.bool))
+    nothing.backward()
+    assert nothing == 0.0 and distance.grad is not None and not distance.grad.any()
+    assert edge_aware_smoothness(distance, torch.rand(4, 4, 3), torch.ones(4, 4, dtype=torch.bool)) == 0.0
+
+
+def test_edge_aware_smoothness_knows_no_unit_and_nothing_of_what_is_hidden() -> None:
     generator = torch.Generator().manual_seed(0)
     distance = (1.0 + torch.rand(5, 7, dtype=torch.float64, generator=generator)).requires_grad_()
     image = torch.rand(5, 7, 3, dtype=torch.float64, generator=generator)
     shown = torch.rand(5, 7, generator=generator) > 0.3
-    found = edge_aware_smoothness(distance, image, shown, edge)
-    expected = naive_edge_aware_smoothness(distance.detach(), image, shown, edge)
-    assert expected > 0 and float(found) == pytest.approx(expected, rel=1e-12)
-    # The unit of depth does not matter, nor what lies where nothing is shown.
     other = torch.where(shown, 7.0 * distance, torch.zeros_like(distance))
-    torch.testing.assert_close(edge_aware_smoothness(other, image, shown, edge), found)
-    (gradient,) = torch.autograd.grad(edge_aware_smoothness(other, image, shown, edge), distance)
+    found = edge_aware_smoothness(other, image, shown)
+    torch.testing.assert_close(found, edge_aware_smoothness(distance, image, shown))
+    (gradient,) = torch.autograd.grad(found, distance)
     assert gradient.isfinite().all() and not gradient[~shown].any() and gradient[shown].any()
-
-
-def test_gradient_of_edge_aware_smoothness() -> None:
-    generator = torch.Generator().manual_seed(1)
-    distance = 1.0 + torch.rand(4, 5, dtype=torch.float64, generator=generator)
-    image, shown = torch.rand(4, 5, 3, dtype=torch.float64, generator=generator), torch.ones(4, 5, dtype=torch.bool)
-    shown[1, 2:] = False
-    distance.requires_grad_()
-    mean = (1.0 / distance.detach())[shown].mean()
-
-    def with_fixed_mean(value: torch.Tensor) -> torch.Tensor:
-        # No gradient flows into the mean: the loss times the mean at hand over the one at the start has none either.
-        own = (1.0 / value.detach())[shown].mean()
-        return edge_aware_smoothness(value, image, shown) * (own / mean)
-
-    assert gradcheck(with_fixed_mean, (distance,))
-    flat = torch.full((4, 5), 2.0, requires_grad=True)
-    nothing = edge_aware_smoothness(flat, image.float(), torch.zeros_like(shown))
-    assert nothing == 0 and not torch.autograd.grad(nothing, flat)[0].any()

@@ -63,7 +63,7 @@ def refusal(model: Any, prior: str) -> Optional[str]:
     if prior in ("depth", "smoothness", "consistency") and generalizable:
         return "batches of many scenes have no room for them; train a single-scene method on one scene"
     if prior == "edge_smoothness" and generalizable:
-        return "expected steps that train a whole image, found single pixels; give --pipeline.datamanager.whole-images"
+        return "expected steps that train a whole image, found single pixels"
     if prior == "silhouette" and generalizable:
         return "which batches of many scenes do not hold; train a single-scene method on one scene"
     if prior == "semantic" and latent:
@@ -167,12 +167,12 @@ def test_pair(
     if prior == "silhouette" and not isinstance(config.pipeline.model, ConditionedModelConfig):
         # Of photos with alpha.
         config.pipeline.datamanager.dataparser = FewShotBlenderDataParserConfig(data=tiny_blender_scene)
+    if prior == "edge_smoothness" and not isinstance(config.pipeline.model, ConditionedModelConfig):
+        config.pipeline.datamanager.whole_images = True
     pipeline_config, reason = config.pipeline, refusal(config.pipeline.model, prior)
     getattr(pipeline_config, prior).enabled = True
     if isinstance(pipeline_config.model, ConditionedModelConfig):
         one_scene(config)
-    elif prior == "edge_smoothness":
-        pipeline_config.datamanager.whole_images = True
     torch.manual_seed(0)
     if reason is not None:
         with pytest.raises(ValueError) as caught:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from types import SimpleNamespace
+from typing import Any, Dict, Optional, Tuple
 
 import pytest
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from prior_scenes import context_of, pixels_of, scene_of
 from torch import Tensor
 
@@ -15,14 +17,15 @@ from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.model_components.losses import edge_aware_smoothness
-from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPrior, EdgeSmoothnessPriorConfig
+from fewshot_ns.priors.base import PriorScene
+from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPrior, EdgeSmoothnessPriorConfig, nearest_angle
 
 SIZE = (5, 7)
 
 
 def make(whole_images: bool = True, **fields: Any) -> EdgeSmoothnessPrior:
     scene = replace(scene_of(), whole_images=whole_images)
-    config = EdgeSmoothnessPriorConfig(**{"enabled": True, **fields})
+    config = EdgeSmoothnessPriorConfig(**{"enabled": True, "weight": 1.0, **fields})
     return config.setup(scene=scene, name="edge_smoothness")
 
 
@@ -91,6 +94,36 @@ def test_weight_and_fade_scale_the_term(step: Any) -> None:
     for name in ("weight", "edge"):
         with pytest.raises(ValueError, match=f"expected --pipeline.edge-smoothness.{name} of at least 0, got -1"):
             make(True, **{name: -1.0})
+
+
+def around(degrees: float, alpha: bool) -> PriorScene:
+    """Three cameras that look at one point from so many degrees apart."""
+    angles = torch.deg2rad(degrees * torch.arange(3.0))
+    sine, cosine, zero, one = angles.sin(), angles.cos(), torch.zeros(3), torch.ones(3)
+    rows = [[cosine, zero, sine, 4.0 * sine], [zero, one, zero, zero], [-sine, zero, cosine, 4.0 * cosine]]
+    poses = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=1)
+    scene = scene_of()
+    dataset: Any = SimpleNamespace(**vars(scene.dataset), cameras=Cameras(poses, 8.0, 8.0, 4.0, 4.0), has_alpha=alpha)
+    return replace(scene, dataset=dataset, whole_images=True)
+
+
+@pytest.mark.parametrize(
+    "degrees, alpha, given, expected",
+    [(20.0, False, None, 3.0), (10.0, False, None, 0.0), (20.0, True, None, 0.0), (10.0, True, 0.5, 0.5)],
+)
+def test_a_weight_of_none_is_decided_by_the_scene(
+    degrees: float, alpha: bool, given: Optional[float], expected: float, step: Any
+) -> None:
+    scene = around(degrees, alpha)
+    assert nearest_angle(scene.dataset.cameras, scene.geometry) == pytest.approx(degrees, abs=1e-3)
+    assert nearest_angle(scene.dataset.cameras[:1], scene.geometry) == 0.0
+    prior = EdgeSmoothnessPriorConfig(enabled=True, weight=given).setup(scene=scene, name="edge_smoothness")
+    assert prior.resolved() == {"weight": expected}
+    if expected == 0.0:
+        distance, opacity, batch = step
+        assert prior.loss_dict(0, context_of(pixels_of(distance, opacity), batch=batch)) == {}
+    else:
+        torch.testing.assert_close(term(prior, *step), expected * term(make(), *step))
 
 
 def test_an_image_of_which_nothing_shows_costs_nothing(step: Any) -> None:

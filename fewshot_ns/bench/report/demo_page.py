@@ -226,8 +226,8 @@ def _splat_section(cell: DemoCell, folder: Path) -> Section:
     opened = (
         f"{name}, beside this page, holds {cell.splats.count} Gaussians. Any viewer of Gaussian splats opens it, for "
         "one SuperSplat in the browser (superspl.at/editor): drag the file onto it. Its y axis points up; where a "
-        "viewer takes it to point down, turn the scene by 180 degrees about z. Such a file has no background, so what no "
-        "Gaussian covers is the viewer's. ns-export gaussian-splat writes the same of any run of such a method."
+        "viewer takes it to point down, turn the scene by 180 degrees about z. Such a file has no background: what no "
+        "Gaussian covers has the viewer's colour. ns-export gaussian-splat writes the same of any run of such a method."
     )
     size = f"{name} ({cell.splats.count} Gaussians, {cell.splats.size / 1e6:.1f} MB)"
     return Section("The splats", paragraphs=(start, opened), downloads=(Download(name, size),))
