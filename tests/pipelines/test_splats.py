@@ -231,7 +231,7 @@ def test_it_trains_on_every_kind_of_scene(scene: str, method: Any, request: pyte
 def test_depth_of_a_whole_photo_reaches_the_gaussians(prior: str, method: Any) -> None:
     pipeline = method.pipeline
     if prior == "edge_smoothness":
-        pipeline.edge_smoothness.enabled, name = True, "edge_smoothness"
+        pipeline.edge_smoothness.weight, name = 1.0, "edge_smoothness"
     else:
         pipeline.depth.enabled, pipeline.depth.loss = True, prior
         name = f"depth_{prior.replace('-', '_')}"

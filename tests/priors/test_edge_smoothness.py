@@ -118,6 +118,9 @@ def test_a_weight_of_none_is_decided_by_the_scene(
     assert nearest_angle(scene.dataset.cameras, scene.geometry) == pytest.approx(degrees, abs=1e-3)
     assert nearest_angle(scene.dataset.cameras[:1], scene.geometry) == 0.0
     prior = EdgeSmoothnessPriorConfig(enabled=True, weight=given).setup(scene=scene, name="edge_smoothness")
+    # Before training nothing is read: photos may be gone when a run is rendered.
+    assert prior.resolved() == {"weight": given}
+    prior.prepare()
     assert prior.resolved() == {"weight": expected}
     if expected == 0.0:
         distance, opacity, batch = step
