@@ -1,4 +1,5 @@
-"""Measured values of training pixels: depth as the model's own ray parameter, normals in the world, alpha."""
+"""Values of training pixels that are measured: depth as the model's own ray parameter, nearness by maps of any scale,
+normals in the world, alpha."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import attach_radii, depth_slope, ray_parameter, to_model_rays
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.depth.encoding import to_z_depth
+from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.files.normals import NORMAL_PLACES, read_normals
 from fewshot_ns.data.records.metadata import NormalAxes
 
@@ -19,6 +22,8 @@ DEPTH_SIGMA_KEY = "depth_sigma"
 """Batch key of their standard deviations (R, 1), world units of planar depth, 0 where the map gives none."""
 DEPTH_SLOPE_KEY = "depth_slope"
 """Batch key of the ray parameter per world unit of planar depth (R, 1) at these depths, 1 where there is none."""
+NEARNESS_KEY = "nearness"
+"""Batch key of what depth maps of any scale say of the pixels (R, 4), see `nearness_labels`."""
 NORMAL_KEY = "normal"
 """Batch key of the measured unit normals (R, 3) in the world, zero where there is none."""
 ALPHA_KEY = "alpha"
@@ -49,6 +54,39 @@ def depth_labels(dataset: FewShotDataset) -> List[Tensor]:
         none = torch.tensor([0.0, 0.0, 1.0])
         label = torch.where(valid, torch.cat([at, sigma, depth_slope(at, rays, geometry)], dim=-1), none)
         labels.append(label.reshape(*depth.z_depth.shape, 3))
+    return labels
+
+
+def nearness_labels(dataset: FewShotDataset) -> List[Tensor]:
+    """What depth maps of any scale and polarity say of every pixel of a split.
+
+    Returns:
+        (H, W, 4) for each view: nearness; 1 where the map says something and the pixel may train, else 0; distance
+        along the ray per unit of planar depth; and 1 where nearness is inverse planar depth up to scale and shift, 0
+        where it is negative planar depth up to these. Of maps of known scale it is inverse planar depth, world units.
+
+    Raises:
+        ValueError: the scene has no depth maps, or one of them is unusable.
+    """
+    record, labels = dataset.fewshot, []
+    if record.depth_prior_filenames is None:
+        raise ValueError(
+            f"{dataset.image_filenames[0].parent}: expected depth maps of the {record.split} views, found none"
+        )
+    for view, path in enumerate(record.depth_prior_filenames):
+        norms = dataset.ray_norms(view)
+        if dataset.has_metric_depth(view):
+            measured = dataset.metric_depth(view)
+            valid, inverse = measured.valid, True
+            nearness = 1.0 / np.where(valid, measured.z_depth, 1.0)
+        else:
+            depth = read_depth_map(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
+            valid, inverse = depth.valid, depth.polarity == "inverse_depth"
+            # The shift of such a map is unknown, so that its reciprocal would mean nothing.
+            nearness = depth.values if inverse else -to_z_depth(depth.values, record.depth_encoding.meaning, norms)
+        trains = torch.from_numpy(valid) & dataset.training_mask(view)[..., 0]
+        parts = torch.from_numpy(nearness), trains, torch.from_numpy(norms), torch.full(trains.shape, float(inverse))
+        labels.append(torch.stack([part.float() for part in parts], dim=-1))
     return labels
 
 

@@ -1,4 +1,4 @@
-"""Losses that compare a ray's weights with a measured depth: CDF bounds, URF, DS-NeRF and L2.
+"""Losses that compare a ray's weights with a measured depth: CDF bounds, URF, DS-NeRF and L2; and on inverse depth.
 
 A ray whose depth is not positive has none and contributes nothing; where no ray has any, each term is zero with a zero
 gradient. Depths and ray parameters have the same unit.
@@ -147,3 +147,60 @@ _LOG_FLOOR = 1e-7
 def depth_error(rendered: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
     """Mean squared error of rendered depth (R, 1) against measured depth (R, 1) where valid (R, 1); 0 if nowhere."""
     return masked_mean((rendered - depth) ** 2, valid)
+
+
+def inverse_depth_error(rendered: Tensor, depth: Tensor, shown: Tensor) -> Tensor:
+    """Mean |1 / rendered - 1 / measured| in multiples of the inverse of the median measured depth; 0 if nowhere.
+
+    Args:
+        rendered: (R, 1) planar depth; below a hundredth of the median it counts as that.
+        depth: (R, 1) measured planar depth, not positive where there is none.
+        shown: (R, 1) bool, pixels that show something; others do not count.
+    """
+    known = depth > 0
+    median = torch.where(known, depth, torch.nan).nanmedian().nan_to_num(nan=1.0)
+    error = 1.0 / rendered.clamp(min=_NEAREST * median) - 1.0 / torch.where(known, depth, torch.ones_like(depth))
+    return median * masked_mean(error.abs(), known & shown)
+
+
+_NEAREST = 0.01
+"""Depths nearer than this fraction of the median are clamped: the inverse of what stands in the camera is no number."""
+
+
+def correlation_loss(rendered: Tensor, nearness: Tensor, counts: Tensor, views: Tensor, least: int = 16) -> Tensor:
+    """1 - Pearson correlation of what is rendered with what maps say, mean over views (SparseGS, FSGS).
+
+    Args:
+        rendered: (R,) of each pixel, such as inverse depth.
+        nearness: (R,) what the map says of the same, in a scale and with a shift of its own view.
+        counts: (R,) bool, pixels that count.
+        views: (R,) view of each pixel, integers.
+        least: pixels that a view needs.
+
+    Returns:
+        Scalar from 0 to 2. Views of fewer pixels do not count, nor those in which either quantity is constant (its
+        standard deviation below 1e-4 of its mean size); zero with a zero gradient where none does.
+    """
+    own = (views == views.unique()[:, None]) & counts
+    number = own.sum(dim=-1, keepdim=True)
+    ours, theirs = _centred(rendered, own, number), _centred(nearness, own, number)
+    variances = [(value**2).sum(dim=-1) / number[:, 0].clamp(min=1) for value in (ours, theirs)]
+    used = (number[:, 0] >= least) & (torch.stack(variances).detach() > _CONSTANT**2).all(dim=0)
+    deviations = [torch.where(used, variance, torch.ones_like(variance)).sqrt() for variance in variances]
+    covariance = (ours * theirs).sum(dim=-1) / number[:, 0].clamp(min=1)
+    return masked_mean(1.0 - covariance / (deviations[0] * deviations[1]), used)
+
+
+_CONSTANT = 1e-4
+"""Standard deviation, as a fraction of the mean size, below which a quantity is constant: it has no correlation."""
+
+
+def _centred(values: Tensor, own: Tensor, number: Tensor) -> Tensor:
+    """(V, R) values (R,) less their mean over the pixels of each view, in multiples of their mean size; 0 elsewhere."""
+    zero = torch.zeros_like(values)
+    mean, size = (
+        torch.where(own, value, zero).sum(dim=-1, keepdim=True) / number.clamp(min=1)
+        for value in (values, values.detach().abs())
+    )
+    # A correlation does not depend on the unit, so the unit has no gradient.
+    return torch.where(own, values - mean, zero) / torch.where(size > 0, size, torch.ones_like(size))

@@ -48,7 +48,7 @@ Served = Literal["samples", "density", "normals", "planes", "latents", "unseen_v
 """Things that only some backbones can serve. samples: weights along rays; density: densities of these samples; normals:
 trainable normals of these samples; planes: feature planes; latents: a predicted latent of the view that is rendered;
 unseen_views: renderings of any camera in a training step."""
-Label = Literal["depth", "normal", "alpha"]
+Label = Literal["depth", "nearness", "normal", "alpha"]
 """Measured values of the training pixels that a batch can hold."""
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import camera_rays
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.stereo.views import StereoView
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.model_components.view_consistency import ConsistencyTarget, farthest_visible, view_consistency_loss
@@ -81,7 +80,7 @@ class ConsistencyPrior(Prior[ConsistencyPriorConfig]):
         for index in range(len(dataset)):
             photo = _photo(dataset, index)
             z_depth, sigma = torch.zeros(photo.size), torch.zeros(photo.size)
-            if self.config.use_depth_maps and _has_metric_depth(dataset, index):
+            if self.config.use_depth_maps and dataset.has_metric_depth(index):
                 measured = dataset.metric_depth(index)
                 z_depth = torch.from_numpy(measured.z_depth)
                 sigma = sigma if measured.sigma is None else torch.from_numpy(measured.sigma)
@@ -143,11 +142,3 @@ def _photo(dataset: FewShotDataset, index: int) -> StereoView:
         mask=dataset.training_mask(index)[..., 0],
         name=dataset.image_filenames[index].name,
     )
-
-
-def _has_metric_depth(dataset: FewShotDataset, index: int) -> bool:
-    """Whether a view has a depth map of known scale."""
-    files, encoding = dataset.fewshot.depth_prior_filenames, dataset.fewshot.depth_encoding
-    if files is None or encoding.unit is None:
-        return False
-    return resolve_polarity(files[index], encoding.polarity) == "distance"

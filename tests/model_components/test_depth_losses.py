@@ -1,4 +1,4 @@
-"""Losses on measured depth, intervals and normals against sums written out, and their gradients."""
+"""Losses on depth and its inverse, intervals and normals against sums written out, and their gradients."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import Tensor
 
 from fewshot_ns.model_components.depth_losses import (
     cdf_bound_losses,
+    correlation_loss,
     depth_error,
     ds_nerf_loss,
+    inverse_depth_error,
     open_bound_loss,
     urf_losses,
 )
@@ -212,3 +214,100 @@ def test_square_root_decay() -> None:
     assert square_root_decay(0, 0.25, 0.5, 0.09, 1000) == 0.25
     assert square_root_decay(10, 0.25, 0.5, 0.09, 1000) == pytest.approx(0.25 - 0.5 * math.sqrt(0.04))
     assert square_root_decay(1000, 0.25, 0.5, 0.09, 1000) == 0.09
+
+
+def test_inverse_depth_error_is_a_mean_over_what_is_known_and_shown() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rendered = (1.0 + 3.0 * torch.rand(12, 1, generator=generator, dtype=torch.float64)).requires_grad_()
+    depth = 1.0 + 3.0 * torch.rand(12, 1, generator=generator, dtype=torch.float64)
+    depth[::4], shown = 0.0, torch.ones(12, 1, dtype=torch.bool)
+    shown[1::4] = False
+    known = sorted(float(value) for value in depth if value > 0)
+    median = known[(len(known) - 1) // 2]
+    errors = [
+        median * abs(1.0 / float(a) - 1.0 / float(b))
+        for a, b, c in zip(rendered, depth, shown, strict=True)
+        if b > 0 and c
+    ]
+    assert len(errors) == 6
+    loss = inverse_depth_error(rendered, depth, shown)
+    assert loss.item() == pytest.approx(sum(errors) / len(errors))
+    assert torch.autograd.gradcheck(lambda value: inverse_depth_error(value, depth, shown), (rendered,))
+    (gradient,) = torch.autograd.grad(loss, rendered)
+    assert torch.equal(gradient != 0, (depth > 0) & shown)
+    # The unit of the world does not matter.
+    torch.testing.assert_close(inverse_depth_error(5.0 * rendered, 5.0 * depth, shown), loss)
+
+
+@pytest.mark.parametrize("count", [4, 0])
+def test_inverse_depth_error_without_depth_and_of_depth_without_bounds(count: int) -> None:
+    rendered = torch.zeros(count, 1, requires_grad=True)
+    for depth, shown in ((0.0, True), (2.0, False)):
+        loss = inverse_depth_error(
+            rendered, torch.full((count, 1), depth), torch.full((count, 1), shown, dtype=torch.bool)
+        )
+        (gradient,) = torch.autograd.grad(loss, rendered)
+        assert loss == 0 and not gradient.any()
+    if count:
+        loss = inverse_depth_error(rendered, torch.full((count, 1), 2.0), torch.ones(count, 1, dtype=torch.bool))
+        assert loss.item() == pytest.approx(99.0)
+
+
+def views_of_pixels(dtype: torch.dtype = torch.float64) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rendered values (90,), maps (90,), which count, and views: 40 pixels of 7, 30 of 2 and 20 of 5, mixed."""
+    generator = torch.Generator().manual_seed(0)
+    views = torch.tensor([7] * 40 + [2] * 30 + [5] * 20)[torch.randperm(90, generator=generator)]
+    rendered = 0.2 + torch.rand(90, generator=generator, dtype=dtype)
+    nearness = views * (rendered + torch.randn(90, generator=generator, dtype=dtype)) - 3.0
+    return rendered.requires_grad_(), nearness, torch.rand(90, generator=generator) > 0.3, views
+
+
+def naive_correlation(a: list, b: list) -> float:
+    mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
+    covariance = sum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+    return covariance / math.sqrt(sum((x - mean_a) ** 2 for x in a) * sum((y - mean_b) ** 2 for y in b))
+
+
+@pytest.mark.parametrize("least, used", [(2, (2, 5, 7)), (16, (2, 7))])
+def test_correlation_is_a_mean_over_views(least: int, used: Tuple[int, ...]) -> None:
+    rendered, nearness, counts, views = views_of_pixels()
+    values = []
+    for view in used:
+        mine = [pixel for pixel in range(90) if views[pixel] == view and counts[pixel]]
+        assert len(mine) >= least
+        values.append(1.0 - naive_correlation(rendered[mine].tolist(), nearness[mine].tolist()))
+    loss = correlation_loss(rendered, nearness, counts, views, least)
+    assert loss.item() == pytest.approx(sum(values) / len(values))
+    assert torch.autograd.gradcheck(lambda x: correlation_loss(x, nearness, counts, views, least), (rendered,))
+    (gradient,) = torch.autograd.grad(loss, rendered)
+    assert torch.equal(gradient != 0, counts & torch.isin(views, torch.tensor(used)))
+
+
+def test_correlation_knows_neither_scale_nor_shift_of_a_map() -> None:
+    rendered, nearness, counts, views = views_of_pixels(torch.float32)
+    loss = correlation_loss(rendered, nearness, counts, views)
+    for scale, shift in ((1e-12, 0.0), (1e12, 0.0), (0.01, 3.0)):
+        torch.testing.assert_close(correlation_loss(rendered, scale * nearness + shift, counts, views), loss)
+        torch.testing.assert_close(correlation_loss(scale * rendered + shift, nearness, counts, views), loss)
+    right, wrong = (
+        correlation_loss(rendered, sign * (2.0 * rendered.detach()) + 5.0, counts, views) for sign in (1, -1)
+    )
+    assert right.item() == pytest.approx(0.0, abs=1e-5) and wrong.item() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("case", ["rendered", "map", "nothing counts", "no pixels"])
+def test_what_is_constant_has_no_correlation(case: str) -> None:
+    rendered, nearness, counts, views = views_of_pixels(torch.float32)
+    if case == "rendered":
+        # Sums of a third are not exact.
+        rendered = torch.full((90,), 1.0 / 3.0, requires_grad=True)
+    elif case == "map":
+        nearness = torch.full((90,), 1.0 / 3.0)
+    elif case == "nothing counts":
+        counts = torch.zeros_like(counts)
+    else:
+        rendered, nearness, counts, views = (value[:0] for value in (rendered, nearness, counts, views))
+        rendered = rendered.detach().requires_grad_()
+    loss = correlation_loss(rendered, nearness, counts, views)
+    (gradient,) = torch.autograd.grad(loss, rendered)
+    assert loss == 0 and gradient.isfinite().all() and not gradient.any()

@@ -222,3 +222,15 @@ def test_edge_aware_smoothness_of_nothing_and_of_a_plane_is_zero() -> None:
     nothing.backward()
     assert nothing == 0.0 and distance.grad is not None and not distance.grad.any()
     assert edge_aware_smoothness(distance, torch.rand(4, 4, 3), torch.ones(4, 4, dtype=torch.bool)) == 0.0
+
+
+def test_edge_aware_smoothness_knows_no_unit_and_nothing_of_what_is_hidden() -> None:
+    generator = torch.Generator().manual_seed(0)
+    distance = (1.0 + torch.rand(5, 7, dtype=torch.float64, generator=generator)).requires_grad_()
+    image = torch.rand(5, 7, 3, dtype=torch.float64, generator=generator)
+    shown = torch.rand(5, 7, generator=generator) > 0.3
+    other = torch.where(shown, 7.0 * distance, torch.zeros_like(distance))
+    found = edge_aware_smoothness(other, image, shown)
+    torch.testing.assert_close(found, edge_aware_smoothness(distance, image, shown))
+    (gradient,) = torch.autograd.grad(found, distance)
+    assert gradient.isfinite().all() and not gradient[~shown].any() and gradient[shown].any()

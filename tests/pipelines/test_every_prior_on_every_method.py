@@ -112,7 +112,7 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
     pipeline.smoothness.patch_size = 4
     pipeline.semantic.encoder.weights, pipeline.semantic.encoder.library = networks["encoder"], "open_clip"
     pipeline.semantic.views.grid_size = pipeline.diffusion.views.grid_size = 4
-    pipeline.consistency.views.grid_size = 4
+    pipeline.consistency.views.grid_size, pipeline.edge_smoothness.weight = 4, 1.0
     pipeline.semantic.fine_weight = 0.1
     pipeline.diffusion.weights, pipeline.diffusion.image_encoder_weights = networks["diffusion"], networks["clip"]
     # The trainer resolves the length of a schedule that is open.

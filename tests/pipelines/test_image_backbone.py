@@ -100,13 +100,15 @@ def encoder(tmp_path: Path) -> Path:
     return save_image_encoder(tmp_path / "clip")
 
 
-@pytest.mark.parametrize("prior", ["ranking", "l2", "smoothness", "semantic", "consistency"])
+@pytest.mark.parametrize("prior", ["ranking", "l2", "pearson", "inverse-l1", "smoothness", "semantic", "consistency"])
 def test_under_priors(prior: str, method: Any, run: Callable[..., Any], encoder: Path) -> None:
     pipeline = method.pipeline
     terms = {"ranking": {"depth_ranking", "depth_continuity"}, "l2": {"depth_l2"}}
+    terms |= {"pearson": {"depth_pearson"}, "inverse-l1": {"depth_inverse_l1"}}
     terms |= {"smoothness": {"depth_smoothness"}, "semantic": {"semantic"}, "consistency": {"view_consistency"}}
-    if prior in ("ranking", "l2"):
+    if prior in ("ranking", "l2", "pearson", "inverse-l1"):
         pipeline.depth.enabled, pipeline.depth.loss = True, prior
+        pipeline.depth.pearson_weight = pipeline.depth.metric.inverse_l1_weight = 1.0
         pipeline.depth.ranking_weight, pipeline.depth.metric.l2_weight = 1.0, 1.0
     else:
         getattr(pipeline, prior).enabled = True
@@ -115,7 +117,7 @@ def test_under_priors(prior: str, method: Any, run: Callable[..., Any], encoder:
     pipeline.semantic.encoder.weights, pipeline.semantic.views.grid_size, pipeline.semantic.interval = encoder, 8, 1
     trainer, losses = run(method, 40)
     assert all(step.keys() == {"rgb_loss", *terms[prior]} for step in losses)
-    if prior in ("l2", "smoothness"):
+    if prior in ("l2", "pearson", "inverse-l1", "smoothness"):
         (name,) = terms[prior]
         assert losses[-1][name] < losses[0][name]
     # The term alone reaches the blobs: depth moves them, the encoder colours them.
@@ -130,7 +132,7 @@ def test_under_priors(prior: str, method: Any, run: Callable[..., Any], encoder:
 def test_what_it_cannot_serve_is_refused(method: Any, tiny_llff_scene: Path) -> None:
     method.pipeline.depth.enabled, method.pipeline.depth.loss = True, "cdf"
     reason = r"loss cdf bounds weights along rays, and BlobModel has no samples along rays"
-    with pytest.raises(ValueError, match=rf"{reason}; use --pipeline.depth.loss l2 or ranking"):
+    with pytest.raises(ValueError, match=rf"{reason}; use --pipeline.depth.loss l2, inverse-l1, pearson or ranking"):
         method.pipeline.setup(device="cpu", test_mode="val")
     method.pipeline.depth.enabled, method.pipeline.occlusion.enabled = False, True
     with pytest.raises(ValueError, match=r"BlobModel has no densities along rays; splats have dropout"):
@@ -139,9 +141,7 @@ def test_what_it_cannot_serve_is_refused(method: Any, tiny_llff_scene: Path) -> 
     # nerfstudio keeps the folder of the scene in the config of the datamanager.
     method.pipeline.datamanager.data = None
     method.pipeline.datamanager.dataparser = LLFFDataParserConfig(data=tiny_llff_scene)
-    with pytest.raises(ValueError, match=r"this scene is in NDC; give the dataparser's --ray-space metric"):
-        method.pipeline.setup(device="cpu", test_mode="val")
-    method.pipeline.datamanager.dataparser.ray_space = "metric"
+    # A forward-facing scene is taken as a metric one.
     assert method.pipeline.setup(device="cpu", test_mode="val").model.geometry.ray_space == "metric"
 
 

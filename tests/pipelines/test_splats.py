@@ -227,6 +227,26 @@ def test_it_trains_on_every_kind_of_scene(scene: str, method: Any, request: pyte
     assert trainer.pipeline.get_average_eval_image_metrics()["psnr"] > 5
 
 
+@pytest.mark.parametrize("prior", ["pearson", "inverse-l1", "edge_smoothness"])
+def test_depth_of_a_whole_photo_reaches_the_gaussians(prior: str, method: Any) -> None:
+    pipeline = method.pipeline
+    if prior == "edge_smoothness":
+        pipeline.edge_smoothness.weight, name = 1.0, "edge_smoothness"
+    else:
+        pipeline.depth.enabled, pipeline.depth.loss = True, prior
+        name = f"depth_{prior.replace('-', '_')}"
+    built = pipeline.setup(device="cpu", test_mode="val")
+    for step in range(3):
+        built.model.zero_grad()
+        losses = built.get_train_loss_dict(step)[1]
+        assert losses.keys() == {"rgb_loss", "ssim_loss", name} and 0 < losses[name] < 1
+        losses[name].backward()
+        gradient = built.model.gauss_params["means"].grad
+        assert gradient.isfinite().all() and gradient.any()
+        # Nothing colours the Gaussians.
+        assert not built.model.gauss_params["features_dc"].grad.any()
+
+
 def test_masked_pixels_teach_nothing(method: Any, tiny_nerfstudio_scene: Path) -> None:
     transforms = json.loads((tiny_nerfstudio_scene / "transforms.json").read_text())
     (tiny_nerfstudio_scene / "masks").mkdir()

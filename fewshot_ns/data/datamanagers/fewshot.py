@@ -24,8 +24,10 @@ from fewshot_ns.data.labels import (
     DEPTH_KEY,
     DEPTH_SIGMA_KEY,
     DEPTH_SLOPE_KEY,
+    NEARNESS_KEY,
     NORMAL_KEY,
     depth_labels,
+    nearness_labels,
     normal_labels,
 )
 from fewshot_ns.data.multiscene.order import shared_seed
@@ -71,6 +73,7 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     num_rays: int = 0
     crop_sampler: Optional[MaskedPixelSampler] = None
     train_depths: Optional[ImageStack] = None
+    train_nearness: Optional[ImageStack] = None
     train_normals: Optional[ImageStack] = None
     train_alphas: Optional[ImageStack] = None
     whole: Optional[WholeImages] = None
@@ -135,22 +138,25 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         return cropped
 
     def use_labels(self, labels: AbstractSet[str]) -> None:
-        """From now on batches hold measured values of each ray: `DEPTH_KEY` and what follows it, `NORMAL_KEY`,
-        `ALPHA_KEY`.
+        """From now on batches hold measured values of each ray: `DEPTH_KEY` and what follows it,
+        `NEARNESS_KEY`, `NORMAL_KEY`, `ALPHA_KEY`.
 
         Args:
-            labels: of 'depth', 'normal' and 'alpha'; photos without alpha have no such values.
+            labels: of 'depth', 'nearness', 'normal' and 'alpha'; photos without alpha have no such values.
 
         Raises:
-            ValueError: where the scene has no such maps, depth maps have no scale, or a file is unusable.
+            ValueError: where the scene has no such maps, depth maps have no scale for 'depth', or a file is unusable.
         """
-        unknown = sorted(labels - {"depth", "normal", "alpha"})
+        unknown = sorted(labels - {"depth", "nearness", "normal", "alpha"})
         if unknown:
             raise ValueError(
-                f"expected labels of training pixels out of depth, normal and alpha, found {', '.join(unknown)}"
+                "expected labels of training pixels out of depth, nearness, normal and alpha, found "
+                f"{', '.join(unknown)}"
             )
         if "depth" in labels:
             self.train_depths = ImageStack(depth_labels(self.train_dataset))
+        if "nearness" in labels:
+            self.train_nearness = ImageStack(nearness_labels(self.train_dataset))
         if "normal" in labels:
             self.train_normals = ImageStack(normal_labels(self.train_dataset))
         if "alpha" in labels:
@@ -199,6 +205,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
             depth = self.train_depths.lookup(indices).to(self.device)
             batch[DEPTH_KEY], batch[DEPTH_SIGMA_KEY], batch[DEPTH_SLOPE_KEY] = depth.split(1, dim=-1)
             ray_bundle.metadata[MEASURED_KEY] = depth[:, ::2]
+        if self.train_nearness is not None:
+            batch[NEARNESS_KEY] = self.train_nearness.lookup(indices).to(self.device)
         if self.train_normals is not None:
             batch[NORMAL_KEY] = self.train_normals.lookup(indices).to(self.device)
         if self.train_alphas is not None:

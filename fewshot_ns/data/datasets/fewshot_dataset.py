@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
+from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import (
     check_proportions,
     image_size,
@@ -192,9 +193,19 @@ class FewShotDataset(InputDataset):
             raise ValueError(
                 f"{self.image_filenames[image_idx]}: expected a depth map of this {self.fewshot.split} view, found none"
             )
+        return read_metric_depth(files[image_idx], self.fewshot.depth_encoding, self.ray_norms(image_idx))
+
+    def has_metric_depth(self, image_idx: int) -> bool:
+        """Whether a view has a depth map of known scale."""
+        files, encoding = self.fewshot.depth_prior_filenames, self.fewshot.depth_encoding
+        if files is None or encoding.unit is None:
+            return False
+        return resolve_polarity(files[image_idx], encoding.polarity) == "distance"
+
+    def ray_norms(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W) distance along the ray of each pixel per unit of planar depth, at the size of the camera."""
         rays = self.cameras.generate_rays(camera_indices=image_idx, keep_shape=True)
-        norms = rays.metadata["directions_norm"][..., 0].cpu().numpy()
-        return read_metric_depth(files[image_idx], self.fewshot.depth_encoding, norms)
+        return rays.metadata["directions_norm"][..., 0].cpu().numpy()
 
 
 def validate_dataset(dataset: FewShotDataset) -> None:

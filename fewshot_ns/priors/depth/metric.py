@@ -17,7 +17,9 @@ from fewshot_ns.model_components.depth_losses import (
 from fewshot_ns.model_components.renderers import accumulated_distance
 from fewshot_ns.model_components.schedules import square_root_decay
 
-DepthLoss = Literal["ranking", "cdf", "l2", "urf", "ds-nerf", "none"]
+DepthLoss = Literal["ranking", "pearson", "cdf", "l2", "urf", "ds-nerf", "inverse-l1", "none"]
+NEED_SCALE = frozenset({"cdf", "l2", "urf", "ds-nerf", "inverse-l1"})
+"""Losses that need depth of known scale."""
 
 
 @dataclass
@@ -36,6 +38,8 @@ class MetricDepthConfig:
     """Weight of l2, whose error is planar depth in metric scenes and one of the ray parameter in NDC."""
     ds_nerf_weight: float = 0.1
     """Weight of ds-nerf."""
+    inverse_l1_weight: float = 0.05
+    """Weight of inverse-l1, whose error counts in multiples of the inverse of the median measured depth."""
     sigma: float = 0.03
     """Standard deviation of the measured depth: cdf, ds-nerf."""
     sigma_of_maps: bool = True
@@ -114,7 +118,7 @@ def metric_depth_terms(
 
     Args:
         config: weights and widths of the losses.
-        loss: its name; `none` and `ranking` give no terms.
+        loss: its name; those that do not compare along rays give no terms.
         weights: (R, S) of the final level.
         t: (R, S + 1) fenceposts; no gradient flows into them.
         depth: (R, 1) measured depth as ray parameter, 0 where there is none.

@@ -1,4 +1,4 @@
-"""The depth prior: ranking and continuity distilled from depth maps of the training views (SparseNeRF)."""
+"""The depth prior: what depth maps of the training views say, by one of several losses."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, FrozenSet, List, Literal, Optional, Tuple, Type
@@ -8,31 +8,43 @@ from torch import Tensor
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.maps import read_depth_map
-from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY
+from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NEARNESS_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.priors.base import BoundsFinder, Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.depth.bounds import bounds_in_photos
+from fewshot_ns.priors.depth.inverse import measured_inverse_error, nearness_correlation
 from fewshot_ns.priors.depth.metric import (
+    NEED_SCALE,
     DepthLoss,
     MetricDepthConfig,
     l2_depth_terms,
     metric_depth_terms,
     resolved_near_weight,
 )
-from fewshot_ns.priors.depth.sources import DepthSourceConfig, FoundMaps, fields_as_flags, find_maps, unfit_files
+from fewshot_ns.priors.depth.sources import (
+    DepthSourceConfig,
+    FoundMaps,
+    fields_as_flags,
+    find_maps,
+    unfit_files,
+    ways_to_depth,
+)
 
 
 @dataclass
 class DepthPriorConfig(DepthSourceConfig, PriorConfig):
-    """Depth ranking and spatial continuity on quads of pixels."""
+    """Depth of the training views as their depth maps say."""
 
     _target: Type = field(default_factory=lambda: DepthPrior)
     """Class that the config builds."""
     loss: DepthLoss = "ranking"
-    """ranking: order of depths and continuity, on quads of pixels; cdf, l2, urf, ds-nerf: comparison with depths of
-    known scale on all rays that have one; none: no term."""
+    """ranking: order of depths and continuity, on quads of pixels; pearson: correlation with maps of any scale; cdf,
+    l2, urf, ds-nerf, inverse-l1: comparison with depths of known scale on all rays that have one; none: no term."""
+    pearson_weight: float = 0.05
+    """Weight of pearson: 1 - the correlation of rendered inverse depth with the map, over the step's pixels of a
+    view."""
     metric: MetricDepthConfig = field(default_factory=MetricDepthConfig)
     """Weights and widths of the losses on depths of known scale."""
     num_quads: Optional[int] = 128
@@ -81,7 +93,7 @@ class DepthPriorConfig(DepthSourceConfig, PriorConfig):
         return self._bounds if self.enabled and photos and self.loss != "none" else None
 
     def _bounds(self, dataset: FewShotDataset, flag: str) -> Optional[Tuple[float, float]]:
-        if self.source == "auto" and not unfit_files(dataset.fewshot, self.loss != "ranking"):
+        if self.source == "auto" and not unfit_files(dataset.fewshot, self.loss in NEED_SCALE):
             return None
         matching = self.mvs if self.source == "mvs" else self.stereo
         with fields_as_flags(flag):
@@ -89,7 +101,7 @@ class DepthPriorConfig(DepthSourceConfig, PriorConfig):
 
 
 class DepthPrior(Prior[DepthPriorConfig]):
-    """Ranking and continuity on quads of pixels, or losses on measured depth.
+    """Ranking and continuity on quads of pixels, correlation with maps, or losses on measured depth.
 
     Args:
         config: the prior's config.
@@ -97,7 +109,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
         name: of the field.
 
     Raises:
-        ValueError: a length unit or a smallest sigma that is not positive.
+        ValueError: a length unit or a smallest sigma that is not positive, or a negative weight.
     """
 
     def __init__(self, config: DepthPriorConfig, scene: PriorScene, name: str) -> None:
@@ -113,6 +125,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
             raise ValueError(f"expected a positive {self.flag}.metric.min-sigma-of-maps, got {smallest:g}")
         self.expect_at_least(1, num_quads=config.num_quads)
         self.expect_at_least(0, ranking_weight=config.ranking_weight, continuity_weight=config.continuity_weight)
+        self.expect_at_least(0, pearson_weight=config.pearson_weight)
+        self.expect_at_least(0, **{"metric.inverse-l1-weight": config.metric.inverse_l1_weight})
         ndc = record.geometry.ray_space == "ndc"
         ranking, continuity = (0.5, 0.05 if self.nvs_rgbd else 0.005) if ndc else (0.2, 0.2)
         self.ranking_weight = ranking if config.ranking_weight is None else config.ranking_weight
@@ -133,19 +147,20 @@ class DepthPrior(Prior[DepthPriorConfig]):
 
     @property
     def needs_metric_depth(self) -> bool:
-        """Whether training needs the measured depth of each pixel."""
-        return self.config.enabled and self.config.loss not in ("ranking", "none")
+        """Whether training needs depth of known scale."""
+        return self.config.enabled and self.config.loss in NEED_SCALE
 
     @property
     def needs(self) -> Needs:
-        """Quads in the batch, or measured depth; samples along rays for the losses that bound weights."""
+        """Quads in the batch, or what maps say of it; samples along rays for the losses that bound weights."""
         loss = self.config.loss
         if loss == "ranking":
             return Needs(alternative="train a single-scene method on one scene", request="pixels")
-        labels = frozenset({"depth"}) if self.needs_metric_depth else frozenset()
+        label = "nearness" if loss in ("pearson", "inverse-l1") else "depth"
+        labels = frozenset() if loss == "none" else frozenset({label})
         if loss in ("cdf", "urf", "ds-nerf"):
             why = {"samples": f"{self.flag}.loss {loss} bounds weights along rays"}
-            return Needs(why, f"use {self.flag}.loss l2 or ranking", labels=labels)  # type: ignore[arg-type]
+            return Needs(why, f"use {self.flag}.loss l2, inverse-l1, pearson or ranking", labels=labels)  # type: ignore[arg-type]
         return Needs(alternative="train a single-scene method on one scene", labels=labels)  # type: ignore[arg-type]
 
     @property
@@ -157,6 +172,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided, for the log."""
         maps = {} if self.maps is None else self.maps.resolved()
+        if self.config.loss in ("pearson", "inverse-l1"):
+            return {"loss": self.config.loss, **maps}
         if not self.needs_quads:
             near = {"near_weight": resolved_near_weight(self.config.metric, self.scene.geometry.ray_space)}
             bounded = near if self.config.loss in ("cdf", "urf") else {}
@@ -170,12 +187,22 @@ class DepthPrior(Prior[DepthPriorConfig]):
 
         Raises:
             WeightsNotFoundError: the network is not found.
-            ValueError: there are no depth maps, one of them is unusable, or the batch is too small.
+            ValueError: there are no depth maps, one of them is unusable, or the batch is too small; or the loss is not
+                one for the scene.
         """
+        if self.config.loss == "inverse-l1" and self.scene.geometry.ray_space == "ndc":
+            raise ValueError(
+                f"{self.flag}.loss inverse-l1: expected a scene in world space, found {self.scene.data} in NDC; give "
+                f"the dataparser's --ray-space metric, or {self.flag}.loss cdf, or pearson"
+            )
         if self.config.loss != "none":
             self.maps = find_maps(self.config, self.scene, self.flag, self.needs_metric_depth)
             if self.maps.source == "none":
                 self.config = replace(self.config, loss="none")
+        if self.config.loss == "inverse-l1":
+            unfit = unfit_files(self.scene.dataset.fewshot, metric=True)
+            if unfit:
+                raise ValueError(f"{self.flag}.loss inverse-l1: {unfit}. Ways out: {ways_to_depth(self.flag, True)}")
         if self.needs_quads:
             self.quads = self._build_sampler()
 
@@ -219,16 +246,24 @@ class DepthPrior(Prior[DepthPriorConfig]):
         return PixelRequest(pixels, self.quads.sample_singles if boxed else None)
 
     def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
-        """Terms of the configured loss: `depth_ranking` and `depth_continuity`, or those on measured depth."""
+        """Terms of the configured loss: `depth_ranking` and `depth_continuity`, `depth_pearson`, `depth_inverse_l1`, or
+        those on measured depth along rays."""
         if self.config.loss == "ranking":
             if context.requested is None:
                 return {}
             quads = context.requested.distance[:, 0].reshape(-1, 4)
             return self.ranking_terms(quads, self._gaps.to(quads.device), step, self._views.to(quads.device))
+        photos, batch, factor = context.photos, context.batch, self.config.fade(step)
+        if self.config.loss == "pearson":
+            loss = nearness_correlation(photos, batch[NEARNESS_KEY], batch["indices"][:, 0])
+            return {"depth_pearson": factor * self.config.pearson_weight * loss}
+        if self.config.loss == "inverse-l1":
+            loss = measured_inverse_error(photos, batch[NEARNESS_KEY])
+            return {"depth_inverse_l1": factor * self.config.metric.inverse_l1_weight * loss}
         if not self.needs_metric_depth:
             return {}
-        labels = (context.batch[key] for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
-        return self.metric_terms(context.photos, *labels, step=step)
+        labels = (batch[key] for key in (DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY))
+        return self.metric_terms(photos, *labels, step=step)
 
     def ranking_terms(
         self, quads: Tensor, gaps: Tensor, step: int, views: Optional[Tensor] = None

@@ -99,6 +99,8 @@ def test_off_by_default_and_without_quads(quads: torch.Tensor) -> None:
         ("urf", None, {"samples"}, {"depth"}),
         ("ds-nerf", None, {"samples"}, {"depth"}),
         ("l2", None, set(), {"depth"}),
+        ("pearson", None, set(), {"nearness"}),
+        ("inverse-l1", None, set(), {"nearness"}),
         ("none", None, set(), set()),
     ],
 )

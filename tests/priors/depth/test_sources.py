@@ -163,7 +163,7 @@ def config(scene: Path, tiny_pipeline_config: Any) -> Any:
     return config
 
 
-@pytest.mark.parametrize("loss", ["ranking", "cdf", "l2", "urf", "ds-nerf"])
+@pytest.mark.parametrize("loss", ["ranking", "pearson", "cdf", "l2", "urf", "ds-nerf"])
 @pytest.mark.parametrize("empty_view", [False, True])
 def test_every_loss_trains_on_depth_from_the_photos(
     config: Any, loss: str, empty_view: bool, blind: Callable[..., None], capsys: pytest.CaptureFixture
