@@ -127,7 +127,7 @@ def test_under_priors(prior: str, method: Any, run: Callable[..., Any], encoder:
     assert reached is not None and reached.abs().sum() > 0
 
 
-def test_what_it_cannot_serve_is_refused(method: Any, tiny_llff_scene: Path) -> None:
+def test_what_it_cannot_serve_is_refused(method: Any) -> None:
     method.pipeline.depth.enabled, method.pipeline.depth.loss = True, "cdf"
     reason = r"loss cdf bounds weights along rays, and BlobModel has no samples along rays"
     with pytest.raises(ValueError, match=rf"{reason}; use --pipeline.depth.loss l2 or ranking"):
@@ -135,13 +135,13 @@ def test_what_it_cannot_serve_is_refused(method: Any, tiny_llff_scene: Path) -> 
     method.pipeline.depth.enabled, method.pipeline.occlusion.enabled = False, True
     with pytest.raises(ValueError, match=r"BlobModel has no densities along rays; splats have dropout"):
         method.pipeline.setup(device="cpu", test_mode="val")
-    method.pipeline.occlusion.enabled = False
+
+
+def test_forward_facing_scenes_are_taken_as_metric_ones(method: Any, tiny_llff_scene: Path) -> None:
     # nerfstudio keeps the folder of the scene in the config of the datamanager.
     method.pipeline.datamanager.data = None
     method.pipeline.datamanager.dataparser = LLFFDataParserConfig(data=tiny_llff_scene)
-    with pytest.raises(ValueError, match=r"this scene is in NDC; give the dataparser's --ray-space metric"):
-        method.pipeline.setup(device="cpu", test_mode="val")
-    method.pipeline.datamanager.dataparser.ray_space = "metric"
+    assert method.pipeline.datamanager.dataparser.ray_space == "ndc"
     assert method.pipeline.setup(device="cpu", test_mode="val").model.geometry.ray_space == "metric"
 
 
