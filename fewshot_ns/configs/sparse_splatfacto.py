@@ -18,6 +18,7 @@ from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.model_components.splatting.densification import DensificationConfig
 from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPriorConfig
 from fewshot_ns.priors.silhouette import SilhouettePriorConfig
 
 MAX_STEPS = 10_000
@@ -52,6 +53,7 @@ sparse_splatfacto = FewShotTrainerConfig(
             densification=DensificationConfig(start_step=500, stop_fraction=0.5, every=100, gradient=5e-4),
         ),
         silhouette=SilhouettePriorConfig(enabled=True),
+        edge_smoothness=EdgeSmoothnessPriorConfig(enabled=True),
     ),
     optimizers=_optimizers(
         {
@@ -93,6 +95,8 @@ sparse_splatfacto_lite = derive(
         "opacity_dropout": 0.0,
         "opacity_decay": 0.998,
         "decay_start_step": 0,
-        "densification": DensificationConfig(enabled=False),
+        "background": "auto",
+        "densification": DensificationConfig(start_step=100, stop_fraction=0.6, every=100, gradient=5e-4),
     },
+    initial_points={"stride": 2},
 )

@@ -51,7 +51,7 @@ class SparseSplatfactoModelConfig(ImageModelConfig):
     the scene's radius, as in the original."""
     background: Literal["auto", "mean", "random", "scene"] = "auto"
     """Colour behind everything. mean: of the photos; random: another in every step of training, else the mean; scene:
-    the scene's own; auto: the scene's where photos have alpha, else the mean."""
+    the scene's own; auto: the scene's where photos have alpha, else random."""
     ssim_weight: float = 0.2
     """Share of D-SSIM in the colour loss; the rest is L1."""
     num_downscales: int = 0
@@ -125,6 +125,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         for name, values in no_statistics(len(positions), torch.device("cpu")).items():
             self.register_buffer(name, values)
         self.background_color = torch.zeros(3)
+        self.random_background = False
         self.crop_box: Optional[OrientedBox] = None
         self.densification: Optional[Densification] = None
         self._watched: Optional[Dict[str, Any]] = None
@@ -161,6 +162,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
                 "--pipeline.model.background random: expected photos without alpha, found some that the scene's "
                 "background shows through; give --pipeline.model.background scene"
             )
+        self.random_background = kind == "random" or (kind == "auto" and not alpha)
         if kind == "scene" or (kind == "auto" and alpha):
             colour = torch.full((3,), float(dataset.fewshot.geometry.background == "white"))
         else:
@@ -171,7 +173,8 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided."""
         colour = [round(value, 4) for value in self.background_colour.tolist()]
-        return {**super().resolved(), "background": colour, "gaussians": self.num_points}
+        found = {"background": colour, "random_background": self.random_background, "gaussians": self.num_points}
+        return {**super().resolved(), **found}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """One group for each kind of parameter, as gsplat's strategies want it."""
@@ -329,7 +332,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
     """What takes a rasterisation's record while the photos of a step are rendered."""
 
     def _background(self) -> Tensor:
-        if self.training and self.config.background == "random":
+        if self.training and self.random_background:
             return torch.rand(3, device=self.device)
         return self.background_colour
 

@@ -1,7 +1,7 @@
 """One self-contained HTML page of text, tables, pictures and videos.
 
-Everything is embedded: the page opens from a disk, a mail or a web server, and fetches nothing from elsewhere. Its HTML
-and style are the templates in `templates/`.
+Everything that it shows is embedded: the page opens from a disk, a mail or a web server, and fetches nothing from
+elsewhere. Files beside it can be linked. Its HTML and style are the templates in `templates/`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Sequence, Union
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
@@ -45,8 +46,18 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A file beside the page that a link opens; the page does not hold it."""
+
+    name: str
+    """Its path as seen from the folder of the page, with /."""
+    title: str
+    """Text of the link."""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of the page: paragraphs, plots, tables, videos and pictures, in this order."""
+    """A part of the page: paragraphs, links, plots, tables, videos and pictures, in this order."""
 
     heading: str = ""
     """Heading; empty: none."""
@@ -58,6 +69,8 @@ class Section:
     """Videos."""
     pictures: Sequence[Picture] = ()
     """Pictures; several stand in rows."""
+    downloads: Sequence[Download] = ()
+    """Links to files beside the page."""
     plots: Sequence[str] = ()
     """Interactive figures as trusted HTML that is complete in itself, such as plotly's `to_html(full_html=False)`."""
 
@@ -80,16 +93,19 @@ def write_page(page: ReportPage, path: Path) -> None:
         path: file to write.
 
     Raises:
-        FileNotFoundError: a picture or video file does not exist.
+        FileNotFoundError: a picture or video file, or one that is linked, does not exist.
         ValueError: a file of a format that browsers do not show.
     """
+    for download in (download for section in page.sections for download in section.downloads):
+        if not (path.parent / download.name).is_file():
+            raise FileNotFoundError(f"{path.parent / download.name}: expected a file that the page links, found none")
     write_text(path, render_page(page))
 
 
 def render_page(page: ReportPage) -> str:
     """The page as HTML text; errors as in `write_page`."""
     template = _environment().get_template("page.html.j2")
-    return template.render(page=page, picture_address=_picture_address, video_address=_video_address)
+    return template.render(page=page, picture_address=_picture_address, video_address=_video_address, quote=quote)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`ns-fewshot demo`: from nothing to a page that shows what a depth prior is worth, in minutes on a plain CPU."""
+"""`ns-fewshot demo`: from nothing to a page that shows what three photos give, in minutes on a plain CPU."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, List, Literal, Optional, cast
 
 if TYPE_CHECKING:
+    from nerfstudio.pipelines.base_pipeline import Pipeline
     from rich.console import Console
 
-    from fewshot_ns.bench.report.demo_page import DemoPath
+    from fewshot_ns.bench.report.demo_cells import DemoPath
+    from fewshot_ns.bench.results.cells import CellResult
+    from fewshot_ns.model_components.splatting.ply import SplatFile
     from fewshot_ns.synthetic.scene import DemoSceneConfig
 
 RECIPE = "demo"
@@ -19,7 +22,8 @@ RECIPE = "demo"
 
 @dataclass
 class DemoCommand:
-    """Render a small scene, train on three of its images with and without a depth prior, and show the difference.
+    """Render a small scene, train on three of its images with a depth prior, without one, and as Gaussian splats, and
+    show the difference.
 
     Nothing is downloaded. It is the recipe `demo` of `ns-fewshot bench` with a page of its own: what an earlier run has
     finished is used again, and a training that was interrupted goes on from its last checkpoint.
@@ -28,7 +32,7 @@ class DemoCommand:
     output_dir: Path = Path("outputs/demo")
     """Where everything goes; open index.html in it."""
     steps: int = 1000
-    """Training steps of each of the two trainings."""
+    """Training steps of each of the three trainings."""
     num_views: int = 3
     """Training views; the LLFF protocol chooses which."""
     width: int = 128
@@ -40,9 +44,9 @@ class DemoCommand:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes CUDA where there is one."""
     jobs: int = 2
-    """How many of the two trainings run at the same time; on a CPU they share the cores."""
+    """How many of the three trainings run at the same time; on a CPU they share the cores."""
     seed: int = 42
-    """Seed of both trainings."""
+    """Seed of the trainings."""
     download_weights: bool = False
     """Whether the weights of LPIPS may be downloaded (VGG16, half a gigabyte) where they are not on this machine."""
     force: bool = False
@@ -62,7 +66,8 @@ class DemoCommand:
         """
         from rich.console import Console
 
-        from fewshot_ns.bench.report.demo_page import read_demo, result_table, write_demo
+        from fewshot_ns.bench.report.demo_cells import read_demo
+        from fewshot_ns.bench.report.demo_page import result_table, write_demo
         from fewshot_ns.bench.results.cells import read_results
         from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.bench import BenchCommand
@@ -71,7 +76,7 @@ class DemoCommand:
         self._check()
         console = Console()
         started = time.monotonic()
-        console.print(f"[bold]fewshot_ns demo[/bold] in {self.output_dir}: {self.num_views} images, two trainings")
+        console.print(f"[bold]fewshot_ns demo[/bold] in {self.output_dir}: {self.num_views} images, three trainings")
         with end_on_termination():
             if self.force:
                 self._remove_old()
@@ -79,11 +84,13 @@ class DemoCommand:
             recipe = str(self.write_recipe())
             BenchCommand(recipe, self.output_dir, data=self.output_dir, device=self.device, jobs=self.jobs).main()
             results = read_results(self.output_dir)
-            paths = [
-                self._path(folder / cell.method, cell.label, console)
-                for folder, cell in zip(results.folders, results.cells, strict=True)
-            ]
-            found = read_demo(results, paths, self.scene_dir, self.scene_config().focal_share)
+            paths: List[DemoPath] = []
+            splats: List[Optional[SplatFile]] = []
+            for folder, cell in zip(results.folders, results.cells, strict=True):
+                trained = _Trained(folder / cell.method, cell, self, console)
+                paths.append(trained.path())
+                splats.append(trained.splats())
+            found = read_demo(results, paths, splats, self.scene_dir, self.scene_config().focal_share)
             page = write_demo(found, self.output_dir, self.fps)
         print_table(result_table(found), "held-out views")
         console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
@@ -137,40 +144,76 @@ class DemoCommand:
         write_text(path, yaml.safe_dump(values, sort_keys=False))
         return path
 
-    def _path(self, run: Path, label: str, console: Console) -> DemoPath:
-        """A flight along a spiral as the model of a run shows it; rendered once for each training."""
-        from fewshot_ns.bench.report.demo_page import load_path, save_path
-        from fewshot_ns.utils.hashing import digest, file_key
 
-        checkpoints = sorted((run / "nerfstudio_models").glob("step-*.ckpt"))
-        key, file = digest(self.frames, *(file_key(path) for path in checkpoints)), run / "demo_path.npz"
+class _Trained:
+    """What one training has to show: made once for its checkpoint, which is loaded where something is missing."""
+
+    def __init__(self, run: Path, cell: CellResult, command: DemoCommand, console: Console) -> None:
+        from fewshot_ns.utils.hashing import file_key
+
+        self.run, self.cell, self.command, self.console = run, cell, command, console
+        self._checkpoints = [file_key(path) for path in sorted((run / "nerfstudio_models").glob("step-*.ckpt"))]
+        self._loaded: Optional[Pipeline] = None
+
+    def path(self) -> DemoPath:
+        """A flight along a spiral."""
+        from fewshot_ns.bench.report.demo_cells import load_path, save_path
+        from fewshot_ns.utils.hashing import digest
+
+        key, file = digest(self.command.frames, *self._checkpoints), self.run / "demo_path.npz"
         path = load_path(file, key)
-        console.print(f"video {label}: {'rendering' if path is None else 'done before'}", highlight=False)
+        self._say(f"video {self.cell.label}", path is None, "rendering")
         if path is None:
-            path = self._render_path(run / "config.yml", console)
+            path = self._render_path()
             save_path(path, file, key)
         return path
 
-    def _render_path(self, config: Path, console: Console) -> DemoPath:
+    def splats(self) -> Optional[SplatFile]:
+        """The Gaussians as a file beside the page, named after the cell; None where the model has none."""
+        from fewshot_ns.bench.planning.config_identity import registered_methods
+        from fewshot_ns.model_components.splatting.ply import find_splats, write_splats
+        from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModel, SparseSplatfactoModelConfig
+        from fewshot_ns.utils.hashing import digest
+
+        if not isinstance(registered_methods()[self.cell.method].pipeline.model, SparseSplatfactoModelConfig):
+            return None
+        key, file = digest(*self._checkpoints), self.command.output_dir / f"{self.cell.label}.ply"
+        found = find_splats(file, key)
+        self._say(file.name, found is None, "writing")
+        if found is None:
+            model = cast(SparseSplatfactoModel, self._pipeline().model)
+            found = write_splats({**model.gauss_params, "opacities": model.opacities}, file, key)
+        return found
+
+    def _say(self, what: str, missing: bool, doing: str) -> None:
+        self.console.print(f"{what}: {doing if missing else 'done before'}", highlight=False)
+
+    def _pipeline(self) -> Pipeline:
         import contextlib
         import io
 
+        from fewshot_ns.scripts.runs import load_run
+
+        if self._loaded is None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                self._loaded = load_run(self.run / "config.yml", test_mode="test")
+        return self._loaded
+
+    def _render_path(self) -> DemoPath:
         from rich.progress import Progress
 
-        from fewshot_ns.bench.report.demo_page import DemoPath
+        from fewshot_ns.bench.report.demo_cells import DemoPath
         from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager
         from fewshot_ns.presentation.video import render_path
         from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
-        from fewshot_ns.scripts.runs import load_run
         from fewshot_ns.scripts.video import path_cameras
 
-        with contextlib.redirect_stdout(io.StringIO()):
-            pipeline = load_run(config, test_mode="test")
+        pipeline = self._pipeline()
         manager = cast(FewShotDataManager, pipeline.datamanager)
-        options = PathOptions(kind="llff-spiral", frames=self.frames, rotations=1.0)
+        options = PathOptions(kind="llff-spiral", frames=self.command.frames, rotations=1.0)
         training = manager.train_dataset
         cameras, _ = path_cameras(build_camera_path(options, training.cameras, manager.fewshot_metadata))
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with Progress(console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             task = progress.add_task("rendering the video", total=len(cameras))
             frames = render_path(pipeline, cameras, lambda: progress.advance(task))
         return DemoPath(frames, [file.name for file in training.image_filenames])

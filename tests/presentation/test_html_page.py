@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewshot_ns.presentation.html_page import Picture, ReportPage, Section, Video, render_page, write_page
+from fewshot_ns.presentation.html_page import Download, Picture, ReportPage, Section, Video, render_page, write_page
 from fewshot_ns.presentation.tables import Column, Table
 
 TABLE = Table(
@@ -119,3 +119,19 @@ def test_bad_descriptions_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_page(ReportPage("t", [Section(pictures=[Picture(tmp_path / "absent.png")])]), tmp_path / "index.html")
     assert (tmp_path / "index.html").read_text("utf8") == "old"
+
+
+def test_files_beside_the_page_are_linked_not_held(tmp_path: Path) -> None:
+    name = "more/a b#1.ply"
+    link = Download(name, "4 Gaussians <here>")
+    page = ReportPage("Splats", [Section("The file", ["It is this:"], downloads=[link])])
+    with pytest.raises(FileNotFoundError, match="a b#1.ply: expected a file that the page links"):
+        write_page(page, tmp_path / "index.html")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "more").mkdir()
+    (tmp_path / name).write_bytes(b"a unique content")
+    write_page(page, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text(encoding="utf8")
+    reader = Reader(text)
+    assert ("a", "more/a%20b%231.ply") in reader.addresses and "4 Gaussians <here>" in reader.text
+    assert "unique" not in text and not reader.open

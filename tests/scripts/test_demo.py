@@ -22,7 +22,7 @@ from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 from fewshot_ns.utils.processes import CommandError
 
-LABELS = ("with-prior", "without-prior")
+LABELS = ("with-prior", "without-prior", "splats")
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +43,21 @@ def test_the_cells_are_what_the_demo_means(scene_root):
     assert [cell.label for cell in cells] == list(LABELS)
     assert {cell.evaluation.pictures for cell in cells} == {4}
     configs: List[Any] = [resolve_config(cell.method, (*cell.flags, *cell.parser)) for cell in cells]
-    assert [config.pipeline.depth.enabled for config in configs] == [True, False]
+    assert [config.pipeline.depth.enabled for config in configs[:2]] == [True, False]
+    methods = ["sparsenerf-lite", "sparsenerf-lite", "sparse-splatfacto-lite"]
+    assert [config.method_name for config in configs] == methods
     for config in configs:
-        assert config.method_name == "sparsenerf-lite"
         assert config.max_num_iterations == 123 and config.machine.seed == 7
         assert config.machine.device_type == "cpu"
         assert config.pipeline.datamanager.dataparser.num_views == 3
         assert {group["scheduler"].max_steps for group in config.optimizers.values()} == {123}
         assert not config.pipeline.evaluation.download_weights
     configs[1].pipeline.depth.enabled = True
-    assert str(configs[0]) == str(configs[1])  # Nothing else differs between the two trainings.
+    assert str(configs[0]) == str(configs[1])  # Nothing else differs between the first two.
+    # The splats have what the photos say of depth, by stereo, and no maps.
+    splats = configs[2].pipeline
+    assert not splats.depth.enabled and splats.initial_points.source in ("auto", "stereo")
+    assert splats.datamanager.dataparser.ray_space == "metric"
 
 
 def test_without_flags_it_is_the_recipe_of_the_package(scene_root):
@@ -69,7 +74,7 @@ def test_cells_change_with_the_flags_that_decide_them(scene_root):
         return {cell.training_key for cell in cells_of(scene_root, **flags)}
 
     before = keys()
-    assert len(before) == 2 and keys(frames=9, fps=5, download_weights=True) == before
+    assert len(before) == 3 and keys(frames=9, fps=5, download_weights=True) == before
     for change in ({"steps": 7}, {"seed": 1}, {"num_views": 4}):
         assert not keys(**change) & before
 
@@ -109,7 +114,7 @@ def test_a_failed_training_is_reported(tmp_path, monkeypatch):
     # The wheel's console script is replaced by one that fails.
     monkeypatch.setattr("fewshot_ns.bench.execution.cells.console_script", lambda name: Path(sys.executable))
     command = DemoCommand(output_dir=tmp_path / "demo", device="cpu", width=32, steps=2)
-    with pytest.raises(CommandError, match="2 of 2 cells failed:"):
+    with pytest.raises(CommandError, match="3 of 3 cells failed:"):
         command.main()
     assert not (command.output_dir / "index.html").exists()
 
@@ -124,7 +129,8 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    cells = [output / "cells/still-life" / label / "seed-42" for label in LABELS]
+    # Two run at a time: the third has not begun.
+    cells = [output / "cells/still-life" / label / "seed-42" for label in LABELS[:2]]
     configs = [cell / "sparsenerf-lite/config.yml" for cell in cells]
     deadline = time.monotonic() + 180
     while not all(config.exists() for config in configs) and process.poll() is None and time.monotonic() < deadline:
@@ -134,8 +140,19 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in said
     assert [(read_record(cell) or {})["status"] for cell in cells] == ["interrupted"] * 2
+    assert not (output / "cells/still-life/splats/seed-42/sparse-splatfacto-lite").exists()
     assert sorted(entry.name for entry in output.iterdir()) == ["bench.json", "cells", "recipe.yaml", "scene"]
     assert not [entry for entry in output.rglob(".*") if entry.is_file()]
+
+
+def ns_export(config: Path, folder: Path) -> bytes:
+    """What nerfstudio's own command writes of a run of splats."""
+    pytest.importorskip("open3d", exc_type=ImportError)
+    command = ["gaussian-splat", "--load-config", config, "--output-dir", folder]
+    program = Path(sys.executable).parent / "ns-export"
+    done = subprocess.run(list(map(str, [program, *command])), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return (folder / "splat.ply").read_bytes()
 
 
 @pytest.mark.slow
@@ -162,8 +179,18 @@ def test_the_whole_demo_in_small(tmp_path):
         assert len(variant["images"]) == 4 and variant["training"]["steps"] == 20
     assert results["training_views"] == ["view_01.png", "view_12.png", "view_23.png"]
 
-    config = output / results["variants"]["with-prior"]["config"]
-    stamp = config.stat().st_mtime_ns
+    splats = results["variants"]["splats"]
+    assert splats["initial_points"].startswith("stereo: ") and "view_12.png" in splats["initial_points"]
+    file = output / splats["splats"]["file"]
+    assert file.stat().st_size == splats["splats"]["bytes"] > 4 * 17 * splats["splats"]["gaussians"] > 0
+
+    kept = [output / results["variants"]["with-prior"]["config"], file]
+    stamps = [path.stat().st_mtime_ns for path in kept]
     again = run()
-    assert again.count("done before") == 3 and again.count(" reused ") == 2  # The scene, two videos; two cells.
-    assert config.stat().st_mtime_ns == stamp
+    # The scene, three videos, the .ply; three cells.
+    assert again.count("done before") == 5 and again.count(" reused ") == 3
+    assert [path.stat().st_mtime_ns for path in kept] == stamps
+
+    exported = ns_export(output / splats["config"], tmp_path / "exported")
+    assert f"element vertex {splats['splats']['gaussians']}\n".encode() in exported
+    assert file.read_bytes().split(b"end_header\n", 1)[1] == exported.split(b"end_header\n", 1)[1]

@@ -2,150 +2,39 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Tuple
 
 import cv2
 import numpy as np
 
-from fewshot_ns.bench.report.pictures import KeptView, read_view
-from fewshot_ns.bench.results.cells import BenchResults, CellResult
-from fewshot_ns.presentation.html_page import Picture, ReportPage, Section, Video, write_page
+from fewshot_ns.bench.report.demo_cells import SPLATS, WITH_PRIOR, WITHOUT_PRIOR, Demo, DemoCell
+from fewshot_ns.presentation.html_page import Download, Picture, ReportPage, Section, Video, write_page
 from fewshot_ns.presentation.pictures import (
     LabelledImage,
     colorize_depth,
-    colorize_error,
     contact_sheet,
     save_png,
     shared_depth_range,
 )
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
-from fewshot_ns.presentation.video import RenderedPath, colour_depth, enlarge, write_video
-from fewshot_ns.utils.cache import read_npz, write_npz
+from fewshot_ns.presentation.video import colour_depth, enlarge, write_video
 from fewshot_ns.utils.files import write_json, write_text
 
 COLUMNS = (
-    Column("sparsenerf-lite"),
+    Column("training"),
     Column("PSNR", 2, True),
     Column("SSIM", 3, True),
     Column("LPIPS", 3, False),
     Column("depth error %", 1, False),
     Column("training s", 0),
 )
-TITLES = {"with-prior": "with the depth prior", "without-prior": "without the depth prior"}
-"""The cells' labels for people."""
 _MARGIN = 12
 
 
-@dataclass(frozen=True)
-class DemoPath:
-    """A flight along a spiral, as one model shows it."""
-
-    frames: RenderedPath
-    """The renders."""
-    train_files: Sequence[str]
-    """Names of the images that the model was trained on."""
-
-
-@dataclass(frozen=True)
-class DemoCell:
-    """What one training came to."""
-
-    result: CellResult
-    """Its figures; the images in the order of the test views."""
-    run: Path
-    """Folder of the nerfstudio run."""
-    views: Sequence[KeptView]
-    """What its model shows in the test views."""
-    depth_errors: Sequence[float]
-    """Mean relative error of the rendered distance, one per test view."""
-    path: DemoPath
-    """What its model shows along a spiral."""
-
-    @property
-    def title(self) -> str:
-        """Name for people."""
-        return TITLES.get(self.result.label, self.result.label)
-
-
-@dataclass(frozen=True)
-class Demo:
-    """All of the demo."""
-
-    cells: Sequence[DemoCell]
-    """The trainings, the one with the prior first."""
-    scene: Path
-    """Folder of the built-in scene."""
-
-
-def save_path(path: DemoPath, file: Path, key: str) -> None:
-    """Writes a path into one .npz, whole or not at all.
-
-    Args:
-        path: what to keep.
-        file: .npz to write.
-        key: of what decides the renders.
-    """
-    arrays = {name: np.stack(getattr(path.frames, name)) for name in ("rgb", "depth", "accumulation")}
-    write_npz(file, {"key": key, "train_files": path.train_files, **arrays}, compressed=True)
-
-
-def load_path(file: Path, key: str) -> Optional[DemoPath]:
-    """Reads what `save_path` has written; None where it has not, or for another key."""
-    arrays = read_npz(file, "key", "train_files", "rgb", "depth", "accumulation")
-    if arrays is None or str(arrays["key"]) != key:
-        return None
-    frames = RenderedPath(*(list(arrays[name]) for name in ("rgb", "depth", "accumulation")))
-    return DemoPath(frames, arrays["train_files"].tolist())
-
-
-def read_demo(results: BenchResults, paths: Sequence[DemoPath], scene: Path, focal_share: float) -> Demo:
-    """Puts together what the finished cells have left.
-
-    Args:
-        results: of the recipe `demo`, from its folder.
-        paths: one per cell.
-        scene: folder of the built-in scene.
-        focal_share: its focal length as a share of the image's width.
-    """
-    cells: List[DemoCell] = []
-    for result, folder, path in zip(results.cells, results.folders, paths, strict=True):
-        pictures = results.pictures[(result.protocol, result.scene, result.label, result.seed)]
-        images = sorted(result.images, key=lambda image: image["view_index"])
-        kept = [read_view(pictures, number) for number in range(len(images))]
-        views = [view for view in kept if view is not None]
-        run = folder / result.method
-        scale = float(json.loads((run / "dataparser_transforms.json").read_text(encoding="utf8"))["scale"])
-        errors = [
-            depth_error(view.depth, scene / "exact_depth" / f"{Path(image['file_name']).stem}.npy", focal_share, scale)
-            for view, image in zip(views, images, strict=True)
-        ]
-        cells.append(DemoCell(replace(result, images=tuple(images)), run, views, errors, path))
-    return Demo(cells, scene)
-
-
-def depth_error(distance: np.ndarray, exact: Path, focal_share: float, scale: float) -> float:
-    """Mean relative error of a rendered distance against the scene's exact depth.
-
-    Args:
-        distance: (H, W), Euclidean, in world units.
-        exact: file of the planar depth (H, W) in the scene's units.
-        focal_share: focal length as a share of the image's width.
-        scale: world units per unit of the scene.
-    """
-    planar = np.load(exact).astype(np.float64)
-    height, width = planar.shape
-    rows, columns = np.indices(planar.shape) + 0.5
-    focal = focal_share * width
-    stretch = np.sqrt(1.0 + ((columns - width / 2) / focal) ** 2 + ((rows - height / 2) / focal) ** 2)
-    truth = planar * stretch * scale
-    return float(np.mean(np.abs(distance - truth) / truth))
-
-
 def write_demo(demo: Demo, folder: Path, fps: float) -> Path:
-    """Writes results.json, table.md, contact_sheet.png, training_views.png, video.mp4 and index.html.
+    """Writes results.json, table.md, contact_sheet.png, training_views.png, video.mp4, and index.html, which links the
+    splats.
 
     Args:
         demo: what there is to show.
@@ -158,13 +47,22 @@ def write_demo(demo: Demo, folder: Path, fps: float) -> Path:
     table = result_table(demo)
     write_json(folder / "results.json", _as_json(demo, folder))
     write_text(folder / "table.md", as_markdown(table, mark_best=True))
-    near, far = shared_depth_range([view.depth for cell in demo.cells for view in cell.views])
+    near, far = _depth_range(demo)
     save_png(_test_sheet(demo, near, far), folder / "contact_sheet.png")
     save_png(_training_sheet(demo), folder / "training_views.png")
     write_video(folder / "video.mp4", _video_frames(demo, near, far), fps)
     page = folder / "index.html"
     write_page(_page(demo, table, folder), page)
     return page
+
+
+def _depth_range(demo: Demo) -> Tuple[float, float]:
+    """Near and far of all renders together; where nothing is hit, a distance says nothing."""
+    views = [view for cell in demo.cells for view in cell.views]
+    depths = [np.where(view.accumulation > 0.5, view.depth, np.nan) for view in views]
+    hit = any(np.isfinite(depth).any() for depth in depths)
+    near, far = shared_depth_range(depths if hit else [view.depth for view in views])
+    return max(near, 1e-3 * far), far
 
 
 def result_table(demo: Demo) -> Table:
@@ -181,7 +79,7 @@ def result_table(demo: Demo) -> Table:
 
 def _as_json(demo: Demo, folder: Path) -> Dict[str, Any]:
     """Everything that the demo measured."""
-    first, second = (cell.result.metrics for cell in demo.cells)
+    first, second = (demo.labelled(label).result.metrics for label in (WITH_PRIOR, WITHOUT_PRIOR))
     gain = {}
     for name in ("psnr", "ssim", "lpips"):
         with_prior, without = first.get(name), second.get(name)
@@ -189,28 +87,39 @@ def _as_json(demo: Demo, folder: Path) -> Dict[str, Any]:
             gain[name] = with_prior - without
     result = demo.cells[0].result
     return {
-        "method": result.method,
         "steps": result.steps,
         "seed": result.seed,
         "training_views": list(demo.cells[0].path.train_files),
         "held_out_views": [image["file_name"] for image in result.images],
-        "variants": {
-            cell.result.label: {
-                "title": cell.title,
-                "metrics": cell.result.metrics,
-                "depth_error": float(np.mean(cell.depth_errors)),
-                "images": list(cell.result.images),
-                "training": cell.result.training,
-                "config": (cell.run / "config.yml").relative_to(folder).as_posix(),
-            }
-            for cell in demo.cells
-        },
+        "variants": {cell.result.label: _variant(cell, folder) for cell in demo.cells},
         "gain_of_the_prior": gain,
     }
 
 
+def _variant(cell: DemoCell, folder: Path) -> Dict[str, Any]:
+    """Everything that was measured of one training."""
+    values = {
+        "title": cell.title,
+        "method": cell.result.method,
+        "metrics": cell.result.metrics,
+        "depth_error": float(np.mean(cell.depth_errors)),
+        "images": list(cell.result.images),
+        "training": cell.result.training,
+        "config": (cell.run / "config.yml").relative_to(folder).as_posix(),
+    }
+    if cell.result.initial_points:
+        values["initial_points"] = cell.result.initial_points
+    if cell.splats is not None:
+        values["splats"] = {
+            "file": cell.splats.path.relative_to(folder).as_posix(),
+            "gaussians": cell.splats.count,
+            "bytes": cell.splats.size,
+        }
+    return values
+
+
 def _test_sheet(demo: Demo, near: float, far: float) -> np.ndarray:
-    """Rows: test views. Columns: the image, then render, depth and error of each training."""
+    """Rows: test views. Columns: the image, then render and depth of each training."""
     rows = []
     for number, image in enumerate(demo.cells[0].result.images):
         truth = demo.cells[0].views[number].truth
@@ -220,7 +129,6 @@ def _test_sheet(demo: Demo, near: float, far: float) -> np.ndarray:
             row.append(LabelledImage(view.render, f"{cell.title}\n" + (f"PSNR {psnr:.2f}" if psnr is not None else "")))
             colours = colour_depth(view.depth, view.accumulation, near, far)
             row.append(LabelledImage(colours, f"depth\nerror {100.0 * cell.depth_errors[number]:.1f} %"))
-            row.append(LabelledImage(colorize_error(view.render, truth), "difference to the photo"))
         rows.append(row)
     count = len(demo.cells[0].path.train_files)
     return contact_sheet(rows, f"Held-out views after training on {count} photos", cell_width=220)
@@ -251,51 +159,75 @@ def _inverse_depth_colours(inverse: np.ndarray) -> np.ndarray:
 
 
 def _video_frames(demo: Demo, near: float, far: float) -> List[np.ndarray]:
-    """Each frame: colour | depth with the prior, colour | depth without."""
+    """Each frame: the trainings side by side, colour above depth."""
     frames = []
     for index in range(len(demo.cells[0].path.frames.rgb)):
-        row = []
+        colours, depths = [], []
         for cell in demo.cells:
             path = cell.path.frames
             factor = -(-240 // path.rgb[index].shape[0])
             depth = colour_depth(path.depth[index], path.accumulation[index], near, far)
-            row.append(LabelledImage(enlarge(path.rgb[index], factor), cell.title))
-            row.append(LabelledImage(enlarge(depth, factor), "depth"))
-        frame = contact_sheet([row], cell_width=320, gap=_MARGIN)
+            colours.append(LabelledImage(enlarge(path.rgb[index], factor), cell.title))
+            depths.append(LabelledImage(enlarge(depth, factor), "depth"))
+        frame = contact_sheet([colours, depths], cell_width=320, gap=_MARGIN)
         frames.append(np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]))
     return frames
 
 
 def _page(demo: Demo, table: Table, folder: Path) -> ReportPage:
     """The page with all of it."""
-    first = demo.cells[0]
+    first, splats = demo.labelled(WITH_PRIOR), demo.labelled(SPLATS)
+    count = len(first.path.train_files)
     intro = (
-        f"{len(first.path.train_files)} photos of a small scene, {first.result.steps} training steps, twice: once with "
-        "the depth ranking and continuity losses of SparseNeRF, fed by a coarse depth map per photo, and once without "
-        "them. Everything else is equal. The scene is rendered by the package itself, so nothing was downloaded and "
-        "the true depth is known."
+        f"{count} photos of a small scene, three trainings of {first.result.steps} steps. Two train one small field, "
+        f"{first.result.method}: once with the depth ranking and continuity losses of SparseNeRF, fed by a coarse "
+        "depth map per photo, and once without them; everything else is equal between the two. The third trains "
+        f"Gaussian splats, {splats.result.method}, without these depth maps. The scene is rendered by the package "
+        "itself, so nothing was downloaded and the true depth is known."
     )
     prior = (
         "The prior stands for what a monocular depth network gives: the right order of near and far in most places, "
-        "but no scale, no shift, bent, blurred, noisy, and wrong over whole regions. The losses use its order alone."
+        "but no scale, no shift, bent, blurred, noisy, and wrong over whole regions. The losses use its order alone, "
+        "and the splats do not see it."
     )
     how = (
         "Each training is an ordinary nerfstudio run. Look into one with "
         f"ns-viewer --load-config {first.run / 'config.yml'} --viewer.websocket-host 127.0.0.1",
-        "Both are cells of the benchmark recipe.yaml. Their logs and pictures are in the folder cells, all numbers "
+        "All are cells of the benchmark recipe.yaml. Their logs and pictures are in the folder cells, all numbers "
         f"(also per view) in results.json; ns-fewshot report {folder} makes the report that benchmarks have.",
     )
-    video = Video(folder / "video.mp4", "Left with the prior, right without it. Depth: blue is near, red is far.")
-    held_out = Picture(folder / "contact_sheet.png", "Depth: blue is near, red is far. Difference: black is none.")
+    order = "; ".join(cell.title for cell in demo.cells)
+    video = Video(folder / "video.mp4", f"From left to right: {order}. Depth: blue is near, red is far.")
+    held_out = Picture(folder / "contact_sheet.png", "Depth: blue is near, red is far.")
     training = Picture(folder / "training_views.png", "Blue is near, red is far.")
-    unseen = "Photos that training has not seen, and what the two models make of them."
+    unseen = "Photos that training has not seen, and what each model makes of them."
     return ReportPage(
-        "fewshot_ns demo: what a depth prior is worth",
+        f"fewshot_ns demo: a scene from {count} photos",
         (
             Section(paragraphs=(intro,), tables=(table,)),
             Section("A flight along a spiral", videos=(video,)),
             Section("Held-out views", paragraphs=(unseen,), pictures=(held_out,)),
+            _splat_section(splats, folder),
             Section("What training saw", paragraphs=(prior,), pictures=(training,)),
             Section("How this was made", paragraphs=how),
         ),
     )
+
+
+def _splat_section(cell: DemoCell, folder: Path) -> Section:
+    """What the splats started from, and the file of them."""
+    start = (
+        "The Gaussians started on points that come from the training photos alone "
+        f"({cell.result.initial_points or 'of which the run has no record'})."
+    )
+    if cell.splats is None:
+        return Section("The splats", paragraphs=(start,))
+    name = cell.splats.path.relative_to(folder).as_posix()
+    opened = (
+        f"{name}, beside this page, holds {cell.splats.count} Gaussians. Any viewer of Gaussian splats opens it, for "
+        "one SuperSplat in the browser (superspl.at/editor): drag the file onto it. Its y axis points up; where a "
+        "viewer takes it to point down, turn the scene by 180 degrees about z. Such a file has no background: what no "
+        "Gaussian covers has the viewer's colour. ns-export gaussian-splat writes the same of any run of such a method."
+    )
+    size = f"{name} ({cell.splats.count} Gaussians, {cell.splats.size / 1e6:.1f} MB)"
+    return Section("The splats", paragraphs=(start, opened), downloads=(Download(name, size),))
