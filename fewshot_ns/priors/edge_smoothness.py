@@ -47,12 +47,9 @@ class EdgeSmoothnessPrior(Prior[EdgeSmoothnessPriorConfig]):
         super().__init__(config, scene, name)
         self.expect_at_least(0.0, weight=config.weight, edge=config.edge)
         self.weight = config.weight
-        if self.weight is None:
-            apart = nearest_angle(scene.dataset.cameras, scene.geometry)
-            self.weight = _WEIGHT if apart > _APART and not scene.dataset.has_alpha else 0.0
 
     def prepare(self) -> None:
-        """Checks that steps train whole images.
+        """Checks that steps train whole images, and finds the weight where none is given.
 
         Raises:
             ValueError: they do not.
@@ -62,6 +59,9 @@ class EdgeSmoothnessPrior(Prior[EdgeSmoothnessPriorConfig]):
                 f"{self.flag}.enabled: expected steps that train a whole image, found single pixels; give "
                 "--pipeline.datamanager.whole-images True, or --pipeline.smoothness.enabled True in its place"
             )
+        if self.weight is None:
+            apart = nearest_angle(self.scene.dataset.cameras, self.scene.geometry)
+            self.weight = _WEIGHT if apart > _APART and not self.scene.dataset.has_alpha else 0.0
 
     def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
         """`edge_smoothness` of the step's image."""

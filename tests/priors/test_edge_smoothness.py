@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Dict, Tuple
 
 import pytest
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from prior_scenes import context_of, pixels_of, scene_of
 from torch import Tensor
 
 from fewshot_ns.model_components.losses import edge_aware_smoothness
 from fewshot_ns.model_components.rendering import Rendering
-from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPrior, EdgeSmoothnessPriorConfig
+from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPrior, EdgeSmoothnessPriorConfig, nearest_angle
 
 HEIGHT, WIDTH, OTHERS = 4, 6, 3
 
 
-def make(whole_images: bool = True, **fields: Any) -> EdgeSmoothnessPrior:
-    scene = replace(scene_of(), whole_images=whole_images)
-    return EdgeSmoothnessPriorConfig(**{"enabled": True, **fields}).setup(scene=scene, name="edge_smoothness")
+def make(whole_images: bool = True, cameras: Any = None, has_alpha: bool = False, **fields: Any) -> EdgeSmoothnessPrior:
+    scene = scene_of()
+    dataset: Any = SimpleNamespace(**vars(scene.dataset), cameras=cameras, has_alpha=has_alpha)
+    return EdgeSmoothnessPriorConfig(**{"enabled": True, "weight": 1.0, **fields}).setup(
+        scene=replace(scene, dataset=dataset, whole_images=whole_images), name="edge_smoothness"
+    )
+
+
+def around(*degrees: float) -> Cameras:
+    """Cameras on a circle of radius 2 that look at its centre."""
+    angles = torch.deg2rad(torch.tensor(degrees))
+    backward = torch.stack([angles.sin(), torch.zeros_like(angles), angles.cos()], dim=-1)
+    right = torch.stack([angles.cos(), torch.zeros_like(angles), -angles.sin()], dim=-1)
+    up = torch.tensor([0.0, 1.0, 0.0]).expand(len(angles), 3)
+    return Cameras(torch.stack([right, up, backward, 2.0 * backward], dim=-1), 10.0, 10.0, 5.0, 5.0)
 
 
 def step() -> Tuple[Rendering, Tensor, Dict[str, Any]]:
@@ -60,3 +74,30 @@ def test_single_pixels_and_negative_fields_are_refused() -> None:
         make(weight=-1.0)
     with pytest.raises(ValueError, match="expected --pipeline.edge-smoothness.edge of at least 0, got -1"):
         make(edge=-1.0)
+
+
+def test_angle_to_the_nearest_photo() -> None:
+    geometry = scene_of().geometry
+    assert nearest_angle(around(0.0, 10.0, 40.0), geometry) == pytest.approx(10.0, abs=1e-3)
+    assert nearest_angle(around(0.0, 100.0, 160.0, 220.0), geometry) == pytest.approx(60.0, abs=1e-3)
+    assert nearest_angle(around(5.0), geometry) == 0.0
+
+
+@pytest.mark.parametrize(
+    "degrees, has_alpha, weight",
+    [((0.0, 40.0, 80.0), False, 3.0), ((0.0, 40.0, 80.0), True, 0.0), ((0, 9), False, 0.0)],
+)
+def test_the_scene_decides_the_weight_where_none_is_given(degrees: tuple, has_alpha: bool, weight: float) -> None:
+    prior = make(weight=None, cameras=around(*degrees), has_alpha=has_alpha)
+    prior.prepare()
+    photos, _, batch = step()
+    assert prior.resolved() == {"weight": weight}
+    assert bool(prior.loss_dict(0, context_of(photos, batch=batch))) == (weight > 0)
+
+
+def test_a_given_weight_is_kept_and_nothing_is_read_before_training() -> None:
+    prior = make(weight=0.5, cameras=around(0.0, 90.0))
+    prior.prepare()
+    assert prior.resolved() == {"weight": 0.5}
+    # Where a run is rendered, its photos may be gone: the constructor asks for neither alpha nor cameras.
+    EdgeSmoothnessPriorConfig(enabled=True).setup(scene=scene_of(), name="edge_smoothness")
