@@ -147,6 +147,11 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             )
         if not 0.0 < config.opacity_decay <= 1.0:
             raise ValueError(f"expected --pipeline.model.opacity-decay above 0 and up to 1, got {config.opacity_decay}")
+        if config.num_downscales < 0 or not 0.0 <= config.downscaled_fraction <= 1.0:
+            raise ValueError(
+                "expected --pipeline.model.num-downscales of at least 0 and --pipeline.model.downscaled-fraction "
+                f"from 0 to 1, got {config.num_downscales} and {config.downscaled_fraction}"
+            )
         config.densification.check("--pipeline.model.densification")
 
     def prepare_training(self, dataset: FewShotDataset) -> None:

@@ -359,6 +359,8 @@ def test_cameras_that_are_no_pinholes_are_refused() -> None:
         ({"initial_scale": 0.0}, "--pipeline.model.initial-scale"),
         ({"opacity_decay": 0.0}, "--pipeline.model.opacity-decay"),
         ({"opacity_decay": 1.1}, "--pipeline.model.opacity-decay"),
+        ({"num_downscales": -1}, "--pipeline.model.num-downscales"),
+        ({"downscaled_fraction": 1.5}, "--pipeline.model.downscaled-fraction"),
         ({"densification": DensificationConfig(every=0)}, "--pipeline.model.densification.every"),
         ({"densification": DensificationConfig(stop_fraction=1.5)}, "--pipeline.model.densification.stop-fraction"),
         ({"densification": DensificationConfig(gradient=0.0)}, "--pipeline.model.densification.gradient"),
@@ -406,3 +408,38 @@ def test_a_run_without_gaussians_ends_with_the_reason() -> None:
 def test_rays_are_refused_with_what_to_use_instead() -> None:
     with pytest.raises(ValueError, match="SparseSplatfactoModel renders images, not rays: .* ns-export gaussian-splat"):
         build(cloud_of()).get_outputs(None)
+
+
+def test_training_begins_with_smaller_photos() -> None:
+    model = build(cloud_of(), num_downscales=2, downscaled_fraction=0.6, ssim_weight=0.25).train()
+    model.update_to_step(0)
+    assert model.downscale == 1, "the length of the run is not known"
+    model.run_length = 20
+    factors = [model.downscale for step in range(20) if model.update_to_step(step) is None]
+    assert factors == [4] * 6 + [2] * 6 + [1] * 8
+    model.eval().update_to_step(0)
+    assert model.downscale == 1
+
+
+def test_smaller_photos_are_those_of_a_smaller_camera_compared_with_averages() -> None:
+    model = build(cloud_of(), num_downscales=1, ssim_weight=0.25).train()
+    model.run_length = 20
+    # 12x14 pixels, of which 2x2 each are one.
+    small = Cameras(camera().camera_to_worlds, 5.5, 6.0, 3.25, 3.0, WIDTH // 2, HEIGHT // 2)
+    expected = model.render_cameras(small)[0]
+    found = model.render_pixels(camera(), image_pixels()).reshape(HEIGHT, WIDTH)
+    for name in ("rgb", "distance", "accumulation"):
+        repeated = getattr(expected, name).repeat_interleave(2, 0).repeat_interleave(2, 1)
+        torch.testing.assert_close(getattr(found, name), repeated, rtol=1e-5, atol=1e-6)
+    _, batch = loss_inputs()
+    requested = torch.tensor([[0, 3, 4]]).expand(5, -1)
+    outputs = model.render_pixels(camera(), torch.cat([requested, image_pixels()]))
+    losses = model.get_loss_dict(outputs, batch)
+    averages = batch["image"][5:].reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean((1, 3))
+    # A small pixel trains where all that it is made of does.
+    shown = batch["mask"][5:].reshape(HEIGHT // 2, 2, WIDTH // 2, 2).all(3).all(1)[..., None].float()
+    assert 0 < shown.mean() < 1
+    absolute = ((expected.rgb - averages).abs() * shown).sum() / (3 * shown.sum())
+    torch.testing.assert_close(losses["rgb_loss"], 0.75 * absolute)
+    dissimilar = structural_dissimilarity(expected.rgb * shown, averages * shown)
+    torch.testing.assert_close(losses["ssim_loss"], 0.25 * dissimilar)

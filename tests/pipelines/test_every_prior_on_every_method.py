@@ -115,6 +115,7 @@ def small(method: str, networks: Dict[str, Path], rgbd: Path, solids: Path, mvsn
     pipeline.consistency.views.grid_size, pipeline.edge_smoothness.weight = 4, 1.0
     pipeline.semantic.fine_weight = 0.1
     pipeline.diffusion.weights, pipeline.diffusion.image_encoder_weights = networks["diffusion"], networks["clip"]
+    pipeline.edge_smoothness.weight = 0.1
     # The trainer resolves the length of a schedule that is open.
     for group in config.optimizers.values():
         group["scheduler"].max_steps = group["scheduler"].max_steps or 100
