@@ -24,8 +24,8 @@ class Footprints(NamedTuple):
     opacities: Tensor
     """(N,) at their centres."""
     radii: Tensor
-    """(N,) int, three standard deviations along the longer axis, pixels; where they do not reach into a tile, the
-    Gaussian does not count in it."""
+    """(N,) int, three standard deviations along the longer axis, pixels, or (N, 2) along x and y, as of gsplat since
+    1.5; where they do not reach into a tile, the Gaussian does not count in it."""
 
 
 class Rows(NamedTuple):
@@ -68,12 +68,14 @@ def rows_of(footprints: Footprints, width: int, height: int, tile_size: int) -> 
     # Square of the distance, in standard deviations, at which the opacity falls to the least that counts.
     reach = 2.0 * (footprints.opacities / LEAST_ALPHA).clamp(min=1e-30).log()
     half_height = (reach.clamp(min=0.0) * xx / (xx * yy - xy * xy)).sqrt()
-    limits = [_tiles(mean, footprints.radii, side, tile_size) for mean, side in ((mean_x, width), (mean_y, height))]
+    radii = footprints.radii.unbind(-1) if footprints.radii.dim() == 2 else (footprints.radii, footprints.radii)
+    sides = zip((mean_x, mean_y), radii, (width, height), strict=True)
+    limits = [_tiles(mean, radius, side, tile_size) for mean, radius, side in sides]
     (least_x, most_x), (least_y, most_y) = limits
     top = torch.maximum((mean_y - half_height - 0.5 - _ROUNDING).ceil().int(), least_y)
     bottom = torch.minimum((mean_y + half_height - 0.5 + _ROUNDING).floor().int(), most_y)
     count = (bottom - top + 1).clamp(min=0)
-    count = torch.where((reach >= 0) & (footprints.radii > 0), count, torch.zeros_like(count))
+    count = torch.where((reach >= 0) & (radii[0] > 0) & (radii[1] > 0), count, torch.zeros_like(count))
     gaussian = _repeat(count)
     row = _running(count, gaussian) + top.index_select(0, gaussian)
 

@@ -89,9 +89,6 @@ def rasterization(
         far_plane=far_plane,
         calc_compensations=antialiased,
     )
-    if radii.dim() == 3:
-        # Since gsplat 1.5 a radius for each axis.
-        radii = radii.amax(dim=-1)
     count = len(viewmats)
     faded = opacities.expand(count, -1)
     if compensations is not None:
@@ -108,7 +105,9 @@ def rasterization(
     images, alphas = [], []
     for camera in range(count):
         # What is not seen would only be gathered and sorted in vain.
-        seen = (radii[camera] > 0).nonzero()[:, 0]
+        reaching = radii[camera] > 0
+        # Since gsplat 1.5 there is a radius for each axis.
+        seen = (reaching if reaching.dim() == 1 else reaching.all(dim=-1)).nonzero()[:, 0]
         order = seen[depths[camera].detach()[seen].argsort(stable=True)]
         chosen = Footprints(means2d[camera][order], conics[camera][order], faded[camera][order], radii[camera][order])
         image, alpha = composite(chosen, features[camera][order], width, height, tile_size, max_fragments)

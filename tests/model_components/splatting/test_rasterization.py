@@ -65,6 +65,16 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(render, inputs, eps=1e-7, atol=2e-4, rtol=2e-3, nondet_tol=1e-12)
 
 
+def test_radii_may_differ_along_x_and_y():
+    given, features = footprints(120, seed=5)
+    square = Footprints(given.means, given.conics, given.opacities, given.radii[:, None].expand(-1, 2))
+    for one, other in zip(composite(given, features, 40, 30), composite(square, features, 40, 30), strict=True):
+        assert (one == other).all()
+    narrow = square._replace(radii=torch.stack([torch.ones_like(given.radii), given.radii], dim=-1))
+    _, opacity = composite(narrow, features, 40, 30)
+    assert 0 < opacity.sum() < composite(given, features, 40, 30)[1].sum()
+
+
 def test_fragments_are_exactly_the_pixels_that_count():
     given, _ = footprints(300, seed=2)
     found = fragments_of(rows_of(given, WIDTH, HEIGHT, 16), WIDTH)
