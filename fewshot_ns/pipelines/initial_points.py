@@ -56,8 +56,9 @@ class InitialPointsConfig(SavedConfig):
     do not say what the training views have seen. The run and its results then say so."""
     colmap_dir: Optional[Path] = None
     """Folder of points3D.bin or .txt, of source colmap; None: the usual folders of the scene."""
-    stereo: StereoConfig = field(default_factory=StereoConfig)
-    """How photos are matched: source stereo."""
+    stereo: StereoConfig = field(default_factory=lambda: StereoConfig(doubling_cost=0.45))
+    """How photos are matched: source stereo. Unlike the depth prior's, its standard deviations count what matched badly
+    as such, so that such points give way to better ones."""
     mvs: MultiViewDepthConfig = field(default_factory=MultiViewDepthConfig)
     """The network of source mvs."""
     flat_regions: FlatRegionConfig = field(default_factory=FlatRegionConfig)

@@ -9,7 +9,7 @@ where it agrees with that of another view.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -111,9 +111,9 @@ class StereoConfig(SavedConfig):
     sigma_pixels: float = 1.0
     """Standard deviation of a match, pixels; that of the depth follows from how far the views lie apart, and is at
     least half of what the views disagree by."""
-    doubling_cost: float = 0.45
-    """Matching cost at which the standard deviation is twice as large; what is added grows with the cost's third
-    power. Windows that match badly are off by more than their parallax says."""
+    doubling_cost: Optional[float] = None
+    """Matching cost at which the standard deviation is twice as large (0.45 fits what was measured); what is added grows
+    with the cost's third power: windows that match badly are off by more than their parallax says. None: it is not."""
     device: str = "auto"
     """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
 
@@ -125,7 +125,7 @@ class StereoConfig(SavedConfig):
         """
         for least, names in _LEAST.items():
             expect_fields(self, f"at least {least}", lambda value, least=least: value >= least, *names)
-        expect_fields(self, "a positive number", lambda value: value > 0, *_POSITIVE)
+        expect_fields(self, "a positive number", lambda value: value is None or value > 0, *_POSITIVE)
         expect_fields(self, "a number from 0 to 1", lambda value: 0 <= value <= 1, "best_share", "doubtful_share")
         radii = ("sweep_radii", "refine_radii")
         expect_fields(self, "radii of at least 1", lambda value: len(value) > 0 and min(value) >= 1, *radii)
@@ -399,7 +399,8 @@ def _view_depth(
     # The smallest disagreement: a view from which the point is hidden says nothing.
     apart = torch.stack([pair.depth_error for pair in pairs]).amin(dim=0)
     sigma = torch.maximum(sigma, 0.5 * torch.where(apart.isfinite(), apart, torch.zeros_like(apart)) * z_depth)
-    sigma = sigma * (1.0 + (surface.cost.clamp(min=0.0) / config.doubling_cost) ** 3)
+    if config.doubling_cost is not None:
+        sigma = sigma * (1.0 + (surface.cost.clamp(min=0.0) / config.doubling_cost) ** 3)
     return ViewDepth(z_depth, sigma.clamp(max=1e6), valid)
 
 
