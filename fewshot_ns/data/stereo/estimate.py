@@ -112,7 +112,7 @@ class StereoConfig(SavedConfig):
     """Standard deviation of a match, pixels; that of the depth follows from how far the views lie apart, and is at
     least half of what the views disagree by."""
     doubling_cost: Optional[float] = None
-    """Matching cost at which the standard deviation is twice as large (0.45 fits what was measured); what is added grows
+    """Matching cost at which the standard deviation is twice as large (0.45 fits measurements); what is added grows
     with the cost's third power: windows that match badly are off by more than their parallax says. None: it is not."""
     device: str = "auto"
     """Where it runs: auto (a GPU where there is one), cpu, cuda, cuda:1, ..."""
