@@ -367,12 +367,17 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
 
     @torch.no_grad()
     def get_outputs_for_camera(self, camera: Cameras, obb_box: Optional[OrientedBox] = None) -> Dict[str, Tensor]:
-        """Outputs (H, W, C) of a whole image, of the Gaussians inside of a box alone where one is given."""
+        """Outputs (H, W, C) of a whole image, of the Gaussians inside of a box alone where one is given.
+
+        Where no Gaussian is hit, depth is the largest of the image, as splatfacto has it.
+        """
         self.set_crop(obb_box)
         try:
-            return super().get_outputs_for_camera(camera)
+            outputs = super().get_outputs_for_camera(camera)
         finally:
             self.set_crop(None)
+        hit, depth = outputs["accumulation"] > 0, outputs["depth"]
+        return {**outputs, "depth": torch.where(hit, depth, depth.max())}
 
     def get_loss_dict(
         self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None

@@ -84,7 +84,9 @@ def view_rows(views: Dict[str, KeptView]) -> List[List[LabelledImage]]:
         views: what each method shows, by its name.
     """
     truth = next(iter(views.values())).truth
-    depths = [view.depth for view in views.values() if np.isfinite(view.depth).any()]
+    # Where nothing is hit, a distance says nothing.
+    hit = [np.where(view.accumulation > 0.5, view.depth, np.nan) for view in views.values()]
+    depths = [depth for depth in hit if np.isfinite(depth).any()]
     near, far = shared_depth_range(depths) if depths else (0.0, 1.0)
     crop = crop_of(truth)
     rows = []
