@@ -195,7 +195,7 @@ class FewShotPipeline(VanillaPipeline):
             return None
         weights = self.config.initial_weights
         if weights is not None:
-            # The primitives are those of the checkpoint, `<run>/nerfstudio_models/*.ckpt`, and so is where they come from.
+            # The primitives and their origin are those of the checkpoint, `<run>/nerfstudio_models/*.ckpt`.
             unknown = {"source": f"unknown: the primitives of {weights.name}, beside which no record lies"}
             self.points_record = read_initial_points(weights.absolute().parent.parent) or unknown
             return None
