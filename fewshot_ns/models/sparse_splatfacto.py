@@ -9,8 +9,10 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.model_components import renderers
 from nerfstudio.models.base_model import Model
 from nerfstudio.models.splatfacto import SplatfactoModel
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Module, Parameter, ParameterDict
 
@@ -281,9 +283,22 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         """What one training step renders; of the photos, gradients in the image are kept for the densification."""
         if self.densification is None and self.run_length is not None:
             self.densification = Densification(self.config.densification, self.run_length, self.radius)
+            self._say_unused_harmonics(self.run_length)
         watched = self.training and self.densification is not None and self.densification.watches(self.step)
         seen = self.render_pixels(cameras, pixels) if not watched else self._watched_pixels(cameras, pixels)
         return StepRenderings(seen, [self.render_cameras(view.cameras) for view in views])
+
+    def _say_unused_harmonics(self, run_length: int) -> None:
+        """Says where the run ends before the higher degrees begin."""
+        wanted, interval = self.config.sh_degree, max(self.config.sh_degree_interval, 1)
+        reached = min((run_length - 1) // interval, wanted)
+        if reached < wanted:
+            CONSOLE.print(
+                f"[bold yellow]--pipeline.model.sh-degree {wanted}: a run of {run_length} steps, with one more degree "
+                f"every {interval}, trains degrees up to {reached}; give a smaller --pipeline.model.sh-degree-interval"
+                "[/bold yellow]",
+                soft_wrap=True,
+            )
 
     def _watched_pixels(self, cameras: Cameras, pixels: Tensor) -> Rendering:
         infos: List[Dict[str, Any]] = []
@@ -339,7 +354,9 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
     def _background(self) -> Tensor:
         if self.training and self.random_background:
             return torch.rand(3, device=self.device)
-        return self.background_colour
+        # What ns-render and the viewer put behind a crop.
+        chosen = None if self.training else renderers.BACKGROUND_COLOR_OVERRIDE
+        return self.background_colour if chosen is None else chosen.to(self.background_colour)
 
     def _opacities(self) -> Tensor:
         """(N,) opacities as a step or the evaluation uses them."""

@@ -193,6 +193,12 @@ class FewShotPipeline(VanillaPipeline):
         if self.config.resumed_run is not None:
             self.points_record = read_initial_points(self.config.resumed_run)
             return None
+        weights = self.config.initial_weights
+        if weights is not None:
+            # The primitives and their origin are those of the checkpoint, `<run>/nerfstudio_models/*.ckpt`.
+            unknown = {"source": f"unknown: the primitives of {weights.name}, beside which no record lies"}
+            self.points_record = read_initial_points(weights.absolute().parent.parent) or unknown
+            return None
         config, manager = self.config.initial_points, self.datamanager
         dataset, scene = manager.train_dataset, manager.config.dataparser.data
 

@@ -31,6 +31,7 @@ from fewshot_ns.utils.configs import SavedConfig
 InitialSource = Literal["auto", "files", "stereo", "mvs", "colmap", "random"]
 FEW_POINTS, FEW_PIXELS = 100, 0.01
 """Points, and share of pixels with a depth, below which photos say too little of a scene to start from."""
+_EMPTY_FILES = "the scene's depth maps have no depth where the photos train"
 
 
 @dataclass
@@ -106,8 +107,13 @@ def make_initial_points(
         WeightsNotFoundError: the network of source mvs is not found.
         ValueError: the source gives no points; the message names the ways out.
     """
-    if config.max_points is not None and config.max_points < 1:
-        raise ValueError(f"{flag}.max-points: expected at least 1, got {config.max_points}")
+    for name, value in (
+        ("max-points", config.max_points),
+        ("stride", config.stride),
+        ("num-random", config.num_random),
+    ):
+        if value is not None and value < 1:
+            raise ValueError(f"{flag}.{name}: expected at least 1, got {value}")
     cloud = _Maker(config, dataset, scene, flag, seed).cloud()
     if config.max_points is not None:
         cloud = cloud.at_most(config.max_points, seed)
@@ -130,7 +136,10 @@ class _Maker:
             unfit = unfit_files(self.dataset.fewshot, metric=True)
             if unfit:
                 raise ValueError(f"{self.flag}.source files: {unfit}. Ways out: {self._ways('files')}")
-            return self._of_files()
+            cloud = self._of_files()
+            if len(cloud) == 0:
+                raise ValueError(f"{self.flag}.source files: {_EMPTY_FILES}. Ways out: {self._ways('files')}")
+            return cloud
         if source == "colmap":
             return self._of_colmap()
         if source == "random":
@@ -154,7 +163,10 @@ class _Maker:
     def _auto(self) -> SeedCloud:
         unfit = unfit_files(self.dataset.fewshot, metric=True)
         if not unfit:
-            return self._of_files()
+            cloud = self._of_files()
+            if len(cloud) > 0:
+                return cloud
+            unfit = _EMPTY_FILES
         try:
             cloud, depths = self._of_photos("stereo")
             problem = _too_few(cloud, depths)

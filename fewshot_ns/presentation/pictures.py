@@ -64,7 +64,8 @@ def shared_depth_range(depths: Sequence[ImageLike]) -> Tuple[float, float]:
     The outermost per cent at either end is left out, so that single outliers do not eat the colours.
 
     Args:
-        depths: (H, W, 1) or (H, W) each, any sizes; values that are not finite are left out.
+        depths: (H, W, 1) or (H, W) each, any sizes; values that are not finite are left out, and 0, which splats have
+            where nothing is, unless there is nothing else.
 
     Returns:
         Near and far, with near < far.
@@ -76,6 +77,7 @@ def shared_depth_range(depths: Sequence[ImageLike]) -> Tuple[float, float]:
     values = values[np.isfinite(values)]
     if values.size == 0:
         raise ValueError("depth range: expected at least one finite depth, found none")
+    values = values[values > 0] if (values > 0).any() else values
     near, far = (float(value) for value in np.percentile(values, (1.0, 99.0)))
     return near, far if far > near else near + 1e-6 + 1e-6 * abs(near)
 

@@ -102,7 +102,8 @@ def colour_depth(depth: FloatImage, accumulation: FloatImage, near: float, far: 
     else would share one colour otherwise.
     """
     inverse = -1.0 / np.maximum(depth, 1e-6)
-    colour = colorize_depth(inverse, -1.0 / near, -1.0 / far)
+    # Where no frame shows anything, the range begins at 0.
+    colour = colorize_depth(inverse, -1.0 / max(near, 1e-6), -1.0 / max(far, 2e-6))
     weight = np.clip(accumulation, 0.0, 1.0)[..., None]
     return np.round(colour * weight + 255.0 * (1.0 - weight)).astype(np.uint8)
 

@@ -156,7 +156,7 @@ def naive_dissimilarity(one: torch.Tensor, other: torch.Tensor, side: int) -> fl
     return 1.0 - sum(values) / len(values)
 
 
-@pytest.mark.parametrize("size, side", [((14, 13), 11), ((8, 20), 7), ((5, 6), 5)])
+@pytest.mark.parametrize("size, side", [((14, 13), 11), ((8, 20), 7), ((5, 6), 5), ((1, 9), 1), ((1, 1), 1)])
 def test_dissimilarity_equals_loop(size: tuple[int, int], side: int) -> None:
     generator = torch.Generator().manual_seed(0)
     photo = torch.rand(*size, 3, dtype=torch.float64, generator=generator)

@@ -10,6 +10,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.scene_box import OrientedBox, SceneBox
 from nerfstudio.engine.callbacks import TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.model_components.renderers import background_color_override_context
 from torch import Tensor
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
@@ -339,6 +340,18 @@ def test_a_box_crops_one_rendering() -> None:
     assert torch.equal(model.get_outputs_for_camera(camera())["rgb"], whole["rgb"]), "the box is for one rendering"
 
 
+def test_commands_may_choose_what_lies_behind_a_crop() -> None:
+    model = build(cloud_of(), background="mean").eval()
+    plain = model.render_cameras(camera())
+    with background_color_override_context(torch.tensor([0.2, 0.5, 1.0])):
+        chosen = model.render_cameras(camera())
+        model.train().random_background = False
+        trained = model.render_cameras(camera())
+    behind = (1.0 - plain.accumulation) * torch.tensor([0.2, 0.5, 1.0])
+    torch.testing.assert_close(chosen.rgb, plain.rgb + behind)
+    assert torch.equal(trained.rgb, plain.rgb), "training keeps its own"
+
+
 def test_cameras_that_are_no_pinholes_are_refused() -> None:
     model = build(cloud_of()).eval()
     distortion = torch.tensor([[0.1, 0.0, 0.0, 0.0, 0.0, 0.0]])
@@ -391,6 +404,19 @@ def test_harmonics_of_higher_degrees_wait_for_their_step() -> None:
     assert float((plain - coloured).abs().max()) > 0.05
     model.eval().update_to_step(0)
     assert torch.equal(model.render_cameras(camera()).rgb, coloured), "evaluation uses all of them"
+
+
+@pytest.mark.parametrize("run_length, reached", [(10, 0), (11, 1), (20, 1), (21, 2)])
+def test_a_run_too_short_for_its_harmonics_says_so(
+    run_length: int, reached: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build(cloud_of(), sh_degree=2, sh_degree_interval=10)
+    model.run_length = run_length
+    for step in (0, 1):
+        step_of(model, step)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("give a smaller --pipeline.model.sh-degree-interval") == (reached < 2)
+    assert reached == 2 or f"trains degrees up to {reached};" in said
 
 
 def test_a_run_without_gaussians_ends_with_the_reason() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Iterator, List
@@ -68,6 +69,30 @@ def test_auto_takes_the_scenes_own_maps(tiny_rgbd_scene: Path, capsys: pytest.Ca
     assert cloud.kind == "files" and off_plane(dataset, cloud).max() < 1e-3 and cloud.confirmed.all()
     said = " ".join(capsys.readouterr().out.split())
     assert f"initial points: files: {len(cloud)} points from views" in said and "100% measured" in said
+
+
+def test_maps_without_depth_where_photos_train_are_no_start(
+    tiny_rgbd_scene: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = FewShotDataset(RGBDDataParserConfig(data=tiny_rgbd_scene).setup().get_dataparser_outputs("train"))
+    real = dataset.metric_depth
+
+    def emptied(view: int) -> Any:
+        found = real(view)
+        return replace(found, valid=np.zeros_like(found.valid))
+
+    monkeypatch.setattr(dataset, "metric_depth", emptied)
+    with pytest.raises(ValueError, match=f"{FLAG}.source files: the scene's depth maps have no depth .* Ways out: "):
+        made(dataset, tiny_rgbd_scene, source="files")
+    cloud = made(dataset, tiny_rgbd_scene)
+    assert cloud.kind != "files" and len(cloud) > 0
+    assert "the scene's depth maps have no depth where the photos train" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("field", ["stride", "num_random", "max_points"])
+def test_numbers_below_one_are_refused_with_their_flag(field: str, photos: Path) -> None:
+    with pytest.raises(ValueError, match=f"{FLAG}.{field.replace('_', '-')}: expected at least 1, got 0"):
+        made(dataset_of(photos), photos, **{field: 0})
 
 
 def test_auto_takes_the_photos_depth_else(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +250,25 @@ def test_a_run_starts_from_points_and_says_so(method: Any, asked: List[SeedCloud
     resumed = train(again)
     assert len(asked) == 1 and len(resumed.pipeline.model.blobs["means"]) == 60
     assert read_initial_points(resumed.base_dir) == record
+
+
+def test_initial_weights_bring_their_record(method: Any, asked: List[SeedCloud], tmp_path: Path) -> None:
+    method.pipeline.initial_points.source = "random"
+    first = train(method)
+    (weights,) = first.checkpoint_dir.glob("*.ckpt")
+    second = deepcopy(method)
+    second.timestamp, second.pipeline.initial_weights = "second", weights
+    second.pipeline.initial_points.source, second.pipeline.initial_points.max_points = "stereo", 60
+    found = train(second)
+    assert len(asked) == 1 and len(found.pipeline.model.blobs["means"]) == 60
+    assert read_initial_points(found.base_dir) == read_initial_points(first.base_dir)
+    # Alone in a folder nothing says where they come from, and the result says that.
+    alone = tmp_path / "alone" / "models" / weights.name
+    alone.parent.mkdir(parents=True)
+    shutil.copy(weights, alone)
+    second.timestamp, second.pipeline.initial_weights = "third", alone
+    said = initial_points_words(train(second).base_dir)["initial_points"]
+    assert said.startswith("unknown: ") and weights.name in said and len(asked) == 1
 
 
 def test_the_same_run_has_the_same_points(method: Any, asked: List[SeedCloud]) -> None:

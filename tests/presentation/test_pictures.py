@@ -78,6 +78,10 @@ def test_shared_depth_range() -> None:
     assert shared_depth_range([outlier]) == (2.0, 4.0)
     near, far = shared_depth_range([np.full((2, 2), 5.0)])
     assert near == 5.0 and far > near
+    # What splats show nothing at has no part in it.
+    outlier[:30] = 0.0
+    assert shared_depth_range([outlier, np.zeros((300, 300))]) == (2.0, 4.0)
+    assert shared_depth_range([np.zeros((2, 2))])[0] == 0.0
     with pytest.raises(ValueError, match="at least one finite depth"):
         shared_depth_range([np.full((2, 2), np.inf)])
 

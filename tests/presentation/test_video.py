@@ -8,6 +8,7 @@ import pytest
 
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.pictures import shared_depth_range
+from fewshot_ns.presentation.pictures import shared_depth_range
 from fewshot_ns.presentation.video import RenderedPath, colour_depth, rgb_beside_depth, write_video
 
 
@@ -33,6 +34,13 @@ def test_near_is_blue_far_is_red_and_nothing_is_white():
     assert colour[0, 2] > colour[0, 0] and colour[1, 0] > colour[1, 2] + 50
     assert (colour[2] == 255).all()
     np.testing.assert_array_equal(colour[3], colour[0])
+
+
+def test_frames_that_show_nothing_are_white():
+    nothing = np.zeros((4, 6), np.float32)
+    path = RenderedPath([np.zeros((4, 6, 3), np.uint8)], [nothing], [nothing])
+    (frame,) = rgb_beside_depth(path, *shared_depth_range(path.depth), min_height=4)
+    assert (frame[:, -6:] == 255).all()
 
 
 def test_colours_are_spread_over_inverse_distance():

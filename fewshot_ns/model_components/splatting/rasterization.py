@@ -77,6 +77,7 @@ def rasterization(
     if covariances is None:
         raise ValueError("gsplat gave no covariances")
     antialiased = rasterize_mode == "antialiased"
+    means = _off_the_planes(means, viewmats, near_plane)
     radii, means2d, depths, conics, compensations = gsplat_torch._fully_fused_projection(
         means,
         covariances,
@@ -134,6 +135,20 @@ def rasterization(
         "n_cameras": count,
     }
     return image, alpha, info
+
+
+def _off_the_planes(means: Tensor, viewmats: Tensor, near_plane: float) -> Tensor:
+    """Means (N, 3) of which none lies at depth 0 of a camera: nothing is seen of such a Gaussian, but the projection
+    divides by its depth, and 0 times infinity would be its gradient."""
+    axes = viewmats[:, 2, :3]
+    with torch.no_grad():
+        depths = means @ axes.T + viewmats[:, 2, 3]
+        reach = 1e-6 * (1.0 + means.abs().amax(dim=-1, keepdim=True) + viewmats[:, 2, 3].abs())
+        # Less than what hides it.
+        reach = reach.clamp(max=0.5 * near_plane)
+        away = (depths.abs() < reach) * reach
+        shift = -2.0 * away @ axes
+    return means + shift
 
 
 def rasterization_of(device: torch.device, wanted: Literal["auto", "gsplat", "torch"] = "auto") -> Rasterization:

@@ -178,6 +178,33 @@ def test_nothing_in_sight_is_background_with_gradients_of_zero():
     assert given["means"].grad is not None and given["means"].grad.abs().max() == 0
 
 
+def test_a_gaussian_in_the_plane_of_a_camera_leaves_gradients_numbers():
+    draw = torch.Generator().manual_seed(0)
+    means = torch.rand(12, 3, generator=draw) + torch.tensor([-0.5, -0.5, 2.0])
+    # In the plane, almost, and at the camera itself.
+    means[0, 2], means[1, 2], means[2] = 0.0, 1e-20, 0.0
+    inputs = {
+        "means": means,
+        "quats": torch.randn(12, 4, generator=draw),
+        "scales": torch.full((12, 3), 0.2),
+        "opacities": torch.full((12,), 0.6),
+        "colors": torch.rand(12, 16, 3, generator=draw),
+    }
+    for values in inputs.values():
+        values.requires_grad_()
+    intrinsics = torch.tensor([[[16.0, 0.0, 8.0], [0.0, 16.0, 6.0], [0.0, 0.0, 1.0]]])
+
+    def rendered(**fields: Tensor) -> Tuple[Tensor, Tensor]:
+        options: Any = {"sh_degree": 3, "render_mode": "RGB+ED", "rasterize_mode": "antialiased"}
+        return rasterization(**fields, viewmats=torch.eye(4)[None], Ks=intrinsics, width=16, height=12, **options)[:2]
+
+    image, alpha = rendered(**inputs)
+    gradients = torch.autograd.grad(image.sum() + alpha.sum(), list(inputs.values()))
+    assert all(gradient.isfinite().all() and not gradient[:3].any() for gradient in gradients)
+    others = rendered(**{name: values[3:] for name, values in inputs.items()})
+    assert torch.equal(image, others[0]) and torch.equal(alpha, others[1])
+
+
 def test_float32_is_close_to_float64_also_on_a_large_image():
     # Sums over fragments run through the whole image: their rounding must not grow with its size.
     given = scene(400)
