@@ -8,7 +8,6 @@ import pytest
 
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.pictures import shared_depth_range
-from fewshot_ns.presentation.pictures import shared_depth_range
 from fewshot_ns.presentation.video import RenderedPath, colour_depth, rgb_beside_depth, write_video
 
 
