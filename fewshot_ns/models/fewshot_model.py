@@ -177,6 +177,14 @@ class FewShotModel(Model):
         """Tells the model the step before each iteration."""
         return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)]
 
+    @classmethod
+    def check_cameras(cls, cameras: Cameras) -> None:
+        """Refuses training cameras that the backbone cannot render, before anything is computed for it.
+
+        Raises:
+            ValueError: they are of a kind that it does not know; most know all.
+        """
+
     def prepare_training(self, dataset: FewShotDataset) -> None:
         """Takes what the backbone needs of the training photos, before the first step; most need nothing.
 

@@ -156,6 +156,11 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             )
         config.densification.check("--pipeline.model.densification")
 
+    @classmethod
+    def check_cameras(cls, cameras: Cameras) -> None:
+        """Refuses cameras that are no pinholes."""
+        _check_pinholes(cameras)
+
     def prepare_training(self, dataset: FewShotDataset) -> None:
         """Takes the colour of the background from the photos.
 

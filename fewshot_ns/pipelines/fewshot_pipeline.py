@@ -201,6 +201,9 @@ class FewShotPipeline(VanillaPipeline):
             return None
         config, manager = self.config.initial_points, self.datamanager
         dataset, scene = manager.train_dataset, manager.config.dataparser.data
+        # Of the wrapper that nerfstudio's constructor is given.
+        model: Any = self.config.model
+        model.config._target.check_cameras(dataset.cameras)
 
         def make() -> SeedCloud:
             return make_initial_points(config, dataset, scene, "--pipeline.initial-points", shared_seed())
