@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Type
 
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.scene_box import OrientedBox
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components import renderers
@@ -16,12 +16,19 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Module, Parameter, ParameterDict
 
-from fewshot_ns.cameras.ray_images import opencv_world_to_cameras
+from fewshot_ns.cameras.pinholes import (
+    check_pinholes,
+    intrinsic_matrices,
+    ray_slopes,
+    smaller_cameras,
+    world_to_cameras,
+)
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.model_components.losses import structural_dissimilarity
 from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.model_components.schedules import linear_ramp
 from fewshot_ns.model_components.splatting.densification import Densification, DensificationConfig, no_statistics
+from fewshot_ns.model_components.splatting.downscaled import as_rendered
 from fewshot_ns.model_components.splatting.gaussians import NAMES, decayed, from_harmonics, initial_gaussians
 from fewshot_ns.model_components.splatting.rasterization import rasterization_of
 from fewshot_ns.models.fewshot_model import StepRenderings
@@ -159,7 +166,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
     @classmethod
     def check_cameras(cls, cameras: Cameras) -> None:
         """Refuses cameras that are no pinholes."""
-        _check_pinholes(cameras)
+        check_pinholes(cameras)
 
     def prepare_training(self, dataset: FewShotDataset) -> None:
         """Takes the colour of the background from the photos.
@@ -246,7 +253,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         factor = self.downscale
         if factor == 1:
             return super().render_pixels(cameras, pixels)
-        small, view = _smaller(cameras, factor), pixels[:, 0].to(cameras.device)
+        small, view = smaller_cameras(cameras, factor), pixels[:, 0].to(cameras.device)
         rows, columns = (
             pixels[:, 1 + axis] * new[view, 0].to(pixels.device) // old[view, 0].to(pixels.device)
             for axis, (new, old) in enumerate(((small.height, cameras.height), (small.width, cameras.width)))
@@ -322,7 +329,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         Raises:
             ValueError: the cameras are no pinholes.
         """
-        _check_pinholes(cameras)
+        check_pinholes(cameras)
         gaussians = self.gauss_params
         width, height = int(cameras.width[0].item()), int(cameras.height[0].item())
         opacities = self._opacities()
@@ -335,8 +342,8 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             scales=gaussians["scales"].exp(),
             opacities=opacities,
             colors=torch.cat([gaussians["features_dc"][:, None], gaussians["features_rest"]], dim=1),
-            viewmats=_world_to_cameras(cameras),
-            Ks=_intrinsics(cameras),
+            viewmats=world_to_cameras(cameras),
+            Ks=intrinsic_matrices(cameras),
             width=width,
             height=height,
             sh_degree=degree,
@@ -351,7 +358,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             self._on_info({**info, "radii": info["radii"] * left_in.reshape(shape)})
         colours, planar = images[..., :3], images[..., 3:]
         rgb = colours + (1.0 - alphas) * self._background()
-        return Rendering(rgb, planar * _slopes(cameras, height, width)[..., None], alphas, planar)
+        return Rendering(rgb, planar * ray_slopes(cameras, height, width)[..., None], alphas, planar)
 
     _on_info: Any = None
     """What takes a rasterisation's record while the photos of a step are rendered."""
@@ -416,77 +423,9 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             values[-height * width :].reshape(height, width, -1) for values in (outputs.rgb, target, mask)
         )
         if self.downscale > 1:
-            rgb, photo, shown = _as_rendered(rgb, photo, shown, self.downscale)
+            rgb, photo, shown = as_rendered(rgb, photo, shown, self.downscale)
             absolute = ((rgb - photo).abs() * shown).sum() / (3.0 * shown.sum()).clamp(min=1.0)
         terms = {"rgb_loss": (1.0 - weight) * absolute}
         if weight > 0:
             terms["ssim_loss"] = weight * structural_dissimilarity(rgb * shown, photo * shown)
         return terms
-
-
-def _smaller(cameras: Cameras, factor: int) -> Cameras:
-    """The same cameras with images of a factor fewer rows and columns, at least one."""
-    height, width = (
-        torch.div(side, factor, rounding_mode="floor").clamp(min=1) for side in (cameras.height, cameras.width)
-    )
-    down, across = height / cameras.height, width / cameras.width
-    return Cameras(
-        camera_to_worlds=cameras.camera_to_worlds,
-        fx=cameras.fx * across,
-        fy=cameras.fy * down,
-        cx=cameras.cx * across,
-        cy=cameras.cy * down,
-        width=width,
-        height=height,
-        distortion_params=cameras.distortion_params,
-        camera_type=cameras.camera_type,
-    )
-
-
-def _as_rendered(rgb: Tensor, photo: Tensor, shown: Tensor, factor: int) -> Tuple[Tensor, Tensor, Tensor]:
-    """(h, w, C) each: the small image whose pixels were repeated, and photo and mask averaged to its size."""
-    height, width = photo.shape[:2]
-    size = max(height // factor, 1), max(width // factor, 1)
-    rows, columns = (
-        torch.div(torch.arange(new, device=rgb.device) * old + new - 1, new, rounding_mode="floor")
-        for new, old in zip(size, (height, width), strict=True)
-    )
-    averaged = (
-        torch.nn.functional.interpolate(values.permute(2, 0, 1)[None], size=size, mode="area")[0].permute(1, 2, 0)
-        for values in (photo, shown)
-    )
-    photo, shown = averaged
-    return rgb[rows][:, columns], photo, (shown > 0.999).to(shown)
-
-
-def _check_pinholes(cameras: Cameras) -> None:
-    """Refuses cameras that Gaussians cannot be projected into."""
-    distorted = cameras.distortion_params is not None and bool((cameras.distortion_params != 0).any())
-    if distorted or bool((cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
-        raise ValueError(
-            "splats are projected into pinhole cameras, and these have lens distortion or another projection; "
-            "undistort the photos first (COLMAP's image_undistorter), or take a method that renders rays"
-        )
-
-
-def _world_to_cameras(cameras: Cameras) -> Tensor:
-    """(B, 4, 4) world to camera with OpenCV's axes."""
-    matrices = torch.eye(4, device=cameras.device).repeat(len(cameras), 1, 1)
-    matrices[:, :3] = opencv_world_to_cameras(cameras.camera_to_worlds)
-    return matrices
-
-
-def _intrinsics(cameras: Cameras) -> Tensor:
-    """(B, 3, 3) in pixels, the centre of the first pixel at (.5, .5)."""
-    matrices = torch.eye(3, device=cameras.device).repeat(len(cameras), 1, 1)
-    matrices[:, 0, 0], matrices[:, 1, 1] = cameras.fx[:, 0], cameras.fy[:, 0]
-    matrices[:, 0, 2], matrices[:, 1, 2] = cameras.cx[:, 0], cameras.cy[:, 0]
-    return matrices
-
-
-def _slopes(cameras: Cameras, height: int, width: int) -> Tensor:
-    """(B, H, W) length of a pixel's ray per unit of planar depth."""
-    rows, columns = (torch.arange(side, device=cameras.device) + 0.5 for side in (height, width))
-    across = (columns - cameras.cx) / cameras.fx
-    down = (rows - cameras.cy) / cameras.fy
-    return (1.0 + across[:, None, :] ** 2 + down[:, :, None] ** 2).sqrt()
