@@ -262,8 +262,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if not transparent:
         return image.convert("RGB")
     image = image.convert("RGBA")
-    lowest = image.getextrema()[3][0]
-    return image if lowest < 255 else image.convert("RGB")
+    return image if np.asarray(image)[..., 3].min() < 255 else image.convert("RGB")
 
 
 def _write(picture: _Picture, output: Path, max_side: int, taken: set) -> Photo:

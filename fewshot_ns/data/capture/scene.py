@@ -13,6 +13,7 @@ from PIL import Image
 
 from fewshot_ns.cameras.poses import flip_camera_axes
 from fewshot_ns.data.capture.poses import CapturedPoses
+from fewshot_ns.data.dataparsers.single.nerfstudio import HELD_OUT
 from fewshot_ns.data.depth.encoding import write_note
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.utils.files import replacing_folder, write_json, write_text
@@ -58,7 +59,7 @@ def write_scene(poses: CapturedPoses, images: Path, scene: Path, held_out: Seque
     meta: Dict[str, Any] = {
         "camera_model": "OPENCV",
         "frames": frames,
-        "held_out": [f"{IMAGES}/{name}" for name in held_out],
+        HELD_OUT: [f"{IMAGES}/{name}" for name in held_out],
     }
     if len(poses.points):
         write_text(scene / POINTS, _ply(poses.points, colours))
