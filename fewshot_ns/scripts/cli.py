@@ -20,6 +20,7 @@ from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.methods import MethodsCommand
+from fewshot_ns.scripts.photos import PhotosCommand
 from fewshot_ns.scripts.prepare import PrepareCommand
 from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.retarget import RetargetCommand
@@ -31,6 +32,7 @@ COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
     "demo": DemoCommand,
     "solids": SolidsCommand,
+    "photos": PhotosCommand,
     "prepare": PrepareCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
