@@ -108,8 +108,8 @@ def camera_record(cameras: Cameras, near: float, far: float) -> Dict[str, float]
     """
     return {
         "size": int(cameras.height.median()),
-        "focal": float(cameras.fx.median()),
-        "radius": float(cameras.camera_to_worlds[..., 3].norm(dim=-1).median()),
+        "focal": round(float(cameras.fx.median()), 6),
+        "radius": round(float(cameras.camera_to_worlds[..., 3].norm(dim=-1).median()), 6),
         "near": float(near),
         "far": float(far),
     }

@@ -98,6 +98,8 @@ def outline_of(mask: Mask, where: str) -> npt.NDArray[np.int32]:
     inside = (mask > 0.5).astype(np.uint8)
     if not inside.any():
         raise ValueError(f"{where}: expected a mask with an object in it, found none; give --mask FILE")
+    # Every pixel of the outline counts, where the original lets its corners alone do: with these few, an ellipse about a
+    # shape of straight lines is far off.
     found, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(found, key=cv2.contourArea)[:, 0].astype(np.int32)
     if len(outline) < 16 or cv2.contourArea(outline) < 16:
@@ -199,7 +201,7 @@ def resampling_weights(start: int, side: int, size: int, length: int) -> npt.NDA
     """
     step, pixel = side / size, np.arange(length)
     if step < 1:
-        centre = start + (np.arange(size) + 0.5) * step - 0.5
+        centre = np.clip(start + (np.arange(size) + 0.5) * step - 0.5, start, start + side - 1)
         return np.clip(1.0 - np.abs(centre[:, None] - pixel), 0.0, None).astype(np.float32)
     first = start + np.arange(size)[:, None] * step
     overlap = np.minimum(first + step, pixel + 1) - np.maximum(first, pixel)

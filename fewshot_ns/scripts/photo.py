@@ -156,9 +156,11 @@ class PhotoCommand:
             weights = find_checkpoint(config.get_checkpoint_dir())
         else:
             assert self.weights is not None
-            if self.method not in registry.METHODS:
-                raise ValueError(f"--method: expected one of {', '.join(registry.METHODS)}, got {self.method!r}")
-            model = model_of_one_view(registry.method_specification(self.method).config, f"--method {self.method}")
+            methods = {name.replace("_", "-"): name for name in registry.METHODS}
+            if self.method not in methods:
+                raise ValueError(f"--method: expected one of {', '.join(methods)}, got {self.method!r}")
+            config = registry.method_specification(methods[self.method]).config
+            model = model_of_one_view(config, f"--method {self.method}")
             weights, folder = self.weights, self.weights.parent
         target = self.output or folder / "renders" / f"{self.image.stem}.mp4"
         if target.suffix != ".mp4":
