@@ -62,7 +62,7 @@ def test_it_renders_what_the_pipeline_renders(pipeline: Any, checkpoint: Path):
 @torch.no_grad()
 @pytest.mark.parametrize("background", ["white", "black"])
 def test_the_background_is_the_one_that_is_asked_for(pipeline: Any, checkpoint: Path, background: Any):
-    model = model_of_photos(pipeline.config.model, checkpoint, CAMERA, background, "cpu")
+    model: Any = model_of_photos(pipeline.config.model, checkpoint, CAMERA, background, "cpu")
     (pose,) = turntable(CAMERA.radius, 0.0)
     for network in (model.mlp_coarse, model.mlp_fine):
         network.lin_out.weight.zero_()
