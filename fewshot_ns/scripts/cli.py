@@ -20,6 +20,7 @@ from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.methods import MethodsCommand
+from fewshot_ns.scripts.photo import PhotoCommand
 from fewshot_ns.scripts.photos import PhotosCommand
 from fewshot_ns.scripts.prepare import PrepareCommand
 from fewshot_ns.scripts.report import ReportCommand
@@ -41,6 +42,7 @@ COMMANDS: Dict[str, Any] = {
     "video": VideoCommand,
     "eval": EvalCommand,
     "retarget": RetargetCommand,
+    "photo": PhotoCommand,
     "bench": BenchCommand,
     "report": ReportCommand,
 }
