@@ -70,7 +70,9 @@ class ViewCommand:
         start, distance = _start(pipeline, cameras)
         viewer = RunningViewer(pipeline, self.host, port, folder, cameras, start, distance, step)
         try:
-            what = "no cameras are known" if cameras is None else f"{len(cameras)} cameras, {viewer.pictures} with photos"
+            what = "no camera is known"
+            if cameras is not None:
+                what = f"{len(cameras)} cameras, {viewer.pictures} with photos"
             console.print(
                 f"Showing {self.source} ({what}) at {viewer.address}  Ctrl-C ends it.", highlight=False, soft_wrap=True
             )
@@ -85,7 +87,7 @@ class ViewCommand:
 
         if self.source.is_dir() or self.source.suffix in (".yml", ".yaml") or not self.source.exists():
             if self.method is not None:
-                raise ValueError(f"--method {self.method}: {self.source} is a run, which knows its method; leave it out")
+                raise ValueError(f"--method {self.method}: {self.source} is a run, which knows its own; leave it out")
             config_path = find_config(self.source)
             pipeline = self._load_run(config_path)
             return pipeline, config_path.resolve().parent, getattr(pipeline, "loaded_step", None) or 0
@@ -103,12 +105,12 @@ class ViewCommand:
         if is_generalizable(config_path):
             if self._names_scene:
                 return load_run(config_path, "inference", self._retargeted)
-            scenes = load_run_config(config_path).pipeline.datamanager
+            scenes: Any = load_run_config(config_path).pipeline.datamanager
             data = Path(scenes.data or scenes.dataparser.data)
             if not data.exists():
                 raise FileNotFoundError(
-                    f"{data}: expected the scenes of {config_path.parent}, found nothing; the method renders from photos "
-                    "of a scene, so give them by --data DIR: these scenes where they lie now, or any other"
+                    f"{data}: expected the scenes of {config_path.parent}, found nothing; the method renders from "
+                    "photos of a scene, so give them by --data DIR: these scenes where they lie now, or any other"
                 )
             return load_run(config_path, "inference")
         if self.scene is not None or self.source_views or self.dataparser != "auto":

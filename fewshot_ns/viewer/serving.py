@@ -111,7 +111,11 @@ class RunningViewer:
         data = pipeline.datamanager.get_datapath()
         config = ViewerConfig(websocket_host=host, websocket_port=port)
         self.viewer = Viewer(
-            config, folder / config.relative_log_filename, data if data.exists() else folder, pipeline, train_lock=threading.Lock()
+            config,
+            folder / config.relative_log_filename,
+            data if data.exists() else folder,
+            pipeline,
+            train_lock=threading.Lock(),
         )
         self.viewer.camera_handles, self.viewer.original_c2w = {}, {}
         self.viewer.pause_train.visible = self.viewer.resume_train.visible = False
@@ -134,8 +138,8 @@ class RunningViewer:
 
     def stop(self) -> None:
         """Ends the server, and what it renders."""
-        # A thread that computes while Python ends would take the process down with it. nerfstudio forgets those of pages
-        # that have been closed.
+        # A thread that computes while Python ends would take the process down with it. nerfstudio forgets those of
+        # pages that have been closed.
         machines = [thread for thread in threading.enumerate() if isinstance(thread, RenderStateMachine)]
         for machine in machines:
             machine.running = False

@@ -96,7 +96,9 @@ def page_of(viewing: Viewing, frames: int = 1) -> List[Dict[str, Any]]:
         page.send(msgspec.msgpack.encode(CAMERA))
         while sum(message["type"] == "BackgroundImageMessage" for message in messages) < frames:
             try:
-                messages += msgspec.msgpack.decode(page.recv(timeout=deadline - time.monotonic()))
+                received = page.recv(timeout=deadline - time.monotonic())
+                assert isinstance(received, bytes)
+                messages += msgspec.msgpack.decode(received)
             except TimeoutError:
                 pytest.fail(f"no rendered frame after {PATIENCE_SECONDS} s\n{viewing.text[-6000:]}")
     return messages

@@ -257,7 +257,7 @@ def _lack(data: Path, parser: Any) -> str:
     if not data.exists():
         return "is not there"
     try:
-        # Its folder may be there without the photos. What the parser prints is printed when the scene is read in earnest.
+        # Its folder may be there without the photos. What the parser prints comes again when the scene is read.
         with CONSOLE.capture():
             replace(parser, data=data).setup().get_dataparser_outputs(split="train")
     except (OSError, ValueError) as error:
