@@ -28,6 +28,7 @@ from fewshot_ns.scripts.retarget import RetargetCommand
 from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
+from fewshot_ns.scripts.view import ViewCommand
 
 COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
@@ -40,6 +41,7 @@ COMMANDS: Dict[str, Any] = {
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
+    "view": ViewCommand,
     "eval": EvalCommand,
     "retarget": RetargetCommand,
     "photo": PhotoCommand,

@@ -45,6 +45,19 @@ def guess_dataparser(data: Path) -> str:
     return recognise(data).layout.name
 
 
+def is_one_scene(data: Path) -> bool:
+    """Whether a folder is a scene that `guess_dataparser` knows.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    try:
+        guess_dataparser(data)
+    except ValueError:
+        return False
+    return True
+
+
 def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotDataParserConfig:
     """Configuration of a scene's dataparser.
 
