@@ -36,7 +36,7 @@ FLOORS: Dict[str, Floors] = {
     "data": (
         ("records",),
         ("files",),
-        ("views",),
+        ("one_photo", "views"),
         ("depth",),
         ("datasets",),
         ("labels", "depth_calibration", "stereo"),
