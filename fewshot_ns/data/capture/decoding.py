@@ -19,8 +19,8 @@ from fewshot_ns.data.capture.exif import Exif, read_exif
 from fewshot_ns.data.files.images import bits_of_png
 
 FORMATS: Dict[str, Tuple[str, ...]] = {
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
+    ".jpg": ("JPEG",),
+    ".jpeg": ("JPEG",),
     ".png": ("PNG",),
     ".webp": ("WEBP",),
     ".tif": ("TIFF",),
@@ -29,7 +29,8 @@ FORMATS: Dict[str, Tuple[str, ...]] = {
     ".heic": ("HEIF",),
     ".heif": ("HEIF",),
 }
-"""What a file of each extension may hold. Pillow goes by content, and what calls itself .png could start a program."""
+"""What a file of each extension may hold. Pillow goes by content, and what calls itself .png could start a program.
+JPEG has phones' several pictures in one file (MPO) with it."""
 HEIF_SUFFIXES = (".heic", ".heif")
 MIN_SIDE = 32
 """Shorter side of a picture below which nothing can be matched."""
@@ -68,7 +69,8 @@ class Decoded:
 def decode_photo(file: Path) -> Decoded:
     """Reads a photo as what its extension says; of several pictures in it the first.
 
-    Its orientation tag is applied, and its colour profile. 16-bit greyscale, palettes and CMYK become 8-bit RGB.
+    Its orientation tag is applied (of HEIC the file's own rotation, beside which the tag has no say, ISO 23008-12), and
+    its colour profile. 16-bit greyscale, palettes and CMYK become 8-bit RGB.
 
     Raises:
         FileNotFoundError: no such file.
@@ -147,7 +149,7 @@ def _stranger(file: Path, suffix: str) -> str:
     found = next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None)
     if found in FORMATS[suffix]:
         return f"{file}: expected a complete photo, found a damaged or cut file"
-    expected = f"{file}: expected the format {FORMATS[suffix][0]}, as its name says, found "
+    expected = f"{file}: expected a file in the format {FORMATS[suffix][0]}, as its name says, found "
     names = [other for other, formats in FORMATS.items() if found in formats]
     if names:
         return f"{expected}{found}; rename it to {file.stem}{names[0]}"
