@@ -20,8 +20,8 @@ from fewshot_ns.utils.files import replacing, write_json
 from fewshot_ns.utils.hashing import digest, file_hash
 
 FORMATS: Dict[str, Tuple[str, ...]] = {
-    ".jpg": ("JPEG", "MPO"),
-    ".jpeg": ("JPEG", "MPO"),
+    ".jpg": ("JPEG",),
+    ".jpeg": ("JPEG",),
     ".png": ("PNG",),
     ".webp": ("WEBP",),
     ".tif": ("TIFF",),
