@@ -21,6 +21,7 @@ from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.methods import MethodsCommand
 from fewshot_ns.scripts.photo import PhotoCommand
+from fewshot_ns.scripts.prepare import PrepareCommand
 from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.retarget import RetargetCommand
 from fewshot_ns.scripts.scenes import split_dataparser
@@ -31,6 +32,7 @@ COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
     "demo": DemoCommand,
     "solids": SolidsCommand,
+    "prepare": PrepareCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
     "inspect": InspectCommand,
