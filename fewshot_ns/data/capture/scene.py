@@ -15,8 +15,9 @@ from fewshot_ns.cameras.poses import flip_camera_axes
 from fewshot_ns.data.capture.poses import CapturedPoses
 from fewshot_ns.data.dataparsers.single.nerfstudio import HELD_OUT
 from fewshot_ns.data.depth.encoding import write_note
+from fewshot_ns.data.files.point_cloud import write_ply
 from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.utils.files import replacing_folder, write_json, write_text
+from fewshot_ns.utils.files import replacing_folder, write_json
 
 TRANSFORMS = "transforms.json"
 POINTS = "sparse_pc.ply"
@@ -62,7 +63,7 @@ def write_scene(poses: CapturedPoses, images: Path, scene: Path, held_out: Seque
         HELD_OUT: [f"{IMAGES}/{name}" for name in held_out],
     }
     if len(poses.points):
-        write_text(scene / POINTS, _ply(poses.points, colours))
+        write_ply(scene / POINTS, poses.points, colours)
         meta["ply_file_path"] = POINTS
     if poses.depths is not None:
         _write_depths(poses, scene / DEPTHS)
@@ -104,14 +105,3 @@ def _colours(poses: CapturedPoses, images: Path) -> npt.NDArray[np.uint8]:
         inside = ahead & (column >= 0) & (row >= 0) & (column < pixels.shape[1]) & (row < pixels.shape[0])
         colours[inside] = pixels[row[inside].astype(int), column[inside].astype(int)]
     return colours
-
-
-def _ply(points: npt.NDArray[np.float64], colours: npt.NDArray[np.uint8]) -> str:
-    header = ["ply", "format ascii 1.0", f"element vertex {len(points)}"]
-    header += [f"property float {axis}" for axis in "xyz"]
-    header += [f"property uchar {channel}" for channel in ("red", "green", "blue")]
-    rows = [
-        " ".join(f"{value:.8g}" for value in point) + " " + " ".join(str(int(value)) for value in colour)
-        for point, colour in zip(points, colours, strict=True)
-    ]
-    return "\n".join([*header, "end_header", *rows]) + "\n"

@@ -248,12 +248,15 @@ def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
         return manager
     parser = manager.dataparser
     data = Path(manager.data if manager.data is not None else parser.data)
-    if data.exists():
-        return manager
     stored = None if run_dir is None else run_dir / FILE_NAME
     if stored is not None and stored.is_file():
+        lack = _lack(data, parser)
+        if not lack:
+            return manager
         found = StoredSceneDataParserConfig(data=stored)
-        CONSOLE.print(f"{data} is not there; its cameras come from {stored}")
+        CONSOLE.print(f"{data} {lack}; its cameras come from {stored}", soft_wrap=True)
+    elif data.exists():
+        return manager
     elif isinstance(parser, FewShotBlenderDataParserConfig):
         content = synthetic_scene(parser, _num_train(run_dir, parser))
         found = StoredSceneDataParserConfig(data=data / FILE_NAME, content=content)
@@ -262,6 +265,19 @@ def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
     else:
         return manager
     return replace(manager, dataparser=found, data=None)
+
+
+def _lack(data: Path, parser: Any) -> str:
+    """Why a scene cannot be had, in words; empty where it can."""
+    if not data.exists():
+        return "is not there"
+    try:
+        # Its folder may be there without the photos. What the parser prints comes again when the scene is read.
+        with CONSOLE.capture():
+            replace(parser, data=data).setup().get_dataparser_outputs(split="train")
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({error})"
+    return ""
 
 
 def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) -> int:

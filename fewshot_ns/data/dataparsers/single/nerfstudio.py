@@ -64,8 +64,13 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """Folders beside the transforms file in which depth maps are looked for."""
 
     def _read_scene(self) -> SceneFiles:
+        data = self.config.data
+        path = data if data.suffix == ".json" else data / "transforms.json"
+        return self._scene_of(path, path.parent)
+
+    def _scene_of(self, path: Path, folder: Path) -> SceneFiles:
+        """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
-        path = config.data if config.data.suffix == ".json" else config.data / "transforms.json"
         meta = read_transforms(path)
         if len(frame_poses(meta["frames"], path)) < 2:
             raise ValueError(f"{path}: expected at least two frames, found one")
@@ -90,7 +95,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if depths is not None and config.depth_dir is None:
             encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)
         else:
-            depths = self._find_depths([path.parent / name for name in self.depth_folders], images)
+            depths = self._find_depths([folder / name for name in self.depth_folders], images)
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
@@ -108,13 +113,13 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             training_masks=frames.masks,
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
             seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
-            colmap_points=find_points_file(path.parent),
+            colmap_points=find_points_file(folder),
         )
 
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         config = NerfstudioDataParserConfig(
-            data=self.config.data,
+            data=path,
             downscale_factor=1,
             orientation_method=self.config.orientation_method,
             center_method=self.config.center_method,
