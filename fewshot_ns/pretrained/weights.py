@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -220,6 +221,22 @@ def resolve_weights(
             tried.append(f"{where}: {_first_line(error)}")
     what, advice = spec.message()
     raise WeightsNotFoundError("\n  ".join([f"weights not found: {what}", *tried, advice]))
+
+
+@contextmanager
+def ways_out(ways: str) -> Iterator[None]:
+    """Lets the error about missing weights say what a user can do without them.
+
+    Args:
+        ways: with their flags.
+
+    Raises:
+        WeightsNotFoundError: with `ways` at its end.
+    """
+    try:
+        yield
+    except WeightsNotFoundError as error:
+        raise WeightsNotFoundError(f"{error}\n  Ways out: {ways}") from error
 
 
 def _attempts(spec: Union[WeightsSpec, FolderSpec], explicit: Optional[Path], download: bool) -> Iterator[Attempt]:
