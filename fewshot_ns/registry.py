@@ -277,6 +277,10 @@ DATAPARSERS: Dict[str, DataParser] = {
         config="data.dataparsers.single.nerfstudio:FewShotNerfstudioDataParserConfig",
         description="Any capture with a transforms.json.",
     ),
+    "fewshot_colmap_data": DataParser(
+        config="data.dataparsers.single.colmap:FewShotColmapDataParserConfig",
+        description="A COLMAP model (text or binary) and its photos.",
+    ),
     "srn_data": DataParser(
         config="data.dataparsers.multi.srn:SRNDataParserConfig",
         description="Many objects: ShapeNet in the layout of SRN.",

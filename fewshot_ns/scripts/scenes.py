@@ -13,15 +13,6 @@ if TYPE_CHECKING:
     from fewshot_ns.priors.depth.photo_depths import PhotoConfig
 
 AUTO = "auto"
-SIGNS: Tuple[Tuple[str, str], ...] = (
-    ("poses_bounds.npy", "llff-data"),
-    ("rect_001_*.png", "dtu-data"),
-    ("metadata.json", "multiscale-blender-data"),
-    ("train/target_depth", "rgbd-data"),
-    ("transforms_train.json", "fewshot-blender-data"),
-    ("transforms.json", "fewshot-nerfstudio-data"),
-)
-"""Which dataparser a scene's folder asks for, by a file in it; the first that fits."""
 
 
 def dataparser_names() -> Tuple[str, ...]:
@@ -49,18 +40,9 @@ def guess_dataparser(data: Path) -> str:
         FileNotFoundError: no such folder.
         ValueError: none of the known files is in it.
     """
-    if data.suffix == ".json":
-        return "fewshot-nerfstudio-data"
-    if not data.is_dir():
-        raise FileNotFoundError(f"{data}: expected the folder of a scene (--data), found nothing")
-    for pattern, name in SIGNS:
-        if name in dataparser_names() and any(data.glob(pattern)):
-            return name
-    known = ", ".join(pattern for pattern, name in SIGNS if name in dataparser_names())
-    raise ValueError(
-        f"{data}: expected one of {known}, found none; name the dataparser after the flags: "
-        f"{', '.join(dataparser_names())}"
-    )
+    from fewshot_ns.data.dataparsers.recognition import recognise
+
+    return recognise(data).layout.name
 
 
 def is_one_scene(data: Path) -> bool:

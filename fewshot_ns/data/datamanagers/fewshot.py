@@ -13,6 +13,7 @@ from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+from tyro.conf import Suppress
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
 from fewshot_ns.data.datamanagers.whole_images import MASK_KEY, WholeImages
@@ -57,6 +58,8 @@ class FewShotDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
     whole_images: bool = False
     """Whether a step's pixels are all those of one training image, which image backbones and their SSIM need;
     train_num_rays_per_batch and single_image_batches have no effect then."""
+    evaluate_training_views: Suppress[bool] = False
+    """Whether the views that train are measured; set by the pipeline, see its field evaluation.split."""
 
 
 class FewShotDataManager(VanillaDataManager[FewShotDataset]):
@@ -88,6 +91,18 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     def fewshot_metadata(self) -> FewShotMetadata:
         """The few-shot record of the training split."""
         return get_fewshot_metadata(self.train_dataset.metadata)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether any view of the scene is not trained on."""
+        return bool(self.fewshot_metadata.test_indices)
+
+    def create_eval_dataset(self) -> FewShotDataset:
+        """The held-out views; those that train where there are none, or where they are to be measured."""
+        if not self.config.evaluate_training_views:
+            return super().create_eval_dataset()
+        outputs = self.dataparser.get_dataparser_outputs(split="train")
+        return FewShotDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
 
     def setup_train(self) -> None:
         """Loads the training images and the exact ray radii of their pixels."""
@@ -269,4 +284,4 @@ def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) 
     views = None if run_dir is None else run_dir / "views.json"
     if views is not None and views.is_file():
         return len(json.loads(views.read_text(encoding="utf8"))["train_indices"])
-    return max(parser.num_views, 2)
+    return max(parser.num_views or 0, 2)
