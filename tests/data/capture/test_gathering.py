@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Dict, Tuple
 
@@ -80,7 +81,9 @@ def test_one_phone_upright_and_on_its_side_is_two_cameras(tmp_path: Path) -> Non
         noise(150, 200, seed=orientation).save(tmp_path / "in" / f"{name}.jpg", exif=exif)
     first, second, turned = gather_photos(tmp_path / "in", tmp_path / "out", max_side=100)
     assert (first.height, first.width, turned.height, turned.width) == (75, 100, 100, 75)
-    assert first.camera == second.camera != turned.camera and first.focal == turned.focal is not None
+    assert first.camera == second.camera != turned.camera
+    # 26 mm of a diagonal of 43.27 mm, which is 125 pixels in what is written.
+    assert [photo.focal for photo in (first, turned)] == pytest.approx([26 * 125 / math.hypot(36, 24)] * 2)
     assert any("2 cameras" in line for line in warnings_of([first, second, turned]))
 
 

@@ -119,7 +119,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         config = NerfstudioDataParserConfig(
-            data=path,
+            # Beside a folder nerfstudio also looks for COLMAP's files.
+            data=path.parent if self.config.data.is_dir() and path.name == "transforms.json" else path,
             downscale_factor=1,
             orientation_method=self.config.orientation_method,
             center_method=self.config.center_method,
