@@ -167,8 +167,11 @@ class FewShotPipeline(VanillaPipeline):
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         _use_metric_rays(config)
+        measures_training_views = config.evaluation.split == "train"
         if isinstance(config.datamanager, FewShotDataManagerConfig):
-            config.datamanager.evaluate_training_views = config.evaluation.split == "train"
+            config.datamanager.evaluate_training_views = measures_training_views
+        elif measures_training_views:
+            raise ValueError("--pipeline.evaluation.split train: expected a method of single scenes, found one of many")
         if world_size > 1:
             _check_one_process(config, world_size)
         self.points_record: Optional[Dict[str, Any]] = None

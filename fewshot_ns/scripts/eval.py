@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
+from fewshot_ns.evaluation.metrics.config import EvaluatedSplit
 from fewshot_ns.evaluation.metrics.regions import Region
 from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, metrics_line, run_baselines
 
@@ -38,9 +39,9 @@ class EvalCommand:
     """JSON file to write; None: eval.json in the folder of the run."""
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
-    split: Literal["held-out", "train"] = "held-out"
+    split: Optional[EvaluatedSplit] = None
     """Which views are measured: held-out ones, or those that the run was trained on, into eval-train.json: how well
-    they are fitted, which says nothing of new views."""
+    they are fitted, which says nothing of new views. None: as configured."""
     views: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene; None: all."""
     max_views: Optional[int] = None
@@ -84,6 +85,7 @@ class EvalCommand:
 
         self._check()
         config = find_config(self.load_config)
+        self.split = self.split or _configured_split(config)
         name = "eval-train.json" if self.split == "train" else "eval.json"
         output = self.output_path or config.parent / name
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
@@ -118,6 +120,7 @@ class EvalCommand:
 
         changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
         changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
+        changes["split"] = self.split
         pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
         suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):
@@ -125,7 +128,8 @@ class EvalCommand:
             if self.restart:
                 ledger.clear()
             return evaluate_scenes(pipeline, suite, scenes, ledger, self.render_dir, about["step"])
-        if self.split == "held-out" and not pipeline.evaluates:
+        # nerfstudio's own pipelines always hold views out.
+        if not getattr(pipeline, "evaluates", True):
             return self._nothing_to_measure(output, suite, about)
         return self._evaluate_views(pipeline, suite, ledger, checkpoint, about)
 
@@ -172,14 +176,11 @@ class EvalCommand:
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
         from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
         from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
+        from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY
         from fewshot_ns.presentation.view_pictures import RunPictures
 
         if self.split == "train":
-            if isinstance(pipeline.datamanager, MultiSceneDataManager):
-                raise ValueError("--split train: expected a run on one scene; name views of many by --views")
-            pipeline.datamanager.config.evaluate_training_views = True
-            pipeline.datamanager.eval_dataset = pipeline.datamanager.create_eval_dataset()
-            about = {**about, "evaluated_views": "train"}
+            about = {**about, EVALUATED_KEY: "train"}
         dataset = self._dataset(pipeline)
         # Before the cameras are read: nerfstudio undistorts both at once.
         cached = getattr(pipeline.datamanager, "cached_eval", None)
@@ -263,6 +264,7 @@ def _load(
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.evaluation.records.initial_points import initial_points_words
+    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
     from fewshot_ns.scripts.runs import load_run, load_run_config
 
     config = load_run_config(config_path)
@@ -270,7 +272,15 @@ def _load(
     changes = {name: value for name, value in changes.items() if value is not None}
     check_metric_names(tuple(changes.get("metrics", ())), allow_set_metrics=True)
     options = replace(options, **changes)
-    pipeline = load_run(config_path, "test", scenes.change)
+
+    def change(config: Any) -> None:
+        scenes.change(config)
+        if isinstance(config.pipeline, FewShotPipelineConfig):
+            config.pipeline.evaluation.split = options.split
+        elif options.split == "train":
+            raise ValueError("--split train: expected a run of a method of this package")
+
+    pipeline = load_run(config_path, "test", change)
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
         "experiment_name": config.experiment_name,
@@ -280,6 +290,16 @@ def _load(
         **initial_points_words(config.get_base_dir()),
     }
     return pipeline, options, checkpoint, about
+
+
+def _configured_split(config_path: Path) -> EvaluatedSplit:
+    """The views that a run measures by its config; nerfstudio's own methods know held-out ones alone."""
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+
+    from fewshot_ns.scripts.runs import load_run_config
+
+    evaluation = getattr(load_run_config(config_path).pipeline, "evaluation", None)
+    return getattr(evaluation, "split", "held-out")
 
 
 def _table(summary: Dict[str, MetricSummary]) -> Table:

@@ -43,7 +43,7 @@ class PhotosCommand:
     steps: Optional[int] = None
     """Training steps; None: the method's own."""
     frames: int = 60
-    """Frames of the video, which flies from photo to photo and back."""
+    """Frames of the video, which flies from photo to photo and back to the first."""
     fps: int = 20
     """Frames per second of the video."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -155,7 +155,7 @@ class PhotosCommand:
         from fewshot_ns.scripts.video import VideoCommand
 
         path = self.output_dir / "video.mp4"
-        options = {"kind": "interpolate", "frames": self.frames, "fps": self.fps, "forth_and_back": True}
+        options = {"kind": "interpolate", "frames": self.frames, "fps": self.fps}
         VideoCommand(load_config=run / "config.yml", output=path, gif=False, **options).main()  # type: ignore[arg-type]
         return path
 

@@ -15,7 +15,7 @@ from fewshot_ns.data.capture.poses import (
     read_colmap_poses,
     read_poses,
 )
-from fewshot_ns.data.capture.registration import CameraModel, Registration, register_photos, run_worker
+from fewshot_ns.data.capture.registration import CameraModel, Registration, Say, register_photos, run_worker
 from fewshot_ns.data.capture.scene import IMAGES, TRANSFORMS, write_scene
 from fewshot_ns.data.capture.trust import WHAT_TO_DO, Trust, judge, why_left_out
 from fewshot_ns.utils.files import write_json
@@ -24,8 +24,6 @@ WORK = "prepare"
 """Folder in the scene of what a later call uses again: upright photos, COLMAP's database and models."""
 REPORT = "prepare.json"
 MODEL = "sparse/0"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

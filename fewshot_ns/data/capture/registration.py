@@ -159,7 +159,8 @@ def _attempt(
     folder = work / key
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / MATCHED
-    output = folder / f"sparse-{attempt.init_angle:g}"
+    # One for each draw: the best of them is read again when all are done.
+    output = folder / f"sparse-{attempt.init_angle:g}-{seed}"
     shutil.rmtree(output, ignore_errors=True)
     answer = run_worker(
         {

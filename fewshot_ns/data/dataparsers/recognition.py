@@ -7,12 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 
+from fewshot_ns.data.files.colmap import COLMAP_FOLDERS
+
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 PREPARE = "ns-fewshot prepare --images DIR --output SCENE"
 """The command that makes a scene of photos."""
-COLMAP_FOLDERS = ("sparse/0", "colmap/sparse/0", "sparse")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
 
 
