@@ -34,6 +34,7 @@ from fewshot_ns.data.labels import (
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
+from fewshot_ns.data.views.selection import BLENDER_8_VIEWS
 from fewshot_ns.utils.configs import SavedConfig
 
 LOSS_WEIGHT_KEY = "loss_weight"
@@ -284,4 +285,4 @@ def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) 
     views = None if run_dir is None else run_dir / "views.json"
     if views is not None and views.is_file():
         return len(json.loads(views.read_text(encoding="utf8"))["train_indices"])
-    return max(parser.num_views or 0, 2)
+    return len(BLENDER_8_VIEWS) if parser.num_views is None else max(parser.num_views, 2)
