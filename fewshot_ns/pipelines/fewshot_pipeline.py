@@ -169,6 +169,11 @@ class FewShotPipeline(VanillaPipeline):
         _use_metric_rays(config)
         if isinstance(config.datamanager, FewShotDataManagerConfig):
             config.datamanager.evaluate_training_views = config.evaluation.split == "train"
+        elif config.evaluation.split == "train":
+            raise ValueError(
+                "--pipeline.evaluation.split train: expected a method that trains on one scene, found a generalizable "
+                "one, whose source views are measured by ns-fewshot eval --split train"
+            )
         if world_size > 1:
             _check_one_process(config, world_size)
         self.points_record: Optional[Dict[str, Any]] = None
@@ -186,6 +191,8 @@ class FewShotPipeline(VanillaPipeline):
         self.model.set_scene(self.datamanager.train_dataset.cameras)
         if test_mode == "val":
             self._prepare_training()
+            if not self.evaluates:
+                CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]", soft_wrap=True)
         for prior in self.priors.all.values():
             for name, controls in prior.viewer_controls(self.model.render_as_evaluated).items():
                 if hasattr(self, name):
@@ -342,7 +349,7 @@ class FewShotPipeline(VanillaPipeline):
             mean per metric (and `<metric>_std`); a metric without weights is None, and left out while training.
         """
         if not self.evaluates:
-            CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]")
+            CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]", soft_wrap=True)
             return {**dict.fromkeys(self.suite.config.metrics), EVALUATED_KEY: "none"}
         self.eval()
         self.suite.set_metrics.prepare()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Literal, Optional, Tuple
 
 import tyro
 
+from fewshot_ns.evaluation.metrics.config import EvaluatedSplit
 from fewshot_ns.evaluation.metrics.regions import Region
 from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, metrics_line, run_baselines
 
@@ -38,9 +39,9 @@ class EvalCommand:
     """JSON file to write; None: eval.json in the folder of the run."""
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
-    split: Literal["held-out", "train"] = "held-out"
-    """Which views are measured: held-out ones, or those that the run was trained on, into eval-train.json: how well
-    they are fitted, which says nothing of new views."""
+    split: Optional[EvaluatedSplit] = None
+    """Which views are measured: held-out ones; or, into eval-train.json, those that the run was trained on or, of
+    generalizable methods, looks at: how well they are fitted, which says nothing of new views. None: as configured."""
     views: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene; None: all."""
     max_views: Optional[int] = None
@@ -84,8 +85,8 @@ class EvalCommand:
 
         self._check()
         config = find_config(self.load_config)
-        name = "eval-train.json" if self.split == "train" else "eval.json"
-        output = self.output_path or config.parent / name
+        self.split = self.split or _configured_split(config)
+        output = self.output_path or config.parent / ("eval-train.json" if self.split == "train" else "eval.json")
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
         print_table(_table(summary), str(output))
 
@@ -121,11 +122,13 @@ class EvalCommand:
         pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
         suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):
+            if self.split == "train":
+                raise ValueError("--split train: expected a run on one scene; name views of several by --views")
             scenes = self._scene_options(pipeline)
             if self.restart:
                 ledger.clear()
             return evaluate_scenes(pipeline, suite, scenes, ledger, self.render_dir, about["step"])
-        if self.split == "held-out" and not pipeline.evaluates:
+        if self.split == "held-out" and not _holds_out(pipeline):
             return self._nothing_to_measure(output, suite, about)
         return self._evaluate_views(pipeline, suite, ledger, checkpoint, about)
 
@@ -172,14 +175,14 @@ class EvalCommand:
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
         from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
         from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
+        from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY, FewShotPipeline
         from fewshot_ns.presentation.view_pictures import RunPictures
 
         if self.split == "train":
-            if isinstance(pipeline.datamanager, MultiSceneDataManager):
-                raise ValueError("--split train: expected a run on one scene; name views of many by --views")
-            pipeline.datamanager.config.evaluate_training_views = True
-            pipeline.datamanager.eval_dataset = pipeline.datamanager.create_eval_dataset()
-            about = {**about, "evaluated_views": "train"}
+            if not isinstance(pipeline, FewShotPipeline):
+                raise ValueError("--split train: only runs of this package's methods can be measured there")
+            pipeline.datamanager.evaluate_training_views()
+            about = {**about, EVALUATED_KEY: "train"}
         dataset = self._dataset(pipeline)
         # Before the cameras are read: nerfstudio undistorts both at once.
         cached = getattr(pipeline.datamanager, "cached_eval", None)
@@ -270,7 +273,14 @@ def _load(
     changes = {name: value for name, value in changes.items() if value is not None}
     check_metric_names(tuple(changes.get("metrics", ())), allow_set_metrics=True)
     options = replace(options, **changes)
-    pipeline = load_run(config_path, "test", scenes.change)
+
+    def change(run: Any) -> None:
+        scenes.change(run)
+        if hasattr(run.pipeline, "evaluation"):
+            # Training views come later, where they are meant, and of generalizable methods as well.
+            run.pipeline.evaluation.split = "held-out"
+
+    pipeline = load_run(config_path, "test", change)
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
         "experiment_name": config.experiment_name,
@@ -280,6 +290,25 @@ def _load(
         **initial_points_words(config.get_base_dir()),
     }
     return pipeline, options, checkpoint, about
+
+
+def _configured_split(config_path: Path) -> EvaluatedSplit:
+    from fewshot_ns.evaluation.metrics.config import EvaluationConfig
+    from fewshot_ns.scripts.runs import load_run_config
+
+    pipeline: Any = load_run_config(config_path).pipeline
+    return pipeline.evaluation.split if hasattr(pipeline, "evaluation") else EvaluationConfig().split
+
+
+def _holds_out(pipeline: Any) -> bool:
+    """Whether a run, which may be one of nerfstudio's methods, has a view that it was not trained on."""
+    from fewshot_ns.data.records.metadata import METADATA_KEY
+    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline
+
+    if isinstance(pipeline, FewShotPipeline):
+        return pipeline.datamanager.holds_out
+    record = pipeline.datamanager.eval_dataset.metadata.get(METADATA_KEY)
+    return record is None or bool(record.test_indices)
 
 
 def _table(summary: Dict[str, MetricSummary]) -> Table:

@@ -99,11 +99,16 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         return bool(self.fewshot_metadata.test_indices)
 
     def create_eval_dataset(self) -> FewShotDataset:
-        """The held-out views; those that train where there are none, or where they are to be measured."""
+        """The held-out views; those that train where there are none, or where these are to be measured."""
         if not self.config.evaluate_training_views:
             return super().create_eval_dataset()
         outputs = self.dataparser.get_dataparser_outputs(split="train")
         return FewShotDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
+
+    def evaluate_training_views(self) -> None:
+        """From now on the views that train are those that are evaluated."""
+        self.config.evaluate_training_views = True
+        self.eval_dataset = self.create_eval_dataset()
 
     def setup_train(self) -> None:
         """Loads the training images and the exact ray radii of their pixels."""
