@@ -111,9 +111,7 @@ def test_a_camera_path_and_its_video(run_command: Callable[..., str], three_run:
     assert (tmp_path / "out.mp4").is_file()
 
 
-def test_splats(
-    train_splats: Callable[..., Path], run_command: Callable[..., str], three_photos: Path, tmp_path: Path
-):
+def test_splats(train_splats: Callable[..., Path], run_command: Callable[..., str], three_photos: Path, tmp_path: Path):
     flags = ("--steps-per-eval-image", 2, "--steps-per-eval-batch", 2)
     parser = ("llff-data", "--data", three_photos, "--train-indices", 0, 1, 2)
     run = train_splats("sparse-splatfacto-lite", "three", 6, *flags, parser=parser)

@@ -191,8 +191,8 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     records = [outputs.metadata.get(METADATA_KEY) for outputs in (train, test)]
     if records[0] is not None and not records[0].test_indices:
         raise ValueError(
-            f"{dataparser.data}: expected a view to measure on, found none: all {len(train.image_filenames)} views train; "
-            "give fewer to --num-views, or name some in --test-indices"
+            f"{dataparser.data}: expected a view to measure on, found none: all {len(train.image_filenames)} views "
+            "train; give fewer to --num-views, or name some in --test-indices"
         )
     parts: List[Any] = []
     for outputs, record in zip((train, test), records, strict=True):

@@ -177,7 +177,9 @@ class FewShotBlenderDataParser(FewShotDataParser):
         """
         path = self.config.data / f"transforms_{split}.json"
         held_out = split != "train"
-        meta = read_transforms(path, may_be_empty=held_out) if path.is_file() or not held_out else {"frames": []}
+        if held_out and not path.is_file():
+            return [], np.zeros((0, 3, 4)), 0.0
+        meta = read_transforms(path, may_be_empty=held_out)
         frames = meta["frames"]
         if not frames:
             return [], np.zeros((0, 3, 4)), 0.0

@@ -102,10 +102,9 @@ def test_two_train_and_one_tests(kind: str, tmp_path: Path, makers: Makers):
 
 
 def test_masks_of_a_scan_without_test_views(tmp_path: Path, makers: Makers):
-    config = three_photos("dtu", tmp_path / "scene", makers)
+    scene = three_photos("dtu", tmp_path / "scene", makers).data
     with pytest.raises(FileNotFoundError, match=r"expected object masks \(000.png, ...\), found none"):
-        config.mask_dir = tmp_path
-        record_of(config, "test")
+        record_of(DTUDataParserConfig(data=scene, mask_dir=tmp_path), "test")
 
 
 def test_test_frames_of_their_own_file_do_not_train_by_default(tmp_path: Path, makers: Makers):
