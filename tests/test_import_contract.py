@@ -42,10 +42,10 @@ FLOORS: Dict[str, Floors] = {
         ("labels", "depth_calibration", "stereo"),
         ("samplers", "seeds"),
         ("dataparsers",),
-        ("multiscene",),
+        ("multiscene", "capture"),
         ("datamanagers",),
     ),
-    "data/dataparsers": (("single",), ("multi",)),
+    "data/dataparsers": (("single",), ("multi",), ("recognition",)),
     "evaluation": (("records",), ("metrics", "baselines"), ("runners",)),
     "bench": (("recipes",), ("planning",), ("execution",), ("results",), ("report",)),
 }

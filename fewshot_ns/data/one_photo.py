@@ -98,8 +98,8 @@ def outline_of(mask: Mask, where: str) -> npt.NDArray[np.int32]:
     inside = (mask > 0.5).astype(np.uint8)
     if not inside.any():
         raise ValueError(f"{where}: expected a mask with an object in it, found none; give --mask FILE")
-    # Every pixel of the outline counts, where the original lets its corners alone do: with few of them, an ellipse about
-    # a shape of straight lines is far off.
+    # Every pixel of the outline counts, where the original lets its corners alone do: with few of them, an ellipse
+    # about a shape of straight lines is far off.
     found, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(found, key=cv2.contourArea)[:, 0].astype(np.int32)
     if len(outline) < 16 or cv2.contourArea(outline) < 16:

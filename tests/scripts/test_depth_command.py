@@ -203,7 +203,7 @@ def test_scenes_without_a_name(tiny_llff_scene, tiny_dtu_scene, tiny_blender_sce
     assert found == ["llff-data", "dtu-data", "fewshot-blender-data"]
     assert guess_dataparser(tiny_nerfstudio_scene) == "fewshot-nerfstudio-data"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: expected one of poses_bounds\.npy.*llff-data"):
+    with pytest.raises(ValueError, match=r"empty: expected a scene with one of poses_bounds\.npy.*llff-data"):
         guess_dataparser(tmp_path / "empty")
     assert split_dataparser(["depth", "--data", "x", "llff-data", "--num-views", "3"]) == (
         ["depth", "--data", "x", "llff-data"],

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
@@ -25,6 +26,8 @@ FOCAL_MIN_PHOTOS = 4
 """Photos from which the focal length of EXIF is refined; three fit many focal lengths equally well."""
 UNKNOWN_FOCAL = 1.2
 """Focal length in longer sides of the photo where EXIF says none, COLMAP's own guess; of a phone it is .7 to .8."""
+DRAWS = 3
+"""How often each kind of settings is tried while photos are left over."""
 DATABASE = "database.db"
 MATCHED = "matched.txt"
 
@@ -103,8 +106,9 @@ def register_photos(
             "--poses (a COLMAP model, or an .npz with extrinsics and intrinsics)"
         )
     best: Optional[Registration] = None
-    for attempt in ATTEMPTS:
-        found = _attempt(attempt, photos, images, work, camera_model, threads, seed, say or (lambda text: None))
+    # With few photos much hangs on the pair that is placed first, which is drawn.
+    for attempt, draw in product(ATTEMPTS, range(DRAWS)):
+        found = _attempt(attempt, photos, images, work, camera_model, threads, seed + draw, say or (lambda text: None))
         if best is None or _count(found) > _count(best):
             best = found
         if _count(best) == len(photos):
@@ -151,7 +155,7 @@ def _attempt(
     known = all(photo.focal is not None for photo in photos)
     refine = len(photos) >= FOCAL_MIN_PHOTOS or (len(photos) > 2 and not known)
     # Matches do not depend on how photos are registered.
-    key = digest(json.dumps(groups), str(replace(attempt, name="", init_angle=0, init_inliers=0)), seed)
+    key = digest(json.dumps(groups), str(replace(attempt, name="", init_angle=0, init_inliers=0)))
     folder = work / key
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / MATCHED

@@ -58,12 +58,13 @@ class Trust:
         return asdict(self)
 
 
-def judge(poses: CapturedPoses, pairs: Sequence[Tuple[str, str, int]] = ()) -> Trust:
+def judge(poses: CapturedPoses, pairs: Sequence[Tuple[str, str, int]] = (), left_out: int = 0) -> Trust:
     """Measures how well the points agree with the photos.
 
     Args:
         poses: With observations, or without (then only what does not need them).
         pairs: Verified matches of pairs of photos.
+        left_out: How many photos have no pose.
     """
     registered = set(poses.names)
     best: Dict[str, int] = {}
@@ -91,7 +92,9 @@ def judge(poses: CapturedPoses, pairs: Sequence[Tuple[str, str, int]] = ()) -> T
         reasons.append(f"points miss the photos by {error:.1f} pixels on average")
     if angle < SMALL_ANGLE:
         reasons.append(f"the photos were taken from nearly one place (median angle {angle:.1f} degrees)")
-    bad = bool(reasons)
+    bad = bool(reasons) or left_out >= len(poses.names)
+    if left_out > 0:
+        reasons.append(f"{left_out} of {left_out + len(poses.names)} photos could not be placed")
     if matches is not None and matches < FEW_MATCHES:
         reasons.append(f"a photo hangs on {matches} matches")
     lonely = [photo.name for photo in photos if photo.points < FEW_POINTS]

@@ -121,7 +121,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
         config = NerfstudioDataParserConfig(
-            data=path,
+            # Beside a folder nerfstudio also looks for COLMAP's files.
+            data=path.parent if self.config.data.is_dir() and path.name == "transforms.json" else path,
             downscale_factor=1,
             orientation_method="none" if alone else self.config.orientation_method,
             center_method="none" if alone else self.config.center_method,
