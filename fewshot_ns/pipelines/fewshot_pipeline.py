@@ -171,7 +171,10 @@ class FewShotPipeline(VanillaPipeline):
         if isinstance(config.datamanager, FewShotDataManagerConfig):
             config.datamanager.evaluate_training_views = measures_training_views
         elif measures_training_views:
-            raise ValueError("--pipeline.evaluation.split train: expected a method of single scenes, found one of many")
+            raise ValueError(
+                "--pipeline.evaluation.split train: expected a method that trains on one scene, found a generalizable "
+                "one, whose source views are measured by ns-fewshot eval --split train"
+            )
         if world_size > 1:
             _check_one_process(config, world_size)
         self.points_record: Optional[Dict[str, Any]] = None
@@ -189,6 +192,8 @@ class FewShotPipeline(VanillaPipeline):
         self.model.set_scene(self.datamanager.train_dataset.cameras)
         if test_mode == "val":
             self._prepare_training()
+            if not self.evaluates:
+                CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]", soft_wrap=True)
         for prior in self.priors.all.values():
             for name, controls in prior.viewer_controls(self.model.render_as_evaluated).items():
                 if hasattr(self, name):
@@ -345,7 +350,7 @@ class FewShotPipeline(VanillaPipeline):
             mean per metric (and `<metric>_std`); a metric without weights is None, and left out while training.
         """
         if not self.evaluates:
-            CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]")
+            CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]", soft_wrap=True)
             return {**dict.fromkeys(self.suite.config.metrics), EVALUATED_KEY: "none"}
         self.eval()
         self.suite.set_metrics.prepare()

@@ -40,8 +40,8 @@ class EvalCommand:
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
     split: Optional[EvaluatedSplit] = None
-    """Which views are measured: held-out ones, or those that the run was trained on, into eval-train.json: how well
-    they are fitted, which says nothing of new views. None: as configured."""
+    """Which views are measured: held-out ones; or, into eval-train.json, those that the run was trained on or, of
+    generalizable methods, looks at: how well they are fitted, which says nothing of new views. None: as configured."""
     views: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene; None: all."""
     max_views: Optional[int] = None
@@ -86,8 +86,7 @@ class EvalCommand:
         self._check()
         config = find_config(self.load_config)
         self.split = self.split or _configured_split(config)
-        name = "eval-train.json" if self.split == "train" else "eval.json"
-        output = self.output_path or config.parent / name
+        output = self.output_path or config.parent / ("eval-train.json" if self.split == "train" else "eval.json")
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
         print_table(_table(summary), str(output))
 
@@ -124,12 +123,13 @@ class EvalCommand:
         pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
         suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):
+            if self.split == "train":
+                raise ValueError("--split train: expected a run on one scene; name views of several by --views")
             scenes = self._scene_options(pipeline)
             if self.restart:
                 ledger.clear()
             return evaluate_scenes(pipeline, suite, scenes, ledger, self.render_dir, about["step"])
-        # nerfstudio's own pipelines always hold views out.
-        if not getattr(pipeline, "evaluates", True):
+        if self.split == "held-out" and not _holds_out(pipeline):
             return self._nothing_to_measure(output, suite, about)
         return self._evaluate_views(pipeline, suite, ledger, checkpoint, about)
 
@@ -176,10 +176,13 @@ class EvalCommand:
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
         from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
         from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
-        from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY
+        from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY, FewShotPipeline
         from fewshot_ns.presentation.view_pictures import RunPictures
 
         if self.split == "train":
+            if not isinstance(pipeline, FewShotPipeline):
+                raise ValueError("--split train: only runs of this package's methods can be measured there")
+            pipeline.datamanager.evaluate_training_views()
             about = {**about, EVALUATED_KEY: "train"}
         dataset = self._dataset(pipeline)
         # Before the cameras are read: nerfstudio undistorts both at once.
@@ -264,7 +267,6 @@ def _load(
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.evaluation.records.initial_points import initial_points_words
-    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
     from fewshot_ns.scripts.runs import load_run, load_run_config
 
     config = load_run_config(config_path)
@@ -273,12 +275,11 @@ def _load(
     check_metric_names(tuple(changes.get("metrics", ())), allow_set_metrics=True)
     options = replace(options, **changes)
 
-    def change(config: Any) -> None:
-        scenes.change(config)
-        if isinstance(config.pipeline, FewShotPipelineConfig):
-            config.pipeline.evaluation.split = options.split
-        elif options.split == "train":
-            raise ValueError("--split train: expected a run of a method of this package")
+    def change(run: Any) -> None:
+        scenes.change(run)
+        if hasattr(run.pipeline, "evaluation"):
+            # Training views come later, where they are meant, and of generalizable methods as well.
+            run.pipeline.evaluation.split = "held-out"
 
     pipeline = load_run(config_path, "test", change)
     checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
@@ -293,13 +294,22 @@ def _load(
 
 
 def _configured_split(config_path: Path) -> EvaluatedSplit:
-    """The views that a run measures by its config; nerfstudio's own methods know held-out ones alone."""
-    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
-
+    from fewshot_ns.evaluation.metrics.config import EvaluationConfig
     from fewshot_ns.scripts.runs import load_run_config
 
-    evaluation = getattr(load_run_config(config_path).pipeline, "evaluation", None)
-    return getattr(evaluation, "split", "held-out")
+    pipeline: Any = load_run_config(config_path).pipeline
+    return pipeline.evaluation.split if hasattr(pipeline, "evaluation") else EvaluationConfig().split
+
+
+def _holds_out(pipeline: Any) -> bool:
+    """Whether a run, which may be one of nerfstudio's methods, has a view that it was not trained on."""
+    from fewshot_ns.data.records.metadata import METADATA_KEY
+    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline
+
+    if isinstance(pipeline, FewShotPipeline):
+        return pipeline.datamanager.holds_out
+    record = pipeline.datamanager.eval_dataset.metadata.get(METADATA_KEY)
+    return record is None or bool(record.test_indices)
 
 
 def _table(summary: Dict[str, MetricSummary]) -> Table:

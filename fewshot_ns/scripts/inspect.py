@@ -72,6 +72,9 @@ class InspectCommand:
         splits = {name: FewShotDataset(parser.get_dataparser_outputs(name)) for name in ("train", "test", "val")}
         if splits["val"].image_filenames == splits["test"].image_filenames:
             del splits["val"]
+        if not splits["train"].fewshot.test_indices:
+            # They are the training views once more.
+            del splits["test"]
         if self.depth_source in ("stereo", "mvs"):
             splits["train"] = self._matched(splits["train"])
         train = splits["train"]
@@ -153,6 +156,7 @@ def _summary(splits: Dict[str, FewShotDataset]) -> Tuple[str, ...]:
     record = splits["train"].fewshot
     geometry, height, width = record.geometry, *splits["train"].size_of(0)
     lines = [f"{name}: views {', '.join(map(str, data.fewshot.image_indices))}." for name, data in splits.items()]
+    lines += [] if record.test_indices else ["Nothing is held out."]
     lines.append(
         f"{width}x{height} pixels; {geometry.ray_space} rays from near {geometry.near:g} to far {geometry.far:g}, "
         f"{geometry.background} background; {len(record.scene_camera_to_worlds)} views in the scene."

@@ -152,11 +152,10 @@ class RetargetCommand:
 
     def _make_views_train(self, parser: Any) -> None:
         """Lets the protocol of a single scene give the views that are looked at, where its flags do not say which."""
-        given = {argument.split("=")[0].replace("_", "-") for argument in self.dataparser_arguments}
-        if len(self.source_views) > 1 and "--train-indices" not in given:
+        if len(self.source_views) > 1 and not self._gives("--train-indices"):
             parser.train_indices = self.source_views
-        elif not given & {"--train-indices", "--num-views"}:
-            # One view alone is too few for a parser's training views: the whole pool, of which one is looked at.
+        elif not self._gives("--train-indices", "--num-views"):
+            # Any view of the whole pool may be the one that is looked at.
             parser.num_views = 0
 
     def _choose_sources(self, sources: Any) -> None:
@@ -176,8 +175,10 @@ class RetargetCommand:
             SceneError: the scene cannot be used.
         """
         manager = config.pipeline.datamanager.setup(device="cpu", test_mode="inference")
+        if self.source_views and not manager.selector.targets_of(manager.active):
+            manager = self._with_other_views(config.pipeline.datamanager, manager)
         active = manager.active
-        view = manager.selector.targets_of(active)[0]
+        view = (manager.selector.targets_of(active) or (0,))[0]
         sources = manager.selector.sources_for(active, active.scene.cameras.camera_to_worlds[view])
         wanted = getattr(config.pipeline.model, "num_views", None)
         if wanted not in (None, len(sources)):
@@ -191,6 +192,22 @@ class RetargetCommand:
             config.pipeline.datamanager.scenes = (entry.scene_id,)
         config.experiment_name = entry.scene_id.replace("/", "-")
         return active
+
+    def _with_other_views(self, config: Any, manager: Any) -> Any:
+        """The datamanager of a scene whose protocol leaves no view to evaluate, with the photos that are not looked at
+        as evaluated ones, if there are any."""
+        files = manager.dataparser.read_views()[0]
+        others = tuple(view for view in range(files.protocol.num_images) if view not in self.source_views)
+        if not others or self._gives("--train-indices", "--test-indices", "--num-views"):
+            return manager
+        config.dataparser.train_indices, config.dataparser.num_views = None, files.protocol.num_images
+        config.targets.views = others
+        return config.setup(device="cpu", test_mode="inference")
+
+    def _gives(self, *flags: str) -> bool:
+        """Whether one of these flags of the dataparser is given."""
+        given = {argument.split("=")[0].replace("_", "-") for argument in self.dataparser_arguments}
+        return bool(given & set(flags))
 
     def _write(self, config: Any, checkpoint: Path) -> None:
         import yaml

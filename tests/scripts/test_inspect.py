@@ -37,6 +37,13 @@ def test_a_page_of_every_layout(fixture, flags, request, tmp_path, capsys):
         assert word in text
 
 
+def test_a_page_of_three_photos_that_all_train(make_llff_scene, tmp_path):
+    page = tmp_path / "page.html"
+    assert main(["inspect", "--data", str(make_llff_scene(tmp_path / "scene", 3)), "--output", str(page)]) == 0
+    text = page.read_text()
+    assert "Nothing is held out." in text and "train view 2" in text and "test view" not in text
+
+
 def test_the_layout_is_guessed_and_a_bad_name_refused(tiny_llff_scene, tmp_path, capsys):
     assert main(["inspect", "--data", str(tiny_llff_scene), "--output", str(tmp_path / "page.html")]) == 0
     assert main(["inspect", "--data", str(tiny_llff_scene), "--output", str(tmp_path / "page.txt")]) == 1

@@ -176,7 +176,7 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
 
     Raises:
         FileNotFoundError: the scene, or a file of it, is not there.
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or holds nothing out.
     """
     from nerfstudio.utils.rich_utils import CONSOLE
 
@@ -189,6 +189,11 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     finally:
         CONSOLE.quiet = quiet
     records = [outputs.metadata.get(METADATA_KEY) for outputs in (train, test)]
+    if records[0] is not None and not records[0].test_indices:
+        raise ValueError(
+            f"{dataparser.data}: expected a view to measure on, found none: all {len(train.image_filenames)} views "
+            "train; give fewer to --num-views, or name some in --test-indices"
+        )
     parts: List[Any] = []
     for outputs, record in zip((train, test), records, strict=True):
         parts += camera_values(outputs.cameras)

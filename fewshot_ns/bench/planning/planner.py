@@ -117,6 +117,11 @@ class _Planner:
                 f"{pair.scene_path} is for training across scenes; leave the scene out (scenes)"
             )
             return []
+        if getattr(getattr(config.pipeline, "evaluation", None), "split", None) == "train":
+            self.problems.append(
+                f"{pair.method_path}: tables are of held-out views; leave pipeline.evaluation.split train out"
+            )
+            return []
         identity = self._identity(pair, config)
         if identity is None:
             return []

@@ -34,6 +34,7 @@ from fewshot_ns.data.labels import (
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
+from fewshot_ns.data.views.selection import BLENDER_8_VIEWS
 from fewshot_ns.utils.configs import SavedConfig
 
 LOSS_WEIGHT_KEY = "loss_weight"
@@ -98,11 +99,16 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         return bool(self.fewshot_metadata.test_indices)
 
     def create_eval_dataset(self) -> FewShotDataset:
-        """The held-out views; those that train where there are none, or where they are to be measured."""
+        """The held-out views; those that train where there are none, or where these are to be measured."""
         if not self.config.evaluate_training_views:
             return super().create_eval_dataset()
         outputs = self.dataparser.get_dataparser_outputs(split="train")
         return FewShotDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
+
+    def evaluate_training_views(self) -> None:
+        """From now on the views that train are those that are evaluated."""
+        self.config.evaluate_training_views = True
+        self.eval_dataset = self.create_eval_dataset()
 
     def setup_train(self) -> None:
         """Loads the training images and the exact ray radii of their pixels."""
@@ -284,4 +290,4 @@ def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) 
     views = None if run_dir is None else run_dir / "views.json"
     if views is not None and views.is_file():
         return len(json.loads(views.read_text(encoding="utf8"))["train_indices"])
-    return max(parser.num_views or 0, 2)
+    return len(BLENDER_8_VIEWS) if parser.num_views is None else max(parser.num_views, 2)

@@ -20,7 +20,6 @@ from fewshot_ns.data.multiscene.batches import BatchOptions, RayCount, SceneBatc
 from fewshot_ns.data.multiscene.library import BadScenePolicy, BadScenes, SceneLibrary
 from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_generator
 from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
-from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
 from fewshot_ns.utils.configs import SavedConfig
@@ -162,9 +161,8 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
 
     @property
     def holds_out(self) -> bool:
-        """Whether evaluation has views that are not looked at; many scenes have their own rules for that."""
-        record = get_fewshot_metadata(self.train_dataset.metadata)
-        return not self.library.single or bool(record.test_indices)
+        """Whether there is a view to evaluate; a single scene may be one of source views alone."""
+        return not self.library.single or bool(self.selector.targets_of(self.active))
 
     def _build_datasets(self) -> None:
         """Training and evaluated views of the active scene."""
@@ -183,6 +181,17 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self._build_datasets()
         if self.test_mode != "inference":
             self.setup_eval()
+
+    def evaluate_training_views(self) -> None:
+        """From now on the views that are looked at are those that are evaluated.
+
+        Raises:
+            ValueError: it is a run on many scenes.
+        """
+        if not self.library.single:
+            raise ValueError("--split train: expected a run on one scene; name views of several by --views")
+        self.eval_dataparser_outputs = self.train_dataparser_outputs
+        self.eval_dataset = self.create_eval_dataset()
 
     def create_train_dataset(self) -> FewShotDataset:
         """The training views of the active scene; their metadata hands the provider to the model."""

@@ -53,7 +53,7 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found shape {matrix.shape}")
         poses.append(np.concatenate([matrix[:3], [[0.0, 0.0, 0.0, 1.0]]]))
-    stacked = np.stack(poses)
+    stacked = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
     check_finite_poses(stacked, str(path))
     return stacked
 

@@ -79,10 +79,11 @@ class SceneViewSelector:
         self.load_sources(active, self.sources_for(active, active.scene.cameras.camera_to_worlds[0]))
 
     def targets_of(self, active: ActiveScene) -> Tuple[int, ...]:
-        """View indices of the evaluated views of a scene: the configured ones that are no source views.
+        """View indices of the evaluated views of a scene: the configured ones that are no source views. There may be
+        none of the scene of a single-scene dataparser, where all of its photos are looked at.
 
         Raises:
-            SceneError: there are none.
+            SceneError: a scene of many has none.
         """
         scene, targets = active.scene, self.targets
         sources = set(active.sources or ())
@@ -90,7 +91,7 @@ class SceneViewSelector:
         if pool is not None and not targets.views and not targets.include_sources:
             # What may be a source view, or train, is not tested.
             sources |= set(pool)
-        return target_views(scene, tuple(sorted(sources)), targets)
+        return target_views(scene, tuple(sorted(sources)), targets, may_be_none=self.library.single)
 
     def load_sources(self, active: ActiveScene, sources: Tuple[int, ...]) -> Conditioning:
         """Reads source views of one scene.
@@ -144,8 +145,10 @@ def active_outputs(
         whole: of a single-scene dataparser: whether all views that its protocol trains on count as training views, not
             the source views alone.
     """
-    scene, targets = active.scene, selector.targets_of(active)
+    scene = active.scene
     views = selector.source_views.views_of(scene) if active.sources is None else active.sources
+    # With nothing held out nerfstudio's viewer and renderers still want the cameras of some split.
+    targets = selector.targets_of(active) or views
     parser = selector.library.parser
     if not isinstance(parser, FewShotDataParser):
         return (

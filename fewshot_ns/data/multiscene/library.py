@@ -48,6 +48,8 @@ class SceneLibrary:
                 f"llff-data; got {type(parser).__name__}"
             )
         self.parser: Union[MultiSceneDataParser, FewShotDataParser] = parser
+        if isinstance(parser, FewShotDataParser):
+            parser.least_views = 1
         self.chosen = scenes
         self.images = SceneImages(max_image_bytes)
         self._opened: LRUCache[Scene] = LRUCache(max_open_scenes)

@@ -9,7 +9,7 @@ from typing import Callable, Dict, Literal, Optional, Sequence, Tuple
 import numpy as np
 
 MIN_TRAIN_VIEWS = 2
-"""A radiance field needs parallax, so one view is an error."""
+"""A radiance field needs parallax, so one view is an error, but for methods that look at source views."""
 DEFAULT_VIEWS = 3
 """Training views where neither the user nor the scene says how many."""
 
@@ -180,7 +180,8 @@ def blender_protocol(
         )
     name, pick = rules[kind]
     test = tuple(range(num_train, num_train + num_test, testskip))
-    return Protocol(name, num_train + num_test, tuple(range(num_train)), test, pick)
+    default = min(len(BLENDER_8_VIEWS), num_train)
+    return Protocol(name, num_train + num_test, tuple(range(num_train)), test, pick, default)
 
 
 def _check_indices(name: str, indices: Sequence[int], num_images: int, where: str) -> None:
@@ -198,26 +199,30 @@ def select_views(
     train_indices: Optional[Sequence[int]] = None,
     test_indices: Optional[Sequence[int]] = None,
     where: str = "scene",
+    least: int = MIN_TRAIN_VIEWS,
 ) -> ViewSelection:
     """Chooses the training and test views of a scene.
 
     Explicit indices win over the protocol. Where only one of the two lists is given, the other comes from the protocol
-    without the views that the given one claims. Where as many training views are asked for as the scene has, all of
-    them train and none is held out.
+    without the views that the given one claims. Where more training views are asked for than the protocol has
+    candidates, and exactly as many as the scene has beside --test-indices, all of these train. So nothing is held out
+    of three photos of which three are to train; any other number that is too large is an error.
 
     Args:
         protocol: The rule of the dataset.
-        num_views: Number of training views; 0 takes the whole pool of the protocol, None as many as the protocol says.
+        num_views: Number of training views; 0 takes the whole pool of the protocol, None as many as the protocol says,
+            or all where the scene has fewer.
         train_indices: Explicit training views, or None.
-        test_indices: Explicit test views, or None.
+        test_indices: Explicit test views, or None; an empty list holds nothing out.
         where: The scene's folder, for error messages.
+        least: Number of training views below which there is an error.
 
     Returns:
         The selection. Training and test views are disjoint but for the DTU rule 'all', which tests on everything. The
         test views are empty where nothing is left to test on.
 
     Raises:
-        ValueError: an index out of range, repeated or in both lists; fewer than two training views; or more views
+        ValueError: an index out of range, repeated or in both lists; too few training views; or more views
             asked for than the pool holds, but not all.
     """
     num_images = protocol.num_images
@@ -232,26 +237,29 @@ def select_views(
                 f"{where}: views {both} are in --train-indices and in --test-indices; a view can be in one"
             )
 
-    if num_views is None:
-        num_views = protocol.default_views
     pool = [index for index in protocol.pool if index not in set(test_indices or ())]
-    everything = not test_indices and num_views == num_images > len(pool)
+    free = tuple(index for index in range(num_images) if index not in set(test_indices or ()))
+    candidates = sum(index < num_images for index in pool)
+    if num_views is None or (num_views == 0 and candidates == 0):
+        num_views = min(protocol.default_views, len(free))
+    everything = num_views == len(free) > candidates
     if train_indices is not None:
         name, train = "indices", tuple(train_indices)
     elif everything:
-        name, train = f"{protocol.name}-{num_images}", tuple(range(num_images))
+        name, train, pool = f"{protocol.name}-{num_views}", free, list(free)
     else:
         count = len(pool) if num_views == 0 else num_views
         if count < 0 or count > len(pool):
             raise ValueError(
-                f"{where}: --num-views must lie in {MIN_TRAIN_VIEWS}..{len(pool)} for the protocol {protocol.name} "
-                f"(0 takes all of these; {num_images} all views, of which none is held out then), got {num_views}"
+                f"{where}: --num-views must lie in {least}..{len(pool)} for the protocol {protocol.name} "
+                f"(0 takes all of these; {len(free)} all views that --test-indices does not name, and holds no other "
+                f"out), got {num_views}"
             )
         train = protocol.pick(pool, count)
         name = f"{protocol.name}-{len(train)}"
         _check_protocol(train, num_images, name, where)
-    if len(train) < MIN_TRAIN_VIEWS:
-        raise ValueError(f"{where}: training needs at least {MIN_TRAIN_VIEWS} views, got {len(train)}: {list(train)}")
+    if len(train) < least:
+        raise ValueError(f"{where}: training needs at least {least} views, got {len(train)}: {list(train)}")
 
     if test_indices is not None:
         name, test = "indices", tuple(test_indices)

@@ -219,7 +219,9 @@ class SourceViews:
         return candidates
 
 
-def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig) -> Tuple[int, ...]:
+def target_views(
+    scene: Scene, sources: Sequence[int], config: TargetViewsConfig, may_be_none: bool = False
+) -> Tuple[int, ...]:
     """Positions of the views that are rendered and compared, in the scene's order or in that of `config.views`.
 
     Views that the scene does not have are no error in `exclude`: a list of bad views is made for a whole dataset.
@@ -228,9 +230,10 @@ def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig
         scene: An opened scene.
         sources: Positions of its source views.
         config: Which views.
+        may_be_none: Whether no view has to be left.
 
     Raises:
-        SceneError: the scene lacks a view of `config.views`, or none is left.
+        SceneError: the scene lacks a view of `config.views`, or none is left where one has to be.
     """
     views = scene.targets or range(len(scene.image_filenames))
     if config.views:
@@ -239,7 +242,7 @@ def target_views(scene: Scene, sources: Sequence[int], config: TargetViewsConfig
     numbers = scene.view_indices or tuple(range(len(scene.image_filenames)))
     left_out = set() if config.include_sources else set(sources)
     chosen = tuple(view for view in views if numbers[view] not in bad and view not in left_out)
-    if not chosen:
+    if not chosen and not may_be_none:
         raise SceneError(f"{scene.entry.folder}: expected a view to compare beside the source views, found none")
     return chosen
 

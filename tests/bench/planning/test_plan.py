@@ -130,3 +130,13 @@ def test_dtu_without_masks_is_an_error(write_recipe, tiny_dtu_scene, tmp_path):
     shutil.rmtree(root / "idrmasks")
     with pytest.raises(SchemaError, match="has no object masks"):
         make_plan(recipe, root, tmp_path / "out", "cpu")
+
+
+def test_a_scene_that_holds_nothing_out_has_no_figures(plan_of, make_llff_scene, data_root, tmp_path):
+    make_llff_scene(data_root / "three", 3)
+    with pytest.raises(SchemaError) as caught:
+        plan_of(scenes=["plane", "three"])
+    assert "scenes[1] (three)" in str(caught.value) and "found none: all 3 views train" in str(caught.value)
+    measured = {"method": "freenerf-lite", "overrides": {"pipeline.evaluation.split": "train"}}
+    with pytest.raises(SchemaError, match="tables are of held-out views"):
+        plan_of(methods=[measured], scenes=["plane"])

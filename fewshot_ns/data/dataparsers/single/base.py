@@ -42,7 +42,7 @@ from fewshot_ns.data.records.metadata import (
     DepthEncoding,
     FewShotMetadata,
 )
-from fewshot_ns.data.views.selection import ViewSelection, select_views
+from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
 
 
 @dataclass
@@ -99,6 +99,8 @@ class FewShotDataParser(DataParser):
     downscale_factor: Optional[int] = None
     """Set by nerfstudio in inference mode to keep parsers from opening images. Ours read only headers and keep the size
     that the run was trained with, so it has no effect."""
+    least_views: int = MIN_TRAIN_VIEWS
+    """Training views below which a scene is refused; 1 where a method looks at source views."""
     look_for_depths: bool = True
     """Set to False by tools that make depth maps, for which a scene with some of them is not incomplete."""
 
@@ -119,9 +121,8 @@ class FewShotDataParser(DataParser):
             ValueError: the flags or the protocol do not fit the scene.
         """
         config = self.config
-        return select_views(
-            scene.protocol, config.num_views, config.train_indices, config.test_indices, str(config.data)
-        )
+        listed = config.train_indices, config.test_indices
+        return select_views(scene.protocol, config.num_views, *listed, str(config.data), self.least_views)
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
         """The scene with what a format can only say once views are chosen; as it is unless a format overrides this."""

@@ -17,7 +17,14 @@ from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
-from fewshot_ns.data.views.selection import BlenderProtocol, Protocol, ViewSelection, blender_protocol, select_views
+from fewshot_ns.data.views.selection import (
+    MIN_TRAIN_VIEWS,
+    BlenderProtocol,
+    Protocol,
+    ViewSelection,
+    blender_protocol,
+    select_views,
+)
 
 RENDERED: Dict[str, DepthEncoding] = {
     ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
@@ -54,8 +61,9 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
 
     _target: Type = field(default_factory=lambda: FewShotBlenderDataParser)
     """Parser class to instantiate."""
-    num_views: Optional[int] = 8
-    """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all."""
+    num_views: Optional[int] = None
+    """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all. None: 8,
+    or all of fewer."""
     background: Literal["black", "white"] = "white"
     """What lies behind the scene, and under transparent pixels."""
     view_protocol: BlenderProtocol = "dietnerf"
@@ -82,12 +90,15 @@ def frame_protocol(config: FewShotBlenderDataParserConfig, num_train: int, num_t
     return blender_protocol(num_train, num_test, config.testskip, config.view_protocol, config.view_seed)
 
 
-def select_frames(config: FewShotBlenderDataParserConfig, protocol: Protocol) -> ViewSelection:
+def select_frames(
+    config: FewShotBlenderDataParserConfig, protocol: Protocol, least: int = MIN_TRAIN_VIEWS
+) -> ViewSelection:
     """Training and test frames as indices in the list of all training frames followed by all test frames.
 
     Args:
         config: its `train_indices` and `test_indices` count frames of their own split.
         protocol: as from `frame_protocol`; its pool holds all training frames.
+        least: number of training frames below which there is an error.
 
     Raises:
         ValueError: an index outside of its split, or what `select_views` refuses.
@@ -95,7 +106,7 @@ def select_frames(config: FewShotBlenderDataParserConfig, protocol: Protocol) ->
     num_train = len(protocol.pool)
     train = _in_list(config, "--train-indices", config.train_indices, num_train, 0)
     test = _in_list(config, "--test-indices", config.test_indices, protocol.num_images - num_train, num_train)
-    return select_views(protocol, config.num_views, train, test, str(config.data))
+    return select_views(protocol, config.num_views, train, test, str(config.data), least)
 
 
 def _in_list(
@@ -120,9 +131,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        splits = [self._read_split("train"), self._read_split("test")]
-        if (config.data / "transforms_val.json").is_file():
-            splits.append(self._read_split("val"))
+        splits = [self._read_split(split) for split in ("train", "test", "val")]
         images = tuple(file for files, _, _ in splits for file in files)
         poses = np.concatenate([split_poses for _, split_poses, _ in splits])
         angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
@@ -153,7 +162,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
         )
 
     def _select(self, scene: SceneFiles) -> ViewSelection:
-        return select_frames(self.config, scene.protocol)
+        return select_frames(self.config, scene.protocol, self.least_views)
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
         # The layout states the horizontal angle alone; pixels are square.
@@ -164,15 +173,16 @@ class FewShotBlenderDataParser(FewShotDataParser):
     def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
         """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file.
 
-        A capture without test frames has no transforms_test.json, or an empty one, and holds nothing out.
+        A capture without test (or validation) frames has no such file, or an empty one.
         """
         path = self.config.data / f"transforms_{split}.json"
-        if split == "test" and not path.is_file():
+        held_out = split != "train"
+        if held_out and not path.is_file():
             return [], np.zeros((0, 3, 4)), 0.0
-        meta = read_transforms(path, may_be_empty=split == "test")
-        if not meta["frames"]:
-            return [], np.zeros((0, 3, 4)), 0.0
+        meta = read_transforms(path, may_be_empty=held_out)
         frames = meta["frames"]
+        if not frames:
+            return [], np.zeros((0, 3, 4)), 0.0
         if "camera_angle_x" not in meta:
             raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
         poses = frame_poses(frames, path)

@@ -65,7 +65,10 @@ class DTUDataParser(FewShotDataParser):
         height, width = config.calibration_size
         intrinsics, poses = decompose_projections(projections)
         poses, transform = recenter(poses)
-        scale = 1.0 / float(np.abs(poses[:, :, 3]).max())
+        reach = float(np.abs(poses[:, :, 3]).max())
+        if reach == 0:
+            raise ValueError(f"{config.data}: expected cameras in several places, found {count} in one")
+        scale = 1.0 / reach
         poses[:, :, 3] *= scale
         near, far = self._near_far(0.5, 3.5)
         return SceneFiles(
@@ -90,7 +93,7 @@ class DTUDataParser(FewShotDataParser):
         )
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
-        return replace(scene, object_masks=self._find_masks(selection.test, len(scene.images)))
+        return replace(scene, object_masks=self._find_masks(selection.test or selection.train, len(scene.images)))
 
     def _read_projections(self) -> npt.NDArray[np.float64]:
         """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
@@ -131,8 +134,8 @@ class DTUDataParser(FewShotDataParser):
         found = find_upward(self.config.data, [f"{folder}/{scan}" for folder in DEPTH_FOLDERS])
         return [self.config.data / "depth_maps"] + ([found] if found is not None else [])
 
-    def _find_masks(self, test: Tuple[int, ...], count: int) -> Optional[Files]:
-        """Masks of all views: `<scan>/mask/000.png` or `<scan>/000.png`, whichever holds the first test view."""
+    def _find_masks(self, views: Tuple[int, ...], count: int) -> Optional[Files]:
+        """Masks of all views: `<scan>/mask/000.png` or `<scan>/000.png`, whichever holds one of some views."""
         scan, given = self.scene_name, self.config.mask_dir
         if given is not None:
             folders = [given / scan / "mask", given / scan, given / "mask", given]
@@ -140,10 +143,10 @@ class DTUDataParser(FewShotDataParser):
             roots = [find_upward(self.config.data, [f"{folder}/{scan}"]) for folder in MASK_FOLDERS]
             folders = [folder for root in roots if root is not None for folder in (root / "mask", root)]
         for folder in folders:
-            if any((folder / f"{index:03d}.png").is_file() for index in test):
+            if any((folder / f"{index:03d}.png").is_file() for index in views):
                 return tuple(folder / f"{index:03d}.png" for index in range(count))
         if given is not None:
-            raise FileNotFoundError(f"{given}: expected object masks ({test[0]:03d}.png, ...), found none")
+            raise FileNotFoundError(f"{given}: expected object masks ({views[0]:03d}.png, ...), found none")
         return None
 
 

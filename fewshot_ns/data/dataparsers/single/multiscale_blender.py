@@ -62,7 +62,7 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
         )
 
     def _select(self, scene: SceneFiles) -> ViewSelection:
-        chosen = select_frames(self.config, scene.protocol)
+        chosen = select_frames(self.config, scene.protocol, self.least_views)
         return ViewSelection(
             f"multiscale-{chosen.protocol}", self._images_of(chosen.train), self._images_of(chosen.test)
         )

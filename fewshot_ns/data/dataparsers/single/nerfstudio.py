@@ -72,8 +72,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
         meta = read_transforms(path)
-        if len(frame_poses(meta["frames"], path)) < 2:
-            raise ValueError(f"{path}: expected at least two frames, found one")
+        if len(frame_poses(meta["frames"], path)) < self.least_views:
+            raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
         _check_intrinsics(meta, path)
         frames = self._read_frames(meta, path)
         cameras, images = frames.cameras, frames.images
@@ -118,13 +118,15 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
 
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
+        # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
+        alone = len(meta["frames"]) == 1
         config = NerfstudioDataParserConfig(
             # Beside a folder nerfstudio also looks for COLMAP's files.
             data=path.parent if self.config.data.is_dir() and path.name == "transforms.json" else path,
             downscale_factor=1,
-            orientation_method=self.config.orientation_method,
-            center_method=self.config.center_method,
-            auto_scale_poses=self.config.auto_scale_poses,
+            orientation_method="none" if alone else self.config.orientation_method,
+            center_method="none" if alone else self.config.center_method,
+            auto_scale_poses=self.config.auto_scale_poses and not alone,
             train_split_fraction=1.0,
             load_3D_points=has_points,
         )

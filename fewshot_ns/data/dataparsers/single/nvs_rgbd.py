@@ -11,7 +11,7 @@ from typing import Dict, Sequence, Tuple
 
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.records.metadata import DepthEncoding, PairBox
-from fewshot_ns.data.views.selection import Protocol, pick_evenly
+from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, pick_evenly
 
 TRAIN_SUFFIX = "_train"
 """Ending of the names of the training images."""
@@ -53,7 +53,7 @@ DEVICES: Dict[str, Device] = {
 
 
 def nvs_rgbd_protocol(name: str, stems: Sequence[str], where: str) -> Protocol:
-    """The rule of the dataset: images called `*_train` are the pool, the others test.
+    """The rule of the dataset: images called `*_train` are the pool, the others, if any, test.
 
     Args:
         name: A key of `DEVICES`.
@@ -61,13 +61,13 @@ def nvs_rgbd_protocol(name: str, stems: Sequence[str], where: str) -> Protocol:
         where: Folder of the images, for the message.
 
     Raises:
-        ValueError: no image is called `*_train`, or all are.
+        ValueError: no image is called `*_train`.
     """
     pool = tuple(index for index, stem in enumerate(stems) if stem.endswith(TRAIN_SUFFIX))
     test = tuple(index for index, stem in enumerate(stems) if not stem.endswith(TRAIN_SUFFIX))
-    if not pool or not test:
+    if not pool:
         raise ValueError(
-            f"{where}: expected training photos called *{TRAIN_SUFFIX} and test photos that are not "
-            f"(--view-protocol {name}), found {len(pool)} and {len(test)}"
+            f"{where}: expected training photos called *{TRAIN_SUFFIX} (--view-protocol {name}), found none among "
+            f"{len(test)}"
         )
-    return Protocol(name, len(stems), pool, test, pick_evenly)
+    return Protocol(name, len(stems), pool, test, pick_evenly, min(DEFAULT_VIEWS, len(pool)))

@@ -22,7 +22,7 @@ from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
-from fewshot_ns.data.views.selection import Protocol, ViewSelection, pick_first
+from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
 """Folders beside a transforms.json in which sensor depth is looked for."""
@@ -116,12 +116,12 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
     def _read_split_scene(self) -> SceneFiles:
         config = self.config
         splits = {"train": self._read_split("train")}
-        test = "test" if (config.data / "transforms_test.json").is_file() else "val"
-        splits[test] = self._read_split(test)
-        if test == "test" and (config.data / "transforms_val.json").is_file():
-            splits["val"] = self._read_split("val")
+        held_out = [name for name in ("test", "val") if (config.data / f"transforms_{name}.json").is_file()]
+        splits |= {name: self._read_split(name) for name in held_out}
         images = tuple(image for split in splits.values() for image in split.images)
-        num_train, num_test = len(splits["train"].images), len(splits[test].images)
+        num_train = len(splits["train"].images)
+        # Where there is no test split, the validation split tests.
+        num_test = len(splits[held_out[0]].images) if held_out else 0
         pool, tested = tuple(range(num_train)), tuple(range(num_train, num_train + num_test))
         meta = splits["train"].meta
         self._needs_bounds = "near" not in meta or "far" not in meta
@@ -135,7 +135,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             images=images,
             camera_to_worlds=np.concatenate([split.poses for split in splits.values()]),
             intrinsics=np.concatenate([split.intrinsics for split in splits.values()]),
-            protocol=Protocol("rgbd", num_train + num_test, pool, tested, pick_first),
+            protocol=Protocol("rgbd", num_train + num_test, pool, tested, pick_first, min(DEFAULT_VIEWS, num_train)),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
@@ -156,13 +156,13 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
-        meta = read_transforms(path)
+        meta = read_transforms(path, may_be_empty=split != "train")
         poses = frame_poses(meta["frames"], path)[:, :3]
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
-        return _Split(meta, images, poses, np.array(intrinsics))
+        return _Split(meta, images, poses, np.array(intrinsics).reshape(-1, 4))
 
 
 @dataclass

@@ -88,7 +88,7 @@ def test_nvs_rgbd_is_asked_for_where_the_names_say_so(tmp_path, tiny_llff_scene)
         record_of(config)
     config.view_protocol = "llff"
     assert record_of(config).protocol == "llff-3" and record_of(config).pair_box is None
-    with pytest.raises(ValueError, match=r"expected training photos called \*_train .*found 0 and 12"):
+    with pytest.raises(ValueError, match=r"expected training photos called \*_train .*found none among 12"):
         record_of(LLFFDataParserConfig(data=tiny_llff_scene, view_protocol="nvs-zed"))
 
 
