@@ -253,6 +253,10 @@ METHODS: Dict[str, Method] = {
 """Methods by the name of their entry point, which is the method's name with underscores."""
 
 DATAPARSERS: Dict[str, DataParser] = {
+    "fewshot_data": DataParser(
+        config="data.dataparsers.automatic:FewShotAutoDataParserConfig",
+        description="Whatever format the folder has.",
+    ),
     "llff_data": DataParser(
         config="data.dataparsers.single.llff:LLFFDataParserConfig",
         description="Forward-facing scenes with poses_bounds.npy (LLFF).",
@@ -276,6 +280,10 @@ DATAPARSERS: Dict[str, DataParser] = {
     "fewshot_nerfstudio_data": DataParser(
         config="data.dataparsers.single.nerfstudio:FewShotNerfstudioDataParserConfig",
         description="Any capture with a transforms.json.",
+    ),
+    "fewshot_colmap_data": DataParser(
+        config="data.dataparsers.single.colmap:FewShotColmapDataParserConfig",
+        description="Photos and COLMAP's reconstruction of them (sparse/0).",
     ),
     "srn_data": DataParser(
         config="data.dataparsers.multi.srn:SRNDataParserConfig",

@@ -45,7 +45,7 @@ FLOORS: Dict[str, Floors] = {
         ("multiscene",),
         ("datamanagers",),
     ),
-    "data/dataparsers": (("single",), ("multi",)),
+    "data/dataparsers": (("recognition", "single"), ("multi",), ("automatic",)),
     "evaluation": (("records",), ("metrics", "baselines"), ("runners",)),
     "bench": (("recipes",), ("planning",), ("execution",), ("results",), ("report",)),
 }

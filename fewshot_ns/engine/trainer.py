@@ -16,6 +16,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.engine.optimizers import CheckedOptimizers
 from fewshot_ns.engine.resume import (
@@ -61,6 +62,11 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """The same for metric scenes."""
     max_train_cpu_seconds: Optional[float] = None
     """Stop, as if max_num_iterations were reached, once training has used this much CPU time (user + system)."""
+
+    def set_timestamp(self) -> None:
+        """What `ns-train` calls first, before it shows and saves the config: the dataparser is settled here."""
+        settle_dataparser(self.pipeline.datamanager)
+        super().set_timestamp()
 
     def set_experiment_name(self) -> None:
         """Names the run after the scene; nerfstudio does so only where `--data` is given before the parser."""
@@ -122,6 +128,7 @@ class FewShotTrainer(Trainer):
         Args:
             test_mode: see nerfstudio's trainer.
         """
+        settle_dataparser(self.config.pipeline.datamanager)
         if test_mode == "val":
             self._settle_bounds()
         super().setup(test_mode)

@@ -20,6 +20,8 @@ from fewshot_ns.data.datamanagers.fewshot import (
     FewShotDataManagerConfig,
     with_stored_scene_if_missing,
 )
+from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
+from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
@@ -160,6 +162,7 @@ class FewShotPipeline(VanillaPipeline):
             # A copy: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
+        settle_dataparser(config.datamanager)
         _use_metric_rays(config)
         if world_size > 1:
             _check_one_process(config, world_size)
@@ -249,7 +252,8 @@ class FewShotPipeline(VanillaPipeline):
         """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
         batch = {"rays": self.datamanager.num_rays}
         points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
-        return {"model": self.model.resolved(), "batch": batch, **points, **self.priors.resolved()}
+        parser = recognition_record(self.datamanager.config.dataparser)
+        return {**parser, "model": self.model.resolved(), "batch": batch, **points, **self.priors.resolved()}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.

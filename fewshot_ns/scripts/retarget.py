@@ -128,7 +128,7 @@ class RetargetCommand:
             # nerfstudio hands --data ahead of the parser to the datamanager alone.
             manager.dataparser.data = Path(manager.dataparser.data if manager.data is None else manager.data).resolve()
             return manager.dataparser
-        parser = scene_config(self.data, name, self.dataparser_arguments)
+        parser = scene_config(self.data, name, self.dataparser_arguments, many_scenes=True)
         if getattr(parser, "ray_space", None) is not None:
             # Generalizable models know no NDC.
             parser.ray_space = "metric"  # type: ignore[attr-defined]

@@ -13,15 +13,6 @@ if TYPE_CHECKING:
     from fewshot_ns.priors.depth.photo_depths import PhotoConfig
 
 AUTO = "auto"
-SIGNS: Tuple[Tuple[str, str], ...] = (
-    ("poses_bounds.npy", "llff-data"),
-    ("rect_001_*.png", "dtu-data"),
-    ("metadata.json", "multiscale-blender-data"),
-    ("train/target_depth", "rgbd-data"),
-    ("transforms_train.json", "fewshot-blender-data"),
-    ("transforms.json", "fewshot-nerfstudio-data"),
-)
-"""Which dataparser a scene's folder asks for, by a file in it; the first that fits."""
 
 
 def dataparser_names() -> Tuple[str, ...]:
@@ -42,34 +33,14 @@ def split_dataparser(arguments: Sequence[str]) -> Tuple[List[str], List[str]]:
     return list(arguments), []
 
 
-def guess_dataparser(data: Path) -> str:
-    """Name of the dataparser that a scene's files ask for.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        ValueError: none of the known files is in it.
-    """
-    if data.suffix == ".json":
-        return "fewshot-nerfstudio-data"
-    if not data.is_dir():
-        raise FileNotFoundError(f"{data}: expected the folder of a scene (--data), found nothing")
-    for pattern, name in SIGNS:
-        if name in dataparser_names() and any(data.glob(pattern)):
-            return name
-    known = ", ".join(pattern for pattern, name in SIGNS if name in dataparser_names())
-    raise ValueError(
-        f"{data}: expected one of {known}, found none; name the dataparser after the flags: "
-        f"{', '.join(dataparser_names())}"
-    )
-
-
-def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotDataParserConfig:
+def scene_config(data: Path, name: str, arguments: Sequence[str], many_scenes: bool = False) -> FewShotDataParserConfig:
     """Configuration of a scene's dataparser.
 
     Args:
         data: The scene.
-        name: Of the dataparser, or 'auto' to go by the scene's files.
+        name: Of the dataparser, or 'auto' or 'fewshot-data' to go by the scene's files.
         arguments: The dataparser's own flags.
+        many_scenes: Whether going by the files, a data set of many scenes is found too.
 
     Raises:
         FileNotFoundError: no such scene.
@@ -80,12 +51,17 @@ def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotData
     import nerfstudio.configs.method_configs  # noqa: F401
     import tyro
 
-    name = guess_dataparser(data) if name == AUTO else name
+    from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
+
+    name = "fewshot-data" if name == AUTO else name
     if name not in dataparser_names():
         raise ValueError(f"unknown dataparser {name!r}; expected {', '.join(dataparser_names())}")
     default = registry.dataparser_specification(name.replace("-", "_")).config
     config = tyro.cli(type(default), default=default, args=list(arguments), prog=f"ns-fewshot ... {name}")
     config.data = data
+    if isinstance(config, FewShotAutoDataParserConfig):
+        config.many_scenes = many_scenes
+        config = config.settled()
     return config  # type: ignore[return-value]
 
 

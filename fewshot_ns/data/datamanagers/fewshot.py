@@ -15,6 +15,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
+from fewshot_ns.data.datamanagers.own_parsers import OwnParsers
 from fewshot_ns.data.datamanagers.whole_images import MASK_KEY, WholeImages
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
@@ -40,7 +41,7 @@ LOSS_WEIGHT_KEY = "loss_weight"
 
 
 @dataclass
-class FewShotDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
+class FewShotDataManagerConfig(OwnParsers, SavedConfig, VanillaDataManagerConfig):
     """Keeps the few training images in memory and draws rays, in quads where the depth prior needs them."""
 
     _target: Type = field(default_factory=lambda: FewShotDataManager)
