@@ -250,8 +250,8 @@ def _contents(data: Path) -> str:
         if count:
             where = "" if name == "." else f" in {name}/"
             return (
-                f"{count} photo{'s' if count > 1 else ''}{where}, no poses. `ns-fewshot prepare --images {folder} --output "
-                f"SCENE` makes a scene of photos, `ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
+                f"{count} photo{'s' if count > 1 else ''}{where}, no poses. `ns-fewshot prepare --images {folder} "
+                f"--output SCENE` makes a scene of photos, `ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
             )
     names = sorted(path.name + "/" * path.is_dir() for path in data.iterdir())
     if not names:

@@ -141,8 +141,8 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
                 break
         else:
             raise FileNotFoundError(
-                f"{data if given is None else data / given}: expected the photos that COLMAP names, such as {names[0]}, "
-                f"in {', '.join(str(folder) for folder in folders)}, found none of them; give --images-dir"
+                f"{self._model.path.parent}: expected the photos that it names, such as {names[0]}, in "
+                f"{', '.join(str(folder) for folder in folders)}, found none of them; give --images-dir"
             )
         missing = [name for name, file in zip(names, files, strict=True) if file is None]
         if missing:
@@ -251,10 +251,11 @@ def read_camera(camera: Any, where: Path) -> Tuple[Tuple[float, ...], Tuple[floa
             f"photos by `colmap image_undistorter --image_path IMAGES --input_path {where} --output_path SCENE`, or by "
             f"`ns-fewshot prepare --poses {where} --images IMAGES --output SCENE`"
         )
-    if len(camera.params) != len(names) or not np.isfinite(camera.params).all() or min(camera.width, camera.height) < 1:
+    whole = len(camera.params) == len(names) and bool(np.isfinite(camera.params).all())
+    if not whole or min(camera.width, camera.height) < 1:
         raise ValueError(
-            f"{where}: expected a size and {len(names)} finite parameters of camera {camera.id} ({camera.model}), found "
-            f"{camera.width}x{camera.height} and {camera.params.tolist()}"
+            f"{where}: expected a size and {len(names)} finite parameters of camera {camera.id} ({camera.model}), "
+            f"found {camera.width}x{camera.height} and {camera.params.tolist()}"
         )
     value = dict(zip(names, (float(number) for number in camera.params), strict=True))
     focal_x, focal_y = value.get("fx", value.get("f", 0.0)), value.get("fy", value.get("f", 0.0))
