@@ -248,10 +248,10 @@ def _contents(data: Path) -> str:
         folder = data / name
         count = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*")) if folder.is_dir() else 0
         if count:
-            where = "" if name == "." else f" in {name}/"
+            number = f"{count} photo{'s' if count > 1 else ''}" + ("" if name == "." else f" in {name}/")
             return (
-                f"{count} photo{'s' if count > 1 else ''}{where}, no poses. `ns-fewshot prepare --images {folder} "
-                f"--output SCENE` makes a scene of photos, `ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
+                f"{number}, no poses. `ns-fewshot prepare --images {folder} --output SCENE` makes a scene of photos, "
+                f"`ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
             )
     names = sorted(path.name + "/" * path.is_dir() for path in data.iterdir())
     if not names:
