@@ -1,4 +1,4 @@
-"""`ns-train METHOD --data X` without a dataparser's name: of every kind of folder, and what the run is good for then."""
+"""`ns-train METHOD --data X` without a dataparser's name, of every kind of folder, and what is done with such a run."""
 
 import subprocess
 import sys
@@ -118,7 +118,7 @@ def test_splats_of_a_colmap_folder_through_nerfstudios_commands(
     run = train_on("sparse-splatfacto-lite", colmap_scene, *SMALL, *own)
     parser = check(run, colmap_scene, FewShotColmapDataParserConfig, "fewshot-colmap-data, by sparse/0/")
     assert parser.train_indices == (1, 5, 9)
-    assert load_json(run / "resolved.json")["initial_points"]["count"] > 20
+    assert load_json(run / "resolved.json")["initial_points"]["points"] > 20
     config = run / "config.yml"
     run_command("ns-eval", "--load-config", config, "--output-path", tmp_path / "eval.json")
     assert load_json(tmp_path / "eval.json")["results"]["psnr"] > 5

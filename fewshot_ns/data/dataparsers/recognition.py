@@ -98,7 +98,8 @@ SINGLE: Tuple[Format, ...] = (
 
 
 def _srn(data: Path) -> Optional[str]:
-    # The set is named without its split, and then is no folder itself.
+    # The set is named without its split, and then is no folder itself; `.` has no name.
+    data = Path(os.path.abspath(data))
     for split in _SPLITS:
         beside = data.with_name(f"{data.name}_{split}")
         inside = sorted(data.glob(f"*_{split}")) if data.is_dir() else []

@@ -163,6 +163,16 @@ def test_photos_without_poses(tmp_path: Path) -> None:
         recognise(scene / "images")
 
 
+def test_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solids_once: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^\.: expected the files of a scene"):
+        recognise(Path(), many_scenes=True)
+    touch(tmp_path, "sparse/cameras.txt", "sparse/images.txt")
+    assert recognise(Path()).sign == "sparse/"
+    monkeypatch.chdir(solids_once)
+    assert recognise(Path("."), many_scenes=True).parser == "srn-data"
+
+
 def test_anything_else(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="found an empty folder"):
