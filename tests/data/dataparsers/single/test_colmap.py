@@ -144,7 +144,8 @@ def test_names_with_folders_are_paths_not_stems(tmp_path: Path) -> None:
     assert {path.parent.name for path in outputs.image_filenames} == {"cam0", "cam1"}
     model = find_colmap(tmp_path)
     for path in outputs.image_filenames:
-        assert model.image_of(path).name == path.relative_to(tmp_path / "images").as_posix()
+        image = model.image_of(path)
+        assert image is not None and image.name == path.relative_to(tmp_path / "images").as_posix()
     cloud = colmap_cloud(model, FewShotDataset(outputs))
     transform = outputs.dataparser_transform.double().numpy()
     world = outputs.dataparser_scale * (scene.points @ transform[:, :3].T + transform[:, 3])
@@ -156,7 +157,7 @@ def test_names_with_folders_are_paths_not_stems(tmp_path: Path) -> None:
 @pytest.mark.parametrize("images", ["images", "images_4", ".", "input"])
 def test_where_things_lie(images: str, model: str, tmp_path: Path) -> None:
     write_spheres(tmp_path, images=images, model=model, shrink=4 if images == "images_4" else 1)
-    flags = {"images_dir": Path("input")} if images == "input" else {}
+    flags: Any = {"images_dir": Path("input")} if images == "input" else {}
     outputs = parse(tmp_path, **flags)
     assert outputs.image_filenames[0] == tmp_path / images / "photo_001.png"
     assert int(outputs.cameras.width[0]) == (16 if images == "images_4" else 64)
