@@ -34,14 +34,13 @@ from fewshot_ns.data.labels import (
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
-from fewshot_ns.utils.configs import SavedConfig
 
 LOSS_WEIGHT_KEY = "loss_weight"
 """Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""
 
 
 @dataclass
-class FewShotDataManagerConfig(OwnParsers, SavedConfig, VanillaDataManagerConfig):
+class FewShotDataManagerConfig(OwnParsers, VanillaDataManagerConfig):
     """Keeps the few training images in memory and draws rays, in quads where the depth prior needs them."""
 
     _target: Type = field(default_factory=lambda: FewShotDataManager)

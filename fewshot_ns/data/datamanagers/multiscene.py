@@ -23,11 +23,10 @@ from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_gener
 from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
-from fewshot_ns.utils.configs import SavedConfig
 
 
 @dataclass
-class MultiSceneDataManagerConfig(OwnParsers, SavedConfig, VanillaDataManagerConfig):
+class MultiSceneDataManagerConfig(OwnParsers, VanillaDataManagerConfig):
     """Scenes of a step, their source views and rays; and what of the data is evaluated and shown."""
 
     _target: Type = field(default_factory=lambda: MultiSceneDataManager)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import copy
 from dataclasses import field, make_dataclass
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from fewshot_ns.data.dataparsers.automatic import CONFIGS, FewShotAutoDataParserConfig
+from fewshot_ns.utils.configs import SavedConfig
 
 _CLASSES: Dict[Tuple[type, str], type] = {}
 """Subclasses that were made, by their base and the settings that they are for."""
 
 
-class OwnParsers:
+class OwnParsers(SavedConfig):
     """Mixin of datamanager configs, whose field `dataparser` may be a `FewShotAutoDataParserConfig`.
 
     A method may have settings for single formats, and they hold for a dataparser that is named on the command line as
     well as for one that is recognised. tyro takes the defaults of a named one from the type of the field alone. So a
     config with such settings is of a subclass whose field has that type. Nothing else tells the two apart: they have
-    the same name, and a saved config is of the base.
+    the same name, by which a saved config is found.
     """
 
     def __post_init__(self) -> None:
+        self.follow_parser()
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        super().__setstate__(saved)
         self.follow_parser()
 
     def follow_parser(self) -> None:

@@ -59,9 +59,10 @@ def test_a_config_is_of_its_base_once_it_is_settled(tiny_blender_scene: Path) ->
     assert type(manager) is type(FewShotDataManagerConfig(dataparser=copy.deepcopy(own)))
     again = copy.deepcopy(manager)
     assert again == manager and type(again) is type(manager)
-    # A file knows the base, whether it was settled or not.
-    loaded = yaml.load(yaml.dump(manager), Loader=yaml.Loader)
-    assert type(loaded) is FewShotDataManagerConfig and (loaded.dataparser, loaded.crop_steps) == (own, 7)
+    # A file names the base, and what is read from it is the same again.
+    text = yaml.dump(manager)
+    assert text.startswith("!!python/object:fewshot_ns.data.datamanagers.fewshot.FewShotDataManagerConfig\n")
+    assert yaml.load(text, Loader=yaml.Loader) == manager
     manager.data = tiny_blender_scene
     settle_dataparser(manager)
     assert type(manager) is FewShotDataManagerConfig
