@@ -52,5 +52,5 @@ $(STAMP): pyproject.toml setup.py tools/install.sh
 	@touch $@
 
 $(STAMP_DEV): pyproject.toml setup.py tools/install.sh
-	tools/install.sh "$(VENV)" dev,priors,bench "$(PYTHON)"
+	tools/install.sh "$(VENV)" dev,priors,bench,photos "$(PYTHON)"
 	@touch $(STAMP) $@

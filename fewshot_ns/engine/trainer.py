@@ -211,6 +211,11 @@ class FewShotTrainer(Trainer):
         loss, loss_dict, metrics_dict = super().train_iteration(step)
         return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
 
+    def eval_iteration(self, step: int) -> None:
+        """Evaluates while training, where some view is held out."""
+        if getattr(self._whole_pipeline(), "evaluates", True):
+            super().eval_iteration(step)
+
     def _whole_pipeline(self) -> Any:
         """The pipeline without the wrapper of DistributedDataParallel."""
         return getattr(self.pipeline, "module", self.pipeline)

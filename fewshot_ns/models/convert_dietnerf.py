@@ -46,9 +46,7 @@ def released_networks(path: Path, num_octaves: int, view_octaves: int) -> Option
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04"):
+    if not is_torch_file(path):
         return _from_flax(path, num_octaves, view_octaves)
     state = load_weights(path)
     if "pipeline" in state:
@@ -57,6 +55,12 @@ def released_networks(path: Path, num_octaves: int, view_octaves: int) -> Option
     if not networks:
         raise ValueError(f"{path}: expected 'network_fn_state_dict' of DietNeRF, found {sorted(state)}")
     return [_from_original(each, path) for each in networks]
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether a file begins as those of torch.save do, and not as one in flax's format."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04")
 
 
 def _from_original(state: Mapping[str, Tensor], path: Path) -> State:

@@ -269,6 +269,23 @@ class PixelNeRFModel(ConditionedModel):
         fine = level(z, density.gather(1, order), rgb.gather(1, order[..., None].expand_as(rgb)))
         return {"_coarse": coarse, "": fine}
 
+    @torch.no_grad()
+    def query_points(self, points: Tensor, directions: Tensor) -> Tuple[Tensor, Tensor]:
+        """Density and colour of points, by the network whose renderings are shown.
+
+        Args:
+            points: (P, 3) in the world of scene 0 of the conditioning.
+            directions: (P, 3) of unit length, in which they are looked at; density depends on it, too.
+
+        Returns:
+            (P,) and (P, 3), the latter in [0, 1].
+        """
+        activation = torch.relu if self.config.density_activation == "relu" else torch.nn.functional.softplus
+        network = self.mlp_coarse if self._coarse_alone or self.mlp_fine is None else self.mlp_fine
+        here, scenes = torch.zeros_like(points[:, :1]), torch.zeros_like(points[:, 0], dtype=torch.long)
+        density, rgb = self.sources.query(network, points, directions, here, scenes)
+        return activation(density[:, 0]), torch.sigmoid(rgb[:, 0])
+
     @property
     def _coarse_alone(self) -> bool:
         return self.config.eval_coarse_only and not self.training

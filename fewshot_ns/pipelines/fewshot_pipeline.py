@@ -63,6 +63,12 @@ from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
 
+NOTHING_HELD_OUT = (
+    "Nothing is held out: every view trains, so there is nothing to measure on. Figures of the training views: "
+    "ns-fewshot eval --split train, or train with --pipeline.evaluation.split train."
+)
+EVALUATED_KEY = "evaluated_views"
+"""Key of averages that are not of held-out views: 'train', or 'none'."""
 _MODEL_TERMS = (
     "occlusion_weight",
     "occlusion_samples",
@@ -164,6 +170,8 @@ class FewShotPipeline(VanillaPipeline):
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         settle_dataparser(config.datamanager)
         _use_metric_rays(config)
+        if isinstance(config.datamanager, FewShotDataManagerConfig):
+            config.datamanager.evaluate_training_views = config.evaluation.split == "train"
         if world_size > 1:
             _check_one_process(config, world_size)
         self.points_record: Optional[Dict[str, Any]] = None
@@ -214,6 +222,15 @@ class FewShotPipeline(VanillaPipeline):
         cloud, self.points_record = timed(make)
         return cloud
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether there is anything to measure on: held-out views, or training ones where these are meant."""
+        return self._measures_training_views or self.datamanager.holds_out
+
+    @property
+    def _measures_training_views(self) -> bool:
+        return self.config.evaluation.split == "train"
+
     def _prior_scene(self) -> PriorScene:
         manager = self.datamanager
         return PriorScene(
@@ -252,8 +269,10 @@ class FewShotPipeline(VanillaPipeline):
         """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
         batch = {"rays": self.datamanager.num_rays}
         points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
-        parser = recognition_record(self.datamanager.config.dataparser)
-        return {**parser, "model": self.model.resolved(), "batch": batch, **points, **self.priors.resolved()}
+        scene = recognition_record(self.datamanager.config.dataparser)
+        held_out = {} if self.datamanager.holds_out else {"held_out": "nothing: every view trains"}
+        points |= self.priors.resolved()
+        return {**scene, "model": self.model.resolved(), "batch": batch, **held_out, **points}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.
@@ -327,6 +346,9 @@ class FewShotPipeline(VanillaPipeline):
         Returns:
             mean per metric (and `<metric>_std`); a metric without weights is None, and left out while training.
         """
+        if not self.evaluates:
+            CONSOLE.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]")
+            return {**dict.fromkeys(self.suite.config.metrics), EVALUATED_KEY: "none"}
         self.eval()
         self.suite.set_metrics.prepare()
         evaluator = ViewEvaluator(self.suite, self.device, self._step_number(step))
@@ -340,9 +362,11 @@ class FewShotPipeline(VanillaPipeline):
             rows = evaluator.evaluate(EvaluatedScene(self.model.get_outputs_for_camera, views))
         self.train()
         if self.config.run_dir is not None:
-            write_rows(ledger_path(self.config.run_dir, self._step_number(step)), rows)
+            path = ledger_path(self.config.run_dir, self._step_number(step), self._measures_training_views)
+            write_rows(path, rows)
         # TensorBoard, which gets the averages while training, cannot take a metric that is not there.
-        return flatten(evaluator.summarize(rows), with_std=get_std, keep_missing=step is None)
+        split = {EVALUATED_KEY: "train"} if self._measures_training_views and step is None else {}
+        return {**flatten(evaluator.summarize(rows), with_std=get_std, keep_missing=step is None), **split}
 
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
         """Loads a checkpoint; every key has to fit."""

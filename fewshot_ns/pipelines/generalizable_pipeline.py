@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 
+from fewshot_ns.cameras.turntable import CAMERA_KEY, camera_record
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
 from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.multiscene.active import ActiveScene
@@ -132,6 +133,10 @@ class GeneralizablePipeline(FewShotPipeline):
                 "evaluated": len(manager.eval_table()),
                 "active": scene.scene.entry.scene_id,
                 "sources": "nearest" if scene.sources is None else list(scene.sources),
+            },
+            CAMERA_KEY: {
+                **camera_record(scene.scene.cameras, scene.scene.near, scene.scene.far),
+                "background": scene.scene.background,
             },
             **self.priors.resolved(),
         }

@@ -24,6 +24,7 @@ from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
 from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.models.fewshot_model import FewShotModel
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
+from fewshot_ns.pretrained.weights import ways_out
 from fewshot_ns.priors.depth.photo_depths import PhotoDepths, photo_depths
 from fewshot_ns.priors.depth.sources import fields_as_flags, unfit_files
 from fewshot_ns.utils.configs import SavedConfig
@@ -189,7 +190,7 @@ class _Maker:
         config = self.config
         matching = config.mvs if source == "mvs" else config.stereo
         weights = f"{self.flag}.mvs.weights"
-        with fields_as_flags(self.flag):
+        with fields_as_flags(self.flag), ways_out(self._ways("mvs")):
             depths = photo_depths(self.dataset, matching, weights, config.cache_dir, config.flat_regions)
         # Read from the files, so that the depth prior keeps the maps that it has.
         cameras = self.dataset.cameras

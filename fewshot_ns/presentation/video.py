@@ -17,6 +17,7 @@ from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
+    from nerfstudio.models.base_model import Model
     from nerfstudio.pipelines.base_pipeline import Pipeline
 
 Frame = npt.NDArray[np.uint8]
@@ -43,15 +44,20 @@ def render_path(pipeline: Pipeline, cameras: Cameras, on_frame: Optional[Callabl
         cameras: F cameras of one size.
         on_frame: Called after each frame.
     """
+    return render_cameras(pipeline.model, cameras, on_frame)
+
+
+def render_cameras(model: Model, cameras: Cameras, on_frame: Optional[Callable[[], None]] = None) -> RenderedPath:
+    """The same by a model alone."""
     import torch
 
     rgb: List[Frame] = []
     depth: List[FloatImage] = []
     accumulation: List[FloatImage] = []
-    cameras = cameras.to(pipeline.device)
+    cameras = cameras.to(model.device)
     for index in range(len(cameras)):
         with torch.no_grad():
-            outputs = pipeline.model.get_outputs_for_camera(cameras[index : index + 1])
+            outputs = model.get_outputs_for_camera(cameras[index : index + 1])
         colour = outputs["rgb"].clamp(0.0, 1.0) * 255.0
         rgb.append(colour.round().byte().cpu().numpy())
         depth.append(outputs["depth"][..., 0].float().cpu().numpy())

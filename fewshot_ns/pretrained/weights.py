@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,7 @@ import requests
 import rich
 import torch
 
+from fewshot_ns.pretrained.reachability import Probe
 from fewshot_ns.utils.files import replacing
 from fewshot_ns.utils.hashing import file_chunks, file_hash, sha256_hex
 from fewshot_ns.utils.optional_imports import require
@@ -83,6 +85,10 @@ class WeightsSpec:
         if not local:
             yield "download", self._from_url
 
+    def servers(self) -> Tuple[str, ...]:
+        """For each place that is downloaded from an address of its server; '' where none is known or needed."""
+        return (*([hub_server()] if self.hub else []), self.url or "")
+
     def message(self) -> Tuple[str, str]:
         """What is missing, and how to get it and hand it over."""
         names = " or ".join(dict.fromkeys(self.filenames + self.cache_filenames))
@@ -94,12 +100,21 @@ class WeightsSpec:
     def _from_hub(self, local: bool) -> Path:
         """The first of the files that the repository has; from the hub's cache alone where `local`."""
         hub = require("huggingface_hub", "priors")
+        missing = require("huggingface_hub.errors", "priors").LocalEntryNotFoundError
+        if local:
+            # hf_hub_download would ask the hub what program this is, for three seconds, also where it may not download.
+            found = (hub.try_to_load_from_cache(self.hub, name) for name in self.hub_filenames)
+            path = next((path for path in found if isinstance(path, str)), None)
+            return _fail(f"no {' or '.join(self.hub_filenames)} of it") if path is None else Path(path)
         reasons: List[Exception] = []
         for name in self.hub_filenames:
             try:
-                return Path(hub.hf_hub_download(self.hub, name, local_files_only=local))
+                return Path(hub.hf_hub_download(self.hub, name))
             except (OSError, ValueError) as error:
                 reasons.append(error)
+                if isinstance(error, missing):
+                    # The hub was not reached, and will not be for the other names.
+                    break
         return _fail(_first_line(reasons[0]))
 
     def _from_url(self) -> Path:
@@ -146,6 +161,10 @@ class FolderSpec:
     def sources(self, local: bool) -> Iterator[Attempt]:
         """The Hugging Face hub's cache, or the hub itself."""
         yield "hub cache" if local else "download", lambda: self._from_hub(local)
+
+    def servers(self) -> Tuple[str, ...]:
+        """Address of the server that it is downloaded from; '' where none is needed."""
+        return (hub_server(),)
 
     def message(self) -> Tuple[str, str]:
         """What is missing, and how to get it and hand it over."""
@@ -204,6 +223,22 @@ def resolve_weights(
     raise WeightsNotFoundError("\n  ".join([f"weights not found: {what}", *tried, advice]))
 
 
+@contextmanager
+def ways_out(ways: str) -> Iterator[None]:
+    """Lets the error about missing weights say what a user can do without them.
+
+    Args:
+        ways: with their flags.
+
+    Raises:
+        WeightsNotFoundError: with `ways` at its end.
+    """
+    try:
+        yield
+    except WeightsNotFoundError as error:
+        raise WeightsNotFoundError(f"{error}\n  Ways out: {ways}") from error
+
+
 def _attempts(spec: Union[WeightsSpec, FolderSpec], explicit: Optional[Path], download: bool) -> Iterator[Attempt]:
     """The order of search."""
     if explicit is not None:
@@ -220,9 +255,23 @@ def _attempts(spec: Union[WeightsSpec, FolderSpec], explicit: Optional[Path], do
         yield WEIGHTS_ENV, lambda: _fail("not set")
     yield from spec.sources(local=True)
     if download:
-        yield from spec.sources(local=False)
+        # All at once, so that several silent ones cost no more time than one.
+        probes = [Probe(server) if server else None for server in spec.servers()]
+        for (where, look), probe in zip(spec.sources(local=False), probes, strict=True):
+            yield where, _after(probe, look)
     else:
         yield "download", lambda: _fail("switched off")
+
+
+def _after(probe: Optional[Probe], look: Callable[[], Path]) -> Callable[[], Path]:
+    """`look`, once a server has answered."""
+
+    def checked() -> Path:
+        if probe is not None:
+            probe.check()
+        return look()
+
+    return checked
 
 
 def _fail(reason: str) -> Path:
@@ -235,6 +284,16 @@ def _first_existing(folder: Path, names: Sequence[str], otherwise: str) -> Path:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def hub_server() -> str:
+    """Address of the Hugging Face hub (HF_ENDPOINT), '' where its library is offline (HF_HUB_OFFLINE).
+
+    Raises:
+        ImportError: the library is not installed.
+    """
+    constants = require("huggingface_hub.constants", "priors")
+    return "" if constants.HF_HUB_OFFLINE else constants.ENDPOINT
 
 
 def hub_cache() -> Path:

@@ -12,6 +12,7 @@ from fewshot_ns.model_components.rendering import Rendering, RenderOptions
 from fewshot_ns.pretrained.encoders.config import EncoderConfig
 from fewshot_ns.pretrained.encoders.image_encoder import Encoder, ImageEncoder
 from fewshot_ns.pretrained.encoders.preprocessing import cosine_similarity
+from fewshot_ns.pretrained.weights import WEIGHTS_ENV, ways_out
 from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, Renderer, StepContext
 from fewshot_ns.priors.semantic_targets import target_embeddings
 from fewshot_ns.priors.unseen_views import UnseenViews, UnseenViewsConfig, on_hemisphere
@@ -98,12 +99,30 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
         """The encoder and the embeddings (V, C) of the photos, also where the prior is off."""
         if self.encoder is None:
             dataset, device = self.scene.dataset, self.scene.device
-            encoder = ImageEncoder(self.config.encoder, device)
+            with ways_out(self._ways_without_encoder()):
+                encoder = ImageEncoder(self.config.encoder, device)
             images = [dataset.get_image_float32(index)[..., :3] for index in range(len(dataset))]
             folder = cache_folder("semantic", self.config.cache_dir)
             self.targets = target_embeddings(encoder, images, folder).to(device)
             self.encoder = encoder
         return self.encoder, self.targets
+
+    def _ways_without_encoder(self) -> str:
+        """What a user can do who has no such weights."""
+        flag, ways = f"{self.flag}.encoder", []
+        if (self.config.encoder.library, self.config.encoder.model) != ("torchvision", "vgg16"):
+            ways.append(
+                f"{flag}.library torchvision {flag}.model vgg16 {flag}.output projected (VGG16, which LPIPS uses, too: "
+                f"vgg16_features_torchvision.pt in the folder {WEIGHTS_ENV}, or vgg16-397923af.pth in torch's cache)"
+            )
+        return "; ".join(
+            [
+                *ways,
+                f"any other encoder of open_clip, timm or torchvision whose file is at hand: {flag}.library, "
+                f"{flag}.model and {flag}.weights PATH",
+                f"or train without: {self.flag}.enabled False",
+            ]
+        )
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided, for the log."""

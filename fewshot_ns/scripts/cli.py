@@ -20,23 +20,31 @@ from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.methods import MethodsCommand
+from fewshot_ns.scripts.photo import PhotoCommand
+from fewshot_ns.scripts.photos import PhotosCommand
+from fewshot_ns.scripts.prepare import PrepareCommand
 from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.retarget import RetargetCommand
 from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
+from fewshot_ns.scripts.view import ViewCommand
 
 COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
     "demo": DemoCommand,
     "solids": SolidsCommand,
+    "photos": PhotosCommand,
+    "prepare": PrepareCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
+    "view": ViewCommand,
     "eval": EvalCommand,
     "retarget": RetargetCommand,
+    "photo": PhotoCommand,
     "bench": BenchCommand,
     "report": ReportCommand,
 }

@@ -93,6 +93,7 @@ class DepthCommand:
         from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, write_aligned_maps, write_map
         from fewshot_ns.data.records.metadata import DepthEncoding
         from fewshot_ns.pretrained.monocular_depth import monocular_depths
+        from fewshot_ns.pretrained.weights import ways_out
         from fewshot_ns.scripts.scenes import scene_config
 
         if self.composite and self.align not in ("sensor", "colmap"):
@@ -118,7 +119,9 @@ class DepthCommand:
         if self.maps is None:
             network = self._network(self.weights)
             background = dataset.fewshot.geometry.background
-            depths = monocular_depths(network, dataset.image_filenames, background, "--weights")
+            ways = "--source stereo (the photos themselves, no network); --maps DIR (maps of another program)"
+            with ways_out(ways):
+                depths = monocular_depths(network, dataset.image_filenames, background, "--weights")
             files, known, origin = depths.files, depths.encoding.polarity, self.model
         else:
             files, known, origin = _maps_on_disk(self.maps, dataset.image_filenames), self.polarity, self.maps.name
@@ -161,6 +164,7 @@ class DepthCommand:
         from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
         from fewshot_ns.data.stereo.seed_points import reliable_range
         from fewshot_ns.pretrained.monocular_depth import monocular_depths
+        from fewshot_ns.pretrained.weights import ways_out
         from fewshot_ns.priors.depth.bounds import bounds_in_photos, guessed
         from fewshot_ns.priors.depth.photo_depths import filled_by_maps, photo_depths, write_photo_depths
         from fewshot_ns.priors.depth.sources import warn_of_few
@@ -177,10 +181,11 @@ class DepthCommand:
             raise ValueError(error.of_flag("--")) from error
         matching = config, "--weights", self.cache_dir, FlatRegionConfig()
         guess = guessed(dataset)
-        bounds = bounds_in_photos(dataset, *matching) if guess else None
-        if bounds is not None:
-            dataset = dataset.with_bounds(*bounds, "photos")
-        depths = photo_depths(dataset, *matching)
+        with ways_out("--source stereo (the photos themselves, no network)"):
+            bounds = bounds_in_photos(dataset, *matching) if guess else None
+            if bounds is not None:
+                dataset = dataset.with_bounds(*bounds, "photos")
+            depths = photo_depths(dataset, *matching)
         if max(depths.valid) == 0:
             raise CommandError(
                 f"{self.data}: in none of {', '.join(depths.names)} another photo confirms any depth; the poses may be "
@@ -189,7 +194,8 @@ class DepthCommand:
         if self.fill == "mono":
             dataset.use_depth_maps(depths.files, depths.encoding)
             background = dataset.fewshot.geometry.background
-            maps = monocular_depths(self._network(None), dataset.image_filenames, background, "--model")
+            with ways_out("--fill none (what the photos do not confirm stays unknown)"):
+                maps = monocular_depths(self._network(None), dataset.image_filenames, background, "--model")
             depths = filled_by_maps(dataset, depths, maps.files, maps.encoding, self.model, self.cache_dir)
         rows = write_photo_depths(depths, folder.path, dataset.world_scale)
         gone = folder.finish(depths.encoding, names, source=depths.source, views=rows)

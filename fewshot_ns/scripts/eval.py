@@ -38,6 +38,9 @@ class EvalCommand:
     """JSON file to write; None: eval.json in the folder of the run."""
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
+    split: Literal["held-out", "train"] = "held-out"
+    """Which views are measured: held-out ones, or those that the run was trained on, into eval-train.json: how well
+    they are fitted, which says nothing of new views."""
     views: Optional[Tuple[int, ...]] = None
     """Test views by their index in the scene; None: all."""
     max_views: Optional[int] = None
@@ -81,7 +84,8 @@ class EvalCommand:
 
         self._check()
         config = find_config(self.load_config)
-        output = self.output_path or config.parent / "eval.json"
+        name = "eval-train.json" if self.split == "train" else "eval.json"
+        output = self.output_path or config.parent / name
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
         print_table(_table(summary), str(output))
 
@@ -121,7 +125,21 @@ class EvalCommand:
             if self.restart:
                 ledger.clear()
             return evaluate_scenes(pipeline, suite, scenes, ledger, self.render_dir, about["step"])
+        if self.split == "held-out" and not pipeline.evaluates:
+            return self._nothing_to_measure(output, suite, about)
         return self._evaluate_views(pipeline, suite, ledger, checkpoint, about)
+
+    def _nothing_to_measure(self, output: Path, suite: MetricSuite, about: Dict[str, Any]) -> Dict[str, MetricSummary]:
+        """Says that nothing is held out, in the file, too: null for every metric."""
+        import rich
+
+        from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY, NOTHING_HELD_OUT
+        from fewshot_ns.utils.files import write_json
+
+        rich.print(f"[yellow]{NOTHING_HELD_OUT}[/yellow]")
+        results = {**dict.fromkeys(suite.config.metrics), EVALUATED_KEY: "none"}
+        write_json(output, {**about, "views": [], "complete": True, "results": results})
+        return {}
 
     def _scene_options(self, pipeline: GeneralizablePipeline) -> SceneEvaluationConfig:
         """Which scenes and views are evaluated, of several scenes.
@@ -156,6 +174,12 @@ class EvalCommand:
         from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
         from fewshot_ns.presentation.view_pictures import RunPictures
 
+        if self.split == "train":
+            if isinstance(pipeline.datamanager, MultiSceneDataManager):
+                raise ValueError("--split train: expected a run on one scene; name views of many by --views")
+            pipeline.datamanager.config.evaluate_training_views = True
+            pipeline.datamanager.eval_dataset = pipeline.datamanager.create_eval_dataset()
+            about = {**about, "evaluated_views": "train"}
         dataset = self._dataset(pipeline)
         # Before the cameras are read: nerfstudio undistorts both at once.
         cached = getattr(pipeline.datamanager, "cached_eval", None)
@@ -179,7 +203,8 @@ class EvalCommand:
         scene = EvaluatedScene(
             render=pipeline.model.get_outputs_for_camera,
             views=dataset_views(dataset, chosen, self.masks == "auto", cached),
-            baselines=run_baselines(pipeline),
+            # The nearest training view of a training view is itself.
+            baselines=None if self.split == "train" else run_baselines(pipeline),
         )
         with Progress(console=rich.get_console(), transient=True) as progress:
             task = progress.add_task("evaluating", total=len(chosen))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
@@ -63,8 +63,8 @@ class RetargetCommand:
             raise FileExistsError(f"{self.output}: expected a folder that is not there yet, found one (--output)")
         config = load_run_config(self.load_config)
         checkpoint = find_checkpoint(config.get_checkpoint_dir(), self.step)
-        retargeted = self._config(config)
-        active = self._check(retargeted)
+        retargeted = self.retargeted(config)
+        active = self.check(retargeted)
         self._write(retargeted, checkpoint)
         numbers = active.scene.view_indices or range(len(active.scene.image_filenames))
         sources = "the nearest views" if active.sources is None else [numbers[view] for view in active.sources]
@@ -76,7 +76,16 @@ class RetargetCommand:
             soft_wrap=True,
         )
 
-    def _config(self, trained: Any) -> Any:
+    def retargeted(self, trained: Any) -> Any:
+        """The config of a run, pointed at the scene that the flags name.
+
+        Args:
+            trained: config of a trained run; it is left as it is.
+
+        Raises:
+            FileNotFoundError: no scene.
+            ValueError: a run that knows one scene only, or flags that do not go together.
+        """
         from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
         from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
 
@@ -115,7 +124,9 @@ class RetargetCommand:
         return config
 
     def _dataparser(self, manager: Any) -> Any:
-        from fewshot_ns.scripts.scenes import AUTO, scene_config
+        from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
+        from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParserConfig
+        from fewshot_ns.scripts.scenes import AUTO, is_of_format, scene_config
 
         name = self.parser or self.dataparser
         if self.parser is not None and self.dataparser != AUTO:
@@ -128,7 +139,16 @@ class RetargetCommand:
             # nerfstudio hands --data ahead of the parser to the datamanager alone.
             manager.dataparser.data = Path(manager.dataparser.data if manager.data is None else manager.data).resolve()
             return manager.dataparser
-        parser = scene_config(self.data, name, self.dataparser_arguments, many_scenes=True)
+        own = manager.dataparser
+        if name == AUTO and isinstance(own, FewShotAutoDataParserConfig):
+            # A method's, with its settings, where weights come without a run.
+            parser: Any = replace(own, data=self.data).settled()
+        elif name == AUTO and isinstance(own, MultiSceneDataParserConfig) and is_of_format(self.data, own):
+            # With the run's flags; its format may also be laid out in ways that no sign tells.
+            own.data = self.data.resolve()
+            return own
+        else:
+            parser = scene_config(self.data, name, self.dataparser_arguments, many_scenes=True)
         if getattr(parser, "ray_space", None) is not None:
             # Generalizable models know no NDC.
             parser.ray_space = "metric"  # type: ignore[attr-defined]
@@ -152,8 +172,14 @@ class RetargetCommand:
         elif self.nearest is not None:
             sources.mode, sources.count, sources.pool = "nearest", self.nearest, ()
 
-    def _check(self, config: Any) -> ActiveScene:
-        """Opens the scene and reads its source views, before anything is written."""
+    def check(self, config: Any) -> ActiveScene:
+        """Opens the scene of a retargeted config and reads its source views, before anything is written.
+
+        Raises:
+            FileNotFoundError: no scene.
+            ValueError: no such scene or views, or another number of them than the networks are made for.
+            SceneError: the scene cannot be used.
+        """
         manager = config.pipeline.datamanager.setup(device="cpu", test_mode="inference")
         active = manager.active
         view = manager.selector.targets_of(active)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Literal, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, Tuple
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
@@ -125,7 +125,7 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
     """A pipeline of one of NeRF's synthetic scenes without its files, with the weights of a checkpoint.
 
     Args:
-        method: name of one of this package's methods.
+        method: name of one of this package's methods of single scenes.
         weights: as `--pipeline.initial-weights` takes it.
 
     Raises:
@@ -133,21 +133,15 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
         ValueError: an unknown method, or a file that is no checkpoint of it.
         CheckpointMismatchError: a checkpoint of another method or size.
     """
-    from copy import deepcopy
-
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
-    import torch
 
-    from fewshot_ns import registry
     from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
     from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
     from fewshot_ns.data.dataparsers.single.stored import StoredSceneDataParserConfig, synthetic_scene
-    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+    from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
 
-    if method not in registry.METHODS:
-        raise ValueError(f"--method: expected one of {', '.join(registry.METHODS)}, got {method!r}")
-    config = deepcopy(registry.method_specification(method).config.pipeline)
-    if not isinstance(config, FewShotPipelineConfig):
+    config = method_config(method).pipeline
+    if isinstance(config, GeneralizablePipelineConfig):
         raise ValueError(f"--method {method}: expected a method of single scenes")
     manager: Any = config.datamanager
     parser = manager.dataparser
@@ -156,6 +150,99 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
     if not isinstance(parser, FewShotBlenderDataParserConfig):
         parser = FewShotBlenderDataParserConfig(downscale_factor=2)
     manager.dataparser = StoredSceneDataParserConfig(content=synthetic_scene(parser))
+    return _with_weights(config, weights)
+
+
+def released_pipeline(
+    path: Path, method: Optional[str], point_at_scene: Optional[Callable[[Any], None]] = None
+) -> Pipeline:
+    """A pipeline with the weights of a file, ready to render.
+
+    Args:
+        path: as `--pipeline.initial-weights` takes it.
+        method: name of one of this package's methods; None: by what the file holds.
+        point_at_scene: changes the config of a generalizable method so that it renders a scene of this disk; None: no
+            scene is given. Other methods render one of NeRF's synthetic scenes, without its files.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an unknown method, a file that is no checkpoint of it, or a scene that is missing or not wanted.
+        CheckpointMismatchError: a checkpoint of another method or size.
+    """
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+
+    from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
+
+    name = method or released_method(path)
+    config = method_config(name)
+    if not isinstance(config.pipeline, GeneralizablePipelineConfig):
+        if point_at_scene is not None:
+            raise ValueError(f"--data, --scene and --source-views: {path} is of {name}, whose weights are the scene")
+        return checkpoint_pipeline(name, path)
+    if point_at_scene is None:
+        raise ValueError(
+            f"{path}: weights of {name}, which renders a scene from photos of it; give --data DIR (and --source-views "
+            "VIEWS)"
+        )
+    point_at_scene(config)
+    pipeline: Any = _with_weights(config.pipeline, path)
+    # What the source views are to the weights that have just come.
+    pipeline.render_scene(pipeline.datamanager.active)
+    return pipeline
+
+
+def released_method(path: Path) -> str:
+    """The method whose released weights a file holds, by the names of their parameters.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: none of DietNeRF's or pixelNeRF's files.
+    """
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+
+    from fewshot_ns.models.convert_dietnerf import is_torch_file, released_networks
+    from fewshot_ns.pretrained.weights import load_weights
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a run or a file of released weights, found none")
+    if not is_torch_file(path):
+        networks = released_networks(path, num_octaves=10, view_octaves=4) or ()
+        return "dietnerf-jax-coarse" if len(networks) == 1 else "dietnerf-jax"
+    names = load_weights(path).keys()
+    if "network_fn_state_dict" in names:
+        return "dietnerf"
+    if any(name.removeprefix("module.").startswith("mlp_coarse.") for name in names):
+        return "pixelnerf"
+    if "pipeline" in names:
+        raise ValueError(
+            f"{path}: expected a run or released weights, found a checkpoint of a training; give the folder of its "
+            "run, or say what it is by --method"
+        )
+    raise ValueError(f"{path}: expected weights of DietNeRF or pixelNeRF, found others; say what they are by --method")
+
+
+def method_config(name: str) -> TrainerConfig:
+    """A config of one of this package's methods, to change.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    from copy import deepcopy
+
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+
+    from fewshot_ns import registry
+
+    known = [method.replace("_", "-") for method in registry.METHODS]
+    if name.replace("_", "-") not in known:
+        raise ValueError(f"--method: expected one of {', '.join(known)}, got {name!r}")
+    return deepcopy(registry.method_specification(name.replace("-", "_")).config)
+
+
+def _with_weights(config: Any, weights: Path) -> Pipeline:
+    """The pipeline of a config, for rendering, with the weights of a checkpoint."""
+    import torch
+
     pipeline = config.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="inference")
     pipeline.model.start_from(weights)
     return pipeline.eval()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, List, Literal, Optional, Sequence, Tuple
 from fewshot_ns import registry
 
 if TYPE_CHECKING:
+    from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+
     from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
     from fewshot_ns.priors.depth.photo_depths import PhotoConfig
 
@@ -31,6 +33,21 @@ def split_dataparser(arguments: Sequence[str]) -> Tuple[List[str], List[str]]:
         if position > 0 and argument in names and arguments[position - 1] != "--parser":
             return list(arguments[: position + 1]), list(arguments[position + 1 :])
     return list(arguments), []
+
+
+def is_of_format(data: Path, config: DataParserConfig) -> bool:
+    """Whether nothing says that a scene or a set of scenes has another format than a dataparser's.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    from fewshot_ns.data.dataparsers.automatic import CONFIGS
+    from fewshot_ns.data.dataparsers.recognition import recognise
+
+    try:
+        return CONFIGS[recognise(data, many_scenes=True).parser] is type(config)
+    except ValueError:
+        return True
 
 
 def scene_config(data: Path, name: str, arguments: Sequence[str], many_scenes: bool = False) -> FewShotDataParserConfig:

@@ -1,1 +1,1 @@
-"""Controls that methods add to ns-viewer."""
+"""nerfstudio's viewer: controls that methods add to it, and serving it for a loaded model."""

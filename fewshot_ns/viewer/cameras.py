@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from nerfstudio.viewer.viewer_elements import ViewerControl
 
-_SCENE_UNITS = 10.0
+SCENE_UNITS = 10.0
 """Units of the viewer's page per unit of the scene: VISER_NERFSTUDIO_SCALE_RATIO, whose module loads gsplat."""
 
 
@@ -25,9 +25,20 @@ def place_camera(control: ViewerControl, pose: npt.NDArray[np.float64], distance
     server: Optional[Any] = getattr(control, "viser_server", None)
     if server is None:
         return
-    position, backward, up = pose[:, 3], pose[:, 2], pose[:, 1]
     for client in server.get_clients().values():
-        with client.atomic():
-            client.camera.up_direction = up
-            client.camera.position = _SCENE_UNITS * position
-            client.camera.look_at = _SCENE_UNITS * (position - distance * backward)
+        place_page(client, pose, distance)
+
+
+def place_page(client: Any, pose: npt.NDArray[np.float64], distance: float) -> None:
+    """Puts the camera of one page at a pose, see `place_camera`.
+
+    Args:
+        client: viser's handle of the page.
+        pose: (3, 4).
+        distance: world units.
+    """
+    position, backward, up = pose[:, 3], pose[:, 2], pose[:, 1]
+    with client.atomic():
+        client.camera.up_direction = up
+        client.camera.position = SCENE_UNITS * position
+        client.camera.look_at = SCENE_UNITS * (position - distance * backward)

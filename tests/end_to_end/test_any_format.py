@@ -66,20 +66,20 @@ def check(run: Path, data: Path, kind: type, line: str) -> Any:
     config = yaml.load((run / "config.yml").read_text(encoding="utf8"), Loader=yaml.Loader)
     parser = config.pipeline.datamanager.dataparser
     assert type(parser) is kind and parser.data == data
-    assert load_json(run / "resolved.json")["dataparser"] == parser.recognised_by == line
-    assert f"{data}: {line}" in (run / "output.txt").read_text(encoding="utf8").replace("\n", "")
+    assert load_json(run / "resolved.json")["scene"] == parser.recognised_by == line
+    assert f"{data}: recognised as {line}" in (run / "output.txt").read_text(encoding="utf8").replace("\n", "")
     assert (run / "nerfstudio_models" / "step-000000002.ckpt").is_file()
     return parser
 
 
 ONE: Dict[str, Tuple[str, type, str]] = {
-    "blender": ("tiny_blender_scene", FewShotBlenderDataParserConfig, "fewshot-blender-data, by transforms_train.json"),
+    "blender": ("tiny_blender_scene", FewShotBlenderDataParserConfig, "fewshot-blender-data by transforms_train.json"),
     "transforms": (
         "tiny_nerfstudio_scene",
         FewShotNerfstudioDataParserConfig,
-        "fewshot-nerfstudio-data, by transforms.json",
+        "fewshot-nerfstudio-data by transforms.json",
     ),
-    "colmap": ("colmap_scene", FewShotColmapDataParserConfig, "fewshot-colmap-data, by sparse/0/"),
+    "colmap": ("colmap_scene", FewShotColmapDataParserConfig, "fewshot-colmap-data by sparse/0/"),
 }
 
 
@@ -93,8 +93,8 @@ def test_one_scene_without_a_name(name: str, train_on: Train, request: pytest.Fi
 def test_llff_is_bit_equal_to_the_named_parser(scene: Path, train_on: Train) -> None:
     found = train_on("sparsenerf-lite", scene, *RAYS, "--pipeline.depth.num-quads", 8, name="found")
     named = train_on("sparsenerf-lite", scene, *RAYS, "--pipeline.depth.num-quads", 8, "llff-data", name="named")
-    check(found, scene, LLFFDataParserConfig, "llff-data, by poses_bounds.npy")
-    assert "dataparser" not in load_json(named / "resolved.json")
+    check(found, scene, LLFFDataParserConfig, "llff-data by poses_bounds.npy")
+    assert "scene" not in load_json(named / "resolved.json")
     states = [
         torch.load(run / "nerfstudio_models" / "step-000000002.ckpt", weights_only=True) for run in (found, named)
     ]
@@ -104,8 +104,8 @@ def test_llff_is_bit_equal_to_the_named_parser(scene: Path, train_on: Train) -> 
 
 def test_many_scenes_without_a_name(tiny_solids: Path, train_on: Train, run_command: Callable[..., str]) -> None:
     run = train_on("pixelnerf-lite", tiny_solids, *SCENES)
-    parser = check(run, tiny_solids, SRNDataParserConfig, load_json(run / "resolved.json")["dataparser"])
-    assert parser.recognised_by.startswith("srn-data, by ") and parser.recognised_by.endswith("_train/*/intrinsics.txt")
+    parser = check(run, tiny_solids, SRNDataParserConfig, load_json(run / "resolved.json")["scene"])
+    assert parser.recognised_by.startswith("srn-data by ") and parser.recognised_by.endswith("_train/*/intrinsics.txt")
     run_command("ns-eval", "--load-config", run / "config.yml", "--output-path", run / "eval.json")
     assert load_json(run / "eval.json")["results"]["num_scenes"] == 2
 
@@ -116,7 +116,7 @@ def test_splats_of_a_colmap_folder_through_nerfstudios_commands(
     """Points that the training views have seen, and every command that looks at the dataparser of a run."""
     own = ("--pipeline.initial-points.source", "colmap", "fewshot-data", "--train-indices", 1, 5, 9)
     run = train_on("sparse-splatfacto-lite", colmap_scene, *SMALL, *own)
-    parser = check(run, colmap_scene, FewShotColmapDataParserConfig, "fewshot-colmap-data, by sparse/0/")
+    parser = check(run, colmap_scene, FewShotColmapDataParserConfig, "fewshot-colmap-data by sparse/0/")
     assert parser.train_indices == (1, 5, 9)
     assert load_json(run / "resolved.json")["initial_points"]["points"] > 20
     config = run / "config.yml"

@@ -149,7 +149,7 @@ def test_failed_download_leaves_nothing(tmp_path: Path, server: str, name: str, 
 
 def test_unreachable_server_is_one_clear_error(server: str) -> None:
     closed = "http://127.0.0.1:9/net.pth"
-    with pytest.raises(WeightsNotFoundError, match="127.0.0.1:9/net.pth could not be fetched"):
+    with pytest.raises(WeightsNotFoundError, match="127.0.0.1:9/net.pth cannot be reached"):
         resolve_weights(WeightsSpec(**{**vars(SPEC), "url": closed}))
 
 

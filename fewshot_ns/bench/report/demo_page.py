@@ -191,8 +191,7 @@ def _page(demo: Demo, table: Table, folder: Path) -> ReportPage:
         "and the splats do not see it."
     )
     how = (
-        "Each training is an ordinary nerfstudio run. Look into one with "
-        f"ns-viewer --load-config {first.run / 'config.yml'} --viewer.websocket-host 127.0.0.1",
+        f"Each training is an ordinary nerfstudio run. Look into one with ns-fewshot view {first.run}",
         "All are cells of the benchmark recipe.yaml. Their logs and pictures are in the folder cells, all numbers "
         f"(also per view) in results.json; ns-fewshot report {folder} makes the report that benchmarks have.",
     )

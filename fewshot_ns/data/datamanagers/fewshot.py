@@ -13,6 +13,7 @@ from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from nerfstudio.model_components.ray_generators import RayGenerator
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+from tyro.conf import Suppress
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
 from fewshot_ns.data.datamanagers.own_parsers import OwnParsers
@@ -57,6 +58,8 @@ class FewShotDataManagerConfig(OwnParsers, VanillaDataManagerConfig):
     whole_images: bool = False
     """Whether a step's pixels are all those of one training image, which image backbones and their SSIM need;
     train_num_rays_per_batch and single_image_batches have no effect then."""
+    evaluate_training_views: Suppress[bool] = False
+    """Whether the views that train are measured; set by the pipeline, see its field evaluation.split."""
 
 
 class FewShotDataManager(VanillaDataManager[FewShotDataset]):
@@ -88,6 +91,18 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
     def fewshot_metadata(self) -> FewShotMetadata:
         """The few-shot record of the training split."""
         return get_fewshot_metadata(self.train_dataset.metadata)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether any view of the scene is not trained on."""
+        return bool(self.fewshot_metadata.test_indices)
+
+    def create_eval_dataset(self) -> FewShotDataset:
+        """The held-out views; those that train where there are none, or where they are to be measured."""
+        if not self.config.evaluate_training_views:
+            return super().create_eval_dataset()
+        outputs = self.dataparser.get_dataparser_outputs(split="train")
+        return FewShotDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
 
     def setup_train(self) -> None:
         """Loads the training images and the exact ray radii of their pixels."""
@@ -233,12 +248,15 @@ def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
         return manager
     parser = manager.dataparser
     data = Path(manager.data if manager.data is not None else parser.data)
-    if data.exists():
-        return manager
     stored = None if run_dir is None else run_dir / FILE_NAME
     if stored is not None and stored.is_file():
+        lack = _lack(data, parser)
+        if not lack:
+            return manager
         found = StoredSceneDataParserConfig(data=stored)
-        CONSOLE.print(f"{data} is not there; its cameras come from {stored}")
+        CONSOLE.print(f"{data} {lack}; its cameras come from {stored}", soft_wrap=True)
+    elif data.exists():
+        return manager
     elif isinstance(parser, FewShotBlenderDataParserConfig):
         content = synthetic_scene(parser, _num_train(run_dir, parser))
         found = StoredSceneDataParserConfig(data=data / FILE_NAME, content=content)
@@ -249,8 +267,21 @@ def with_stored_scene_if_missing(manager: Any, run_dir: Optional[Path]) -> Any:
     return replace(manager, dataparser=found, data=None)
 
 
+def _lack(data: Path, parser: Any) -> str:
+    """Why a scene cannot be had, in words; empty where it can."""
+    if not data.exists():
+        return "is not there"
+    try:
+        # Its folder may be there without the photos. What the parser prints comes again when the scene is read.
+        with CONSOLE.capture():
+            replace(parser, data=data).setup().get_dataparser_outputs(split="train")
+    except (OSError, ValueError) as error:
+        return f"cannot be read ({error})"
+    return ""
+
+
 def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) -> int:
     views = None if run_dir is None else run_dir / "views.json"
     if views is not None and views.is_file():
         return len(json.loads(views.read_text(encoding="utf8"))["train_indices"])
-    return max(parser.num_views, 2)
+    return max(parser.num_views or 0, 2)

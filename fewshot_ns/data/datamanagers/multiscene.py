@@ -21,6 +21,7 @@ from fewshot_ns.data.multiscene.batches import BatchOptions, RayCount, SceneBatc
 from fewshot_ns.data.multiscene.library import BadScenePolicy, BadScenes, SceneLibrary
 from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_generator
 from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
+from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
 
@@ -158,6 +159,12 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
     def active(self) -> ActiveScene:
         """The scene whose cameras are rendered."""
         return self.provider.active
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether evaluation has views that are not looked at; many scenes have their own rules for that."""
+        record = get_fewshot_metadata(self.train_dataset.metadata)
+        return not self.library.single or bool(record.test_indices)
 
     def _build_datasets(self) -> None:
         """Training and evaluated views of the active scene."""

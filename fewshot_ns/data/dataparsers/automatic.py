@@ -58,11 +58,12 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     downscale_factor: Optional[int] = None
     """By how much to divide both sides of the images as they are on disk (rounded down)."""
     num_views: Optional[int] = None
-    """Number of training views, chosen by the published protocol of the dataset; 0 takes its whole training pool."""
+    """Number of training views, chosen by the published protocol of the dataset; 0 takes its whole training pool, the
+    number of all views every one."""
     train_indices: Optional[Tuple[int, ...]] = None
     """Training views by their index in the scene, instead of the protocol's."""
     test_indices: Optional[Tuple[int, ...]] = None
-    """Test views by their index in the scene, instead of the protocol's."""
+    """Test views by their index in the scene, instead of the protocol's; none: nothing is held out."""
     depth_dir: Optional[Path] = None
     """Folder of depth maps named like the images (or with depth_ before the name)."""
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
@@ -104,7 +105,7 @@ class FewShotAutoDataParserConfig(DataParserConfig):
             ValueError: no format fits, or it has no such flag.
         """
         found = recognise(self.data, self.many_scenes)
-        CONSOLE.print(f"{self.data}: {found.in_words}", highlight=False, soft_wrap=True)
+        CONSOLE.print(f"{self.data}: recognised as {found.in_words}", highlight=False, soft_wrap=True)
         return self._with_flags(self._config_of(found), found)
 
     def settings_for(self, kind: Type[Settled]) -> Optional[Settled]:
@@ -145,4 +146,4 @@ def recognition_record(parser: Any) -> Dict[str, str]:
     """What a run's record says of a dataparser that was recognised: its name and why; empty where the user named it."""
     if not isinstance(parser, (FewShotDataParserConfig, MultiSceneDataParserConfig)) or parser.recognised_by is None:
         return {}
-    return {"dataparser": parser.recognised_by}
+    return {"scene": parser.recognised_by}

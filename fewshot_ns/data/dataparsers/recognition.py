@@ -12,6 +12,8 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 
 TRANSFORMS_PARSER = "fewshot-nerfstudio-data"
 SCENE_FOLDER_PARSER = "scene-folder-data"
+_PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
+"""Photos that `ns-fewshot prepare` reads."""
 _PHOTO_FOLDERS = (".", "images", "images_2", "images_4", "images_8", "images_16", "photos", "input", "rgb")
 """Where photos without poses are looked for, for the message."""
 _SPLITS = ("train", "val", "test")
@@ -41,7 +43,7 @@ class Recognition:
         inner = "" if self.of_scenes is None else f" of {self.of_scenes.parser}"
         more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in self.settings.items())
         also = f"; would also be {', '.join(self.also)}" if self.also else ""
-        return f"{self.parser}{inner}{more}, by {self.sign}{also}"
+        return f"{self.parser}{inner}{more} by {self.sign}{also}"
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ def _contents(data: Path) -> str:
     """What a folder holds that is no scene, and the command that helps."""
     for name in _PHOTO_FOLDERS:
         folder = data / name
-        count = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.glob("*")) if folder.is_dir() else 0
+        count = sum(path.suffix.lower() in _PHOTO_SUFFIXES for path in folder.glob("*")) if folder.is_dir() else 0
         if count:
             number = f"{count} photo{'s' if count > 1 else ''}" + ("" if name == "." else f" in {name}/")
             return (

@@ -8,7 +8,7 @@ from typing import Dict, Tuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.records.metadata import ResizeMode
@@ -42,7 +42,7 @@ def _open(path: Path) -> Image.Image:
         return Image.open(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: expected an image file, found none") from error
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: expected a readable image, found a file that cannot be opened ({error})") from error
 
 
@@ -80,8 +80,13 @@ def bits_of_png(path: Path) -> int:
     return header[24] if len(header) == 26 and header.startswith(b"\x89PNG") else 0
 
 
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, upright: bool = False) -> npt.NDArray[np.uint8]:
     """Decodes an image.
+
+    Args:
+        path: its file.
+        upright: whether it is turned as its EXIF orientation says, as viewers show it. The images of a scene are not:
+            their cameras are of the pixels as they are stored.
 
     Returns:
         (H, W, 3) or, with transparency, (H, W, 4); uint8.
@@ -94,7 +99,8 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"{path}: expected an image of 8 bits per channel, found mode {image.mode}")
         try:
-            return np.array(image.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
+            turned = ImageOps.exif_transpose(image) if upright else image
+            return np.array(turned.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
 

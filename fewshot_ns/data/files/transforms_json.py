@@ -11,8 +11,12 @@ import numpy as np
 from fewshot_ns.cameras.poses import check_finite_poses
 
 
-def read_transforms(path: Path) -> Dict[str, Any]:
+def read_transforms(path: Path, may_be_empty: bool = False) -> Dict[str, Any]:
     """Reads a transforms file.
+
+    Args:
+        path: The file.
+        may_be_empty: Whether the list of frames may have none.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -24,7 +28,8 @@ def read_transforms(path: Path) -> Dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, found {error}") from error
-    if not isinstance(meta, dict) or not isinstance(meta.get("frames"), list) or not meta["frames"]:
+    frames = meta.get("frames") if isinstance(meta, dict) else None
+    if not isinstance(frames, list) or not (frames or may_be_empty):
         raise ValueError(f"{path}: expected a JSON object with a non-empty list 'frames', found none")
     return meta
 

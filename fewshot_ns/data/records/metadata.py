@@ -74,7 +74,7 @@ class FewShotMetadata:
     train_indices: Tuple[int, ...]
     """Scene indices of all training views."""
     test_indices: Tuple[int, ...]
-    """Scene indices of all test views."""
+    """Scene indices of all test views; empty where nothing is held out, and 'val' and 'test' show training views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
     bounds_from: BoundsOrigin = "scene"

@@ -10,6 +10,8 @@ import numpy as np
 
 MIN_TRAIN_VIEWS = 2
 """A radiance field needs parallax, so one view is an error."""
+DEFAULT_VIEWS = 3
+"""Training views where neither the user nor the scene says how many."""
 
 DtuProtocol = Literal["pixelnerf", "pixelnerf_reduced_testset", "every8", "all"]
 
@@ -40,7 +42,7 @@ class ViewSelection:
     train: Tuple[int, ...]
     """Training views in protocol order."""
     test: Tuple[int, ...]
-    """Held-out views."""
+    """Held-out views; none where every view trains."""
     pool: Tuple[int, ...] = ()
     """Views that the training ones were chosen from, in the order of the scene; the cameras of those that were not
     chosen are known, and their images are not used."""
@@ -65,6 +67,8 @@ class Protocol:
     """Test views."""
     pick: Callable[[Sequence[int], int], Tuple[int, ...]]
     """(pool, n) -> the n training views."""
+    default_views: int = DEFAULT_VIEWS
+    """Training views where the user names no number; 0: the whole pool."""
 
 
 def pick_first(pool: Sequence[int], count: int) -> Tuple[int, ...]:
@@ -112,6 +116,13 @@ def dtu_protocol(num_images: int, kind: DtuProtocol) -> Protocol:
         )
     name = "dtu" if kind == "pixelnerf" else "dtu-reduced-testset"
     return Protocol(name, num_images, pool, tuple(index for index in usable if index not in pool), pick_first)
+
+
+def photos_protocol(num_images: int, held_out: Sequence[int]) -> Protocol:
+    """The rule of a capture that says itself which views are held out, perhaps none: all others train."""
+    held = set(held_out)
+    pool = tuple(index for index in range(num_images) if index not in held)
+    return Protocol("photos", num_images, pool, tuple(sorted(held)), pick_evenly, default_views=0)
 
 
 def _pick_blender(pool: Sequence[int], count: int) -> Tuple[int, ...]:
@@ -183,7 +194,7 @@ def _check_indices(name: str, indices: Sequence[int], num_images: int, where: st
 
 def select_views(
     protocol: Protocol,
-    num_views: int,
+    num_views: Optional[int],
     train_indices: Optional[Sequence[int]] = None,
     test_indices: Optional[Sequence[int]] = None,
     where: str = "scene",
@@ -191,21 +202,23 @@ def select_views(
     """Chooses the training and test views of a scene.
 
     Explicit indices win over the protocol. Where only one of the two lists is given, the other comes from the protocol
-    without the views that the given one claims.
+    without the views that the given one claims. Where as many training views are asked for as the scene has, all of
+    them train and none is held out.
 
     Args:
         protocol: The rule of the dataset.
-        num_views: Number of training views; 0 takes the whole pool of the protocol.
+        num_views: Number of training views; 0 takes the whole pool of the protocol, None as many as the protocol says.
         train_indices: Explicit training views, or None.
         test_indices: Explicit test views, or None.
         where: The scene's folder, for error messages.
 
     Returns:
-        The selection. Training and test views are disjoint but for the DTU rule 'all', which tests on everything.
+        The selection. Training and test views are disjoint but for the DTU rule 'all', which tests on everything. The
+        test views are empty where nothing is left to test on.
 
     Raises:
-        ValueError: an index out of range, repeated or in both lists; fewer than two training views; no test view;
-            or more views asked for than the pool holds.
+        ValueError: an index out of range, repeated or in both lists; fewer than two training views; or more views
+            asked for than the pool holds, but not all.
     """
     num_images = protocol.num_images
     if train_indices is not None:
@@ -219,15 +232,20 @@ def select_views(
                 f"{where}: views {both} are in --train-indices and in --test-indices; a view can be in one"
             )
 
+    if num_views is None:
+        num_views = protocol.default_views
     pool = [index for index in protocol.pool if index not in set(test_indices or ())]
+    everything = not test_indices and num_views == num_images > len(pool)
     if train_indices is not None:
         name, train = "indices", tuple(train_indices)
+    elif everything:
+        name, train = f"{protocol.name}-{num_images}", tuple(range(num_images))
     else:
         count = len(pool) if num_views == 0 else num_views
         if count < 0 or count > len(pool):
             raise ValueError(
                 f"{where}: --num-views must lie in {MIN_TRAIN_VIEWS}..{len(pool)} for the protocol {protocol.name} "
-                f"(0 takes all), got {num_views}"
+                f"(0 takes all of these; {num_images} all views, of which none is held out then), got {num_views}"
             )
         train = protocol.pick(pool, count)
         name = f"{protocol.name}-{len(train)}"
@@ -237,12 +255,10 @@ def select_views(
 
     if test_indices is not None:
         name, test = "indices", tuple(test_indices)
-    elif train_indices is not None:
+    elif train_indices is not None or everything:
         test = tuple(index for index in protocol.test if index not in set(train) and index < num_images)
     else:
         test = protocol.test
-    if not test:
-        raise ValueError(f"{where}: no test view is left by {name}; give --test-indices")
     return ViewSelection(name, train, test, tuple(sorted(index for index in pool if index < num_images)))
 
 

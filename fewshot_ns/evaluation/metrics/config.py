@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Optional, Tuple
+from typing import Dict, Literal, Optional, Tuple
 
 from fewshot_ns.evaluation.metrics.regions import MASKED_PREFIX, Region
 
@@ -30,10 +30,16 @@ SET_METRICS: Dict[str, str] = {
 """Metrics of all images together, by name."""
 
 
+EvaluatedSplit = Literal["held-out", "train"]
+
+
 @dataclass
 class EvaluationConfig:
     """What is measured on each test view."""
 
+    split: EvaluatedSplit = "held-out"
+    """Which views ns-eval and the evaluation while training measure: held-out ones, or those trained on (train), whose
+    figures say how well they are fitted and nothing of new views."""
     metrics: Tuple[str, ...] = ("psnr", "ssim", "ssim_gaussian", "lpips", "lpips_alex", "avg_error")
     """Metrics by name: psnr, ssim (7x7 window), ssim_gaussian (11x11), lpips (VGG), lpips_alex, lpips_unscaled (VGG fed
     with [0, 1]), avg_error, census_error. Where a view has an object mask, each is added as masked_<name>. Of all views

@@ -147,9 +147,9 @@ class Ledger:
         return content.get("key") if isinstance(content, dict) else None
 
 
-def ledger_path(run_dir: Path, step: int) -> Path:
+def ledger_path(run_dir: Path, step: int, training_views: bool = False) -> Path:
     """Where a run keeps the rows of one evaluation; numbered like nerfstudio's checkpoints."""
-    return run_dir / "eval" / f"step-{step:09d}.jsonl"
+    return run_dir / "eval" / f"step-{step:09d}{'-train' if training_views else ''}.jsonl"
 
 
 def write_rows(path: Path, rows: Sequence[LedgerRow]) -> None:

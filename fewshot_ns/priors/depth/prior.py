@@ -12,6 +12,7 @@ from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, 
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
 from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.pretrained.weights import ways_out
 from fewshot_ns.priors.base import BoundsFinder, Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.depth.bounds import bounds_in_photos
 from fewshot_ns.priors.depth.inverse import measured_inverse_error, nearness_correlation
@@ -96,7 +97,8 @@ class DepthPriorConfig(DepthSourceConfig, PriorConfig):
         if self.source == "auto" and not unfit_files(dataset.fewshot, self.loss in NEED_SCALE):
             return None
         matching = self.mvs if self.source == "mvs" else self.stereo
-        with fields_as_flags(flag):
+        ways = ways_to_depth(flag, self.loss in NEED_SCALE, ("mvs",))
+        with fields_as_flags(flag), ways_out(ways):
             return bounds_in_photos(dataset, matching, f"{flag}.mvs.weights", self.cache_dir, self.flat_regions)
 
 
@@ -199,10 +201,11 @@ class DepthPrior(Prior[DepthPriorConfig]):
             self.maps = find_maps(self.config, self.scene, self.flag, self.needs_metric_depth)
             if self.maps.source == "none":
                 self.config = replace(self.config, loss="none")
-        if self.config.loss == "inverse-l1":
+        if self.config.loss in NEED_SCALE:
             unfit = unfit_files(self.scene.dataset.fewshot, metric=True)
             if unfit:
-                raise ValueError(f"{self.flag}.loss inverse-l1: {unfit}. Ways out: {ways_to_depth(self.flag, True)}")
+                ways = ways_to_depth(self.flag, True)
+                raise ValueError(f"{self.flag}.loss {self.config.loss}: {unfit}. Ways out: {ways}")
         if self.needs_quads:
             self.quads = self._build_sampler()
 

@@ -15,6 +15,7 @@ from fewshot_ns.data.stereo.estimate import StereoConfig, StereoError
 from fewshot_ns.data.stereo.flat_regions import FlatRegionConfig
 from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig, monocular_depths
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig
+from fewshot_ns.pretrained.weights import ways_out
 from fewshot_ns.priors.base import PriorScene
 from fewshot_ns.priors.depth.photo_depths import PhotoConfig, PhotoDepths, filled_by_maps, photo_depths
 from fewshot_ns.utils.configs import FieldError
@@ -98,9 +99,9 @@ def find_maps(config: DepthSourceConfig, scene: PriorScene, flag: str, metric: b
     if config.fill != "none" and source in ("files", "mono"):
         CONSOLE.print(f"[yellow]{flag}.fill {config.fill}: maps of source {source} are not filled[/yellow]")
     if source == "mono":
-        depths = monocular_depths(
-            config.mono, dataset.image_filenames, scene.geometry.background, f"{flag}.mono.weights"
-        )
+        images, background = dataset.image_filenames, scene.geometry.background
+        with ways_out(ways_to_depth(flag, metric, ("mono",))):
+            depths = monocular_depths(config.mono, images, background, f"{flag}.mono.weights")
         dataset.use_depth_maps(depths.files, depths.encoding)
     elif source == "files":
         if dataset.fewshot.depth_prior_filenames is None:
@@ -144,7 +145,7 @@ def _from_photos(
             f"or {flag}.fill mono or none"
         )
     try:
-        with fields_as_flags(flag):
+        with fields_as_flags(flag), ways_out(ways_to_depth(flag, metric, ("mvs",))):
             depths = photo_depths(dataset, matching, f"{flag}.mvs.weights", config.cache_dir, config.flat_regions)
     except StereoError as error:
         # What the one cannot match, the other cannot either.
@@ -171,7 +172,8 @@ def _filling(
     if config.fill == "files" and own is not None:
         return own, encoding, "the scene's maps"
     images, background = scene.dataset.image_filenames, scene.geometry.background
-    maps = monocular_depths(config.mono, images, background, f"{flag}.mono.weights")
+    with ways_out(f"{flag}.fill none (what the photos do not confirm stays unknown), or files (the scene's own maps)"):
+        maps = monocular_depths(config.mono, images, background, f"{flag}.mono.weights")
     return maps.files, maps.encoding, config.mono.model
 
 
@@ -209,12 +211,20 @@ def ways_to_depth(flag: str, metric: bool, leave_out: Sequence[str] = ()) -> str
     }
     lacking = {*leave_out, *(["mono"] if metric else [])}
     named = [f"{flag}.source {source} ({way})" for source, way in ways.items() if source not in lacking]
-    align = " --align ..." if metric else ""
+    written = "write maps by `ns-fewshot depth`"
+    meant = []
+    if metric:
+        written = "write maps by `ns-fewshot depth --align colmap` (or sensor, or near-far)"
+        meant = [
+            "if the maps have a scale, say so by the dataparser's --depth-polarity distance --depth-unit UNIT",
+            f"{flag}.loss ranking (needs order alone)",
+        ]
     return "; ".join(
         [
             *named,
-            f"write maps by `ns-fewshot depth{align}`",
+            written,
             "name the folder of maps by the dataparser's --depth-dir",
+            *meant,
             f"or train without: {flag}.enabled False",
         ]
     )

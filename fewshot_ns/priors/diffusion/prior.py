@@ -18,6 +18,7 @@ from fewshot_ns.pretrained.diffusion_models import (
     find_diffusion_model,
     text_tokens,
 )
+from fewshot_ns.pretrained.weights import ways_out
 from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 from fewshot_ns.priors.diffusion.score_distillation import (
     Weighting,
@@ -30,6 +31,9 @@ from fewshot_ns.priors.diffusion.score_distillation import (
     timestep_range,
 )
 from fewshot_ns.priors.unseen_views import UnseenViews, UnseenViewsConfig
+
+_WITHOUT = ("matchnerf", "idnerf-lite")
+"""Methods with the same networks and no diffusion model."""
 
 
 @dataclass
@@ -91,13 +95,19 @@ class Distillation:
 
     Args:
         config: the prior's config.
+        flag: how its flags begin.
+        without: methods that need none of these networks, for messages.
 
     Raises:
         ValueError: an interval below 1, no text for the prompt 'text', an empty range of time steps.
     """
 
-    def __init__(self, config: DiffusionPriorConfig, flag: str = "--pipeline.diffusion") -> None:
+    def __init__(
+        self, config: DiffusionPriorConfig, flag: str = "--pipeline.diffusion", without: Sequence[str] = ()
+    ) -> None:
         self.flag = flag
+        off = f"or train without: {flag}.enabled False"
+        self.ways = "; ".join([*(f"`ns-train {method}` (no diffusion model)" for method in without), off])
         if config.interval < 1 or (config.chunk_rays is not None and config.chunk_rays < 1):
             raise ValueError(
                 f"expected {flag}.interval and {flag}.chunk-rays of at least 1, got {config.interval} and "
@@ -125,12 +135,14 @@ class Distillation:
         config = self.config
         if self.predictor is not None:
             return
-        folder = self.folder()
+        with ways_out(self.ways):
+            folder = self.folder()
         self.predictor = NoisePredictor(folder, device, self.dtype(device))
         self._texts = text_tokens(folder, [config.negative_text, config.text], device)
         if config.prompt == "images":
             name, weights = config.image_encoder, config.image_encoder_weights
-            clip_folder = find_clip(name, f"{self.flag}.image-encoder-weights", weights, config.download)
+            with ways_out(f"{self.flag}.prompt text {self.flag}.text TEXT (needs no CLIP of images); {self.ways}"):
+                clip_folder = find_clip(name, f"{self.flag}.image-encoder-weights", weights, config.download)
             self.clip = ClipImages(clip_folder, device, self.dtype(device))
 
     def folder(self, decodes: bool = False) -> Path:
@@ -242,7 +254,8 @@ class DiffusionPrior(Prior[DiffusionPriorConfig]):
     """
 
     def __init__(self, config: DiffusionPriorConfig, scene: PriorScene, name: str) -> None:
-        self.distillation = Distillation(config, f"--pipeline.{name}")
+        without = _WITHOUT if "latents" in scene.provides else ()
+        self.distillation = Distillation(config, f"--pipeline.{name}", without)
         super().__init__(config, scene, name)
         self.on_latents = "latents" in scene.provides
         self.views: Optional[UnseenViews] = None
@@ -269,7 +282,9 @@ class DiffusionPrior(Prior[DiffusionPriorConfig]):
             return
         self.views = UnseenViews(self.config.views, dataset, device, f"{self.flag}.views")
         core.prepare(device)
-        self.autoencoder = Autoencoder(core.folder(decodes=True), device, core.dtype(device))
+        with ways_out(core.ways):
+            folder = core.folder(decodes=True)
+        self.autoencoder = Autoencoder(folder, device, core.dtype(device))
         photos = photos_with_rays(dataset, device) if self.config.prompt == "images" else None
         self._tokens = core.prompt(photos)
 

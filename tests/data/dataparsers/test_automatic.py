@@ -45,12 +45,12 @@ def test_flags_are_those_of_all_formats() -> None:
 
 def test_without_settings_it_is_the_formats_own_config(tiny_llff_scene: Path, tiny_dtu_scene: Path) -> None:
     for scene, kind, sign in (
-        (tiny_llff_scene, LLFFDataParserConfig, "llff-data, by poses_bounds.npy"),
-        (tiny_dtu_scene, DTUDataParserConfig, "dtu-data, by rect_001_3_r5000.png"),
+        (tiny_llff_scene, LLFFDataParserConfig, "llff-data by poses_bounds.npy"),
+        (tiny_dtu_scene, DTUDataParserConfig, "dtu-data by rect_001_3_r5000.png"),
     ):
         found = settled(scene)
         assert type(found) is kind and found == kind(data=scene, recognised_by=sign)
-        assert recognition_record(found) == {"dataparser": sign}
+        assert recognition_record(found) == {"scene": sign}
     assert recognition_record(LLFFDataParserConfig()) == {}
 
 
@@ -90,7 +90,9 @@ def test_flags_are_handed_over(tiny_llff_scene: Path) -> None:
 
 def test_it_parses_like_the_parser_that_it_names(tiny_llff_scene: Path, capsys: pytest.CaptureFixture) -> None:
     ours = FewShotAutoDataParserConfig(data=tiny_llff_scene, num_views=4).setup().get_dataparser_outputs("train")
-    assert f"{tiny_llff_scene}: llff-data, by poses_bounds.npy" in capsys.readouterr().out.replace("\n", "")
+    assert f"{tiny_llff_scene}: recognised as llff-data by poses_bounds.npy" in capsys.readouterr().out.replace(
+        "\n", ""
+    )
     named = LLFFDataParserConfig(data=tiny_llff_scene, num_views=4).setup().get_dataparser_outputs("train")
     assert ours.image_filenames == named.image_filenames
     assert torch.equal(ours.cameras.camera_to_worlds, named.cameras.camera_to_worlds)
@@ -99,7 +101,7 @@ def test_it_parses_like_the_parser_that_it_names(tiny_llff_scene: Path, capsys: 
 def test_colmap(tmp_path: Path) -> None:
     write_spheres(tmp_path)
     found = settled(tmp_path)
-    assert type(found) is FewShotColmapDataParserConfig and found.recognised_by == "fewshot-colmap-data, by sparse/0/"
+    assert type(found) is FewShotColmapDataParserConfig and found.recognised_by == "fewshot-colmap-data by sparse/0/"
     assert len(found.setup().get_dataparser_outputs("train").image_filenames) == 3
 
 
@@ -119,7 +121,7 @@ def test_a_folder_of_scenes(make_llff_scene: Any, tmp_path: Path) -> None:
     own = (LLFFDataParserConfig(ray_space="metric"),)
     found = settled(tmp_path, many_scenes=True, own=own, background="white", downscale_factor=2, num_views=5)
     assert type(found) is SceneFolderDataParserConfig and found.downscale_factor == 2
-    assert found.recognised_by == "scene-folder-data of llff-data, by a/poses_bounds.npy"
+    assert found.recognised_by == "scene-folder-data of llff-data by a/poses_bounds.npy"
     inner = LLFFDataParserConfig(ray_space="metric", background="white", num_views=5)
     assert found.parser == inner
     parser = found.setup()

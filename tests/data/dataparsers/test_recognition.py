@@ -125,7 +125,7 @@ def test_cameras_of_nvs_rgbd(folder: str, depth: str, expected: Any, tmp_path: P
     found = recognise(scene)
     assert found.parser == "llff-data" and found.settings.get("view_protocol") == expected
     if expected is not None:
-        assert f"llff-data --view-protocol {expected}, by poses_bounds.npy" in found.in_words
+        assert f"llff-data --view-protocol {expected} by poses_bounds.npy" in found.in_words
 
 
 def test_folders_of_scenes(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fewshot_ns.data.views.selection import (
     blender_protocol,
     dtu_protocol,
     every_eighth_protocol,
+    photos_protocol,
     select_views,
 )
 
@@ -87,8 +88,6 @@ def test_one_explicit_list_takes_its_views_from_the_other():
         ({"num_views": 1}, "at least 2 views, got 1"),
         ({"num_views": 18}, r"--num-views must lie in 2..17 .* got 18"),
         ({"num_views": -3}, "--num-views must lie in"),
-        ({"test_indices": ()}, "no test view"),
-        ({"train_indices": tuple(range(20))}, "no test view"),
     ],
 )
 def test_bad_choices_are_refused(flags, message):
@@ -120,3 +119,19 @@ def test_the_pool_holds_every_candidate():
     assert select_views(every_eighth_protocol(10), 3).pool == (1, 2, 3, 4, 5, 6, 7, 9)
     assert select_views(every_eighth_protocol(10), 3, train_indices=(0, 1)).pool == (1, 2, 3, 4, 5, 6, 7, 9)
     assert select_views(blender_protocol(10, 4, 2), 0).train == tuple(range(10))
+
+
+def test_nothing_is_held_out_where_all_views_are_asked_for():
+    three = every_eighth_protocol(3)
+    for chosen in (select_views(three, None), select_views(three, 3), select_views(three, 3, (0, 1, 2))):
+        assert chosen.train == (0, 1, 2) and chosen.test == ()
+    assert select_views(three, 2).test == (0,)
+    assert select_views(every_eighth_protocol(20), 20).train == tuple(range(20))
+    assert select_views(every_eighth_protocol(20), 3, test_indices=()).test == ()
+
+
+def test_a_capture_says_itself_what_is_held_out():
+    assert select_views(photos_protocol(5, []), None).train == (0, 1, 2, 3, 4)
+    chosen = select_views(photos_protocol(5, [3]), None)
+    assert (chosen.protocol, chosen.train, chosen.test) == ("photos-4", (0, 1, 2, 4), (3,))
+    assert select_views(photos_protocol(5, [3]), 2).train == (0, 4)

@@ -132,7 +132,7 @@ def test_without_weights_the_value_is_none_and_the_reason_is_said_once(offline: 
         "vgg16_features_torchvision.pt",
         "vgg16-397923af.pth",
         str(offline),
-        "https://download.pytorch.org/models/vgg16-397923af.pth could not be fetched",
+        "https://download.pytorch.org/models/vgg16-397923af.pth cannot be reached",
         "--pipeline.evaluation.lpips-weights PATH",
         "FEWSHOT_WEIGHTS=FOLDER",
     ):

@@ -55,12 +55,13 @@ class FewShotDataParserConfig(DataParserConfig):
     """Folder of the scene."""
     downscale_factor: int = 1
     """By how much to divide both sides of the images as they are on disk (rounded down)."""
-    num_views: int = 3
-    """Number of training views, chosen by the published protocol of the dataset; 0 takes its whole training pool."""
+    num_views: Optional[int] = None
+    """Number of training views, chosen by the published protocol of the dataset; 0 takes its whole training pool, the
+    number of all views every one, so that none is held out. None: 3, or all that a prepared scene does not hold out."""
     train_indices: Optional[Tuple[int, ...]] = None
     """Training views by their index in the scene, instead of the protocol's."""
     test_indices: Optional[Tuple[int, ...]] = None
-    """Test views by their index in the scene, instead of the protocol's."""
+    """Test views by their index in the scene, instead of the protocol's; none: nothing is held out."""
     depth_dir: Optional[Path] = None
     """Folder of depth maps named like the images (or with depth_ before the name); None looks in the usual folders."""
     depth_polarity: Optional[Literal["inverse_depth", "distance"]] = None
@@ -197,7 +198,11 @@ class FewShotDataParser(DataParser):
             loss_weights=_picked(scene.loss_weights, chosen),
             scale_labels=_picked(scene.scale_labels, chosen),
             object_mask_filenames=chosen_files(
-                scene.object_masks, chosen, "object mask", "--mask-dir", required=split != "train"
+                scene.object_masks,
+                chosen,
+                "object mask",
+                "--mask-dir",
+                required=split != "train" and bool(selection.test),
             ),
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
             seed_points_source=None if points is None else points.source,
@@ -243,7 +248,8 @@ class FewShotDataParser(DataParser):
         if split == "val" and scene.validation is not None:
             return scene.validation
         if split in ("val", "test"):
-            return selection.test
+            # With nothing held out nerfstudio's viewer and renderers still want the cameras of some split.
+            return selection.test or selection.train
         raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
 
     def _image_sizes(self, scene: SceneFiles, views: Sequence[int]) -> Dict[int, Tuple[int, int]]:
@@ -289,7 +295,7 @@ class FewShotDataParser(DataParser):
         height, width = sizes[selection.train[0]]
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
-            f"test views {list(selection.test)}; {width}x{height} pixels, {geometry.ray_space} rays, "
+            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
@@ -331,6 +337,10 @@ class FewShotDataParser(DataParser):
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
         """
         return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
+
+
+def _held_out_words(selection: ViewSelection) -> str:
+    return f"test views {list(selection.test)}" if selection.test else "nothing is held out"
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:

@@ -54,7 +54,7 @@ class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
 
     _target: Type = field(default_factory=lambda: FewShotBlenderDataParser)
     """Parser class to instantiate."""
-    num_views: int = 8
+    num_views: Optional[int] = 8
     """Number of training views: up to eight are DietNeRF's list, more are taken at equal steps; 0 takes all."""
     background: Literal["black", "white"] = "white"
     """What lies behind the scene, and under transparent pixels."""
@@ -162,9 +162,16 @@ class FewShotBlenderDataParser(FewShotDataParser):
         return replace(scene, intrinsics=np.stack([fx, fx * width / height, cx, cy], axis=1))
 
     def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
-        """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file."""
+        """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file.
+
+        A capture without test frames has no transforms_test.json, or an empty one, and holds nothing out.
+        """
         path = self.config.data / f"transforms_{split}.json"
-        meta = read_transforms(path)
+        if split == "test" and not path.is_file():
+            return [], np.zeros((0, 3, 4)), 0.0
+        meta = read_transforms(path, may_be_empty=split == "test")
+        if not meta["frames"]:
+            return [], np.zeros((0, 3, 4)), 0.0
         frames = meta["frames"]
         if "camera_angle_x" not in meta:
             raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")

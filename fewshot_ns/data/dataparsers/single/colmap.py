@@ -26,7 +26,7 @@ from fewshot_ns.data.files.colmap import COLMAP_FOLDERS, SparseModel, find_model
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.views.selection import ViewSelection, every_eighth_protocol
 
-IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "images_16", ".")
+IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "images_16", "input", ".")
 """Where the photos of a model lie in a scene's folder; the first that holds one of them."""
 PARAMETERS: Dict[str, Tuple[str, ...]] = {
     "SIMPLE_PINHOLE": ("f", "cx", "cy"),
@@ -56,7 +56,7 @@ class FewShotColmapDataParserConfig(FewShotNerfstudioDataParserConfig):
     """Last ray parameter sampled, in units of the scaled scene; None estimates it."""
     images_dir: Optional[Path] = None
     """Folder that the names of COLMAP's images are relative to, itself relative to the scene; None takes images, else
-    images_2, images_4, images_8, images_16 or the scene's own folder."""
+    images_2, images_4, images_8, images_16, input or the scene's own folder."""
     colmap_dir: Optional[Path] = None
     """Folder of cameras, images and points3D (.bin or .txt), relative to the scene; None looks for sparse/0,
     colmap/sparse/0, sparse, colmap/sparse and colmap."""

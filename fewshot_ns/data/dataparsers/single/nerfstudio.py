@@ -22,9 +22,11 @@ from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
 from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
-from fewshot_ns.data.views.selection import every_eighth_protocol
+from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, photos_protocol
 
 SPLITS = ("train", "val", "test")
+HELD_OUT = "held_out"
+"""Key of the list of frames (as their file_path says) that are not trained on."""
 MILLIMETRE = 1e-3
 """Unit of the maps that `depth_file_path` names, as nerfstudio reads them."""
 
@@ -53,7 +55,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """Parser of transforms.json captures.
 
     All frames of the file are pooled and sorted by name; splits that the file itself may list are ignored in favour of
-    the few-shot rule (every eighth frame tests, training frames at equal steps among the others).
+    the few-shot rule (every eighth frame tests, training frames at equal steps among the others), unless its list
+    `held_out` says which frames alone are not trained on, as `ns-fewshot prepare` writes it.
     """
 
     config: FewShotNerfstudioDataParserConfig
@@ -63,10 +66,16 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """Why near and far cannot be taken from sparse points, for the message."""
 
     def _read_scene(self) -> SceneFiles:
+        data = self.config.data
+        path = data if data.suffix == ".json" else data / "transforms.json"
+        return self._scene_of(path, path.parent)
+
+    def _scene_of(self, path: Path, folder: Path) -> SceneFiles:
+        """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
-        path = config.data if config.data.suffix == ".json" else config.data / "transforms.json"
         meta = read_transforms(path)
-        frame_poses(meta["frames"], path)
+        if len(frame_poses(meta["frames"], path)) < 2:
+            raise ValueError(f"{path}: expected at least two frames, found one")
         _check_intrinsics(meta, path)
         frames = self._read_frames(meta, path)
         cameras, images = frames.cameras, frames.images
@@ -88,12 +97,12 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if depths is not None and config.depth_dir is None:
             encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)
         else:
-            depths = self._find_depths([path.parent / name for name in self.depth_folders], images)
+            depths = self._find_depths([folder / name for name in self.depth_folders], images)
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
             intrinsics=intrinsics,
-            protocol=every_eighth_protocol(len(images), "nerfstudio"),
+            protocol=_protocol(meta, images, path),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=guessed,
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
@@ -106,13 +115,14 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             training_masks=frames.masks,
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
             seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
-            colmap_points=find_points_file(path.parent),
+            colmap_points=find_points_file(folder),
         )
 
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         config = NerfstudioDataParserConfig(
-            data=self.config.data,
+            # Beside a folder nerfstudio also looks for COLMAP's files.
+            data=path.parent if self.config.data.is_dir() and path.name == "transforms.json" else path,
             downscale_factor=1,
             orientation_method=self.config.orientation_method,
             center_method=self.config.center_method,
@@ -150,6 +160,20 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 f"{self.no_points}; give --near and --far"
             )
         return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
+
+
+def _protocol(meta: Dict[str, Any], images: Tuple[Path, ...], path: Path) -> Protocol:
+    """The few-shot rule, or what the file itself holds out."""
+    held_out = meta.get(HELD_OUT)
+    if held_out is None:
+        return every_eighth_protocol(len(images), "nerfstudio")
+    if not isinstance(held_out, list) or not all(isinstance(name, str) for name in held_out):
+        raise ValueError(f"{path}: expected a list of names of photos as {HELD_OUT!r}, found {held_out!r}")
+    known = {str(image): index for index, image in enumerate(images)}
+    strangers = [name for name in held_out if str(path.parent / name) not in known]
+    if strangers:
+        raise ValueError(f"{path}: expected names of frames in {HELD_OUT!r}, found {strangers}")
+    return photos_protocol(len(images), [known[str(path.parent / name)] for name in held_out])
 
 
 def _check_intrinsics(meta: Dict[str, Any], path: Path) -> None:

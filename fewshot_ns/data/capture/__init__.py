@@ -1,0 +1,1 @@
+"""From a folder of photos or a video to a scene with poses."""

@@ -1,0 +1,1 @@
+"""Networks that tell which pixels of a photo are its object."""

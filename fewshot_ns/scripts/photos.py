@@ -1,0 +1,197 @@
+"""`ns-fewshot photos`: from a folder of photos to a video, Gaussian splats and a page, in one command."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, List, Literal, Optional
+
+import tyro
+
+from fewshot_ns.scripts.prepare import PrepareCommand, prepare
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fewshot_ns.data.capture.preparation import Prepared
+
+DONE = "trained.json"
+SIDES = {"cpu": 320, "cuda": 1000}
+"""Longer side of the pictures that are trained on where the user names none: ten minutes on two cores."""
+
+
+@dataclass
+class PhotosCommand:
+    """Make a video and a splat of a folder of photos (or of a video): poses, training, rendering, one page.
+
+    No photo is held back. What an earlier call has finished is used again.
+    """
+
+    images: tyro.conf.Positional[Path]
+    """Folder of two or more photos (JPEG, PNG, WebP, TIFF, BMP, HEIC), or a video."""
+    output_dir: Path = Path("outputs/photos")
+    """Where everything goes; open index.html in it."""
+    method: str = "sparse-splatfacto-lite"
+    """Any per-scene method; of Gaussian splats a .ply is written, too."""
+    poses: Optional[str] = None
+    """Poses that are known already, as in `ns-fewshot prepare`."""
+    side: Optional[int] = None
+    """Longer side of the pictures that are trained on, pixels, at most; None: 320 on a CPU, 1000 on CUDA."""
+    steps: Optional[int] = None
+    """Training steps; None: the method's own."""
+    frames: int = 60
+    """Frames of the video, which flies from photo to photo and back."""
+    fps: int = 20
+    """Frames per second of the video."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes CUDA where there is one."""
+    seed: int = 42
+    """Seed of the training."""
+    force: bool = False
+    """Do everything again."""
+
+    def main(self) -> None:
+        """Makes everything.
+
+        Raises:
+            CommandError: training failed.
+            FileNotFoundError: no photos.
+            ValueError: photos that cannot be placed, or an unknown method.
+        """
+        from rich.console import Console
+
+        from fewshot_ns import registry
+        from fewshot_ns.utils.processes import end_on_termination
+
+        if self.method.replace("-", "_") not in registry.METHODS:
+            names = ", ".join(name.replace("_", "-") for name in registry.METHODS)
+            raise ValueError(f"--method: expected one of {names}, got {self.method!r}")
+        if self.frames < 2 or self.fps < 1:
+            raise ValueError(f"expected --frames of at least 2 and --fps of at least 1, got {self.frames}, {self.fps}")
+        console, started = Console(), time.monotonic()
+        with end_on_termination():
+            scene = self.output_dir / "scene"
+            command = PrepareCommand(self.images, scene, poses=self.poses, depth=False, seed=0)
+            prepared = prepare(command, console)
+            run = self._trained(prepared, console)
+            ply = self._splats(run, console)
+            video = self._video(run)
+            page = self._page(prepared, video, ply)
+        console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
+        console.print(f"Walk around in it: ns-fewshot view {run}", highlight=False)
+
+    @property
+    def _on(self) -> str:
+        import torch
+
+        if self.device != "auto":
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _trained(self, prepared: Prepared, console: Console) -> Path:
+        """Folder of the run, which an earlier call may have trained."""
+        import json
+
+        from fewshot_ns.utils.files import write_json
+        from fewshot_ns.utils.hashing import digest, file_key
+        from fewshot_ns.utils.processes import CommandRunner, console_script
+
+        longest = int(prepared.poses.sizes.max())
+        factor = max(1, math.ceil(longest / (self.side or SIDES[self._on])))
+        run = self.output_dir / "run"
+        settings = (self.method, factor, self.steps, self.seed, self._on)
+        key = digest(*settings, file_key(prepared.scene / "transforms.json"))
+        done = run / DONE
+        if not self.force and done.is_file() and json.loads(done.read_text("utf8")).get("key") == key:
+            console.print(f"training {self.method}: done before", highlight=False)
+            return run
+        shutil.rmtree(run, ignore_errors=True)
+        arguments = [str(console_script("ns-train")), self.method, "--data", str(prepared.scene)]
+        arguments += ["--output-dir", str(self.output_dir / "training"), "--vis", "tensorboard"]
+        arguments += ["--machine.device-type", self._on, "--machine.seed", str(self.seed)]
+        arguments += [] if self.steps is None else ["--max-num-iterations", str(self.steps)]
+        arguments += ["fewshot-nerfstudio-data", "--downscale-factor", str(factor)]
+        shutil.rmtree(self.output_dir / "training", ignore_errors=True)
+        with console.status(f"training {self.method} at 1/{factor} of the photos' size") as status:
+
+            def on_line(line: str) -> None:
+                percent = line.partition("(")[2].partition("%")[0]
+                if line[:1].isdigit() and percent:
+                    status.update(f"training {self.method}: {percent} %")
+
+            CommandRunner().run(arguments, self.output_dir / "train.log", on_line)
+        (config,) = (self.output_dir / "training").rglob("config.yml")
+        shutil.move(str(config.parent), run)
+        shutil.rmtree(self.output_dir / "training")
+        write_json(done, {"key": key})
+        return run
+
+    def _splats(self, run: Path, console: Console) -> Optional[Path]:
+        """The Gaussians as a .ply; None where the model has none."""
+        import contextlib
+        import io
+
+        from fewshot_ns.model_components.splatting.ply import find_splats, write_splats
+        from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModel
+        from fewshot_ns.scripts.runs import load_run
+        from fewshot_ns.utils.hashing import digest, file_key
+
+        path = self.output_dir / "splats.ply"
+        key = digest(*(file_key(file) for file in sorted(run.rglob("step-*.ckpt"))))
+        if find_splats(path, key) is not None:
+            return path
+        with contextlib.redirect_stdout(io.StringIO()):
+            model = load_run(run / "config.yml", test_mode="inference").model
+        if not isinstance(model, SparseSplatfactoModel):
+            return None
+        found = write_splats({**model.gauss_params, "opacities": model.opacities}, path, key)
+        console.print(f"{path}: {found.count} Gaussians", highlight=False)
+        return path
+
+    def _video(self, run: Path) -> Path:
+        from fewshot_ns.scripts.video import VideoCommand
+
+        path = self.output_dir / "video.mp4"
+        options = {"kind": "interpolate", "frames": self.frames, "fps": self.fps, "forth_and_back": True}
+        VideoCommand(load_config=run / "config.yml", output=path, gif=False, **options).main()  # type: ignore[arg-type]
+        return path
+
+    def _page(self, prepared: Prepared, video: Path, ply: Optional[Path]) -> Path:
+        from fewshot_ns.presentation.html_page import Download, Picture, ReportPage, Section, Video, write_page
+        from fewshot_ns.presentation.tables import Column, Table
+
+        trust, poses = prepared.trust, prepared.poses
+        said: List[str] = [f"{len(poses.names)} of {len(prepared.photos)} photos have poses: {trust.verdict}."]
+        said += [f"{reason}." for reason in trust.reasons]
+        said += [f"{name} was left out: {reason}." for name, reason in prepared.left_out.items()]
+        said += [f"{warning}." for warning in prepared.warnings]
+        rows = [[photo.name, photo.points, photo.error] for photo in trust.photos]
+        table = Table((Column("photo"), Column("points"), Column("reprojection error, pixels", 2)), rows)
+        folder = prepared.scene / "images"
+        downloads = [Download("video.mp4", "The video"), Download("scene/transforms.json", "The poses")]
+        downloads += [] if ply is None else [Download("splats.ply", "The Gaussians, for any viewer of splats")]
+        sections = [
+            Section(
+                "Between the photos", [f"Method: {self.method}. Left: colour, right: depth."], videos=[Video(video)]
+            ),
+            Section("Files", downloads=downloads),
+            Section("The photos", pictures=[Picture(_small(folder / name), name) for name in poses.names]),
+            Section("How far the poses can be trusted", said, tables=[table] if rows else []),
+        ]
+        path = self.output_dir / "index.html"
+        write_page(ReportPage(f"From {len(poses.names)} photos", sections), path)
+        return path
+
+
+def _small(path: Path):
+    """The photo at a size for a page, (H, W, 3) uint8."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        image = image.convert("RGB")
+        image.thumbnail((360, 360))
+        return np.asarray(image)
