@@ -253,6 +253,10 @@ METHODS: Dict[str, Method] = {
 """Methods by the name of their entry point, which is the method's name with underscores."""
 
 DATAPARSERS: Dict[str, DataParser] = {
+    "fewshot_data": DataParser(
+        config="data.dataparsers.automatic:FewShotAutoDataParserConfig",
+        description="Whatever format the folder has.",
+    ),
     "llff_data": DataParser(
         config="data.dataparsers.single.llff:LLFFDataParserConfig",
         description="Forward-facing scenes with poses_bounds.npy (LLFF).",
@@ -279,7 +283,7 @@ DATAPARSERS: Dict[str, DataParser] = {
     ),
     "fewshot_colmap_data": DataParser(
         config="data.dataparsers.single.colmap:FewShotColmapDataParserConfig",
-        description="A COLMAP model (text or binary) and its photos.",
+        description="Photos and COLMAP's reconstruction of them (sparse/0).",
     ),
     "srn_data": DataParser(
         config="data.dataparsers.multi.srn:SRNDataParserConfig",

@@ -5,8 +5,8 @@ Methods add priors to it. Numbers without a source are our own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
+from fewshot_ns.configs.variants import one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import WarmupCosineSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
@@ -28,7 +28,7 @@ compact = FewShotTrainerConfig(
     steps_per_eval_image=500,
     steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
-        datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=1024),
+        datamanager=FewShotDataManagerConfig(dataparser=one_scene(), train_num_rays_per_batch=1024),
         model=CompactModelConfig(annealing=NearFarAnnealingConfig(steps=0), coarse_steps=0, fine_steps=0),
         distortion=DistortionPriorConfig(enabled=True, weight=0.1),
         plane_smoothness=PlaneSmoothnessPriorConfig(enabled=True, weight=0.5),

@@ -16,7 +16,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.compact import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
@@ -38,7 +38,7 @@ depth_mipnerf = FewShotTrainerConfig(
     steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
         datamanager=FewShotDataManagerConfig(
-            dataparser=FewShotBlenderDataParserConfig(num_views=3, view_protocol="first"),
+            dataparser=one_scene(FewShotBlenderDataParserConfig(num_views=3, view_protocol="first")),
             train_num_rays_per_batch=8192,
         ),
         model=DepthMipNeRFModelConfig(),

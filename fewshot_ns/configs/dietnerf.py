@@ -13,7 +13,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import DIETNERF, row
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
@@ -36,7 +36,7 @@ dietnerf = FewShotTrainerConfig(
     steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
         datamanager=FewShotDataManagerConfig(
-            dataparser=FewShotBlenderDataParserConfig(downscale_factor=2),
+            dataparser=one_scene(FewShotBlenderDataParserConfig(downscale_factor=2)),
             train_num_rays_per_batch=1024,
             single_image_batches=True,
             crop_steps=500,
@@ -58,7 +58,7 @@ dietnerf = FewShotTrainerConfig(
 dietnerf_lite = derive(
     compact,
     "dietnerf-lite",
-    datamanager={"dataparser": FewShotBlenderDataParserConfig(downscale_factor=2)},
+    datamanager={"dataparser": one_scene(FewShotBlenderDataParserConfig(downscale_factor=2))},
     semantic={
         "enabled": True,
         "fine_weight": 0.03,

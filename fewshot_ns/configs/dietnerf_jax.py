@@ -5,8 +5,7 @@ network alone and gives its fine network 64 samples.
 """
 
 from fewshot_ns.configs.dietnerf import MAX_STEPS, dietnerf
-from fewshot_ns.configs.variants import derive
-from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.pretrained.encoders.config import EncoderConfig
 from fewshot_ns.priors.unseen_views import UnseenViewsConfig
 
@@ -15,7 +14,7 @@ STOP_STEP = 160000
 dietnerf_jax = derive(
     dietnerf,
     "dietnerf-jax",
-    datamanager={"dataparser": FewShotBlenderDataParserConfig(), "crop_steps": 0},
+    datamanager={"dataparser": one_scene(), "crop_steps": 0},
     semantic={
         "encoder": EncoderConfig(output="projected", resize="keys", clamp=False),
         "views": UnseenViewsConfig(radius=(2.0, 6.0), one_draw=True, grid="crop", grid_size=75),

@@ -15,9 +15,8 @@ from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
 from fewshot_ns.configs.paper_results import MATCHNERF, PaperResult, row
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, many_scenes
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
-from fewshot_ns.data.dataparsers.multi.mvsnet_dtu import MVSNetDTUDataParserConfig
 from fewshot_ns.data.views.sources import SourceViewsConfig
 from fewshot_ns.encoders.convert_gmflow import MatchingEncoderConfig
 from fewshot_ns.engine.schedulers import OneCycleSchedulerConfig
@@ -58,7 +57,7 @@ idnerf = FewShotTrainerConfig(
     steps_per_eval_all_images=STEPS_PER_EPOCH,
     pipeline=GeneralizablePipelineConfig(
         datamanager=MultiSceneDataManagerConfig(
-            dataparser=MVSNetDTUDataParserConfig(),
+            dataparser=many_scenes(),
             scenes_per_batch=1,
             num_sources=(3,),
             rays_per_scene=1024,

@@ -9,9 +9,8 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import MIPNERF, row
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
-from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
@@ -30,7 +29,7 @@ mipnerf_fewshot = FewShotTrainerConfig(
     steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
         datamanager=FewShotDataManagerConfig(
-            dataparser=LLFFDataParserConfig(), train_num_rays_per_batch=4096, single_image_batches=True
+            dataparser=one_scene(), train_num_rays_per_batch=4096, single_image_batches=True
         ),
         model=MipNeRFModelConfig(),
         depth=DepthPriorConfig(

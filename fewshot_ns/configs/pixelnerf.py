@@ -13,11 +13,9 @@ from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from fewshot_ns.configs.paper_results import PIXELNERF, PaperResult, row
+from fewshot_ns.configs.variants import many_scenes
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
-from fewshot_ns.data.dataparsers.multi.dvr_dtu import DVRDTUDataParserConfig
-from fewshot_ns.data.dataparsers.multi.multi_object import MultiObjectDataParserConfig
 from fewshot_ns.data.dataparsers.multi.nmr import NMRDataParserConfig
-from fewshot_ns.data.dataparsers.multi.srn import SRNDataParserConfig
 from fewshot_ns.data.views.sources import SourceViewsConfig, TargetViewsConfig
 from fewshot_ns.encoders.resnet import ResNetEncoderConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
@@ -32,13 +30,14 @@ LITE_STEPS = 10000
 
 def _method(
     name: str,
-    dataparser: DataParserConfig,
     datamanager: Dict[str, Any],
     model: PixelNeRFModelConfig,
     steps: int = MAX_STEPS,
     lr: Tuple[float, float] = (1e-4, 1e-4),
+    own: Tuple[DataParserConfig, ...] = (),
 ) -> FewShotTrainerConfig:
-    """A preset; the learning rate goes from the first to the second value of `lr` over `steps`."""
+    """A preset; the learning rate goes from the first to the second value of `lr` over `steps`; `own` are its settings
+    of single formats."""
     return FewShotTrainerConfig(
         method_name=name,
         max_num_iterations=steps,
@@ -47,7 +46,7 @@ def _method(
         steps_per_eval_image=min(1000, steps // 4),
         steps_per_eval_all_images=0,
         pipeline=GeneralizablePipelineConfig(
-            datamanager=MultiSceneDataManagerConfig(dataparser=dataparser, **datamanager),  # type: ignore[arg-type]
+            datamanager=MultiSceneDataManagerConfig(dataparser=many_scenes(*own), **datamanager),  # type: ignore[arg-type]
             model=model,
         ),
         optimizers={
@@ -64,7 +63,6 @@ def _method(
 def _srn(name: str) -> FewShotTrainerConfig:
     return _method(
         name,
-        SRNDataParserConfig(),
         {"num_sources": (1, 2), "sources": SourceViewsConfig(mode="srn-2")},
         PixelNeRFModelConfig(),
     )
@@ -73,9 +71,9 @@ def _srn(name: str) -> FewShotTrainerConfig:
 def _sn64(name: str, lists: str) -> FewShotTrainerConfig:
     return _method(
         name,
-        NMRDataParserConfig(list_prefix=lists),
         {"num_sources": (1,), "sources": SourceViewsConfig(mode="random", count=1)},
         PixelNeRFModelConfig(encoder=ResNetEncoderConfig(first_pool=False)),
+        own=(NMRDataParserConfig(list_prefix=lists),),
     )
 
 
@@ -85,7 +83,6 @@ pixelnerf_sn64 = _sn64("pixelnerf-sn64", "softras_")
 pixelnerf_sn64_unseen = _sn64("pixelnerf-sn64-unseen", "gen_")
 pixelnerf_dtu = _method(
     "pixelnerf-dtu",
-    DVRDTUDataParserConfig(),
     {
         "num_sources": (3,),
         "no_box_step": 0,
@@ -97,13 +94,11 @@ pixelnerf_dtu = _method(
 )
 pixelnerf_multi_object = _method(
     "pixelnerf-multi-object",
-    MultiObjectDataParserConfig(),
     {"num_sources": (2,), "sources": SourceViewsConfig(mode="random", count=2)},
     PixelNeRFModelConfig(),
 )
 pixelnerf_lite = _method(
     "pixelnerf-lite",
-    SRNDataParserConfig(),
     {"num_sources": (1, 2), "no_box_step": LITE_STEPS // 2, "sources": SourceViewsConfig(mode="random", count=1)},
     PixelNeRFModelConfig(
         encoder=ResNetEncoderConfig(

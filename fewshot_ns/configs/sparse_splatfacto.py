@@ -9,7 +9,7 @@ from typing import Dict
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
@@ -43,7 +43,9 @@ sparse_splatfacto = FewShotTrainerConfig(
     steps_per_eval_image=500,
     steps_per_eval_all_images=0,
     pipeline=FewShotPipelineConfig(
-        datamanager=FewShotDataManagerConfig(dataparser=LLFFDataParserConfig(ray_space="metric"), whole_images=True),
+        datamanager=FewShotDataManagerConfig(
+            dataparser=one_scene(LLFFDataParserConfig(ray_space="metric")), whole_images=True
+        ),
         model=SparseSplatfactoModelConfig(
             position_unit="scene",
             opacity_dropout=0.2,

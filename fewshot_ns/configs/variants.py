@@ -4,9 +4,31 @@ from copy import deepcopy
 from dataclasses import fields, replace
 from typing import Any, Mapping, Optional
 
+from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+
+from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
 Fields = Optional[Mapping[str, Any]]
+
+
+def one_scene(*own: DataParserConfig) -> FewShotAutoDataParserConfig:
+    """The dataparser of a method of single scenes: that of the folder's format.
+
+    Args:
+        own: the method's settings of single formats, which hold for a named dataparser too; others have their defaults.
+    """
+    return FewShotAutoDataParserConfig(own=own)
+
+
+def many_scenes(*own: DataParserConfig) -> FewShotAutoDataParserConfig:
+    """The same of a generalizable method, which knows no NDC.
+
+    Args:
+        own: its settings of single formats.
+    """
+    return FewShotAutoDataParserConfig(own=(LLFFDataParserConfig(ray_space="metric"), *own), many_scenes=True)
 
 
 def derive(

@@ -15,10 +15,8 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
-from tyro.conf import Suppress
 
-from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
-from fewshot_ns.data.dataparsers.recognition import parser_for
+from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.engine.optimizers import CheckedOptimizers
 from fewshot_ns.engine.resume import (
@@ -62,33 +60,13 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """Length for scenes in NDC, where `max_num_iterations` or a scheduler's `max_steps` is None."""
     metric_iterations: int = 5000
     """The same for metric scenes."""
-    recognised: Suppress[Optional[str]] = None
-    """What the scene's folder was recognised as, and by which file; set when training starts."""
     max_train_cpu_seconds: Optional[float] = None
     """Stop, as if max_num_iterations were reached, once training has used this much CPU time (user + system)."""
 
     def set_timestamp(self) -> None:
-        """Also chooses the dataparser by what lies in the scene's folder: nerfstudio's command calls this first of all,
-        before it prints and saves the config."""
+        """What `ns-train` calls first, before it shows and saves the config: the dataparser is settled here."""
+        settle_dataparser(self.pipeline.datamanager)
         super().set_timestamp()
-        self.choose_dataparser()
-
-    def choose_dataparser(self) -> None:
-        """Replaces a dataparser that cannot read the scene by the one that its files ask for.
-
-        Raises:
-            ValueError: no dataparser fits.
-        """
-        manager = self.pipeline.datamanager
-        parser = getattr(manager, "dataparser", None)
-        if parser is None:
-            return
-        data = Path(manager.data if manager.data is not None else parser.data)
-        chosen, found = parser_for(data, parser, isinstance(manager, MultiSceneDataManagerConfig))
-        setattr(manager, "dataparser", chosen)  # noqa: B010 - not a field of nerfstudio's base config
-        if found is not None:
-            self.recognised = f"{found.layout.name} by {found.sign}"
-            CONSOLE.print(f"{data}: recognised as {self.recognised}", soft_wrap=True)
 
     def set_experiment_name(self) -> None:
         """Names the run after the scene; nerfstudio does so only where `--data` is given before the parser."""
@@ -150,6 +128,7 @@ class FewShotTrainer(Trainer):
         Args:
             test_mode: see nerfstudio's trainer.
         """
+        settle_dataparser(self.config.pipeline.datamanager)
         if test_mode == "val":
             self._settle_bounds()
         super().setup(test_mode)
@@ -355,8 +334,7 @@ class FewShotTrainer(Trainer):
         pipeline = self._whole_pipeline()
         if hasattr(pipeline, "resolved"):
             training = {"max_num_iterations": self.config.max_num_iterations, "schedules": self.schedule_lengths}
-            scene = {} if self.config.recognised is None else {"scene": self.config.recognised}
-            write_json(self.base_dir / RESOLVED_NAME, {"training": training, **scene, **pipeline.resolved()})
+            write_json(self.base_dir / RESOLVED_NAME, {"training": training, **pipeline.resolved()})
         dataset = self.pipeline.datamanager.train_dataset
         record = dataset.metadata.get(METADATA_KEY) if dataset is not None else None
         if not isinstance(record, FewShotMetadata):

@@ -20,6 +20,8 @@ from fewshot_ns.data.datamanagers.fewshot import (
     FewShotDataManagerConfig,
     with_stored_scene_if_missing,
 )
+from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
+from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
@@ -166,6 +168,7 @@ class FewShotPipeline(VanillaPipeline):
             # A copy: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
+        settle_dataparser(config.datamanager)
         _use_metric_rays(config)
         measures_training_views = config.evaluation.split == "train"
         if isinstance(config.datamanager, FewShotDataManagerConfig):
@@ -274,8 +277,10 @@ class FewShotPipeline(VanillaPipeline):
         """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
         batch = {"rays": self.datamanager.num_rays}
         points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
+        scene = recognition_record(self.datamanager.config.dataparser)
         held_out = {} if self.datamanager.holds_out else {"held_out": "nothing: every view trains"}
-        return {"model": self.model.resolved(), "batch": batch, **held_out, **points, **self.priors.resolved()}
+        points |= self.priors.resolved()
+        return {**scene, "model": self.model.resolved(), "batch": batch, **held_out, **points}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.

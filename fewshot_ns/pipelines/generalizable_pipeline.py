@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fewshot_ns.cameras.turntable import CAMERA_KEY, camera_record
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
+from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneError
 from fewshot_ns.evaluation.records.ledger import Ledger
@@ -120,6 +121,7 @@ class GeneralizablePipeline(FewShotPipeline):
         manager = self.datamanager
         batches, scene = manager.batches, manager.active
         return {
+            **recognition_record(manager.config.dataparser),
             "model": self.model.resolved(),
             "batch": {
                 "scenes": 0 if batches is None else batches.order.per_step,

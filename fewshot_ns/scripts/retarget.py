@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 
@@ -124,8 +124,9 @@ class RetargetCommand:
         return config
 
     def _dataparser(self, manager: Any) -> Any:
+        from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
         from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParserConfig
-        from fewshot_ns.scripts.scenes import AUTO, is_one_scene, scene_config
+        from fewshot_ns.scripts.scenes import AUTO, is_of_format, scene_config
 
         name = self.parser or self.dataparser
         if self.parser is not None and self.dataparser != AUTO:
@@ -139,11 +140,15 @@ class RetargetCommand:
             manager.dataparser.data = Path(manager.dataparser.data if manager.data is None else manager.data).resolve()
             return manager.dataparser
         own = manager.dataparser
-        if name == AUTO and isinstance(own, MultiSceneDataParserConfig) and not is_one_scene(self.data):
-            # Such sets have no files by which one would know them.
+        if name == AUTO and isinstance(own, FewShotAutoDataParserConfig):
+            # A method's, with its settings, where weights come without a run.
+            parser: Any = replace(own, data=self.data).settled()
+        elif name == AUTO and isinstance(own, MultiSceneDataParserConfig) and is_of_format(self.data, own):
+            # With the run's flags; its format may also be laid out in ways that no sign tells.
             own.data = self.data.resolve()
             return own
-        parser = scene_config(self.data, name, self.dataparser_arguments)
+        else:
+            parser = scene_config(self.data, name, self.dataparser_arguments, many_scenes=True)
         if getattr(parser, "ray_space", None) is not None:
             # Generalizable models know no NDC.
             parser.ray_space = "metric"  # type: ignore[attr-defined]

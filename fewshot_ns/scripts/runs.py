@@ -135,6 +135,7 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
     """
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
+    from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
     from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
     from fewshot_ns.data.dataparsers.single.stored import StoredSceneDataParserConfig, synthetic_scene
     from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
@@ -144,6 +145,8 @@ def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:
         raise ValueError(f"--method {method}: expected a method of single scenes")
     manager: Any = config.datamanager
     parser = manager.dataparser
+    if isinstance(parser, FewShotAutoDataParserConfig):
+        parser = parser.settings_for(FewShotBlenderDataParserConfig)
     if not isinstance(parser, FewShotBlenderDataParserConfig):
         parser = FewShotBlenderDataParserConfig(downscale_factor=2)
     manager.dataparser = StoredSceneDataParserConfig(content=synthetic_scene(parser))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, List, Literal, Optional, Sequence, Tuple
 from fewshot_ns import registry
 
 if TYPE_CHECKING:
+    from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
+
     from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
     from fewshot_ns.priors.depth.photo_depths import PhotoConfig
 
@@ -33,38 +35,29 @@ def split_dataparser(arguments: Sequence[str]) -> Tuple[List[str], List[str]]:
     return list(arguments), []
 
 
-def guess_dataparser(data: Path) -> str:
-    """Name of the dataparser that a scene's files ask for.
+def is_of_format(data: Path, config: DataParserConfig) -> bool:
+    """Whether nothing says that a scene or a set of scenes has another format than a dataparser's.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: none of the known files is in it.
     """
+    from fewshot_ns.data.dataparsers.automatic import CONFIGS
     from fewshot_ns.data.dataparsers.recognition import recognise
 
-    return recognise(data).layout.name
-
-
-def is_one_scene(data: Path) -> bool:
-    """Whether a folder is a scene that `guess_dataparser` knows.
-
-    Raises:
-        FileNotFoundError: no such folder.
-    """
     try:
-        guess_dataparser(data)
+        return CONFIGS[recognise(data, many_scenes=True).parser] is type(config)
     except ValueError:
-        return False
-    return True
+        return True
 
 
-def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotDataParserConfig:
+def scene_config(data: Path, name: str, arguments: Sequence[str], many_scenes: bool = False) -> FewShotDataParserConfig:
     """Configuration of a scene's dataparser.
 
     Args:
         data: The scene.
-        name: Of the dataparser, or 'auto' to go by the scene's files.
+        name: Of the dataparser, or 'auto' or 'fewshot-data' to go by the scene's files.
         arguments: The dataparser's own flags.
+        many_scenes: Whether going by the files, a data set of many scenes is found too.
 
     Raises:
         FileNotFoundError: no such scene.
@@ -75,12 +68,17 @@ def scene_config(data: Path, name: str, arguments: Sequence[str]) -> FewShotData
     import nerfstudio.configs.method_configs  # noqa: F401
     import tyro
 
-    name = guess_dataparser(data) if name == AUTO else name
+    from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
+
+    name = "fewshot-data" if name == AUTO else name
     if name not in dataparser_names():
         raise ValueError(f"unknown dataparser {name!r}; expected {', '.join(dataparser_names())}")
     default = registry.dataparser_specification(name.replace("-", "_")).config
     config = tyro.cli(type(default), default=default, args=list(arguments), prog=f"ns-fewshot ... {name}")
     config.data = data
+    if isinstance(config, FewShotAutoDataParserConfig):
+        config.many_scenes = many_scenes
+        config = config.settled()
     return config  # type: ignore[return-value]
 
 

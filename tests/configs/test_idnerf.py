@@ -39,7 +39,7 @@ def test_numbers_of_the_originals(name: str) -> None:
         assert (config.pipeline.model.refinement == "off") == (name == "matchnerf_lite")
         assert all(group["scheduler"].max_steps == config.max_num_iterations for group in config.optimizers.values())
         return
-    assert isinstance(manager.dataparser, MVSNetDTUDataParserConfig)
+    assert manager.dataparser.many_scenes
     assert (manager.rays_per_scene, manager.train_source_mode, manager.train_source_among) == (1024, "pairs", 5)
     steps = (12 if plain else 25) * 30184
     assert config.max_num_iterations == steps and config.steps_per_eval_all_images == 30184

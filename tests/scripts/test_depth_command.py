@@ -21,7 +21,7 @@ from fewshot_ns.data.depth.encoding import read_note  # noqa: E402
 from fewshot_ns.data.depth.maps import read_depth_map  # noqa: E402
 from fewshot_ns.pretrained import monocular_depth as monocular  # noqa: E402
 from fewshot_ns.scripts.cli import main  # noqa: E402
-from fewshot_ns.scripts.scenes import guess_dataparser, split_dataparser  # noqa: E402
+from fewshot_ns.scripts.scenes import scene_config, split_dataparser  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -198,13 +198,17 @@ def test_alignment_to_the_bounds_of_the_scene(tiny_llff_scene, model, tmp_path, 
     assert "--composite needs maps of known scale" in capsys.readouterr().err
 
 
-def test_scenes_without_a_name(tiny_llff_scene, tiny_dtu_scene, tiny_blender_scene, tiny_nerfstudio_scene, tmp_path):
-    found = [guess_dataparser(scene) for scene in (tiny_llff_scene, tiny_dtu_scene, tiny_blender_scene)]
-    assert found == ["llff-data", "dtu-data", "fewshot-blender-data"]
-    assert guess_dataparser(tiny_nerfstudio_scene) == "fewshot-nerfstudio-data"
+def test_scenes_without_a_name(tiny_llff_scene, tiny_nerfstudio_scene, tmp_path):
+    for name, scene, kind in (
+        ("auto", tiny_llff_scene, LLFFDataParserConfig),
+        ("fewshot-data", tiny_nerfstudio_scene, FewShotNerfstudioDataParserConfig),
+    ):
+        config = scene_config(scene, name, ["--num-views", "4"] if name == "fewshot-data" else [])
+        assert type(config) is kind and config.data == scene
+        assert config.num_views == (4 if name == "fewshot-data" else None)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: expected a scene with one of poses_bounds\.npy.*llff-data"):
-        guess_dataparser(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"empty: expected the files of a scene, one of poses_bounds\.npy \(llff-data"):
+        scene_config(tmp_path / "empty", "auto", [])
     assert split_dataparser(["depth", "--data", "x", "llff-data", "--num-views", "3"]) == (
         ["depth", "--data", "x", "llff-data"],
         ["--num-views", "3"],

@@ -16,6 +16,7 @@ from torch import Tensor
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
+from fewshot_ns.data.datamanagers.own_parsers import OwnParsers
 from fewshot_ns.data.datamanagers.whole_images import MASK_KEY, WholeImages
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
@@ -35,14 +36,13 @@ from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
 from fewshot_ns.data.views.selection import BLENDER_8_VIEWS
-from fewshot_ns.utils.configs import SavedConfig
 
 LOSS_WEIGHT_KEY = "loss_weight"
 """Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""
 
 
 @dataclass
-class FewShotDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
+class FewShotDataManagerConfig(OwnParsers, VanillaDataManagerConfig):
     """Keeps the few training images in memory and draws rays, in quads where the depth prior needs them."""
 
     _target: Type = field(default_factory=lambda: FewShotDataManager)

@@ -13,6 +13,7 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIn
 from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
+from fewshot_ns.data.datamanagers.own_parsers import OwnParsers
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, known_depth
 from fewshot_ns.data.multiscene.active import ActiveScene, SceneViewSelector, active_outputs, first_usable_scene
@@ -22,11 +23,10 @@ from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_gener
 from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
-from fewshot_ns.utils.configs import SavedConfig
 
 
 @dataclass
-class MultiSceneDataManagerConfig(SavedConfig, VanillaDataManagerConfig):
+class MultiSceneDataManagerConfig(OwnParsers, VanillaDataManagerConfig):
     """Scenes of a step, their source views and rays; and what of the data is evaluated and shown."""
 
     _target: Type = field(default_factory=lambda: MultiSceneDataManager)

@@ -1,183 +1,263 @@
-"""Which dataparser a folder asks for, by what lies in it."""
+"""Which dataparser a folder asks for, by the files in it. Opens no file."""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
-from importlib import import_module
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from fewshot_ns.data.files.colmap import COLMAP_FOLDERS
+from fewshot_ns.data.files.colmap import find_model
+from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 
-if TYPE_CHECKING:
-    from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
-
-PREPARE = "ns-fewshot prepare --images DIR --output SCENE"
-"""The command that makes a scene of photos."""
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A layout that is known by a file."""
-
-    name: str
-    """Of its dataparser."""
-    signs: Tuple[str, ...]
-    """Patterns below the scene's folder, one of which has to be there."""
-    config: str
-    """Class of its dataparser's config, as `module:name` below `fewshot_ns.data.dataparsers`."""
-    required: bool = True
-    """Whether its dataparser reads nothing without one of these."""
-
-
-SINGLE: Tuple[Layout, ...] = (
-    Layout("llff-data", ("poses_bounds.npy",), "single.llff:LLFFDataParserConfig"),
-    Layout("dtu-data", ("rect_001_*.png",), "single.dtu:DTUDataParserConfig", required=False),
-    Layout(
-        "multiscale-blender-data", ("metadata.json",), "single.multiscale_blender:MultiscaleBlenderDataParserConfig"
-    ),
-    Layout("rgbd-data", ("train/target_depth",), "single.rgbd:RGBDDataParserConfig", required=False),
-    Layout("fewshot-blender-data", ("transforms_train.json",), "single.blender:FewShotBlenderDataParserConfig"),
-    Layout("fewshot-nerfstudio-data", ("transforms.json",), "single.nerfstudio:FewShotNerfstudioDataParserConfig"),
-    Layout(
-        "fewshot-colmap-data",
-        tuple(f"{folder}/images.{suffix}" for folder in COLMAP_FOLDERS for suffix in ("bin", "txt")),
-        "single.colmap:FewShotColmapDataParserConfig",
-    ),
-)
-"""Layouts of one scene; where several fit, the first counts."""
-
-MULTI: Tuple[Layout, ...] = (
-    Layout("nmr-data", ("*/softras_train.lst", "softras_train.lst"), "multi.nmr:NMRDataParserConfig"),
-    Layout("dvr-dtu-data", ("new_train.lst", "*/new_train.lst"), "multi.dvr_dtu:DVRDTUDataParserConfig"),
-    Layout("mvsnet-dtu-data", ("Cameras/train",), "multi.mvsnet_dtu:MVSNetDTUDataParserConfig"),
-    Layout("srn-data", ("*_train", "*_test", "*_val"), "multi.srn:SRNDataParserConfig", required=False),
-    Layout(
-        "multi-object-data",
-        ("train/*/transforms.json", "train/*/*/transforms.json"),
-        "multi.multi_object:MultiObjectDataParserConfig",
-    ),
-)
-"""Layouts of many scenes, for methods that train across scenes; they come first there."""
+TRANSFORMS_PARSER = "fewshot-nerfstudio-data"
+SCENE_FOLDER_PARSER = "scene-folder-data"
+_PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
+"""Photos that `ns-fewshot prepare` reads."""
+_PHOTO_FOLDERS = (".", "images", "images_2", "images_4", "images_8", "images_16", "photos", "input", "rgb")
+"""Where photos without poses are looked for, for the message."""
+_SPLITS = ("train", "val", "test")
+_NVS_RGBD = {"kinect": "nvs-kinect", "zed": "nvs-zed", "iphone": "nvs-iphone"}
+"""Words in the path of a scene of NVS-RGBD that say by which camera it was taken."""
+_NAME_IT = "where poses lie elsewhere, give the dataparser's name and flags after all others"
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """What a folder was taken for."""
+class Recognition:
+    """The format of a folder."""
 
-    layout: Layout
+    parser: str
+    """Name of its dataparser."""
     sign: str
-    """Name of the file or folder by which it was recognised."""
+    """What in the folder says so."""
+    also: Tuple[str, ...] = ()
+    """What else it could be read as, in words."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the dataparser's config that the files decide."""
+    of_scenes: Optional[Recognition] = None
+    """Of a folder of scenes: the format of the scenes."""
+
+    @property
+    def in_words(self) -> str:
+        """The dataparser and why, in one line."""
+        inner = "" if self.of_scenes is None else f" of {self.of_scenes.parser}"
+        more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in self.settings.items())
+        also = f"; would also be {', '.join(self.also)}" if self.also else ""
+        return f"{self.parser}{inner}{more} by {self.sign}{also}"
 
 
-def recognise(data: Path, many_scenes: bool = False) -> Recognised:
-    """What a folder is.
+@dataclass(frozen=True)
+class Format:
+    """One layout that can be recognised."""
 
-    Args:
-        data: The folder, or a transforms file.
-        many_scenes: Whether a set of scenes may be meant.
-
-    Raises:
-        FileNotFoundError: no such folder.
-        ValueError: nothing known; the message says what was looked for, what was found, and which command would make a
-            scene of it.
-    """
-    layouts = (*MULTI, *SINGLE) if many_scenes else SINGLE
-    if data.suffix == ".json":
-        return Recognised(layout_named("fewshot-nerfstudio-data"), data.name)
-    if not data.is_dir():
-        raise FileNotFoundError(f"{data}: expected the folder of a scene (--data), found nothing")
-    for layout in layouts:
-        sign = find_sign(data, layout)
-        if sign is not None:
-            return Recognised(layout, sign)
-    looked = "; ".join(f"{layout.signs[0]} ({layout.name})" for layout in layouts)
-    raise ValueError(
-        f"{data}: expected a scene with one of {looked}; found {_content(data)}. Photos without poses become a "
-        f"scene by {PREPARE}; another layout is read where its dataparser is named after the other flags."
-    )
+    parser: str
+    """Name of its dataparser."""
+    looks_for: str
+    """Its sign, in words."""
+    sign_of: Callable[[Path], Optional[str]]
+    """What in a folder is this sign; None where there is none."""
 
 
-def find_sign(data: Path, layout: Layout) -> Optional[str]:
-    """Name of the file by which a folder has a layout; None where it has not."""
-    for pattern in layout.signs:
-        found = next(iter(sorted(data.glob(pattern))), None)
-        if found is not None:
-            return str(found.relative_to(data))
+def _file(name: str) -> Callable[[Path], Optional[str]]:
+    return lambda data: name if (data / name).is_file() else None
+
+
+def _folder(name: str) -> Callable[[Path], Optional[str]]:
+    return lambda data: f"{name}/" if (data / name).is_dir() else None
+
+
+def _first(data: Path, *patterns: str) -> Optional[str]:
+    """The first path below a folder that fits one of the patterns."""
+    found = (path for pattern in patterns for path in sorted(data.glob(pattern)))
+    path = next(found, None)
+    return None if path is None else path.relative_to(data).as_posix()
+
+
+def _rectified(data: Path) -> Optional[str]:
+    return _first(data, *(f"rect_001_*{suffix}" for suffix in IMAGE_SUFFIXES))
+
+
+def _multiscale(data: Path) -> Optional[str]:
+    whole = (data / "metadata.json").is_file() and (data / "images_train").is_dir()
+    return "metadata.json and images_train/" if whole else None
+
+
+def _reconstruction(data: Path) -> Optional[str]:
+    folder = find_model(data)
+    return None if folder is None else f"{folder.relative_to(data).as_posix()}/"
+
+
+SINGLE: Tuple[Format, ...] = (
+    Format("llff-data", "poses_bounds.npy", _file("poses_bounds.npy")),
+    Format("dtu-data", "rect_001_*.png", _rectified),
+    Format("multiscale-blender-data", "metadata.json and images_train/", _multiscale),
+    Format("rgbd-data", "train/target_depth/", _folder("train/target_depth")),
+    Format("fewshot-blender-data", "transforms_train.json", _file("transforms_train.json")),
+    Format(TRANSFORMS_PARSER, "transforms.json", _file("transforms.json")),
+    Format("fewshot-colmap-data", "COLMAP's cameras and images in sparse/0/", _reconstruction),
+)
+"""Layouts of one scene; the first that fits is taken."""
+
+
+def _srn(data: Path) -> Optional[str]:
+    # The set is named without its split, and then is no folder itself; `.` has no name.
+    data = Path(os.path.abspath(data))
+    for split in _SPLITS:
+        beside = data.with_name(f"{data.name}_{split}")
+        inside = sorted(data.glob(f"*_{split}")) if data.is_dir() else []
+        for folder in (beside, *inside):
+            if any(folder.glob("*/intrinsics.txt")) or any(folder.glob(f"*_{split}/*/intrinsics.txt")):
+                return f"{folder.name}/*/intrinsics.txt"
     return None
 
 
-def layout_named(name: str) -> Layout:
-    """The layout of a dataparser.
-
-    Raises:
-        KeyError: none is known by a file.
-    """
-    return {layout.name: layout for layout in (*SINGLE, *MULTI)}[name]
+def _lists(*names: str) -> Callable[[Path], Optional[str]]:
+    return lambda data: _first(data, *names, *(f"*/{name}" for name in names))
 
 
-def config_class(layout: Layout) -> Any:
-    """Class of the config of a layout's dataparser."""
-    module, _, name = layout.config.partition(":")
-    return getattr(import_module(f"fewshot_ns.data.dataparsers.{module}"), name)
+def _mvsnet(data: Path) -> Optional[str]:
+    whole = (data / "Rectified").is_dir() and (data / "Cameras" / "train").is_dir()
+    return "Cameras/train/ and Rectified/" if whole else None
 
 
-def parser_for(
-    data: Path, configured: DataParserConfig, many_scenes: bool
-) -> Tuple[DataParserConfig, Optional[Recognised]]:
-    """The dataparser that reads a folder: the configured one where the folder has what it needs, else the one that the
-    folder asks for, with the flags that all of them have.
+def _multi_object(data: Path) -> Optional[str]:
+    for split in _SPLITS:
+        for path, folders, files in os.walk(data / split):
+            folders.sort()
+            if "transforms.json" in files:
+                scene = Path(path)
+                # Of all scenes one is enough, and there may be thousands.
+                named = _first(scene, "*_obj.png", "*/*_obj.png")
+                return None if named is None else (scene / named).relative_to(data).as_posix()
+    return None
+
+
+MANY: Tuple[Format, ...] = (
+    Format("srn-data", "NAME_train/OBJECT/intrinsics.txt", _srn),
+    Format("mvsnet-dtu-data", "Cameras/train/ and Rectified/", _mvsnet),
+    Format("dvr-dtu-data", "new_train.lst", _lists("new_train.lst", "new_val.lst", "new_test.lst")),
+    Format(
+        "nmr-data",
+        "softras_*.lst or gen_*.lst",
+        _lists(*(f"{prefix}_{split}.lst" for prefix in ("softras", "gen") for split in _SPLITS)),
+    ),
+    Format("multi-object-data", "train/SCENE/transforms.json beside *_obj.png", _multi_object),
+)
+"""Layouts of many scenes; the first that fits is taken, after those of one scene."""
+
+
+def recognise(data: Path, many_scenes: bool = False) -> Recognition:
+    """The format of a scene's folder, of a transforms.json, or of a data set of many scenes.
 
     Args:
-        data: The scene.
-        configured: The method's own or the user's.
-        many_scenes: Whether the method trains across scenes.
-
-    Returns:
-        The config, and what the folder was recognised as; None where only the configured parser itself can tell.
+        data: The folder or file; of SRN's layout also the name of the set without its split.
+        many_scenes: Whether data sets of many scenes count too.
 
     Raises:
-        ValueError: nothing fits.
+        FileNotFoundError: nothing is there.
+        ValueError: no format fits; the message says what was looked for, what is there and what to do.
     """
-    own = next((layout for layout in (*SINGLE, *MULTI) if config_class(layout) is type(configured)), None)
-    if own is None or not data.exists():
-        return configured, None
-    sign = data.name if data.suffix == ".json" else find_sign(data, own)
-    if sign is not None and (data.suffix != ".json" or own.name == "fewshot-nerfstudio-data"):
-        return configured, Recognised(own, sign)
-    try:
-        found = recognise(data, many_scenes)
-    except ValueError:
-        if own.required:
-            raise
-        return configured, None
-    if found.layout == own:
-        return configured, found
-    changed = config_class(found.layout)()
-    _carry_over(configured, changed)
-    return changed, found
+    if data.is_file():
+        if data.suffix.lower() == ".json":
+            return Recognition(TRANSFORMS_PARSER, data.name)
+        raise ValueError(f"{data}: expected the folder of a scene or a transforms.json (--data), found another file")
+    found = _fitting(data, SINGLE) if data.is_dir() else []
+    if found:
+        return found[0]
+    sets = _fitting(data, MANY)
+    if sets and many_scenes:
+        return sets[0]
+    if not data.is_dir() and not sets:
+        raise FileNotFoundError(f"{data}: expected the folder of a scene (--data), found nothing")
+    scenes = {} if sets else _scenes_in(data)
+    if many_scenes and scenes:
+        return _of_scenes(data, scenes)
+    raise ValueError(f"{data}: {_nothing_fits(data, many_scenes, sets, scenes)}")
 
 
-def _carry_over(old: Any, new: Any) -> None:
-    """Copies what was set in a config to another that has such a field too."""
-    known = {one.name: one for one in fields(old)}
-    for one in fields(new):
-        if one.name in ("_target", "data") or one.name not in known:
-            continue
-        default = known[one.name].default
-        value = getattr(old, one.name)
-        if default is not MISSING and value != default:
-            setattr(new, one.name, value)
+def _fitting(data: Path, formats: Tuple[Format, ...]) -> List[Recognition]:
+    """The formats that a folder fits, in their order; the first knows of the others."""
+    signs = [(one.parser, one.sign_of(data)) for one in formats]
+    found = [(parser, sign) for parser, sign in signs if sign is not None]
+    if not found:
+        return []
+    also = tuple(f"{parser} ({sign})" for parser, sign in found[1:])
+    parser, sign = found[0]
+    settings = _nvs_rgbd(data) if parser == "llff-data" else {}
+    return [Recognition(parser, sign, also, settings), *(Recognition(*other) for other in found[1:])]
 
 
-def _content(data: Path) -> str:
-    """What a folder holds, in words."""
-    names = sorted(path for path in data.iterdir() if not path.name.startswith("."))
-    photos = [path for path in names if path.suffix.lower() in PHOTO_SUFFIXES]
-    others: Dict[str, None] = {path.name + ("/" if path.is_dir() else ""): None for path in names if path not in photos}
-    parts = [f"{len(photos)} photos without poses"] if photos else []
-    listed = list(others)
-    if listed:
-        parts.append(", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else ""))
-    return " and ".join(parts) or "an empty folder"
+def _nvs_rgbd(data: Path) -> Dict[str, Any]:
+    """NVS-RGBD's protocol of a scene in LLFF's layout; empty where it is none, or the camera is not told."""
+    if not any(next(data.glob(f"images*/*_train{suffix}"), None) for suffix in IMAGE_SUFFIXES):
+        return {}
+    if next(data.glob("depth_maps/*-depth_train.*"), None) is not None:
+        return {"view_protocol": _NVS_RGBD["iphone"]}
+    parts = [part.lower() for part in reversed(Path(os.path.abspath(data)).parts)]
+    words = (word for part in parts for word in _NVS_RGBD if word in part)
+    word = next(words, None)
+    return {} if word is None else {"view_protocol": _NVS_RGBD[word]}
+
+
+def _scenes_in(data: Path) -> Dict[Path, Recognition]:
+    """Formats of the scenes in a folder's sub-folders, or in those of its splits."""
+    splits = [data / split for split in _SPLITS if (data / split).is_dir()]
+    folders = [folder for parent in splits or [data] for folder in _sub_folders(parent)]
+    found = {folder: _fitting(folder, SINGLE) for folder in folders}
+    return {folder: formats[0] for folder, formats in found.items() if formats}
+
+
+def _sub_folders(data: Path) -> Iterator[Path]:
+    with os.scandir(data) as entries:
+        yield from sorted(data / entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _of_scenes(data: Path, scenes: Dict[Path, Recognition]) -> Recognition:
+    """A folder of scenes.
+
+    Raises:
+        ValueError: they are not all in one format.
+    """
+    (first, one), *others = scenes.items()
+    for folder, other in others:
+        if other.parser != one.parser:
+            raise ValueError(
+                f"{data}: expected scenes of one format, found {one.parser} ({first.relative_to(data)}) and "
+                f"{other.parser} ({folder.relative_to(data)})"
+            )
+    sign = f"{first.relative_to(data).as_posix()}/{one.sign}"
+    return Recognition(SCENE_FOLDER_PARSER, sign, of_scenes=one)
+
+
+def _nothing_fits(data: Path, many: bool, sets: List[Recognition], scenes: Dict[Path, Recognition]) -> str:
+    """What was expected, what is there, and what to do."""
+    if sets:
+        return (
+            f"expected one scene, found a data set of many ({sets[0].in_words}); name one by `{sets[0].parser} --scene "
+            "NAME` after the flags"
+        )
+    if scenes:
+        names = ", ".join(f"{folder.relative_to(data)} ({one.parser})" for folder, one in list(scenes.items())[:3])
+        more = f" and {len(scenes) - 3} more" if len(scenes) > 3 else ""
+        return f"expected one scene, found scenes below: {names}{more}; give one of them as --data"
+    formats = (*SINGLE, *MANY) if many else SINGLE
+    wanted = ", ".join(f"{one.looks_for} ({one.parser})" for one in formats)
+    return f"expected the files of a scene, one of {wanted}; found {_contents(data)}"
+
+
+def _contents(data: Path) -> str:
+    """What a folder holds that is no scene, and the command that helps."""
+    for name in _PHOTO_FOLDERS:
+        folder = data / name
+        count = sum(path.suffix.lower() in _PHOTO_SUFFIXES for path in folder.glob("*")) if folder.is_dir() else 0
+        if count:
+            number = f"{count} photo{'s' if count > 1 else ''}" + ("" if name == "." else f" in {name}/")
+            return (
+                f"{number}, no poses. `ns-fewshot prepare --images {folder} --output SCENE` makes a scene of photos, "
+                f"`ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
+            )
+    names = sorted(path.name + "/" * path.is_dir() for path in data.iterdir())
+    if not names:
+        return "an empty folder"
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}; {_NAME_IT}"

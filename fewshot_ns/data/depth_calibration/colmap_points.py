@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Sequence
+from pathlib import Path
+from typing import Any, List, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ class ViewPoints:
 
 def points_of_views(
     model: SparseModel,
-    stems: Sequence[str],
+    images: Sequence[Path],
     indices: Sequence[int],
     num_images: int,
     poses: npt.NDArray[np.floating],
@@ -44,7 +45,7 @@ def points_of_views(
 
     Args:
         model: The reconstruction.
-        stems: Names of the V views without suffix.
+        images: Photos of the V views.
         indices: (V,) their indices among the scene's sorted images.
         num_images: Images of the scene.
         poses: (V, 3, 4) OpenGL poses in the scene's world.
@@ -53,8 +54,9 @@ def points_of_views(
         scale: From COLMAP's units to the scene's.
     """
     weight = np.exp(-((model.errors / max(float(model.errors.mean()), 1e-9)) ** 2)).clip(1e-3)
-    if model.images and all(stem in model.images for stem in stems):
-        return [_recorded(model, stem, weight, scale) for stem in stems]
+    named = [model.image_of(path) for path in images]
+    if all(image is not None for image in named):
+        return [_recorded(model, image, weight, scale) for image in named]
     world = scale * (model.positions @ transform[:, :3].T + transform[:, 3])
     projected = [project(world, pose, camera) for pose, camera in zip(poses, intrinsics, strict=True)]
     numbers = track_numbers(model, indices, num_images, [inside for _, _, inside in projected])
@@ -69,8 +71,7 @@ def points_of_views(
     return found
 
 
-def _recorded(model: SparseModel, stem: str, weight: npt.NDArray, scale: float) -> ViewPoints:
-    image = model.images[stem]
+def _recorded(model: SparseModel, image: Any, weight: npt.NDArray, scale: float) -> ViewPoints:
     camera = model.cameras[image.camera_id]
     row = {number: position for position, number in enumerate(model.ids.tolist())}
     kept = np.array([number in row for number in image.point3D_ids.tolist()], dtype=bool)

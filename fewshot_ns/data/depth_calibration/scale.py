@@ -55,7 +55,7 @@ def to_colmap(
     """
     found: List[ViewPoints] = points_of_views(
         find_colmap(scene, colmap_dir),
-        [path.stem for path in dataset.image_filenames],
+        dataset.image_filenames,
         dataset.fewshot.image_indices,
         len(dataset.fewshot.scene_camera_to_worlds),
         dataset.cameras.camera_to_worlds.double().numpy(),

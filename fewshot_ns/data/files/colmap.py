@@ -34,9 +34,29 @@ class SparseModel:
     tracks: List[npt.NDArray[np.int64]]
     """COLMAP's numbers of the images that see each point."""
     images: Dict[str, Any]
-    """COLMAP's images by the stem of their name; empty where only the points were kept."""
+    """COLMAP's images by their name, which may have folders, without its suffix; empty where only the points were
+    kept."""
     cameras: Dict[int, Any]
     """COLMAP's cameras by number."""
+
+    def image_of(self, photo: Path) -> Optional[Any]:
+        """COLMAP's image of a photo: that whose name ends the photo's path, suffixes aside; of several the one with the
+        longest name. None where there is none, or where several of the same name lie in other folders."""
+        parts = photo.with_suffix("").parts
+        for first in range(len(parts)):
+            found = self.images.get("/".join(parts[first:]))
+            if found is not None:
+                return found
+        alike = self._images_by_stem.get(photo.stem, [])
+        return alike[0] if len(alike) == 1 else None
+
+    @cached_property
+    def _images_by_stem(self) -> Dict[str, List[Any]]:
+        """Images by the last part of their name."""
+        found: Dict[str, List[Any]] = {}
+        for name, image in self.images.items():
+            found.setdefault(name.rpartition("/")[2], []).append(image)
+        return found
 
     def seen_by(self, number: int) -> npt.NDArray[np.bool_]:
         """(P,) whether the track of each point names an image."""
@@ -47,7 +67,7 @@ class SparseModel:
     def _track_entries(self) -> Tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Point and image number of each entry of all tracks."""
         rows = np.repeat(np.arange(len(self.tracks)), [len(track) for track in self.tracks])
-        return rows, np.concatenate(self.tracks)
+        return rows, np.concatenate([np.zeros(0, dtype=np.int64), *self.tracks])
 
 
 def find_points_file(scene: Path, given: Optional[Path] = None) -> Optional[Path]:
@@ -82,6 +102,45 @@ def find_colmap(scene: Path, given: Optional[Path] = None) -> SparseModel:
     return read_colmap(path)
 
 
+def find_model(scene: Path, given: Optional[Path] = None) -> Optional[Path]:
+    """Folder of a reconstruction whose images and cameras were kept; None where there is none.
+
+    Args:
+        scene: Folder of the scene.
+        given: The user's folder with the files; None looks in the usual folders.
+    """
+    folders = [given] if given is not None else [scene / name for name in COLMAP_FOLDERS]
+    return next((folder for folder in folders if _model_suffix(folder) is not None), None)
+
+
+def _model_suffix(folder: Path) -> Optional[str]:
+    """Suffix of the files of a reconstruction, of which binary ones go first; None where it is not whole."""
+    kinds = (".bin", ".txt")
+    return next(
+        (kind for kind in kinds if all((folder / f"{name}{kind}").is_file() for name in ("images", "cameras"))), None
+    )
+
+
+def read_model(folder: Path) -> SparseModel:
+    """Reads images and cameras of a reconstruction, and its points where there are any.
+
+    Raises:
+        FileNotFoundError: images or cameras are missing.
+        ValueError: a damaged file, no images, or an image without its camera.
+    """
+    suffix = _model_suffix(folder)
+    if suffix is None:
+        raise FileNotFoundError(f"{folder}: expected COLMAP's images and cameras (.bin or .txt), found no such files")
+    points = folder / f"points3D{suffix}"
+    model = _read_files(points if points.is_file() else None, folder, suffix)
+    if not model.images:
+        raise ValueError(f"{folder / f'images{suffix}'}: expected images with a pose, found none")
+    lost = sorted({image.camera_id for image in model.images.values()} - set(model.cameras))
+    if lost:
+        raise ValueError(f"{folder / f'cameras{suffix}'}: expected the cameras of all images, found none for {lost}")
+    return model
+
+
 def read_colmap(path: Path) -> SparseModel:
     """Reads points3D.bin or .txt, and images and cameras where they lie beside it.
 
@@ -89,38 +148,53 @@ def read_colmap(path: Path) -> SparseModel:
         FileNotFoundError: no such file.
         ValueError: a damaged file, or no points.
     """
+    model = _read_files(path, path.parent, path.suffix)
+    if not len(model.ids):
+        raise ValueError(f"{path}: expected points, found none")
+    return model
+
+
+def _read_files(path: Optional[Path], folder: Path, suffix: str) -> SparseModel:
+    """Reads the points of `path`, and images and cameras of the same suffix where both are there."""
     from nerfstudio.data.utils import colmap_parsing_utils as colmap
 
-    folder, suffix = path.parent, path.suffix
     if suffix == ".bin":
         read_points, read_images = colmap.read_points3D_binary, colmap.read_images_binary
         read_cameras = colmap.read_cameras_binary
     else:
         read_points, read_images = colmap.read_points3D_text, colmap.read_images_text
         read_cameras = colmap.read_cameras_text
-    points = _read(path, read_points)
-    if not points:
-        raise ValueError(f"{path}: expected points, found none")
+    points = {} if path is None else _read(path, read_points)
     images_file, cameras_file = folder / f"images{suffix}", folder / f"cameras{suffix}"
     complete = images_file.is_file() and cameras_file.is_file()
-    images = {Path(image.name).stem: image for image in _read(images_file, read_images).values()} if complete else {}
+    images = {_plain_name(image.name): image for image in _read(images_file, read_images).values()} if complete else {}
     return SparseModel(
-        path=path,
+        path=folder / f"points3D{suffix}",
         ids=np.array(list(points), dtype=np.int64),
-        positions=np.array([point.xyz for point in points.values()], dtype=np.float64),
+        positions=np.array([point.xyz for point in points.values()], dtype=np.float64).reshape(-1, 3),
         errors=np.array([point.error for point in points.values()], dtype=np.float64),
-        colours=np.array([point.rgb for point in points.values()], dtype=np.uint8),
+        colours=np.array([point.rgb for point in points.values()], dtype=np.uint8).reshape(-1, 3),
         tracks=[np.unique(point.image_ids) for point in points.values()],
         images=images,
         cameras=_read(cameras_file, read_cameras) if complete else {},
     )
 
 
+def _plain_name(name: str) -> str:
+    """The name of an image without its suffix, folders apart by slashes."""
+    return Path(name.replace("\\", "/")).with_suffix("").as_posix() if Path(name).name else name
+
+
+_DAMAGES = (struct.error, ValueError, IndexError, KeyError, AssertionError, MemoryError, OverflowError)
+"""What nerfstudio's readers run into in a file that is no reconstruction."""
+
+
 def _read(path: Path, read: Callable[[str], Dict[Any, Any]]) -> Dict[Any, Any]:
     try:
         return read(str(path))
-    except (struct.error, ValueError, IndexError, KeyError, UnicodeDecodeError, MemoryError) as error:
-        raise ValueError(f"{path}: expected a COLMAP file, found a damaged one ({error})") from error
+    except _DAMAGES as error:
+        detail = str(error) or type(error).__name__
+        raise ValueError(f"{path}: expected a COLMAP file, found a damaged one ({detail})") from error
 
 
 def project(

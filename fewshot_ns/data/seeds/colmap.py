@@ -152,15 +152,13 @@ def _unit(vectors: Array) -> Array:
 
 def _training_images(model: SparseModel, dataset: FewShotDataset) -> Optional[List[Any]]:
     """COLMAP's image of each view, by name, else by the order of the names; None where sightings were not kept."""
-    stems = [path.stem for path in dataset.image_filenames]
     record = dataset.fewshot
-    if all(stem in model.images for stem in stems):
-        images = [model.images[stem] for stem in stems]
-    elif model.images and len(model.images) == len(record.scene_camera_to_worlds):
+    images: List[Any] = [model.image_of(path) for path in dataset.image_filenames]
+    if any(image is None for image in images):
+        if len(model.images) != len(record.scene_camera_to_worlds):
+            return None
         ordered = sorted(model.images.values(), key=lambda image: image.name)
         images = [ordered[index] for index in record.image_indices]
-    else:
-        return None
     return images if all((image.point3D_ids >= 0).any() for image in images) else None
 
 

@@ -75,8 +75,8 @@ def views(scene: Path, scale: float = 1.0, transform: Any = None, indices=(0, 1,
     moved = poses().copy()
     moved[:, :, :3] = rigid[:, :3] @ moved[:, :, :3]
     moved[:, :, 3] = scale * (moved[:, :, 3] @ rigid[:, :3].T + rigid[:, 3])
-    stems = [f"photo{index}" for index in indices]
-    return points_of_views(find_colmap(scene), stems, indices, num, moved, intrinsics, rigid, scale)
+    photos = [Path(f"photos/photo{index}.png") for index in indices]
+    return points_of_views(find_colmap(scene), photos, indices, num, moved, intrinsics, rigid, scale)
 
 
 def depth_of(positions: np.ndarray, view: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def test_real_points_of_fern(data_dir):
         ],
         1,
     ).numpy()
-    arguments = ([path.stem for path in outputs.image_filenames], record.image_indices)
+    arguments = (outputs.image_filenames, record.image_indices)
     geometry = (cameras.camera_to_worlds.numpy(), intrinsics, outputs.dataparser_transform.numpy())
     model = find_colmap(scene)
     found = points_of_views(model, *arguments, 20, *geometry, outputs.dataparser_scale)

@@ -200,7 +200,7 @@ def test_points_of_fern(data_dir: Path):
     dataset = FewShotDataset(config.setup().get_dataparser_outputs("train"))
     points = points_of_views(
         find_colmap(scene),
-        [path.stem for path in dataset.image_filenames],
+        dataset.image_filenames,
         dataset.fewshot.image_indices,
         len(dataset.fewshot.scene_camera_to_worlds),
         dataset.cameras.camera_to_worlds.double().numpy(),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from tyro.conf import Suppress
 
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
@@ -53,6 +54,8 @@ class MultiSceneDataParserConfig(DataParserConfig):
     """Views of the active scene that train, where a method is trained on it alone; None: all."""
     test_indices: Optional[Tuple[int, ...]] = None
     """Views of the active scene that test; None: all others, or all where all train."""
+    recognised_by: Suppress[Optional[str]] = None
+    """Why fewshot-data took this dataparser; None where it was named."""
 
 
 class MultiSceneDataParser(DataParser):

@@ -15,6 +15,7 @@ from fewshot_ns.data.dataparsers.multi.dvr import read_list
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
@@ -33,6 +34,7 @@ else:
                 "fewshot-blender-data": FewShotBlenderDataParserConfig(),
                 "fewshot-nerfstudio-data": FewShotNerfstudioDataParserConfig(),
                 "rgbd-data": RGBDDataParserConfig(),
+                "fewshot-colmap-data": FewShotColmapDataParserConfig(),
             },
             prefix_names=False,
         )

@@ -86,6 +86,8 @@ class FewShotDataParserConfig(DataParserConfig):
     """Whether near and far are those that training found in the photos; set and saved by the trainer."""
     background: Literal["black", "white"] = "black"
     """What lies behind the scene, and under transparent pixels."""
+    recognised_by: Suppress[Optional[str]] = None
+    """Why fewshot-data took this dataparser; None where it was named."""
 
 
 class FewShotDataParser(DataParser):

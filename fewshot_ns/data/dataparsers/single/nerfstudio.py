@@ -62,6 +62,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     config: FewShotNerfstudioDataParserConfig
     depth_folders: Tuple[str, ...] = ("depth_maps",)
     """Folders beside the transforms file in which depth maps are looked for."""
+    no_points: str = "the file names no sparse points (ply_file_path)"
+    """Why near and far cannot be taken from sparse points, for the message."""
 
     def _read_scene(self) -> SceneFiles:
         data = self.config.data
@@ -156,8 +158,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         depth = planar_depth(poses, focus[None])[:, 0]
         if depth.min() <= 0:
             raise ValueError(
-                f"{path}: cannot estimate near and far, the cameras do not look at a common point and the file names "
-                "no sparse points (ply_file_path); give --near and --far"
+                f"{path}: cannot estimate near and far, the cameras do not look at a common point and "
+                f"{self.no_points}; give --near and --far"
             )
         return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
 

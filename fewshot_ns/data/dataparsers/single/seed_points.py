@@ -102,9 +102,9 @@ def colmap_seed_points(path: Path, cameras: SceneCameras, train: Sequence[int]) 
 
 def _image_numbers(model: SparseModel, images: Sequence[Path]) -> Optional[List[int]]:
     """COLMAP's number of each image, by name, else by the order of the names; None where neither fits."""
-    stems = [path.stem for path in images]
-    if model.images and all(stem in model.images for stem in stems):
-        return [model.images[stem].id for stem in stems]
+    named = [model.image_of(path) for path in images]
+    if all(image is not None for image in named):
+        return [image.id for image in named if image is not None]
     if len(model.images) == len(images):
         return [image.id for image in sorted(model.images.values(), key=lambda image: image.name)]
     return None
