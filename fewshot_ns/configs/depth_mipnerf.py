@@ -16,7 +16,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.compact import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, pose_optimizer
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
@@ -50,7 +50,8 @@ depth_mipnerf = FewShotTrainerConfig(
             "scheduler": DelayedLogLinearSchedulerConfig(
                 lr_final=2e-5, max_steps=MAX_STEPS, delay_steps=512, delay_factor=0.01
             ),
-        }
+        },
+        **pose_optimizer(),
     },
     viewer=ViewerConfig(num_rays_per_chunk=2048),
     vis="viewer",

@@ -9,7 +9,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import MIPNERF, row
-from fewshot_ns.configs.variants import derive
+from fewshot_ns.configs.variants import derive, pose_optimizer
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
@@ -43,7 +43,8 @@ mipnerf_fewshot = FewShotTrainerConfig(
             "scheduler": DelayedLogLinearSchedulerConfig(
                 lr_final=2e-5, max_steps=None, delay_steps=512, delay_factor=0.01
             ),
-        }
+        },
+        **pose_optimizer(),
     },
     viewer=ViewerConfig(num_rays_per_chunk=1024),
     vis="viewer",

@@ -2,11 +2,23 @@
 
 from copy import deepcopy
 from dataclasses import fields, replace
-from typing import Any, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
+from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
 Fields = Optional[Mapping[str, Any]]
+
+
+def pose_optimizer() -> Dict[str, Dict[str, Any]]:
+    """The optimizer of training poses, nerfacto's, over the length of the run; without effect where poses stay."""
+    group = {
+        "optimizer": ClippedAdamOptimizerConfig(lr=1e-3, eps=1e-15),
+        "scheduler": RunLengthSchedulerConfig(final_ratio=0.1),
+    }
+    return {CAMERA_GROUP: group}
 
 
 def derive(
@@ -21,8 +33,8 @@ def derive(
     Args:
         base: the method to start from.
         method_name: name of the new one.
-        schedule: fields of all learning-rate schedulers that change.
-        optimizer: fields of all optimizers that change.
+        schedule: fields of all learning-rate schedulers that change, but for that of poses.
+        optimizer: fields of all optimizers that change, but for that of poses.
         changes: by the name of a part of the pipeline, a prior or `datamanager` or `model`, the fields of it that
             change; other names are fields of the trainer's config.
 
@@ -40,5 +52,8 @@ def derive(
             "scheduler": replace(group["scheduler"], **(schedule or {})),
         }
         for name, group in config.optimizers.items()
+        if name != CAMERA_GROUP
     }
-    return replace(config, pipeline=replace(config.pipeline, **changed), optimizers=optimizers)
+    poses = {name: group for name, group in config.optimizers.items() if name == CAMERA_GROUP}
+    pipeline = replace(config.pipeline, **changed)
+    return replace(config, pipeline=pipeline, optimizers={**optimizers, **poses})
