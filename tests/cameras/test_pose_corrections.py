@@ -131,4 +131,5 @@ def test_sizes_are_degrees_and_distances() -> None:
     # Of SE3 what counts is the matrix, not the parameters.
     tangent = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0, math.pi / 2]])
     turned, moved = correction_sizes(exp_map_SE3(tangent))
-    assert float(turned) == pytest.approx(90.0, abs=1e-3) and float(moved) == pytest.approx(math.sqrt(8) / math.pi, abs=1e-4)
+    assert float(turned) == pytest.approx(90.0, abs=1e-3)
+    assert float(moved) == pytest.approx(math.sqrt(8) / math.pi, abs=1e-4)
