@@ -46,8 +46,6 @@ class PhotosCommand:
     """Frames of the video, which flies from photo to photo and back."""
     fps: int = 20
     """Frames per second of the video."""
-    refine_poses: bool = False
-    """Whether poses are refined while training (nerfstudio's camera optimizer), where the method can."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes CUDA where there is one."""
     seed: int = 42
@@ -104,7 +102,7 @@ class PhotosCommand:
         longest = int(prepared.poses.sizes.max())
         factor = max(1, math.ceil(longest / (self.side or SIDES[self._on])))
         run = self.output_dir / "run"
-        settings = (self.method, factor, self.steps, self.seed, self._on, self.refine_poses)
+        settings = (self.method, factor, self.steps, self.seed, self._on)
         key = digest(*settings, file_key(prepared.scene / "transforms.json"))
         done = run / DONE
         if not self.force and done.is_file() and json.loads(done.read_text("utf8")).get("key") == key:
@@ -115,7 +113,6 @@ class PhotosCommand:
         arguments += ["--output-dir", str(self.output_dir / "training"), "--vis", "tensorboard"]
         arguments += ["--machine.device-type", self._on, "--machine.seed", str(self.seed)]
         arguments += [] if self.steps is None else ["--max-num-iterations", str(self.steps)]
-        arguments += ["--pipeline.model.camera-optimizer.mode", "SO3xR3"] if self.refine_poses else []
         arguments += ["fewshot-nerfstudio-data", "--downscale-factor", str(factor)]
         shutil.rmtree(self.output_dir / "training", ignore_errors=True)
         with console.status(f"training {self.method} at 1/{factor} of the photos' size") as status:

@@ -98,8 +98,8 @@ def test_sixteen_bits_and_transparency(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "format PNG, found something else"),
-        ("a.jpg", b"no image at all", "format JPEG, found something else"),
+        ("a.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "format PNG, as its name says, found EPS"),
+        ("a.jpg", b"no image at all", "format JPEG, as its name says, found something else"),
         ("a.png", b"\x89PNG\r\n\x1a\n", "a.png: expected"),
     ],
 )
