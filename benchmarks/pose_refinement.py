@@ -18,7 +18,6 @@ import shutil
 import tempfile
 import time
 from copy import deepcopy
-from itertools import product
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
@@ -64,11 +63,13 @@ def main() -> None:
     # One folder, kept to the end: nerfstudio's writers never close their files.
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_ENV] = str(Path(folder) / "cache")
-        for number, (method, degrees, way) in enumerate(product(arguments.methods, arguments.degrees, ways)):
+        for number, (method, degrees, (mode, rate)) in enumerate(
+            (method, degrees, way) for method in arguments.methods for degrees in arguments.degrees for way in ways
+        ):
             place = Path(folder) / str(number)
             _disturb(scene, place / "fern", degrees, arguments.percent / 100.0 * degrees, arguments.seed)
-            row = _run(scene, place, method, *way, arguments)
-            name = way[0] if way[1] == 0.0 else f"{way[0]}, {way[1]:g}"
+            row = _run(scene, place, method, mode, rate, arguments)
+            name = mode if rate == 0.0 else f"{mode}, {rate:g}"
             print(f"| {method.replace('_', '-')} | {degrees:g} | {name} | {row} |", flush=True)
 
 
@@ -93,7 +94,7 @@ def _disturb(scene: Path, folder: Path, degrees: float, share: float, seed: int)
 
 def _parser(scene: Path) -> LLFFDataParserConfig:
     views: Dict[str, Any] = {"train_indices": TRAIN, "test_indices": TEST}
-    return LLFFDataParserConfig(data=scene, images_dir="images_16", downscale_factor=2, **views)
+    return LLFFDataParserConfig(data=scene, images_dir=Path("images_16"), downscale_factor=2, **views)
 
 
 def _run(scene: Path, folder: Path, method: str, mode: str, rate: float, arguments: argparse.Namespace) -> str:

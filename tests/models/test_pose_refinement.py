@@ -215,7 +215,8 @@ def test_a_step_renders_what_the_corrected_cameras_see(name: str) -> None:
     torch.testing.assert_close(found.photos.rgb, expected.rgb, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.photos.depth, expected.depth, rtol=1e-4, atol=1e-4)
     # Evaluation has the given poses, also of these views.
-    model.eval(), off.eval()
+    model.eval()
+    off.eval()
     torch.testing.assert_close(step(model).photos.rgb, step(off).photos.rgb, **same)
     shown, given = (one.get_outputs_for_camera(cameras()[1:2])["rgb"] for one in (model, off))
     torch.testing.assert_close(shown, given, **same)
@@ -277,12 +278,12 @@ def test_penalties_pull_poses_back() -> None:
     start.backward()
     assert float(start) == 0.0 and model.camera_optimizer.pose_adjustment.grad.isfinite().all()
     tangent = disturb(model)
-    tangent.grad = None
+    model.zero_grad()
     (term,) = model.pose_terms().values()
     term.backward()
     expected = 1e-2 * tangent[:, :3].norm(dim=-1).mean() + 1e-3 * tangent[:, 3:].norm(dim=-1).mean()
     torch.testing.assert_close(term, expected)
-    assert ((tangent.grad * tangent).sum(-1) > 0).all()
+    assert tangent.grad is not None and ((tangent.grad * tangent).sum(-1) > 0).all()
 
 
 def test_changes_are_named_as_nerfstudio_does() -> None:
