@@ -1,8 +1,8 @@
-"""What refining the poses of training photos gives back where they were disturbed: fern, three photos of 126x94.
+"""What refining the poses of training photos gives back where they were disturbed: fern, photos of 126x94.
 
     python benchmarks/pose_refinement.py --data FOLDER     # FEWSHOT_DATA by default
 
-Views 2, 11 and 18 train and 4, 6, 9, 13 and 15 are measured, none of which a published table uses. The poses of the
+Views 2, 11 and 18 train unless told otherwise, 4, 6, 9, 13 and 15 are measured; no published table uses these. Poses of
 photos that train are turned about random axes and moved in random directions; those that are measured stay. Poses are
 compared after the similarity transformation that fits best. A field whose cameras were free lies in a frame of its
 own, so each view is measured twice: from its given pose, and after its pose alone was fitted to its photo.
@@ -19,7 +19,7 @@ import tempfile
 import time
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
@@ -35,7 +35,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.models.image_model import ImageModel
 from fewshot_ns.utils.cache import CACHE_ENV
 
-TRAIN, TEST = (2, 11, 18), (4, 6, 9, 13, 15)
+TEST = (4, 6, 9, 13, 15)
 DEPTH = 3.0
 """Planar depth of most of fern, scene units; what a share of it is moved by."""
 
@@ -44,6 +44,7 @@ def main() -> None:
     """Prints a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FEWSHOT_DATA", "")))
+    parser.add_argument("--train", type=int, nargs="+", default=[2, 11, 18], help="views that train")
     parser.add_argument("--methods", nargs="+", default=["stereo_nerf_lite"])
     parser.add_argument("--degrees", type=float, nargs="+", default=[0.0, 1.0])
     parser.add_argument("--percent", type=float, default=1.0, help="of the depth, per degree")
@@ -67,21 +68,22 @@ def main() -> None:
             (method, degrees, way) for method in arguments.methods for degrees in arguments.degrees for way in ways
         ):
             place = Path(folder) / str(number)
-            _disturb(scene, place / "fern", degrees, arguments.percent / 100.0 * degrees, arguments.seed)
+            _disturb(scene, place / "fern", degrees, arguments)
             row = _run(scene, place, method, mode, rate, arguments)
             name = mode if rate == 0.0 else f"{mode}, {rate:g}"
             print(f"| {method.replace('_', '-')} | {degrees:g} | {name} | {row} |", flush=True)
 
 
-def _disturb(scene: Path, folder: Path, degrees: float, share: float, seed: int) -> None:
+def _disturb(scene: Path, folder: Path, degrees: float, arguments: argparse.Namespace) -> None:
     """A copy of the scene whose training poses are turned by some degrees and moved by a share of the depth."""
+    share = arguments.percent / 100.0 * degrees
     folder.mkdir(parents=True)
     shutil.copytree(scene / "images_16", folder / "images_16")
     rows = np.load(scene / "poses_bounds.npy")
     # Of the file, whose world is scaled when it is read: depths there are near / 0.75 times those here.
     unit = 0.75 * rows[:, 15:].min() * DEPTH
-    draw = np.random.default_rng(seed)
-    for view in TRAIN:
+    draw = np.random.default_rng(arguments.seed)
+    for view in arguments.train:
         axis, away = (vector / np.linalg.norm(vector) for vector in draw.normal(size=(2, 3)))
         matrix = rows[view, :15].reshape(3, 5)
         tangent = torch.tensor(np.concatenate([share * unit * away, np.deg2rad(degrees) * axis]))[None]
@@ -92,14 +94,14 @@ def _disturb(scene: Path, folder: Path, degrees: float, share: float, seed: int)
     np.save(folder / "poses_bounds.npy", rows)
 
 
-def _parser(scene: Path) -> LLFFDataParserConfig:
-    views: Dict[str, Any] = {"train_indices": TRAIN, "test_indices": TEST}
+def _parser(scene: Path, train: Sequence[int]) -> LLFFDataParserConfig:
+    views: Dict[str, Any] = {"train_indices": tuple(train), "test_indices": TEST}
     return LLFFDataParserConfig(data=scene, images_dir=Path("images_16"), downscale_factor=2, **views)
 
 
 def _run(scene: Path, folder: Path, method: str, mode: str, rate: float, arguments: argparse.Namespace) -> str:
     config: Any = deepcopy(registry.method_specification(method).config)
-    config.pipeline.datamanager.dataparser = _parser(folder / "fern")
+    config.pipeline.datamanager.dataparser = _parser(folder / "fern", arguments.train)
     config.pipeline.evaluation.metrics = ("psnr",)
     optimizer = config.pipeline.model.camera_optimizer
     optimizer.mode, (optimizer.trans_l2_penalty, optimizer.rot_l2_penalty) = mode, arguments.penalties
@@ -116,7 +118,7 @@ def _run(scene: Path, folder: Path, method: str, mode: str, rate: float, argumen
         trainer.train()
         seconds = time.process_time() - before
         given = trainer.pipeline.get_average_eval_image_metrics()["psnr"]
-    truth = _parser(scene).setup().get_dataparser_outputs("train").cameras.camera_to_worlds
+    truth = _parser(scene, arguments.train).setup().get_dataparser_outputs("train").cameras.camera_to_worlds
     model, cameras = trainer.pipeline.model, trainer.pipeline.datamanager.train_dataset.cameras
     with torch.no_grad():
         refined = model.train().training_cameras(cameras).camera_to_worlds
