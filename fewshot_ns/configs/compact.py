@@ -5,10 +5,9 @@ Methods add priors to it. Numbers without a source are our own choice.
 
 from nerfstudio.configs.base_config import ViewerConfig
 
-from fewshot_ns.configs.variants import pose_optimizer
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import WarmupCosineSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.model_components.curricula import NearFarAnnealingConfig

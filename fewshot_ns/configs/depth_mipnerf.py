@@ -16,10 +16,10 @@ from nerfstudio.configs.base_config import ViewerConfig
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.compact import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
-from fewshot_ns.configs.variants import derive, pose_optimizer
+from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig

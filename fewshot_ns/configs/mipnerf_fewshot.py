@@ -9,10 +9,10 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import MIPNERF, row
-from fewshot_ns.configs.variants import derive, pose_optimizer
+from fewshot_ns.configs.variants import derive
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.mipnerf import MipNeRFModelConfig

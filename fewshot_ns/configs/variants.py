@@ -2,23 +2,12 @@
 
 from copy import deepcopy
 from dataclasses import fields, replace
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
-from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
 Fields = Optional[Mapping[str, Any]]
-
-
-def pose_optimizer() -> Dict[str, Dict[str, Any]]:
-    """The optimizer of training poses, nerfacto's, over the length of the run; without effect where poses stay."""
-    group = {
-        "optimizer": ClippedAdamOptimizerConfig(lr=1e-3, eps=1e-15),
-        "scheduler": RunLengthSchedulerConfig(final_ratio=0.1),
-    }
-    return {CAMERA_GROUP: group}
 
 
 def derive(

@@ -21,7 +21,7 @@ from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
 from fewshot_ns.data.dataparsers.recognition import parser_for
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
-from fewshot_ns.engine.optimizers import CheckedOptimizers
+from fewshot_ns.engine.optimizers import CheckedOptimizers, pose_optimizer
 from fewshot_ns.engine.resume import (
     capture_random_states,
     load_last_good,
@@ -187,8 +187,10 @@ class FewShotTrainer(Trainer):
         """Builds optimizers that stop at a gradient that is not finite, and resolves lengths that are None."""
         parameters = self.pipeline.get_param_groups()
         optimizers = copy.deepcopy(self.config.optimizers)
-        if CAMERA_GROUP not in parameters:
-            # Every method has it, and few runs use it.
+        if CAMERA_GROUP in parameters:
+            # Methods of others need not have it.
+            optimizers = {**pose_optimizer(), **optimizers}
+        else:
             optimizers.pop(CAMERA_GROUP, None)
         schedulers = [group["scheduler"] for group in optimizers.values() if group.get("scheduler") is not None]
         open_ones = [scheduler for scheduler in schedulers if getattr(scheduler, "max_steps", 0) is None]

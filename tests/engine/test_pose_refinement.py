@@ -150,6 +150,14 @@ def test_a_resumed_run_is_bit_equal(make_config: Any) -> None:
         set_up(make_config("other", 6, "off"), first.checkpoint_dir)
 
 
+def test_a_method_without_the_group_gets_ours(make_config: Any) -> None:
+    config = make_config("other", 4)
+    del config.optimizers[CAMERA_GROUP]
+    found, expected = trained(config), trained(make_config("own", 4))
+    states = state_of(found)["pipeline"], state_of(expected)["pipeline"]
+    assert torch.equal(states[0][ADJUSTMENT], states[1][ADJUSTMENT])
+
+
 def test_exported_cameras_are_the_refined_ones(make_config: Any) -> None:
     trainer = trained(make_config("on", 4))
     frames, _ = collect_camera_poses(trainer.pipeline)
