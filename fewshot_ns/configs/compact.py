@@ -7,7 +7,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 
 from fewshot_ns.configs.variants import one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import WarmupCosineSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.model_components.curricula import NearFarAnnealingConfig
@@ -44,11 +44,14 @@ compact = FewShotTrainerConfig(
         ),
     ),
     optimizers={
-        name: {
-            "optimizer": ClippedAdamOptimizerConfig(lr=lr, eps=1e-8, clip_norm=clip_norm),
-            "scheduler": WarmupCosineSchedulerConfig(warmup_steps=100, max_steps=MAX_STEPS, final_ratio=0.05),
-        }
-        for name, lr, clip_norm in (("field", 2e-3, 1.0), ("planes", 3e-2, None), ("proposal", 1e-1, None))
+        **{
+            name: {
+                "optimizer": ClippedAdamOptimizerConfig(lr=lr, eps=1e-8, clip_norm=clip_norm),
+                "scheduler": WarmupCosineSchedulerConfig(warmup_steps=100, max_steps=MAX_STEPS, final_ratio=0.05),
+            }
+            for name, lr, clip_norm in (("field", 2e-3, 1.0), ("planes", 3e-2, None), ("proposal", 1e-1, None))
+        },
+        **pose_optimizer(),
     },
     viewer=ViewerConfig(num_rays_per_chunk=4096),
     vis="viewer",

@@ -19,7 +19,7 @@ from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
 from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
@@ -50,7 +50,8 @@ depth_mipnerf = FewShotTrainerConfig(
             "scheduler": DelayedLogLinearSchedulerConfig(
                 lr_final=2e-5, max_steps=MAX_STEPS, delay_steps=512, delay_factor=0.01
             ),
-        }
+        },
+        **pose_optimizer(),
     },
     viewer=ViewerConfig(num_rays_per_chunk=2048),
     vis="viewer",

@@ -16,7 +16,7 @@ from fewshot_ns.configs.paper_results import DIETNERF, row
 from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.nerf import NeRFModelConfig
@@ -49,7 +49,8 @@ dietnerf = FewShotTrainerConfig(
         "field": {
             "optimizer": ClippedAdamOptimizerConfig(lr=5e-4, eps=1e-8),
             "scheduler": DelayedLogLinearSchedulerConfig(lr_final=5e-5, max_steps=500000, delay_steps=0),
-        }
+        },
+        **pose_optimizer(),
     },
     viewer=ViewerConfig(num_rays_per_chunk=2048),
     vis="viewer",

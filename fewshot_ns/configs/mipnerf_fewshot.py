@@ -11,7 +11,7 @@ from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import MIPNERF, row
 from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.mipnerf import MipNeRFModelConfig
@@ -42,7 +42,8 @@ mipnerf_fewshot = FewShotTrainerConfig(
             "scheduler": DelayedLogLinearSchedulerConfig(
                 lr_final=2e-5, max_steps=None, delay_steps=512, delay_factor=0.01
             ),
-        }
+        },
+        **pose_optimizer(),
     },
     viewer=ViewerConfig(num_rays_per_chunk=1024),
     vis="viewer",

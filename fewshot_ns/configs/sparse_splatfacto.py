@@ -12,7 +12,7 @@ from nerfstudio.configs.base_config import ViewerConfig
 from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
-from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig
+from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
 from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.model_components.splatting.densification import DensificationConfig
@@ -26,13 +26,14 @@ LITE_STEPS = 1000
 
 
 def _optimizers(rates: Dict[str, float], final_ratios: Dict[str, float], rest: float) -> Dict[str, Dict]:
-    return {
+    own = {
         name: {
             "optimizer": ClippedAdamOptimizerConfig(lr=rate, eps=1e-15),
             "scheduler": RunLengthSchedulerConfig(final_ratio=final_ratios.get(name, rest)),
         }
         for name, rate in rates.items()
     }
+    return {**own, **pose_optimizer()}
 
 
 sparse_splatfacto = FewShotTrainerConfig(

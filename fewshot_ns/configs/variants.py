@@ -6,6 +6,7 @@ from typing import Any, Mapping, Optional
 
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
+from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
@@ -43,8 +44,8 @@ def derive(
     Args:
         base: the method to start from.
         method_name: name of the new one.
-        schedule: fields of all learning-rate schedulers that change.
-        optimizer: fields of all optimizers that change.
+        schedule: fields of all learning-rate schedulers that change, but for that of poses.
+        optimizer: fields of all optimizers that change, but for that of poses.
         changes: by the name of a part of the pipeline, a prior or `datamanager` or `model`, the fields of it that
             change; other names are fields of the trainer's config.
 
@@ -62,5 +63,8 @@ def derive(
             "scheduler": replace(group["scheduler"], **(schedule or {})),
         }
         for name, group in config.optimizers.items()
+        if name != CAMERA_GROUP
     }
-    return replace(config, pipeline=replace(config.pipeline, **changed), optimizers=optimizers)
+    poses = {name: group for name, group in config.optimizers.items() if name == CAMERA_GROUP}
+    pipeline = replace(config.pipeline, **changed)
+    return replace(config, pipeline=pipeline, optimizers={**optimizers, **poses})

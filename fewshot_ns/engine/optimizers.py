@@ -7,7 +7,9 @@ import torch
 from nerfstudio.engine.optimizers import OptimizerConfig, Optimizers
 from torch.nn import Parameter
 
+from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.engine.checks import check_gradients
+from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
 
 
 def clip_gradients(parameters: List[Parameter], max_value: Optional[float], max_norm: Optional[float]) -> None:
@@ -84,6 +86,15 @@ class ClippedAdamOptimizerConfig(OptimizerConfig):
         if self.max_norm is not None:
             raise ValueError(f"expected max_norm = None, got {self.max_norm}; set clip_norm instead")
         return self._target(params, lr=self.lr, eps=self.eps, clip_value=self.clip_value, clip_norm=self.clip_norm)
+
+
+def pose_optimizer() -> Dict[str, Dict[str, Any]]:
+    """The optimizer of training poses, nerfacto's, over the length of the run; without effect where poses stay."""
+    group = {
+        "optimizer": ClippedAdamOptimizerConfig(lr=1e-3, eps=1e-15),
+        "scheduler": RunLengthSchedulerConfig(final_ratio=0.1),
+    }
+    return {CAMERA_GROUP: group}
 
 
 class CheckedOptimizers(Optimizers):

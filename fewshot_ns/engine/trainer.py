@@ -16,9 +16,10 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
-from fewshot_ns.engine.optimizers import CheckedOptimizers
+from fewshot_ns.engine.optimizers import CheckedOptimizers, pose_optimizer
 from fewshot_ns.engine.resume import (
     capture_random_states,
     load_last_good,
@@ -121,6 +122,7 @@ class FewShotTrainer(Trainer):
         self.clock = TrainingClock()
         self._last_step = -1
         self._states_to_restore: Optional[Dict[str, Any]] = None
+        self._resolved: Dict[str, Any] = {}
 
     def setup(self, test_mode: Any = "val") -> None:
         """Builds pipeline, optimizers, writers and viewer, and loads the checkpoint to resume from.
@@ -162,7 +164,13 @@ class FewShotTrainer(Trainer):
 
     def setup_optimizers(self) -> Optimizers:
         """Builds optimizers that stop at a gradient that is not finite, and resolves lengths that are None."""
+        parameters = self.pipeline.get_param_groups()
         optimizers = copy.deepcopy(self.config.optimizers)
+        if CAMERA_GROUP in parameters:
+            # Methods of others need not have it.
+            optimizers = {**pose_optimizer(), **optimizers}
+        else:
+            optimizers.pop(CAMERA_GROUP, None)
         schedulers = [group["scheduler"] for group in optimizers.values() if group.get("scheduler") is not None]
         open_ones = [scheduler for scheduler in schedulers if getattr(scheduler, "max_steps", 0) is None]
         if self.config.max_num_iterations is None or open_ones:
@@ -184,7 +192,7 @@ class FewShotTrainer(Trainer):
         self.schedule_lengths = [getattr(scheduler, "max_steps", None) for scheduler in schedulers]
         return CheckedOptimizers(
             optimizers,
-            self.pipeline.get_param_groups(),
+            parameters,
             named_parameters=self.pipeline.named_parameters,
             current_step=lambda: self.step,
         )
@@ -239,8 +247,9 @@ class FewShotTrainer(Trainer):
 
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
-        """Writes checkpoint and `train_stats.json`. Older checkpoints are removed only once the new one is written; the
-        last of them becomes the backup.
+        """Writes checkpoint, `train_stats.json` and, into `resolved.json`, by how much refined poses have moved.
+
+        Older checkpoints are removed only once the new one is written; the last of them becomes the backup.
 
         Args:
             step: the step that was just trained; before the first one nothing is saved, unless no steps are wanted.
@@ -265,6 +274,10 @@ class FewShotTrainer(Trainer):
         if self.config.save_only_latest_checkpoint:
             retire_older(path)
         write_json(self.base_dir / "train_stats.json", self.clock.summary())
+        poses = pipeline.training_poses() if self._resolved else {}
+        if poses:
+            self._resolved |= poses
+            write_json(self.base_dir / RESOLVED_NAME, self._resolved)
 
     def _load_checkpoint(self) -> None:
         """Loads the checkpoint of `load_dir` (and `load_step`) or `load_checkpoint`, completely or not at all.
@@ -334,7 +347,8 @@ class FewShotTrainer(Trainer):
         pipeline = self._whole_pipeline()
         if hasattr(pipeline, "resolved"):
             training = {"max_num_iterations": self.config.max_num_iterations, "schedules": self.schedule_lengths}
-            write_json(self.base_dir / RESOLVED_NAME, {"training": training, **pipeline.resolved()})
+            self._resolved = {"training": training, **pipeline.resolved()}
+            write_json(self.base_dir / RESOLVED_NAME, self._resolved)
         dataset = self.pipeline.datamanager.train_dataset
         record = dataset.metadata.get(METADATA_KEY) if dataset is not None else None
         if not isinstance(record, FewShotMetadata):

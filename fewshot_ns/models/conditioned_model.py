@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import OrientedBox
@@ -54,6 +55,8 @@ class ConditionedModelConfig(RayModelConfig):
 
     annealing: NearFarAnnealingConfig = field(default_factory=lambda: NearFarAnnealingConfig(steps=0))
     """Not served: near and far are those of the scene from the first step on."""
+    camera_optimizer: CameraOptimizerConfig = field(default_factory=CameraOptimizerConfig)
+    """Not served: poses are those of the data."""
 
 
 class ConditionedModel(RayModel):
@@ -74,8 +77,13 @@ class ConditionedModel(RayModel):
         """Takes the provider out of the metadata.
 
         Raises:
-            ValueError: annealed near and far, which differ from scene to scene.
+            ValueError: annealed near and far, which differ from scene to scene, or poses that are to be refined.
         """
+        if self.refines_poses:
+            raise ValueError(
+                f"--pipeline.model.camera-optimizer.mode {self.config.camera_optimizer.mode}: "
+                f"{type(self).__name__} trains on the photos of many scenes, whose poses are no part of it; give off"
+            )
         super().populate_modules()
         if self.annealing.steps > 0:
             raise ValueError(

@@ -8,7 +8,6 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
-from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils import colormaps
 from torch import Tensor
 
@@ -16,13 +15,14 @@ from fewshot_ns.cameras.ray_space import scene_focus, scene_radius
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.model_components.rendering import Rendering, RenderOptions
+from fewshot_ns.models.pose_refinement import PoseRefiningModel, PoseRefiningModelConfig
 from fewshot_ns.priors.base import CameraRequest
 from fewshot_ns.utils.checkpoints import load_checkpoint, load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
 
 
 @dataclass
-class FewShotModelConfig(SavedConfig, ModelConfig):
+class FewShotModelConfig(SavedConfig, PoseRefiningModelConfig):
     """Fields that every backbone shares."""
 
     _target: Type = field(default_factory=lambda: FewShotModel)
@@ -40,7 +40,7 @@ class StepRenderings(NamedTuple):
     """(B, H, W) pixels of each request for unseen views."""
 
 
-class FewShotModel(Model):
+class FewShotModel(PoseRefiningModel):
     """Base of the backbones.
 
     A backbone answers two questions, `render_pixels` and `render_cameras`. What it renders in a training step comes
@@ -153,7 +153,7 @@ class FewShotModel(Model):
     ) -> StepRenderings:
         """What one training step renders; arguments as those of `forward`."""
         options = [RenderOptions(footprint_scale=view.footprint_scale) for view in views]
-        seen = self.render_pixels(cameras, pixels)
+        seen = self.render_pixels(self.training_cameras(cameras), pixels)
         unseen = [self.render_cameras(view.cameras, how) for view, how in zip(views, options, strict=True)]
         return StepRenderings(seen, unseen)
 
@@ -175,7 +175,8 @@ class FewShotModel(Model):
         self, training_callback_attributes: TrainingCallbackAttributes
     ) -> List[TrainingCallback]:
         """Tells the model the step before each iteration."""
-        return [TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)]
+        before = TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self.update_to_step)
+        return [before, *super().get_training_callbacks(training_callback_attributes)]
 
     @classmethod
     def check_cameras(cls, cameras: Cameras) -> None:
@@ -258,5 +259,8 @@ class FewShotModel(Model):
         Args:
             cameras: (V,) training views.
         """
+        if self.refines_poses and cameras.metadata is None:
+            # Where `ns-export cameras` notes the index of a view.
+            cameras.metadata = {}
         focus = scene_focus(cameras, self.geometry)
         self.focus, self.radius = focus, scene_radius(cameras, focus)

@@ -11,6 +11,7 @@ from nerfstudio.field_components.spatial_distortions import SceneContraction
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from fewshot_ns.cameras.pose_corrections import corrected_rays
 from fewshot_ns.cameras.ray_space import (
     RADII_KEY,
     ModelRays,
@@ -189,6 +190,11 @@ class RayModel(FewShotModel):
             "depth_std": distance_deviation(weights, t) / slope * rays.z_scale,
         }
 
+    def training_rays(self, ray_bundle: RayBundle) -> RayBundle:
+        """The world rays (R,) of training photos, in a training step from refined poses; at evaluation as they are."""
+        corrections = self.pose_corrections() if self.training else None
+        return ray_bundle if corrections is None else corrected_rays(ray_bundle, corrections)
+
     def render_training_rays(self, ray_bundle: RayBundle) -> Rendering:
         """Renders the rays (R,) of a training step's main forward."""
         return self.render_bundle(ray_bundle, annealed=self.training)
@@ -198,7 +204,7 @@ class RayModel(FewShotModel):
     ) -> StepRenderings:
         """What one training step renders, in one pass over all rays; arguments as those of `forward`."""
         unseen = [camera_rays(view.cameras.to(self.device), self.geometry, view.footprint_scale) for view in views]
-        whole = ray_bundle
+        whole = self.training_rays(ray_bundle)
         for rays in unseen:
             whole = concatenate_rays(whole, rays.flatten())
         rendering = self.render_training_rays(whole)
@@ -252,7 +258,7 @@ class RayModel(FewShotModel):
     def get_outputs(self, ray_bundle: RayBundle) -> Dict[str, Tensor]:  # type: ignore[override]
         """Outputs of world rays (R,)."""
         if self.training:
-            return replace(self.render_training_rays(ray_bundle), extras={}).outputs()
+            return replace(self.render_training_rays(self.training_rays(ray_bundle)), extras={}).outputs()
         rendering = self.render_bundle(ray_bundle)
         return replace(rendering, rgb=rendering.rgb.clamp(0.0, 1.0)).outputs()
 

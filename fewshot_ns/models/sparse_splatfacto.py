@@ -219,7 +219,8 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         if self._watched is None or self.densification is None:
             return
         statistics = {"grad2d": self.grad2d, "count": self.count}
-        found = self.densification.step(self.gauss_params, optimizers.optimizers, statistics, self._watched, step)
+        own = {name: optimizers.optimizers[name] for name in NAMES}
+        found = self.densification.step(self.gauss_params, own, statistics, self._watched, step)
         self._watched = None
         self.grad2d, self.count = found["grad2d"], found["count"]
         if self.num_points == 0:
@@ -296,6 +297,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         if self.densification is None and self.run_length is not None:
             self.densification = Densification(self.config.densification, self.run_length, self.radius)
             self._say_unused_harmonics(self.run_length)
+        cameras = self.training_cameras(cameras)
         watched = self.training and self.densification is not None and self.densification.watches(self.step)
         seen = self.render_pixels(cameras, pixels) if not watched else self._watched_pixels(cameras, pixels)
         return StepRenderings(seen, [self.render_cameras(view.cameras) for view in views])

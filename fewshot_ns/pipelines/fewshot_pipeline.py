@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Type
+from typing import Any, Dict, List, Literal, Optional, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -13,6 +13,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
+from torch.nn import Parameter
 from tyro.conf import Suppress
 
 from fewshot_ns.data.datamanagers.fewshot import (
@@ -69,6 +70,8 @@ NOTHING_HELD_OUT = (
 )
 EVALUATED_KEY = "evaluated_views"
 """Key of averages that are not of held-out views: 'train', or 'none'."""
+TRAINING_POSES_KEY = "training_poses"
+"""What a run's `resolved.json` calls the record of refined poses."""
 _MODEL_TERMS = (
     "occlusion_weight",
     "occlusion_samples",
@@ -273,14 +276,32 @@ class FewShotPipeline(VanillaPipeline):
         self.suite.set_metrics.prepare()
         self.priors.prepare()
 
+    def get_param_groups(self) -> Dict[str, List[Parameter]]:
+        """Parameters by the names of their optimizers, those of the poses included where they are refined."""
+        return {**super().get_param_groups(), **self.model.pose_groups()}
+
+    def training_poses(self) -> Dict[str, Any]:
+        """How the poses of the training photos are refined, and by how much they have moved; empty where they stay."""
+        if not self.model.refines_poses:
+            return {}
+        changes = {name: float(value) for name, value in self.model.pose_changes().items()}
+        return {TRAINING_POSES_KEY: {"mode": self.model.config.camera_optimizer.mode, **changes}}
+
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided where a field was None, and that it has by its geometry, for log and record."""
         batch = {"rays": self.datamanager.num_rays}
         points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
         scene = recognition_record(self.datamanager.config.dataparser)
         held_out = {} if self.datamanager.holds_out else {"held_out": "nothing: every view trains"}
-        points |= self.priors.resolved()
-        return {**scene, "model": self.model.resolved(), "batch": batch, **held_out, **points}
+        return {
+            **scene,
+            "model": self.model.resolved(),
+            "batch": batch,
+            **held_out,
+            **points,
+            **self.priors.resolved(),
+            **self.training_poses(),
+        }
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.
@@ -307,7 +328,8 @@ class FewShotPipeline(VanillaPipeline):
         seen = self.datamanager.train_dataset.cameras, batch["indices"]
         photos, unseen = self._model(ray_bundle, seen, tuple(views.values()))
         metrics_dict = self.model.get_metrics_dict(photos, batch)
-        loss_dict = self.model.get_loss_dict(photos, batch, metrics_dict)
+        metrics_dict |= self.model.pose_changes()
+        loss_dict = {**self.model.get_loss_dict(photos, batch, metrics_dict), **self.model.pose_terms()}
         requested = {**_beginnings(photos, pixels), **dict(zip(views, unseen, strict=True))}
 
         def context(name: str) -> StepContext:

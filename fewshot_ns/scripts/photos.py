@@ -38,6 +38,8 @@ class PhotosCommand:
     """Any per-scene method; of Gaussian splats a .ply is written, too."""
     poses: Optional[str] = None
     """Poses that are known already, as in `ns-fewshot prepare`."""
+    refine_poses: bool = False
+    """Let training move the poses too, where they are not exact (nerfstudio's camera optimizer); best with splats."""
     side: Optional[int] = None
     """Longer side of the pictures that are trained on, pixels, at most; None: 320 on a CPU, 1000 on CUDA."""
     steps: Optional[int] = None
@@ -102,7 +104,7 @@ class PhotosCommand:
         longest = int(prepared.poses.sizes.max())
         factor = max(1, math.ceil(longest / (self.side or SIDES[self._on])))
         run = self.output_dir / "run"
-        settings = (self.method, factor, self.steps, self.seed, self._on)
+        settings = (self.method, factor, self.steps, self.seed, self._on, self.refine_poses)
         key = digest(*settings, file_key(prepared.scene / "transforms.json"))
         done = run / DONE
         if not self.force and done.is_file() and json.loads(done.read_text("utf8")).get("key") == key:
@@ -113,6 +115,7 @@ class PhotosCommand:
         arguments += ["--output-dir", str(self.output_dir / "training"), "--vis", "tensorboard"]
         arguments += ["--machine.device-type", self._on, "--machine.seed", str(self.seed)]
         arguments += [] if self.steps is None else ["--max-num-iterations", str(self.steps)]
+        arguments += ["--pipeline.model.camera-optimizer.mode", "SO3xR3"] if self.refine_poses else []
         arguments += ["fewshot-nerfstudio-data", "--downscale-factor", str(factor)]
         shutil.rmtree(self.output_dir / "training", ignore_errors=True)
         with console.status(f"training {self.method} at 1/{factor} of the photos' size") as status:

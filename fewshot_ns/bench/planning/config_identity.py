@@ -49,11 +49,14 @@ def schedule_flags(config: TrainerConfig, steps: int) -> Tuple[str, ...]:
         config: of the method.
         steps: of the training.
     """
+    from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
+
     own = config.max_num_iterations
     words: List[str] = []
     for name, group in config.optimizers.items():
         scheduler = group.get("scheduler")
-        if hasattr(scheduler, "max_steps"):
+        # The schedule of poses follows the run by itself.
+        if hasattr(scheduler, "max_steps") and name != CAMERA_GROUP:
             # DietNeRF's schedule, for one, is made for more steps than it trains.
             length = scheduler.max_steps
             stretched = steps if own is None or length is None else max(1, round(steps * length / own))
