@@ -57,7 +57,7 @@ def test_without_settings_it_is_the_formats_own_config(tiny_llff_scene: Path, ti
 def test_the_methods_settings_hold_for_their_format_alone(tiny_llff_scene: Path, tiny_blender_scene: Path) -> None:
     own = (FewShotBlenderDataParserConfig(downscale_factor=2, view_protocol="first"),)
     blender = settled(tiny_blender_scene, own=own)
-    assert (blender.downscale_factor, blender.view_protocol, blender.num_views) == (2, "first", 8)
+    assert (blender.downscale_factor, blender.view_protocol, blender.num_views) == (2, "first", None)
     assert settled(tiny_llff_scene, own=own).downscale_factor == 1
     assert settled(tiny_blender_scene, own=own, downscale_factor=1).downscale_factor == 1
     # The method's preset stays as it was.
