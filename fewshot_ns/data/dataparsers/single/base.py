@@ -145,7 +145,7 @@ class FewShotDataParser(DataParser):
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
         scene = self._complete(scene, selection)
-        check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
+        check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
         return scene, selection
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
@@ -187,6 +187,8 @@ class FewShotDataParser(DataParser):
             test_indices=selection.test,
             pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
+            photos=tuple(scene.photos[index] for index in chosen),
+            left_out=scene.left_out,
             resize=self.config.resize,
             has_alpha=has_alpha(scene.images[chosen[0]]),
             depth_prior_filenames=depths,
@@ -326,7 +328,8 @@ class FewShotDataParser(DataParser):
         names: DepthNames = usual_names,
         eight_bit: bool = False,
     ) -> Optional[Files]:
-        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any.
+        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any;
+        by the path of each image below the folder of all, or by its bare name where it is the only one of it.
 
         Args:
             folders: Usual folders, in order.
@@ -336,6 +339,7 @@ class FewShotDataParser(DataParser):
 
         Raises:
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
+            ValueError: --depth-dir holds a prior that may be of several images.
         """
         return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
 

@@ -14,6 +14,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDa
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
+from fewshot_ns.data.files.photo_files import find_photo
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
@@ -153,6 +154,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
             camera_to_worlds=poses,
             intrinsics=np.stack([focal, focal, half, half], axis=1),
             protocol=protocol,
+            list_lengths=tuple(len(files) for files, _, _ in splits),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
             depth_encoding=encoding,
@@ -188,6 +190,5 @@ class FewShotBlenderDataParser(FewShotDataParser):
         poses = frame_poses(frames, path)
         files = []
         for frame in frames:
-            file = self.config.data / frame["file_path"]
-            files.append(file if file.suffix else file.with_name(file.name + ".png"))
+            files.append(find_photo(self.config.data, str(frame["file_path"])))
         return files, poses[:, :3], float(meta["camera_angle_x"])
