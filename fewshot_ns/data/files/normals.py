@@ -52,9 +52,9 @@ def find_normals(images: Sequence[Path]) -> Files:
 def _places(photo: PhotoName) -> Iterator[Path]:
     """Where the normals of a photo may lie: of folders of normals, by the photo's path, then by its name alone."""
     image = photo.file
-    by_path = photo.folder.parent, str(Path(photo.path).with_suffix(""))
+    root, inner = photo.folder.parent, str(Path(photo.path).with_suffix(""))
     for pattern in NORMAL_PLACES:
-        for parent, stem in (by_path, (image.parent.parent, image.stem)):
+        for parent, stem in ((root, inner), (image.parent.parent, image.stem), (root, image.stem)):
             if "{parent}" in pattern or stem == image.stem:
                 name = pattern.format(folder=image.parent, parent=parent, stem=stem)
                 yield from (Path(f"{name}{suffix}") for suffix in (".exr", ".png"))

@@ -42,6 +42,8 @@ def photo_names(images: Sequence[Path], counts: Optional[Sequence[int]] = None) 
 def _names_of_list(images: Sequence[Path]) -> List[PhotoName]:
     if not images:
         return []
+    if len({image.is_absolute() for image in images}) > 1:
+        images = [Path(os.path.abspath(image)) for image in images]
     folder = Path(os.path.commonpath([image.parent for image in images]))
     paths = [image.relative_to(folder).as_posix() for image in images]
     by_bare: Dict[str, List[str]] = defaultdict(list)
@@ -124,6 +126,35 @@ def files_of_photos(
                 found = shared
         files.append(found)
     return FilesOfPhotos(tuple(files), tuple(clashes))
+
+
+def files_beside(images: Sequence[Path], folder: str, name: Callable[[str], str], what: str) -> Tuple[Path, ...]:
+    """Files in a folder beside that of the photos, also where photos lie in folders of it: of `rgb/left/5.png` those
+    are `target_depth/left/5.png`, or `target_depth/5.png` if no other photo is called 5.
+
+    Args:
+        images: The photos.
+        folder: Name of the folder.
+        name: From a photo's name without suffix to that of its file.
+        what: What such a file is, for the message.
+
+    Returns:
+        A file per photo; of one without a file, where it is expected.
+
+    Raises:
+        ValueError: a file that may be of several photos.
+    """
+    found, owners = [], {}
+    for image, photo in zip(images, photo_names(images), strict=True):
+        file = name(image.stem)
+        above = list(image.parents)[:3]
+        places = [parent.parent / folder / image.relative_to(parent).parent / file for parent in above]
+        places += [parent.parent / folder / file for parent in above[1:]]
+        path = next((place for place in places if place.is_file()), places[0])
+        if path.is_file() and owners.setdefault(path, image) != image:
+            raise ValueError(f"{path}: expected the {what} of one photo, found {alike_words(photo, path.parent)}")
+        found.append(path)
+    return tuple(found)
 
 
 class _Present:

@@ -32,7 +32,7 @@ from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
-from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
+from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
 from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -302,6 +302,14 @@ class FewShotDataParser(DataParser):
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
+        if turned:
+            CONSOLE.print(
+                f"[yellow]{self.scene_name}: {len(turned)} photos, such as {turned[0]}, have an EXIF orientation by "
+                "which viewers turn them; they are read as they are stored, and their cameras taken to be of that. If "
+                "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
+                soft_wrap=True,
+            )
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
         """Where near and far come from."""

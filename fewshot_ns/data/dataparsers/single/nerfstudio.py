@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +20,26 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, Nerfst
 from fewshot_ns.cameras.poses import focus_point
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.left_out import (
+    OnMissing,
+    among_those_there,
+    echo_left_out,
+    files_beside_frames,
+    frames_without_photo,
+    photos_without_pose,
+)
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
-from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
+from fewshot_ns.data.files.transforms_json import (
+    frame_poses,
+    read_transforms,
+    stated_bounds,
+    with_local_files,
+)
 from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
-from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, photos_protocol
+from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol, photos_protocol
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = "held_out"
@@ -49,6 +66,9 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as nerfstudio does."""
     center_method: Literal["poses", "focus", "none"] = "poses"
     """How nerfstudio chooses the centre of the scene."""
+    on_missing: Optional[OnMissing] = None
+    """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop. Views keep
+    their indices. None skips, but stops at a missing view in use of a scene of `ns-fewshot prepare`, which is whole."""
 
 
 class FewShotNerfstudioDataParser(FewShotDataParser):
@@ -62,6 +82,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     config: FewShotNerfstudioDataParserConfig
     depth_folders: Tuple[str, ...] = ("depth_maps",)
     """Folders beside the transforms file in which depth maps are looked for."""
+    _whole: bool = False
+    """Whether the scene was prepared as a whole, so that a missing photo is a fault."""
     no_points: str = "the file names no sparse points (ply_file_path)"
     """Why near and far cannot be taken from sparse points, for the message."""
 
@@ -73,12 +95,14 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     def _scene_of(self, path: Path, folder: Path) -> SceneFiles:
         """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
-        meta = read_transforms(path)
+        meta = with_local_files(read_transforms(path), path.parent)
         if len(frame_poses(meta["frames"], path)) < self.least_views:
             raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
         _check_intrinsics(meta, path)
         frames = self._read_frames(meta, path)
         cameras, images = frames.cameras, frames.images
+        self._whole = HELD_OUT in meta
+        left_out = self._left_out(images, meta)
         camera_type = CameraType(int(cameras.camera_type[0].item()))
         if camera_type is not CameraType.PERSPECTIVE:
             raise ValueError(f"{path}: expected a perspective camera model, found {camera_type.name.lower()}")
@@ -103,6 +127,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             camera_to_worlds=poses,
             intrinsics=intrinsics,
             protocol=_protocol(meta, images, path),
+            left_out=left_out,
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=guessed,
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
@@ -118,13 +143,51 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             colmap_points=find_points_file(folder),
         )
 
+    def _left_out(self, images: Tuple[Path, ...], meta: Mapping[str, Any]) -> Dict[str, int]:
+        """Counts of what is skipped: frames without photos, and photos without poses."""
+        where, on_missing = self.config.data, self.config.on_missing
+        found = frames_without_photo(images, where, on_missing)
+        if meta:
+            folder = where if where.is_dir() else where.parent
+            found |= photos_without_pose(images, files_beside_frames(meta, folder), where, on_missing)
+        return found
+
+    def _select(self, scene: SceneFiles) -> ViewSelection:
+        """As of every format; where views of the rule have no photo, by the same rule among those that have one."""
+        selection = super()._select(scene)
+        skips = self.config.on_missing == "skip" or (self.config.on_missing is None and not self._whole)
+        if not skips or all(scene.images[view].is_file() for view in selection.views):
+            return selection
+        protocol = scene.protocol
+        scene.protocol = among_those_there(protocol, scene.images)
+        try:
+            return super()._select(scene)
+        finally:
+            scene.protocol = protocol
+
+    def _echo(self, scene: SceneFiles, *chosen: Any) -> None:
+        super()._echo(scene, *chosen)
+        echo_left_out(self.config.data, scene.left_out, len(scene.images))
+
     def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
+        with _as_nerfstudio_reads(meta, path) as file:
+            parser = self._nerfstudio_parser(file or path, alone, has_points)
+            parser.folder, parser.downscale_factor = path.parent, 1
+            outputs = []
+            for split in [name for name in SPLITS if f"{name}_filenames" in meta] or ["train"]:
+                outputs.append(parser.get_dataparser_outputs(split))
+                # The points are those of the scene, and read once.
+                parser.config.load_3D_points = False
+        return _Frames.pooled(outputs)
+
+    def _nerfstudio_parser(self, path: Path, alone: bool, has_points: bool) -> _Reader:
         config = NerfstudioDataParserConfig(
+            _target=_Reader,
             # Beside a folder nerfstudio also looks for COLMAP's files.
-            data=path.parent if self.config.data.is_dir() and path.name == "transforms.json" else path,
+            data=path.parent if self._is_of_folder(path) else path,
             downscale_factor=1,
             orientation_method="none" if alone else self.config.orientation_method,
             center_method="none" if alone else self.config.center_method,
@@ -132,14 +195,12 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             train_split_fraction=1.0,
             load_3D_points=has_points,
         )
-        listed = [split for split in SPLITS if f"{split}_filenames" in meta]
-        parser: Nerfstudio = config.setup()
-        outputs = []
-        for split in listed or ["train"]:
-            outputs.append(parser.get_dataparser_outputs(split))
-            # The points are those of the scene, and read once.
-            config.load_3D_points = False
-        return _Frames.pooled(outputs)
+        parser: _Reader = config.setup()
+        return parser
+
+    def _is_of_folder(self, path: Path) -> bool:
+        """Whether nerfstudio is given the folder of a file, in which it then looks for COLMAP's."""
+        return self.config.data.is_dir() and path.parent == self.config.data and path.name == "transforms.json"
 
     def _estimate(
         self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
@@ -162,6 +223,37 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 f"{self.no_points}; give --near and --far"
             )
         return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
+
+
+class _Reader(Nerfstudio):
+    """nerfstudio's parser, for which names of files are relative to `folder` wherever the list of frames lies."""
+
+    folder: Path
+
+    def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
+        return self.folder / filepath
+
+
+@contextmanager
+def _as_nerfstudio_reads(meta: Dict[str, Any], path: Path) -> Iterator[Optional[Path]]:
+    """A file of `meta` for as long as nerfstudio reads it; None where the file itself says the same to nerfstudio."""
+    try:
+        same = json.loads(path.read_text(encoding="utf-8")) == meta
+    except ValueError:
+        same = False
+    if same:
+        yield None
+        return
+    changed = dict(meta)
+    if "ply_file_path" in meta:
+        changed["ply_file_path"] = os.path.abspath(path.parent / str(meta["ply_file_path"]))
+    if (path.parent / "colmap/sparse/0").exists():
+        # What nerfstudio takes for a folder with COLMAP's files, which it does not see from another one.
+        changed.setdefault("applied_transform", [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        yield file
 
 
 def _protocol(meta: Dict[str, Any], images: Tuple[Path, ...], path: Path) -> Protocol:
