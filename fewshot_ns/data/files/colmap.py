@@ -55,7 +55,8 @@ class SparseModel:
         for first in range(len(parts)):
             if first == len(parts) - 1 and not alone:
                 return None
-            found = self.images.get("/".join(parts[first:]))
+            # A name may have had no suffix, and a number after a dot is none.
+            found = self.images.get("/".join(parts[first:])) or self.images.get("/".join(plain[first:]))
             alike = self._plain_images.get("/".join(plain[first:]), [])
             if found is not None or len(alike) == 1:
                 return alike[0] if found is None else found
