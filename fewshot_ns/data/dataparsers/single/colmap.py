@@ -149,7 +149,7 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
                 f"{', '.join(str(folder) for folder in folders)}, found none of them; give --images-dir"
             )
         missing = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
-        if missing and self.config.on_missing == "stop":
+        if missing and (self.config.on_missing == "stop" or (self.config.on_missing is None and self._whole)):
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise FileNotFoundError(
                 f"{folder}: expected the {len(names)} photos of COLMAP's model {self._model.path.parent}, found no "

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Tuple, Type
 
@@ -68,7 +68,7 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """How nerfstudio chooses the centre of the scene."""
     on_missing: Optional[OnMissing] = None
     """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop. Views keep
-    their indices. None skips, but stops at a missing view in use of a scene of `ns-fewshot prepare`, which is whole."""
+    their indices. None skips, but stops at a missing view in use of a scene of `ns-fewshot prepare` or of a set."""
 
 
 class FewShotNerfstudioDataParser(FewShotDataParser):
@@ -83,7 +83,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     depth_folders: Tuple[str, ...] = ("depth_maps",)
     """Folders beside the transforms file in which depth maps are looked for."""
     _whole: bool = False
-    """Whether the scene was prepared as a whole, so that a missing photo is a fault."""
+    """Whether a missing photo is a fault unless the user says otherwise."""
     no_points: str = "the file names no sparse points (ply_file_path)"
     """Why near and far cannot be taken from sparse points, for the message."""
 
@@ -101,7 +101,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         _check_intrinsics(meta, path)
         frames = self._read_frames(meta, path)
         cameras, images = frames.cameras, frames.images
-        self._whole = HELD_OUT in meta
+        self._whole |= HELD_OUT in meta
         left_out = self._left_out(images, meta)
         camera_type = CameraType(int(cameras.camera_type[0].item()))
         if camera_type is not CameraType.PERSPECTIVE:
@@ -158,12 +158,12 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         skips = self.config.on_missing == "skip" or (self.config.on_missing is None and not self._whole)
         if not skips or all(scene.images[view].is_file() for view in selection.views):
             return selection
-        protocol = scene.protocol
-        scene.protocol = among_those_there(protocol, scene.images)
-        try:
-            return super()._select(scene)
-        finally:
-            scene.protocol = protocol
+        return super()._select(replace(scene, protocol=among_those_there(scene.protocol, scene.images)))
+
+    def read_views(self) -> Tuple[SceneFiles, ViewSelection, Cameras]:
+        """As of every format; a scene of a set stops at a missing view in use, since nobody reads a line per scene."""
+        self._whole = True
+        return super().read_views()
 
     def _echo(self, scene: SceneFiles, *chosen: Any) -> None:
         super()._echo(scene, *chosen)

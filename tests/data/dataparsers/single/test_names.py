@@ -242,6 +242,19 @@ def test_frames_without_photos_are_skipped_and_counted(
         parse(scene, train_indices=(1, 5, 11))
 
 
+def test_what_was_skipped_is_in_the_record_of_a_run(tiny_nerfstudio_scene: Path, tiny_pipeline_config: Any) -> None:
+    (tiny_nerfstudio_scene / "images" / "frame_00005.png").unlink()
+    parser = FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene)
+    pipeline = tiny_pipeline_config(parser).setup(device="cpu")
+    assert pipeline.resolved()["left_out"] == {"frames without a photo": 1}
+
+
+def test_a_scene_of_a_set_stops(tiny_nerfstudio_scene: Path) -> None:
+    (tiny_nerfstudio_scene / "images" / "frame_00005.png").unlink()
+    with pytest.raises(FileNotFoundError, match="frame_00005.png: expected the photo of view 5"):
+        FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene).setup().read_views()
+
+
 def test_what_nobody_uses_may_lack_and_nothing_moves(tiny_nerfstudio_scene: Path) -> None:
     (tiny_nerfstudio_scene / "images" / "frame_00002.png").unlink()
     assert get_fewshot_metadata(parse(tiny_nerfstudio_scene).metadata).train_indices == (1, 5, 11)
