@@ -52,7 +52,7 @@ def test_maps_lie_under_the_paths_of_their_photos(rig: Path, tmp_path: Path, cap
     )
     assert record.depth_prior_filenames == tuple(maps / f"{name}.npz" for name in NAMES)
     assert record.depth_encoding.polarity == "inverse_depth", "the note covers maps in the folders below it"
-    for number, file in enumerate(record.depth_prior_filenames):
+    for number, file in enumerate(record.depth_prior_filenames or ()):
         assert np.load(file)["depth"][0, 0] == 2.0 + number
     # Other views: what the new note does not cover goes, by its path.
     (mono / "right" / "0000_depth.npy").rename(mono / "right" / "0001_depth.npy")
