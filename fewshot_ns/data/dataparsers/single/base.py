@@ -165,7 +165,10 @@ class FewShotDataParser(DataParser):
         self, split: str = "train", views: Optional[Tuple[int, ...]] = None, **kwargs
     ) -> DataparserOutputs:
         if not self.config.data.exists():
-            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
+            raise FileNotFoundError(
+                f"{self.config.data}: expected the folder of a scene (--data), found nothing; a trained run whose "
+                "scene lies elsewhere now is pointed at it by `ns-fewshot retarget --load-config RUN --data DIR --output OUT`"
+            )
         scene, selection = self._read_checked()
         chosen = self._views_of(scene, selection, split) if views is None else views
         sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
@@ -300,6 +303,8 @@ class FewShotDataParser(DataParser):
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        for remark in scene.remarks:
+            CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
         """Where near and far come from."""
