@@ -102,8 +102,8 @@ def convert_blender(
             square = bool(np.isclose(fx * width, fy * height, rtol=1e-6))
             if any(camera.distortion) or not square or max(abs(cx - 0.5), abs(cy - 0.5)) > 1e-6:
                 raise ValueError(
-                    f"{path}, frame {number}: expected a camera of one focal length, its principal point in the centre, "
-                    "without distortion, which is all that metadata.json can say; found another"
+                    f"{path}, frame {number}: expected a camera of one focal length, its principal point in the "
+                    "centre, without distortion, which is all that metadata.json can say; found another"
                 )
             focal = fx * width
             for level in range(levels):
