@@ -25,7 +25,7 @@ from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
-from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record, validate_dataset
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.data.seeds.cloud import SeedCloud
@@ -297,6 +297,7 @@ class FewShotPipeline(VanillaPipeline):
             **scene,
             "model": self.model.resolved(),
             "batch": batch,
+            **depth_maps_record(self.datamanager.train_dataset),
             **held_out,
             **points,
             **self.priors.resolved(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Mapping, Optional, Tuple
 
@@ -45,6 +45,8 @@ class DepthEncoding:
     """Whether the layout is known to hold depth in 8 bits."""
     may_be_empty: bool = False
     """Whether a map without any valid value is no error, as of a photo that shows nothing that another one shows."""
+    unit_from: Optional[str] = field(default=None, compare=False)
+    """What states the unit, in words, for the record of a run."""
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import os
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 
-from fewshot_ns.cameras.poses import focus_point
+from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, focus_point, look_away, planar_depth
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.completed_transforms import CompletedTransforms, completed_transforms
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
+from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, stated_depth_unit
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
+from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
 from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
 from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, photos_protocol
@@ -64,6 +70,10 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """Folders beside the transforms file in which depth maps are looked for."""
     no_points: str = "the file names no sparse points (ply_file_path)"
     """Why near and far cannot be taken from sparse points, for the message."""
+    axes_hint: Optional[str] = AXES_HINT
+    """What is said of cameras that all look outwards; None where their axes are sure."""
+    _stated_unit: Optional[StatedUnit] = None
+    """What the transforms file says of its depth maps' unit."""
 
     def _read_scene(self) -> SceneFiles:
         data = self.config.data
@@ -74,14 +84,18 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
         meta = read_transforms(path)
-        if len(frame_poses(meta["frames"], path)) < self.least_views:
+        file_poses = frame_poses(meta["frames"], path)
+        if len(file_poses) < self.least_views:
             raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
-        _check_intrinsics(meta, path)
-        frames = self._read_frames(meta, path)
+        check_lens(meta, path)
+        names = [str(frame["file_path"]) for frame in meta["frames"]]
+        # Before anything is made of the poses, which would be blamed for it.
+        check_rotations(file_poses, [Path(name).name for name in names], str(path))
+        frame_names = [f"frame {number} ({name})" for number, name in enumerate(names)]
+        check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path)
+        self._stated_unit = stated_depth_unit(meta, path)
+        frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
         cameras, images = frames.cameras, frames.images
-        camera_type = CameraType(int(cameras.camera_type[0].item()))
-        if camera_type is not CameraType.PERSPECTIVE:
-            raise ValueError(f"{path}: expected a perspective camera model, found {camera_type.name.lower()}")
         height, width = cameras.height.double(), cameras.width.double()
         intrinsics = torch.cat(
             [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
@@ -95,7 +109,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         near, far = self._near_far(*bounds)
         depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
-            encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE)
+            encoding = self._with_stated_unit(DepthEncoding(polarity="distance", unit=MILLIMETRE), depths)
         else:
             depths = self._find_depths([folder / name for name in self.depth_folders], images)
         return SceneFiles(
@@ -116,15 +130,55 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
             seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
             colmap_points=find_points_file(folder),
+            remarks=(f"{path}: {AXES_HINT}",) if look_away(poses) else (),
         )
 
-    def _read_frames(self, meta: Dict[str, Any], path: Path) -> _Frames:
+    def _with_stated_unit(self, encoding: DepthEncoding, files: Sequence[Optional[Path]]) -> DepthEncoding:
+        """The encoding with the unit that the transforms file states, where the maps hold whole numbers."""
+        unit = self._stated_unit
+        if unit is None or not all(path is None or holds_whole_numbers(path) for path in files):
+            return encoding
+        return replace(encoding, unit=unit.length, unit_from=unit.source)
+
+    def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
+        """What nerfstudio's parser makes of a file."""
+        self._check_places(poses, path)
+        if not completed.changed:
+            return self._read_file(completed.meta, path, self.config.data.is_dir())
+        meta = dict(completed.meta)
+        if "ply_file_path" in meta:
+            meta["ply_file_path"] = os.path.abspath(path.parent / meta["ply_file_path"])
+        if self.config.data.is_dir() and "applied_transform" not in meta and (path.parent / "colmap/sparse/0").exists():
+            # What nerfstudio takes where it finds COLMAP's files beside a file of its first versions.
+            meta["applied_transform"] = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / path.name
+            file.write_text(json.dumps(meta), encoding="utf8")
+            frames = self._read_file(meta, file, beside=False)
+        return frames.moved(Path(folder), path.parent, completed.depths)
+
+    def _check_places(self, poses: npt.NDArray, path: Path) -> None:
+        """Checks that nerfstudio can scale a scene by how far its cameras are apart.
+
+        Raises:
+            ValueError: all are in one place.
+        """
+        places = poses[:, :3, 3]
+        moved = self.config.center_method != "none"
+        apart = np.ptp(places, axis=0).max() if moved else np.abs(places).max()
+        if len(places) > 1 and self.config.auto_scale_poses and apart <= 1e-6 * max(1.0, float(np.abs(places).max())):
+            raise ValueError(
+                f"{path}: expected cameras at several places, found all at one, from where no depth can be told; give "
+                "--auto-scale-poses False, --near and --far to read them all the same"
+            )
+
+    def _read_file(self, meta: Dict[str, Any], path: Path, beside: bool) -> _Frames:
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
         config = NerfstudioDataParserConfig(
             # Beside a folder nerfstudio also looks for COLMAP's files.
-            data=path.parent if self.config.data.is_dir() and path.name == "transforms.json" else path,
+            data=path.parent if beside and path.name == "transforms.json" else path,
             downscale_factor=1,
             orientation_method="none" if alone else self.config.orientation_method,
             center_method="none" if alone else self.config.center_method,
@@ -156,6 +210,11 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         except ValueError as error:
             raise ValueError(f"{path}: cannot estimate near and far ({error}); give --near and --far") from error
         depth = planar_depth(poses, focus[None])[:, 0]
+        if self.axes_hint is not None and look_away(poses):
+            raise ValueError(
+                f"{path}: cannot estimate near and far, {self.axes_hint}; of cameras that look outwards give --near "
+                "and --far"
+            )
         if depth.min() <= 0:
             raise ValueError(
                 f"{path}: cannot estimate near and far, the cameras do not look at a common point and "
@@ -176,16 +235,6 @@ def _protocol(meta: Dict[str, Any], images: Tuple[Path, ...], path: Path) -> Pro
     if strangers:
         raise ValueError(f"{path}: expected names of frames in {HELD_OUT!r}, found {strangers}")
     return photos_protocol(len(images), [known[str(path.parent / name)] for name in held_out])
-
-
-def _check_intrinsics(meta: Dict[str, Any], path: Path) -> None:
-    """Checks that each frame has a camera, which nerfstudio only asserts."""
-    for key in ("w", "h", "fl_x", "fl_y", "cx", "cy"):
-        lacking = [number for number, frame in enumerate(meta["frames"]) if key not in meta and key not in frame]
-        if lacking:
-            raise ValueError(
-                f"{path}: expected {key!r} for the file or for every frame, found none for frames {lacking}"
-            )
 
 
 @dataclass
@@ -209,6 +258,14 @@ class _Frames:
             return None
         colours = self.colours if len(self.colours) else np.full(self.points.shape, GREY)
         return SeedPoints(self.points.astype(np.float32), colours.astype(np.uint8), path)
+
+    def moved(self, folder: Path, target: Path, depths: Optional[Dict[str, Path]]) -> _Frames:
+        """The same with files below another folder than where the transforms file was read, and with depth maps by
+        photo."""
+        images = tuple(target / image.relative_to(folder) for image in self.images)
+        masks = self.masks and tuple(mask and target / mask.relative_to(folder) for mask in self.masks)
+        maps = None if depths is None else tuple(depths.get(str(image)) for image in images)
+        return replace(self, images=images, masks=masks, depths=maps)
 
     @classmethod
     def pooled(cls, outputs: List[DataparserOutputs]) -> _Frames:
@@ -248,12 +305,6 @@ class _Frames:
             transform=outputs[0].dataparser_transform.numpy(),
             scale=float(outputs[0].dataparser_scale),
         )
-
-
-def planar_depth(poses: npt.NDArray, points: npt.NDArray) -> npt.NDArray:
-    """Depth (N, P) of points (P, 3) along the viewing axes of OpenGL poses (N, 3, 4), in world units."""
-    offsets = points[None] - poses[:, None, :, 3]
-    return -(offsets * poses[:, None, :, 2]).sum(-1)
 
 
 def bounds_from_points(

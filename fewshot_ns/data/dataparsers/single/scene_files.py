@@ -76,6 +76,8 @@ class SceneFiles:
     """Sparse points that the layout gives."""
     colmap_points: Optional[Path] = None
     """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
+    remarks: Tuple[str, ...] = ()
+    """What a user should know of the scene before it trains."""
 
     def cameras(self, views: Sequence[int], sizes: Mapping[int, Tuple[int, int]]) -> Cameras:
         """nerfstudio's cameras of some views, whose images are brought to `sizes` = (height, width) by view."""
