@@ -1,4 +1,4 @@
-"""`ns-fewshot eval`: measures a run's test views by chosen metrics, and resumes where an earlier call stopped."""
+"""`ns-fewshot eval`: measures a run's test views, or images on disk, by chosen metrics; resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -27,23 +27,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvalCommand:
-    """Measure the test views of a run by metrics, views, masks and resolution of your choice.
+    """Measure the test views of a run by metrics, views, masks and resolution of your choice; or images that lie on
+    disk, from wherever they come.
 
     Averages go to a JSON file like that of ns-eval, and a row per view to a .jsonl file beside it. Views that an
     earlier call has measured in the same way are not measured again.
     """
 
-    load_config: Path
+    load_config: Optional[Path] = None
     """config.yml of the run, or a folder with one run in it."""
+    images: Optional[Path] = None
+    """Instead of a run: folder of rendered images (8 bits per channel), together with --truth."""
+    truth: Optional[Path] = None
+    """Folder of the true images, of the same sizes: those of the same relative path, suffixes aside, or of a name that
+    is unique. One folder for both: NAME-truth.png beside NAME-render.png, as --render-dir keeps them."""
     output_path: Optional[Path] = None
-    """JSON file to write; None: eval.json in the folder of the run."""
+    """JSON file to write; None: eval.json in the folder of the run or of the images."""
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
     split: Optional[EvaluatedSplit] = None
     """Which views are measured: held-out ones; or, into eval-train.json, those that the run was trained on or, of
     generalizable methods, looks at: how well they are fitted, which says nothing of new views. None: as configured."""
     views: Optional[Tuple[int, ...]] = None
-    """Test views by their index in the scene; None: all."""
+    """Test views by their index in the scene (true images: by their place in natural order, from 0); None: all."""
     max_views: Optional[int] = None
     """Largest number of them, taken at equal steps."""
     max_side: Optional[int] = None
@@ -55,6 +61,10 @@ class EvalCommand:
     """auto: masked metrics where views have object masks; none: without them."""
     mask_dir: Optional[Path] = None
     """Folder of object masks named like the images, or by the view's index with three digits; None: the scene's."""
+    on_missing: Literal["stop", "skip"] = "stop"
+    """Of --images and --truth: whether images without a partner are an error, or left out and counted."""
+    background: Optional[Literal["white", "black"]] = None
+    """Of --images and --truth: what lies under transparent pixels; None: such images are an error."""
     fid_encoder: Optional[str] = None
     """Network whose features fid and kid compare: inception, or LIBRARY/MODEL (torchvision/vgg16); None: as
     configured."""
@@ -77,13 +87,16 @@ class EvalCommand:
         """Evaluates.
 
         Raises:
-            FileNotFoundError: no run, no checkpoint, no masks, or nothing to summarise.
+            FileNotFoundError: no run, no checkpoint, no images or partner of one, no masks, or nothing to summarise.
             ValueError: a metric or view is unknown, or a size makes no sense.
         """
         from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.runs import find_config
 
         self._check()
+        if self.load_config is None:
+            self._main_of_images()
+            return
         config = find_config(self.load_config)
         self.split = self.split or _configured_split(config)
         output = self.output_path or config.parent / ("eval-train.json" if self.split == "train" else "eval.json")
@@ -103,6 +116,55 @@ class EvalCommand:
             raise ValueError(f"--output-path {self.output_path}: expected a file name ending in .json")
         if self.mask_dir is not None and self.masks == "none":
             raise ValueError("--mask-dir was given together with --masks none; leave one of them out")
+        if (self.load_config is None) != (self.images is not None and self.truth is not None) or (
+            self.load_config is not None and (self.images is not None or self.truth is not None)
+        ):
+            raise ValueError("expected either a run (--load-config) or two folders (--images and --truth)")
+        if self.load_config is not None and (self.on_missing != "stop" or self.background is not None):
+            raise ValueError("--on-missing and --background are for --images and --truth; leave them out")
+
+    def _main_of_images(self) -> None:
+        from fewshot_ns.presentation.tables import print_table
+        from fewshot_ns.scripts.eval_images import evaluate_images
+
+        images, truth = self.images, self.truth
+        if images is None or truth is None:
+            raise ValueError("expected both --images and --truth")
+        of_runs = {"split": self.split, "max-side": self.max_side, "render-dir": self.render_dir}
+        of_runs |= {"render-views": self.render_views, "source views or scenes": self.generalizable.any() or None}
+        given = [name for name, value in of_runs.items() if value is not None]
+        if given:
+            raise ValueError(f"--{', --'.join(given)}: for runs alone; images on disk are measured as they are")
+        output = self.output_path or images / "eval.json"
+        if self.summarise_only:
+            summary = self._summarise(output)
+        else:
+            summary = evaluate_images(
+                images,
+                truth,
+                output,
+                self._options(),
+                masks=self.mask_dir,
+                views=self.views,
+                max_views=self.max_views,
+                background=self.background,
+                on_missing=self.on_missing,
+                restart=self.restart,
+            )
+        print_table(_table(summary), str(output))
+
+    def _options(self) -> EvaluationConfig:
+        """What is measured, by the flags alone."""
+        from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
+
+        check_metric_names(tuple(self.metrics or ()), allow_set_metrics=True)
+        changes = {name: value for name, value in self._changes().items() if value is not None}
+        return replace(EvaluationConfig(), **changes)
+
+    def _changes(self) -> Dict[str, Any]:
+        """Fields of the evaluation's config that the flags change; None: they do not."""
+        changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
+        return {**changes, "kid_subset_size": self.kid_subset_size, "region": self.region}
 
     def _summarise(self, output: Path) -> Dict[str, MetricSummary]:
         from fewshot_ns.evaluation.records.ledger import Ledger, read_rows, summarize_scenes
@@ -117,9 +179,7 @@ class EvalCommand:
         from fewshot_ns.evaluation.metrics.suite import MetricSuite
         from fewshot_ns.evaluation.records.ledger import Ledger
 
-        changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
-        changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
-        changes["split"] = self.split
+        changes = {**self._changes(), "split": self.split}
         pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
         suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):

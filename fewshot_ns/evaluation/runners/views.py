@@ -49,8 +49,8 @@ class EvaluatedView:
     """Index of the view in the whole scene."""
     split_index: int
     """Index of the view among the test views; of one scene of many, in the scene."""
-    camera: Cameras
-    """(1,) its camera."""
+    camera: Optional[Cameras]
+    """(1,) its camera; None where `prediction` stands for what is rendered."""
     load: Callable[[], ViewData]
     """Reads what it is compared with."""
     scale_label: Optional[int] = None
@@ -59,6 +59,8 @@ class EvaluatedView:
     """Name of the scene in an evaluation over many scenes."""
     category: str = ""
     """The scene's category."""
+    prediction: Optional[Callable[[], Dict[str, Tensor]]] = None
+    """Reads `rgb` (H, W, 3) in [0, 1] of an image that was rendered before; None: the scene renders the camera."""
 
 
 def scene_view_indices(dataset: InputDataset) -> Tuple[int, ...]:
