@@ -138,7 +138,8 @@ def write_depths(
         "stored_unit": "millimetre" if kind == "png" else "metre",
         "metres_per_scene_unit": world.metres_per_unit,
         "meaning_in_words": "z_depth: along the viewing axis, from the camera's centre; unit: units of the scene's own "
-        "files per stored number; 0: nothing is known; cameras: OpenGL axes, world and units of the scene's own files",
+        "files per stored number; 0: nothing is known; cameras: OpenGL axes, world and units of the scene's own files, "
+        "before an applied_transform that they state",
     }
     write_note(folder, encoding, **stated, **more, maps=maps)
     together = np.concatenate(steps) if steps else np.zeros(0)

@@ -1,4 +1,4 @@
-"""`ns-fewshot eval --images --truth`: images on disk are measured as rendered ones are, and never beside a wrong one."""
+"""`ns-fewshot eval --images --truth`: images on disk are measured like renders, and never beside a wrong one."""
 
 from __future__ import annotations
 
