@@ -36,13 +36,13 @@ class EvalCommand:
 
     load_config: Optional[Path] = None
     """config.yml of the run, or a folder with one run in it."""
+    output_path: Optional[Path] = None
+    """JSON file to write; None: eval.json in the folder of the run or of the images."""
     images: Optional[Path] = None
     """Instead of a run: folder of rendered images (8 bits per channel), together with --truth."""
     truth: Optional[Path] = None
     """Folder of the true images, of the same sizes: those of the same relative path, suffixes aside, or of a name that
     is unique. One folder for both: NAME-truth.png beside NAME-render.png, as --render-dir keeps them."""
-    output_path: Optional[Path] = None
-    """JSON file to write; None: eval.json in the folder of the run or of the images."""
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
     split: Optional[EvaluatedSplit] = None
@@ -116,9 +116,8 @@ class EvalCommand:
             raise ValueError(f"--output-path {self.output_path}: expected a file name ending in .json")
         if self.mask_dir is not None and self.masks == "none":
             raise ValueError("--mask-dir was given together with --masks none; leave one of them out")
-        if (self.load_config is None) != (self.images is not None and self.truth is not None) or (
-            self.load_config is not None and (self.images is not None or self.truth is not None)
-        ):
+        folders = sum(folder is not None for folder in (self.images, self.truth))
+        if folders != (2 if self.load_config is None else 0):
             raise ValueError("expected either a run (--load-config) or two folders (--images and --truth)")
         if self.load_config is not None and (self.on_missing != "stop" or self.background is not None):
             raise ValueError("--on-missing and --background are for --images and --truth; leave them out")
@@ -235,7 +234,13 @@ class EvalCommand:
 
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
         from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
-        from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
+        from fewshot_ns.evaluation.runners.views import (
+            at_equal_steps,
+            choose_views,
+            dataset_views,
+            scale_labels,
+            scene_view_indices,
+        )
         from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY, FewShotPipeline
         from fewshot_ns.presentation.view_pictures import RunPictures
 
@@ -253,6 +258,10 @@ class EvalCommand:
         evaluation: Dict[str, Any] = {"metrics": list(suite.config.metrics), "size": size, "masks": self.masks}
         if suite.config.region != "whole":
             evaluation["region"] = suite.config.region
+        labels = scale_labels(dataset)
+        if labels is not None:
+            # Rows from before there were figures of each size are no such rows.
+            evaluation["sizes"] = [f"d{label}" for label in sorted(set(labels))]
         if isinstance(pipeline.datamanager, MultiSceneDataManager):
             evaluation["sources"] = pipeline.datamanager.config.sources.record()
         if suite.set_metrics.names:
@@ -376,4 +385,12 @@ def _table(summary: Dict[str, MetricSummary]) -> Table:
     from fewshot_ns.presentation.tables import Column, Table
 
     columns = (Column("metric"), Column("mean", 4), Column("deviation", 4), Column("count"))
-    return Table(columns, [[name, value.mean, value.std, value.count] for name, value in summary.items()])
+    names = list(summary)
+
+    def place(name: str) -> Tuple[int, int]:
+        """After the metric of all sizes stand those of each size, `<name>_d0` and so on."""
+        whole, _, label = name.rpartition("_d")
+        return (names.index(whole), int(label)) if whole in summary and label.isdecimal() else (names.index(name), -1)
+
+    rows = [[name, summary[name].mean, summary[name].std, summary[name].count] for name in sorted(names, key=place)]
+    return Table(columns, rows)
