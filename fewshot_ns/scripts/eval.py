@@ -37,7 +37,9 @@ class EvalCommand:
     load_config: Optional[Path] = None
     """config.yml of the run, or a folder with one run in it."""
     output_path: Optional[Path] = None
-    """JSON file to write; None: eval.json in the folder of the run or of the images."""
+    """JSON file to write; None: eval.json in the folder of the run or of the images (-train, -best)."""
+    best: bool = False
+    """Whether the best checkpoint is measured, which --keep-best of a training has kept, instead of the last one."""
     images: Optional[Path] = None
     """Instead of a run: folder of rendered images (8 bits per channel), together with --truth."""
     truth: Optional[Path] = None
@@ -99,7 +101,9 @@ class EvalCommand:
             return
         config = find_config(self.load_config)
         self.split = self.split or _configured_split(config)
-        output = self.output_path or config.parent / ("eval-train.json" if self.split == "train" else "eval.json")
+        kinds = (("train", self.split == "train"), ("best", self.best))
+        name = "-".join(["eval", *(kind for kind, is_so in kinds if is_so)])
+        output = self.output_path or config.parent / f"{name}.json"
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
         print_table(_table(summary), str(output))
 
@@ -130,7 +134,11 @@ class EvalCommand:
         if images is None or truth is None:
             raise ValueError("expected both --images and --truth")
         of_runs = {"split": self.split, "max-side": self.max_side, "render-dir": self.render_dir}
-        of_runs |= {"render-views": self.render_views, "source views or scenes": self.generalizable.any() or None}
+        of_runs |= {
+            "render-views": self.render_views,
+            "best": self.best or None,
+            "source views or scenes": self.generalizable.any() or None,
+        }
         given = [name for name, value in of_runs.items() if value is not None]
         if given:
             raise ValueError(f"--{', --'.join(given)}: for runs alone; images on disk are measured as they are")
@@ -179,7 +187,7 @@ class EvalCommand:
         from fewshot_ns.evaluation.records.ledger import Ledger
 
         changes = {**self._changes(), "split": self.split}
-        pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
+        pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable, self.best)
         suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):
             if self.split == "train":
@@ -329,14 +337,14 @@ class EvalCommand:
 
 
 def _load(
-    config_path: Path, changes: Dict[str, Any], scenes: SceneOptions
+    config_path: Path, changes: Dict[str, Any], scenes: SceneOptions, best: bool
 ) -> Tuple[Any, EvaluationConfig, Path, Dict[str, Any]]:
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.evaluation.records.initial_points import initial_points_words
-    from fewshot_ns.scripts.runs import load_run, load_run_config
+    from fewshot_ns.scripts.runs import checkpoint_folder, load_run, load_run_config
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
@@ -350,8 +358,8 @@ def _load(
             # Training views come later, where they are meant, and of generalizable methods as well.
             run.pipeline.evaluation.split = "held-out"
 
-    pipeline = load_run(config_path, "test", change)
-    checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
+    pipeline = load_run(config_path, "test", change, best)
+    checkpoint = max(checkpoint_folder(config, best).glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
         "experiment_name": config.experiment_name,
         "method_name": config.method_name,

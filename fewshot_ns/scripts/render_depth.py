@@ -28,6 +28,8 @@ class RenderDepthCommand:
     output: Optional[Path] = None
     """Folder to write png, exr and, of the scene's own maps, scene-png and scene-exr into; None: renders/depth in the
     folder of the run."""
+    best: bool = False
+    """Whether the best checkpoint is rendered, which --keep-best of a training has kept, instead of the last one."""
     split: EvaluatedSplit = "held-out"
     """Views to render: those held out, or those that the run was trained on."""
     views: Optional[Tuple[int, ...]] = None
@@ -62,7 +64,9 @@ class RenderDepthCommand:
             raise ValueError("--camera-path: its cameras are rendered; leave out --views and --split")
         config = find_config(self.load_config)
         target = self.output or config.parent / "renders" / "depth"
-        pipeline: Any = load_run(config, "test" if self.camera_path is None else "inference", _measure_held_out)
+        pipeline: Any = load_run(
+            config, "test" if self.camera_path is None else "inference", _measure_held_out, self.best
+        )
         world = self._world(pipeline)
         if self.camera_path is not None:
             rendered, known = self._path_depths(pipeline, self.camera_path, world), []

@@ -50,6 +50,8 @@ class VideoCommand(PathOptions):
 
     load_config: Optional[Path] = None
     """config.yml of a trained run, or a folder with one run."""
+    best: bool = False
+    """Whether the best checkpoint is rendered, which --keep-best of a training has kept, instead of the last one."""
     weights: Optional[Path] = None
     """Instead of a run: a checkpoint of one of NeRF's synthetic scenes, as --pipeline.initial-weights takes it (of
     DietNeRF also the released ones)."""
@@ -90,6 +92,8 @@ class VideoCommand(PathOptions):
             raise ValueError(
                 "expected either a run (--load-config), a checkpoint (--weights) or a folder of images (--images)"
             )
+        if self.best and self.load_config is None:
+            raise ValueError("--best: for a run (--load-config); a checkpoint or a folder of images is what it is")
         if self.images is not None:
             self._main_of_images(self.images)
             return
@@ -103,14 +107,14 @@ class VideoCommand(PathOptions):
         path = None if self.camera_path is None else read_camera_path(self.camera_path)
         active = None
         if config_path is not None and is_generalizable(config_path):
-            pipeline = load_run(config_path, test_mode="inference")
+            pipeline = load_run(config_path, test_mode="inference", best=self.best)
             active = show_scene(pipeline, self.generalizable, self.kind)
             path = path or scene_camera_path(self, pipeline.datamanager, active)
         elif self.generalizable.any():
             raise ValueError("--scene, --source-views, --target-view and --no-strip are for generalizable methods")
         elif config_path is not None:
             path = path or self._run_camera_path(config_path)
-            pipeline = load_run(config_path, test_mode="inference")
+            pipeline = load_run(config_path, test_mode="inference", best=self.best)
         else:
             assert self.weights is not None
             pipeline = checkpoint_pipeline(self.method, self.weights)
