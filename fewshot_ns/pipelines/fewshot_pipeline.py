@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -46,6 +46,7 @@ from fewshot_ns.pipelines.initial_points import (
     timed,
     wants_initial_points,
 )
+from fewshot_ns.pipelines.validation import ValidationViews
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.view_pictures import NerfstudioPictures
 from fewshot_ns.priors.base import PriorScene, PriorSet, StepContext
@@ -398,6 +399,10 @@ class FewShotPipeline(VanillaPipeline):
         # TensorBoard, which gets the averages while training, cannot take a metric that is not there.
         split = {EVALUATED_KEY: "train"} if self._measures_training_views and step is None else {}
         return {**flatten(evaluator.summarize(rows), with_std=get_std, keep_missing=step is None), **split}
+
+    def validation(self, metric: str, views: Optional[Tuple[int, ...]]) -> ValidationViews:
+        """Validation views by which the trainer keeps the best checkpoint, see `ValidationViews`."""
+        return ValidationViews(self, metric, views)
 
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
         """Loads a checkpoint; every key has to fit."""
