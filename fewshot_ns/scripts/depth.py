@@ -144,7 +144,9 @@ class DepthCommand:
             console.print(_table(rows, self.align))
             for row in rows:
                 if row["problem"]:
-                    console.print(f"[yellow]{row['view']}: dropped, {row['problem']}[/yellow]", soft_wrap=True)
+                    # With --composite the sensor's depth may be enough for a map.
+                    fate = "the aligned map is left out, the sensor's depth stays" if row["written"] else "dropped"
+                    console.print(f"[yellow]{row['view']}: {fate}, {row['problem']}[/yellow]", soft_wrap=True)
             if not any(row["written"] for row in rows):
                 raise CommandError(f"no map of {origin} fits to {self.align} in {self.data}; nothing was written")
             encoding = DepthEncoding("distance", "z_depth", unit=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -213,6 +213,16 @@ class FewShotDataset(InputDataset):
         """(H, W) distance along the ray of each pixel per unit of planar depth, at the size of the camera."""
         rays = self.cameras.generate_rays(camera_indices=image_idx, keep_shape=True)
         return rays.metadata["directions_norm"][..., 0].cpu().numpy()
+
+
+def depth_maps_record(dataset: FewShotDataset) -> Dict[str, Dict[str, Any]]:
+    """What was taken for the unit of the scene's depth maps, for the record of a run: `unit` in units of the scene's
+    files, and what states it; empty where there are no maps of known scale."""
+    encoding = dataset.fewshot.depth_encoding
+    if dataset.fewshot.depth_prior_filenames is None or encoding.unit is None or encoding.unit_from is None:
+        return {}
+    unit = float(f"{encoding.unit / dataset.world_scale:.9g}")
+    return {"depth_maps": {"unit": unit, "unit_from": encoding.unit_from, "meaning": encoding.meaning}}
 
 
 def validate_dataset(dataset: FewShotDataset) -> None:

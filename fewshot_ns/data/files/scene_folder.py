@@ -12,6 +12,13 @@ Files = Tuple[Optional[Path], ...]
 """One file per view of a scene; None where a view has none."""
 
 
+MOVED_SCENE = (
+    "a trained run whose scene lies elsewhere now is pointed at it by `ns-fewshot retarget --load-config RUN --data "
+    "DIR --output OUT`"
+)
+"""The way out of a scene that is not there, for commands that have no flag for it."""
+
+
 def chosen_files(
     files: Optional[Files], chosen: Sequence[int], what: str, flag: str, required: bool
 ) -> Optional[Tuple[Path, ...]]:

@@ -46,6 +46,8 @@ class DepthEncoding:
     """Whether the layout is known to hold depth in 8 bits."""
     may_be_empty: bool = False
     """Whether a map without any valid value is no error, as of a photo that shows nothing that another one shows."""
+    unit_from: Optional[str] = field(default=None, compare=False)
+    """What states the unit, in words, for the record of a run."""
 
 
 @dataclass(frozen=True)

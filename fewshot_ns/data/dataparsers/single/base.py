@@ -33,7 +33,7 @@ from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
-from fewshot_ns.data.files.scene_folder import Files, check_same_aspect, chosen_files, existing_files
+from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
     SEED_COLOURS_KEY,
@@ -165,7 +165,9 @@ class FewShotDataParser(DataParser):
         self, split: str = "train", views: Optional[Tuple[int, ...]] = None, **kwargs
     ) -> DataparserOutputs:
         if not self.config.data.exists():
-            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
+            raise FileNotFoundError(
+                f"{self.config.data}: expected the folder of a scene (--data), found nothing; {MOVED_SCENE}"
+            )
         scene, selection = self._read_checked()
         chosen = self._views_of(scene, selection, split) if views is None else views
         sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
@@ -240,7 +242,7 @@ class FewShotDataParser(DataParser):
             ValueError: a file is damaged, or the protocol does not fit the scene.
         """
         if not self.config.data.exists():
-            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing")
+            raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene, found nothing; {MOVED_SCENE}")
         scene, selection = self._read_checked()
         views = selection.views
         return scene, selection, scene.cameras(views, self._image_sizes(scene, views))
@@ -310,6 +312,8 @@ class FewShotDataParser(DataParser):
                 "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
                 soft_wrap=True,
             )
+        for remark in scene.remarks:
+            CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
         """Where near and far come from."""

@@ -73,6 +73,7 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
 
     config: FewShotColmapDataParserConfig
     no_points = "no camera sees one of COLMAP's points"
+    axes_hint = None
 
     def _read_scene(self) -> SceneFiles:
         config, model = self.config, self._model

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.depth.encoding import override_encoding, read_note
+from fewshot_ns.data.depth.encoding import NOTE_NAME, override_encoding, read_note
 from fewshot_ns.data.depth.maps import DepthNames, depth_maps_of_photos
 from fewshot_ns.data.files.depth_formats import implied_polarity
 from fewshot_ns.data.files.photo_files import alike_words, folder_of_maps, photo_names
@@ -84,8 +84,15 @@ def depth_maps_of_views(
     files = _files_of(scene, chosen, required)
     if files is None:
         return None, DepthEncoding()
-    encoding = override_encoding(scene.depth_encoding, **_note_of(files[0], scene.images[chosen[0]]))
+    note = _note_of(files[0], scene.images[chosen[0]])
+    encoding = override_encoding(scene.depth_encoding, **note)
     encoding = override_encoding(encoding, **stated)
+    if stated.get("unit") is not None:
+        encoding = replace(encoding, unit_from="--depth-unit")
+    elif note.get("unit") is not None:
+        encoding = replace(encoding, unit_from=f"{NOTE_NAME} beside the maps")
+    elif encoding.unit is not None and encoding.unit_from is None:
+        encoding = replace(encoding, unit_from="the layout")
     if encoding.unit is not None:
         low, high = encoding.min_depth, encoding.max_depth
         encoding = replace(

@@ -84,6 +84,8 @@ class SceneFiles:
     """Sparse points that the layout gives."""
     colmap_points: Optional[Path] = None
     """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
+    remarks: Tuple[str, ...] = ()
+    """What a user should know of the scene before it trains."""
 
     @cached_property
     def photos(self) -> Tuple[PhotoName, ...]:

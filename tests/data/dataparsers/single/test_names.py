@@ -310,3 +310,33 @@ def test_cameras_of_photos_as_they_are_stored(
     dataset = FewShotDataset(parse(tiny_nerfstudio_scene))
     assert dataset.get_numpy_image(0).shape == (24, 32, 3)
     assert ("have an EXIF orientation" in " ".join(capsys.readouterr().out.split())) == said
+
+
+def test_a_capture_with_all_of_it(tiny_nerfstudio_scene: Path) -> None:
+    """An opening angle alone, backslashes, no suffixes, a mark, and frames without a photo."""
+    expected = parse(tiny_nerfstudio_scene, num_views=0)
+    meta = meta_of(tiny_nerfstudio_scene)
+    frames = [
+        {
+            "file_path": frame["file_path"].removesuffix(".png").replace("/", "\\"),
+            "depth_path": frame["depth_file_path"],
+        }
+        | {"transform_matrix": frame["transform_matrix"][:3]}
+        for frame in meta["frames"]
+    ]
+    angle = 2 * np.arctan(0.5 * meta["w"] / meta["fl_x"])
+    content = json.dumps({"camera_angle_x": angle, "frames": frames})
+    (tiny_nerfstudio_scene / "transforms.json").write_text(content, encoding="utf-8-sig")
+    for index in (0, 3):
+        (tiny_nerfstudio_scene / "images" / f"frame_{index:05d}.png").unlink()
+    outputs = parse(tiny_nerfstudio_scene, num_views=0)
+    record = get_fewshot_metadata(outputs.metadata)
+    assert record.left_out == {"frames without a photo": 2} and record.test_indices == (8,)
+    kept = [place for place, path in enumerate(expected.image_filenames) if path.is_file()]
+    assert outputs.image_filenames == [expected.image_filenames[place] for place in kept]
+    for name in ("camera_to_worlds", "fx", "fy", "cx", "cy"):
+        ours, whole = getattr(outputs.cameras, name), getattr(expected.cameras, name)[kept]
+        torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-5)
+    whole_record = get_fewshot_metadata(expected.metadata)
+    assert record.depth_prior_filenames is not None and whole_record.depth_prior_filenames is not None
+    assert record.depth_prior_filenames == tuple(whole_record.depth_prior_filenames[place] for place in kept)
