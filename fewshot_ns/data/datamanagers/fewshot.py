@@ -124,8 +124,11 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.train_images = ImageStack(images)
         self.train_radii = ImageStack(radii)
         self.train_masks = masks
-        self.pixel_sampler = MaskedPixelSampler(masks)
-        self.crop_sampler = MaskedPixelSampler(self._cropped(masks)) if self.config.crop_steps > 0 else None
+        files = self.train_dataset._dataparser_outputs.mask_filenames
+        names = [str(path) for path in files or self.train_dataset.image_filenames]
+        self.pixel_sampler = MaskedPixelSampler(masks, names)
+        middles = [f"{name}, its middle (--pipeline.datamanager.crop-fraction)" for name in names]
+        self.crop_sampler = MaskedPixelSampler(self._cropped(masks), middles) if self.config.crop_steps > 0 else None
         num_rays, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
         self.num_rays = default if num_rays is None else num_rays
         if self.config.whole_images:

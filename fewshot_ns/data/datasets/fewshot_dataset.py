@@ -20,10 +20,9 @@ from fewshot_ns.data.files.images import (
     check_proportions,
     image_size,
     read_image,
-    read_object_mask,
     resize_float,
-    same_aspect,
 )
+from fewshot_ns.data.files.masks import check_mask_of, read_mask
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
     BoundsOrigin,
@@ -137,14 +136,20 @@ class FewShotDataset(InputDataset):
         return data
 
     def training_mask(self, image_idx: int) -> Tensor:
-        """(H, W, 1) bool, which pixels may train; all where the scene has no masks."""
+        """(H, W, 1) bool, which pixels may train; all where the scene has no masks.
+
+        Raises:
+            FileNotFoundError: the mask is missing.
+            ValueError: it is damaged, of other proportions than its photo, or of no two colours.
+        """
         return torch.from_numpy(self._training_mask_at(image_idx, self.size_of(image_idx)))[..., None]
 
     def _training_mask_at(self, image_idx: int, size: Tuple[int, int]) -> npt.NDArray[np.bool_]:
         files = self._dataparser_outputs.mask_filenames
         if files is None:
             return np.ones(size, dtype=np.bool_)
-        mask = read_image(files[image_idx])[..., 0] > 0
+        mask = read_mask(files[image_idx])
+        check_mask_of(files[image_idx], mask.shape, self.image_filenames[image_idx])
         # A pixel may train only where all that it is made of may.
         return resize_float(mask.astype(np.float32), size, self.fewshot.resize) >= 1.0 - 1e-5
 
@@ -157,12 +162,24 @@ class FewShotDataset(InputDataset):
         found: Dict[str, Tensor] = {}
         index, masks, depths = data["image_idx"], self.fewshot.object_mask_filenames, self.fewshot.true_depth_filenames
         if masks is not None:
-            mask = resize_float(read_object_mask(masks[index]), self.size_of(index), "bilinear")
+            mask = resize_float(self.object_mask_on_disk(index), self.size_of(index), "bilinear")
             found[OBJECT_MASK_KEY] = torch.from_numpy(mask)[..., None]
         depth = None if depths is None else depths[index]
         if depth is not None:
             found[KNOWN_DEPTH_KEY] = read_known_depth(depth, self.image_filenames[index], self.size_of(index))
         return found
+
+    def object_mask_on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W) evaluation mask of a view, which has one, of zeros and ones at the size of its file.
+
+        Raises:
+            FileNotFoundError: the mask is missing.
+            ValueError: it is damaged, or of other proportions than its photo.
+        """
+        path = (self.fewshot.object_mask_filenames or ())[image_idx]
+        mask = read_mask(path, self.fewshot.object_mask_level)
+        check_mask_of(path, mask.shape, self.image_filenames[image_idx])
+        return mask.astype(np.float32)
 
     def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
         """Uses these maps, one per view, instead of those that the scene came with."""
@@ -223,11 +240,6 @@ def validate_dataset(dataset: FewShotDataset) -> None:
         found = image_size(path)
         check_proportions(path, found, dataset.size_of(position), "its camera")
         read_image(path)
+        dataset.training_mask(position)
         if fewshot.object_mask_filenames is not None:
-            mask_path = fewshot.object_mask_filenames[position]
-            mask = read_object_mask(mask_path)
-            if not same_aspect((mask.shape[0], mask.shape[1]), found):
-                raise ValueError(
-                    f"{mask_path}: expected the proportions of {path.name} ({found[1]}x{found[0]} pixels), "
-                    f"found {mask.shape[1]}x{mask.shape[0]}"
-                )
+            dataset.object_mask_on_disk(position)

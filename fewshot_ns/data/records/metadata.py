@@ -106,7 +106,9 @@ class FewShotMetadata:
     pair_box: Optional[PairBox] = None
     """Boxes in which the dataset's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None
-    """One evaluation mask per image of this split (255 = object), or None."""
+    """One evaluation mask per image of this split, or None."""
+    object_mask_level: int = 128
+    """Smallest of a mask's values, 0 to 255, that belong to the object."""
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
     metrics of the region true-depth are of."""

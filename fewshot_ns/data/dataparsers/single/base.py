@@ -205,6 +205,7 @@ class FewShotDataParser(DataParser):
                 "--mask-dir",
                 required=split != "train" and bool(selection.test),
             ),
+            object_mask_level=scene.object_mask_level,
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
             seed_points_source=None if points is None else points.source,
             seed_points_train_views=None
