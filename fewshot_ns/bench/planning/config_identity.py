@@ -204,7 +204,9 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
         parts += [file_key(file) for file in outputs.image_filenames]
     depths = getattr(records[0], "depth_prior_filenames", None)
     masks = getattr(records[1], "object_mask_filenames", None)
-    parts += [file_key(file) for file in (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()))]
+    alphas = getattr(records[0], "alpha_filenames", None)
+    files = (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()), *(alphas or ()))
+    parts += [file_key(file) for file in files]
     cameras = test.cameras
     return SceneIdentity(
         key=digest(*parts),

@@ -28,6 +28,7 @@ from fewshot_ns.data.records.metadata import (
     BoundsOrigin,
     DepthEncoding,
     FewShotMetadata,
+    ResizeMode,
     get_fewshot_metadata,
 )
 
@@ -64,8 +65,28 @@ class FewShotDataset(InputDataset):
         return int(self.cameras.height[image_idx].item()), int(self.cameras.width[image_idx].item())
 
     def _read_float(self, image_idx: int) -> npt.NDArray[np.float32]:
-        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
-        return resize_float(image, self.size_of(image_idx), self.fewshot.resize)
+        return self._sized(image_idx, self.size_of(image_idx), self.fewshot.resize)
+
+    def _sized(self, image_idx: int, size: Tuple[int, int], mode: ResizeMode) -> npt.NDArray[np.float32]:
+        image = self._on_disk(image_idx)
+        if self.fewshot.alpha_filenames is None or image.shape[:2] == size:
+            return resize_float(image, size, mode)
+        # What a mask hides is a background of all colours, of which nothing may mix into the object's edge.
+        image[..., :3] *= image[..., 3:]
+        image = resize_float(image, size, mode)
+        image[..., :3] /= np.maximum(image[..., 3:], np.float32(1e-6))
+        return np.minimum(image, np.float32(1.0))
+
+    def _on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W, 3 or 4) photo in [0, 1] at the size of its file, with the alpha that its mask gives it."""
+        path, masks = self.image_filenames[image_idx], self.fewshot.alpha_filenames
+        image = read_image(path).astype(np.float32) / np.float32(255.0)
+        if masks is None:
+            return image
+        mask = read_mask(masks[image_idx])
+        check_mask_of(masks[image_idx], mask.shape, path)
+        alpha = resize_float(mask.astype(np.float32), (image.shape[0], image.shape[1]), "area")
+        return np.concatenate([image[..., :3], alpha[..., None]], axis=-1)
 
     def photo_at(self, image_idx: int, size: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
         """A photo at another size than its camera's, averaged, for what looks at photos closer than training does.
@@ -78,9 +99,8 @@ class FewShotDataset(InputDataset):
             (H, W, 3) float32 in [0, 1] on its background, and (H, W) bool where the scene is: not masked out, and
             opaque where the photo has transparency.
         """
-        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
+        image = self._sized(image_idx, size, "area")
         shown = self._training_mask_at(image_idx, size)
-        image = resize_float(image, size, "area")
         if image.shape[-1] == 4:
             shown = shown & (image[..., 3] > 0.5)
         return self._on_background(torch.from_numpy(image)), torch.from_numpy(shown)
@@ -241,5 +261,7 @@ def validate_dataset(dataset: FewShotDataset) -> None:
         check_proportions(path, found, dataset.size_of(position), "its camera")
         read_image(path)
         dataset.training_mask(position)
+        if fewshot.alpha_filenames is not None:
+            dataset.alpha(position)
         if fewshot.object_mask_filenames is not None:
             dataset.object_mask_on_disk(position)

@@ -70,26 +70,28 @@ def check_mask_of(path: Path, found: Tuple[int, ...], photo: Path) -> None:
     check_proportions(path, found, image_size(photo), photo.name)
 
 
-def find_masks(folder: Path, images: Sequence[Path]) -> Files:
+def find_masks(folder: Path, images: Sequence[Path], chosen: Optional[Sequence[int]] = None) -> Files:
     """Masks of photos in a folder, which may not be there: NAME.png or NAME.jpg.png (COLMAP's) for NAME.jpg.
 
     Photos of several folders have their masks in the same folders below this one; or in this one itself, where no two
-    photos have one name.
+    of the chosen photos have one name.
 
     Args:
         folder: of the masks.
         images: (N) all photos of the scene.
+        chosen: which of them need masks; None: all.
 
     Returns:
-        (N) files; None where there is none.
+        (N) files; None where there is none, or none is needed.
 
     Raises:
         ValueError: a mask whose name fits several photos of different folders.
     """
     root = Path(os.path.commonpath([image.parent for image in images]))
-    found: List[Optional[Path]] = []
+    found: List[Optional[Path]] = [None] * len(images)
     by_name: Dict[Path, Path] = {}
-    for image in images:
+    for index in range(len(images)) if chosen is None else chosen:
+        image = images[index]
         path = _first(folder / image.parent.relative_to(root), image)
         if path is None and image.parent != root:
             path = _first(folder, image)
@@ -99,7 +101,7 @@ def find_masks(folder: Path, images: Sequence[Path]) -> Files:
                     f"{path}: expected a mask of one photo, found {other} and {image} of this name; put masks into "
                     "folders called like those of the photos"
                 )
-        found.append(path)
+        found[index] = path
     return tuple(found)
 
 

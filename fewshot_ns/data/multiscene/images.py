@@ -161,11 +161,11 @@ def _camera_size(scene: Scene, view: int) -> Size:
 
 
 def _read(
-    path: Path, size: Size, reader: Callable[[Path], npt.NDArray[np.uint8]] = read_image
+    path: Path, size: Size, reader: Optional[Callable[[Path], npt.NDArray[np.uint8]]] = None
 ) -> npt.NDArray[np.uint8]:
     """An image or mask as stored, whose proportions have to be those of a camera of `size`."""
     try:
-        image = reader(path)
+        image = read_image(path) if reader is None else reader(path)
         check_proportions(path, image.shape, size, "its camera")
         return image
     except (OSError, ValueError) as error:

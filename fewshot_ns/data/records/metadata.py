@@ -85,6 +85,8 @@ class FewShotMetadata:
     """How images are brought from the size on disk to the size of the cameras."""
     has_alpha: bool = False
     """Whether the images are transparent where there is no object."""
+    alpha_filenames: Optional[Tuple[Path, ...]] = None
+    """One mask per image of this split that its alpha comes from, or None: their files have it, or they are opaque."""
     depth_prior_filenames: Optional[Tuple[Path, ...]] = None
     """One depth-prior file per image of this split, or None where the scene has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
@@ -132,8 +134,8 @@ def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:
     if not isinstance(record, FewShotMetadata):
         raise ValueError(
             "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data, rgbd-data, "
-            "multiscale-blender-data, fewshot-nerfstudio-data, fewshot-colmap-data, or fewshot-data, which finds the "
-            f"right one), but the scene's metadata holds only {sorted(metadata)}; leave the dataparser's name out, or "
+            "multiscale-blender-data, fewshot-nerfstudio-data, idr-data, fewshot-colmap-data, or fewshot-data, "
+            f"which finds the right one), but the scene's metadata holds only {sorted(metadata)}; leave the dataparser's name out, or "
             "give one of these after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
         )
     return record

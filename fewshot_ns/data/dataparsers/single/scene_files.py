@@ -65,6 +65,10 @@ class SceneFiles:
     """Smallest of these masks' values, 0 to 255, that belong to the object."""
     training_masks: Optional[Files] = None
     """(N) masks of the pixels that may be used at all (nerfstudio's masks)."""
+    alphas: Optional[Files] = None
+    """(N) masks off which photos without alpha are transparent."""
+    box: float = 1.5
+    """Half the sides of the scene's box."""
     loss_weights: Optional[npt.NDArray[np.floating]] = None
     """(N) weight of each pixel's colour loss in a view, None where all count the same."""
     scale_labels: Optional[npt.NDArray[np.integer]] = None
