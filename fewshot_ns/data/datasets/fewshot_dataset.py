@@ -64,6 +64,10 @@ class FewShotDataset(InputDataset):
         """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""
         return int(self.cameras.height[image_idx].item()), int(self.cameras.width[image_idx].item())
 
+    def has_photo(self, image_idx: int) -> bool:
+        """Whether there is a photo of a view; of a camera that is only rendered there is none."""
+        return self.fewshot.image_indices[image_idx] not in self.fewshot.rendered_indices
+
     def _read_float(self, image_idx: int) -> npt.NDArray[np.float32]:
         return self._sized(image_idx, self.size_of(image_idx), self.fewshot.resize)
 
@@ -78,7 +82,13 @@ class FewShotDataset(InputDataset):
         return np.minimum(image, np.float32(1.0))
 
     def _on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
-        """(H, W, 3 or 4) photo in [0, 1] at the size of its file, with the alpha that its mask gives it."""
+        """(H, W, 3 or 4) photo in [0, 1] at the size of its file, with the alpha that its mask gives it.
+
+        A camera without a photo has an image of the background.
+        """
+        if not self.has_photo(image_idx):
+            white = self.fewshot.geometry.background == "white"
+            return np.full((*self.size_of(image_idx), 3), float(white), dtype=np.float32)
         path, masks = self.image_filenames[image_idx], self.fewshot.alpha_filenames
         image = read_image(path).astype(np.float32) / np.float32(255.0)
         if masks is None:
@@ -257,6 +267,8 @@ def validate_dataset(dataset: FewShotDataset) -> None:
     """
     fewshot = dataset.fewshot
     for position, path in enumerate(dataset.image_filenames):
+        if not dataset.has_photo(position):
+            continue
         found = image_size(path)
         check_proportions(path, found, dataset.size_of(position), "its camera")
         read_image(path)

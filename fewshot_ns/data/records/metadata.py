@@ -77,6 +77,8 @@ class FewShotMetadata:
     """Scene indices of all test views; empty where nothing is held out, and 'val' and 'test' show training views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    rendered_indices: Tuple[int, ...] = ()
+    """Scene indices of those images of this split that have no photo: cameras that are rendered, not measured."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
     pool_indices: Tuple[int, ...] = ()

@@ -193,7 +193,11 @@ class FewShotDataParser(DataParser):
             raise FileNotFoundError(f"{self.config.data}: expected the folder of a scene (--data), found nothing")
         scene, selection = self._read_checked()
         chosen = self._views_of(scene, selection, split) if views is None else views
-        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
+        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views} - set(selection.rendered)))
+        rendered = tuple(index for index in chosen if index in selection.rendered)
+        # Of a camera without a photo the size is not known but by those that have one.
+        sizes.update(dict.fromkeys(rendered, sizes[selection.train[0]]))
+        with_photo = next((index for index in chosen if index not in rendered), selection.train[0])
         points: Optional[SeedPoints] = None
         if split == "train" and views is None:
             points = scene.read_seed_points(selection.train)
@@ -211,10 +215,11 @@ class FewShotDataParser(DataParser):
             image_indices=chosen,
             train_indices=selection.train,
             test_indices=selection.test,
+            rendered_indices=rendered,
             pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             resize=self.config.resize,
-            has_alpha=alphas is not None or has_alpha(scene.images[chosen[0]]),
+            has_alpha=alphas is not None or has_alpha(scene.images[with_photo]),
             alpha_filenames=alphas,
             depth_prior_filenames=depths,
             depth_encoding=encoding,
@@ -280,7 +285,7 @@ class FewShotDataParser(DataParser):
             return scene.validation
         if split in ("val", "test"):
             # With nothing held out nerfstudio's viewer and renderers still want the cameras of some split.
-            return selection.test or selection.train
+            return (*selection.test, *selection.rendered) or selection.train
         raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
 
     def _image_sizes(self, scene: SceneFiles, views: Sequence[int]) -> Dict[int, Tuple[int, int]]:
@@ -371,7 +376,10 @@ class FewShotDataParser(DataParser):
 
 
 def _held_out_words(selection: ViewSelection) -> str:
-    return f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+    words = f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+    if not selection.rendered:
+        return words
+    return f"{words}, {len(selection.rendered)} test cameras without a photo (rendered, not measured)"
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:
