@@ -34,4 +34,5 @@ def split_projection(projection: Matrices) -> Tuple[Matrices, Matrices]:
     signs = np.diag(np.sign(np.diag(intrinsics)))
     intrinsics, rotation = intrinsics @ signs, signs @ rotation
     centre = -np.linalg.solve(projection[:, :3], projection[:, 3])
-    return intrinsics / intrinsics[2, 2], np.concatenate([rotation.T, centre[:, None]], axis=1)
+    pose = np.concatenate([rotation.T, centre[:, None]], axis=1)
+    return np.asarray(intrinsics / intrinsics[2, 2], dtype=np.float64), np.asarray(pose, dtype=np.float64)

@@ -60,8 +60,8 @@ class SparseSplatfactoModelConfig(ImageModelConfig):
     the scene's radius, as in the original."""
     background: Literal["auto", "mean", "random", "scene"] = "auto"
     """Colour behind everything. mean: of the photos; random: another in every step of training, which photos with alpha
-    lie on as well, else the mean, with alpha the scene's own; scene: the scene's own; auto: the scene's where photos have
-    alpha, else random."""
+    lie on as well, else the mean, with alpha the scene's own; scene: the scene's own; auto: the scene's where photos
+    have alpha, else random."""
     ssim_weight: float = 0.2
     """Share of D-SSIM in the colour loss; the rest is L1."""
     num_downscales: int = 0

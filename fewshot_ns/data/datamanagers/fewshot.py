@@ -99,8 +99,8 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         return bool(self.fewshot_metadata.test_indices)
 
     def create_eval_dataset(self) -> FewShotDataset:
-        """The held-out views, with test cameras that have no photo; the views that train where there is neither, or where
-        these are to be measured."""
+        """The held-out views, with test cameras that have no photo; the views that train where there is neither, or
+        where these are to be measured."""
         if not self.config.evaluate_training_views:
             return super().create_eval_dataset()
         outputs = self.dataparser.get_dataparser_outputs(split="train")

@@ -28,7 +28,7 @@ NEAREST = 0.05
 _SKEW = 0.5
 """Most that skew may move a pixel of a photo, pixels."""
 _OFF_CENTRE = 0.45
-"""Most that the principal point may lie off the middle, as a fraction of the photo: halved photos have it on an edge."""
+"""Most that the principal point may lie off the middle, as a fraction of the photo; of halved photos it is the edge."""
 
 
 @dataclass

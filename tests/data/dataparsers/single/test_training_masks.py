@@ -40,12 +40,12 @@ def scene_of(kind: str, request: Any, tmp_path: Path) -> Path:
 def write_masks(folder: Path, dataset: FewShotDataset) -> np.ndarray:
     """Masks of the photos of a dataset, whose left quarter may not train. Returns the mask."""
     folder.mkdir(parents=True)
+    height, width = image_size(dataset.image_filenames[0])
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, width // 4 :] = 255
     for photo in dataset.image_filenames:
-        height, width = image_size(photo)
-        mask = np.zeros((height, width), np.uint8)
-        mask[:, width // 4 :] = 255
         Image.fromarray(mask).save(folder / f"{photo.stem}.png")
-    return mask > 0
+    return np.asarray(mask > 0)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
