@@ -137,7 +137,7 @@ def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:
         raise ValueError(
             "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data, rgbd-data, "
             "multiscale-blender-data, fewshot-nerfstudio-data, idr-data, fewshot-colmap-data, or fewshot-data, which "
-            f"finds the right one), but the scene's metadata holds only {sorted(metadata)}; leave the dataparser's name "
-            "out, or give one of these after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
+            f"finds the right one), but the scene's metadata holds only {sorted(metadata)}; leave the dataparser's "
+            "name out, or give one of these after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
         )
     return record
