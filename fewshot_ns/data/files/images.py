@@ -133,19 +133,6 @@ def read_image(path: Path, upright: bool = False) -> npt.NDArray[np.uint8]:
             raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
 
 
-def read_object_mask(path: Path) -> npt.NDArray[np.float32]:
-    """Decodes an object mask of the DTU layout: a pixel belongs to the object where its first channel is 255.
-
-    Returns:
-        (H, W) float32 of zeros and ones.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: the file is no image or is cut short.
-    """
-    return (read_image(path)[..., 0] == 255).astype(np.float32)
-
-
 def resize_float(image: npt.NDArray[np.float32], size: Size, mode: ResizeMode) -> npt.NDArray[np.float32]:
     """Resizes a float image, or returns it as it is where the size fits.
 
