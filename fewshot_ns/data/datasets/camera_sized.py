@@ -1,7 +1,7 @@
 """Photos, masks and depth as files of the cameras' size: what the datasets of nerfstudio's own methods can read.
 
-nerfstudio's `InputDataset` opens the files of a dataparser as they are, and takes them to be of the size of the cameras;
-its `DepthDataset` takes planar depth in .npy files. Ours read the originals and need none of this.
+nerfstudio's `InputDataset` opens the files of a dataparser as they are, and takes them to be of the size of the
+cameras; its `DepthDataset` takes planar depth in .npy files. Ours read the originals and need none of this.
 """
 
 from __future__ import annotations
