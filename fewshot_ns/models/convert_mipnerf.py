@@ -1,8 +1,9 @@
 """Importer of mipnerf_pl's checkpoints: mip-NeRF in PyTorch Lightning, and depth-mipnerf, which is a branch of it.
 
-The layout is that of hjxwhy/mipnerf_pl and AlexSheldrick/mipnerf_pl: `mip_nerf.mlp.*` is the network of colour and density,
-`mip_nerf.prop_mlp.*` the proposal network, whose colour branch is never used, `mip_nerf.depth_network.variance` minus
-the logarithm of the spread of depth-guided samples. Columns of both encodings are in our order.
+The layout is that of hjxwhy/mipnerf_pl and AlexSheldrick/mipnerf_pl: `mip_nerf.mlp.*` is the network of colour and
+density, `mip_nerf.prop_mlp.*` the proposal network, whose colour branch is never used, and
+`mip_nerf.depth_network.variance` minus the logarithm of the spread of depth-guided samples. Columns of both encodings
+are in our order.
 """
 
 from __future__ import annotations
@@ -73,9 +74,8 @@ def released_mipnerf(path: Path) -> Optional[ReleasedMipNeRF]:
         else:
             raise ValueError(f"{path}: expected layers of mipnerf_pl's mip-NeRF, found {_PREFIX}{name}")
     if not parts["mlp"]:
-        raise ValueError(
-            f"{path}: expected mipnerf_pl's mip-NeRF ({_PREFIX}mlp.*), found {', '.join(sorted(state)[:5]) or 'nothing'}"
-        )
+        found = ", ".join(sorted(state)[:5]) or "nothing"
+        raise ValueError(f"{path}: expected mipnerf_pl's mip-NeRF ({_PREFIX}mlp.*), found {found}")
     proposal = _used(parts["prop_mlp"])
     return ReleasedMipNeRF(parts["mlp"], proposal or None, spread)
 

@@ -222,7 +222,9 @@ def released_method(path: Path) -> str:
             f"{path}: expected a run or released weights, found a checkpoint of a training; give the folder of its "
             "run, or say what it is by --method"
         )
-    raise ValueError(f"{path}: expected weights of DietNeRF, pixelNeRF or mipnerf_pl, found others; say what they are by --method")
+    raise ValueError(
+        f"{path}: expected weights of DietNeRF, pixelNeRF or mipnerf_pl, found others; say what they are by --method"
+    )
 
 
 def method_config(name: str) -> TrainerConfig:

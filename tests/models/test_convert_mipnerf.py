@@ -1,4 +1,4 @@
-"""Lightning checkpoints of mipnerf_pl and of its branch depth-mipnerf, from files with their keys, shapes and extras."""
+"""Lightning checkpoints of mipnerf_pl and its branch depth-mipnerf, from files with their keys, shapes and extras."""
 
 from __future__ import annotations
 
@@ -105,9 +105,7 @@ def test_mipnerf_computes_what_the_original_does(write: Callable[..., Path]) -> 
     density = F.softplus(F.linear(x, mlp["density_layer.weight"], mlp["density_layer.bias"])[..., 0] - 1.0)
     view = positional_encoding(directions, 4)[:, None].expand(-1, 3, -1)
     bottleneck = F.linear(x, mlp["extra_layer.weight"], mlp["extra_layer.bias"])
-    hidden = F.linear(
-        torch.cat([bottleneck, view], dim=-1), mlp["view_layers.0.0.weight"], mlp["view_layers.0.0.bias"]
-    )
+    hidden = F.linear(torch.cat([bottleneck, view], dim=-1), mlp["view_layers.0.0.weight"], mlp["view_layers.0.0.bias"])
     rgb = torch.sigmoid(F.linear(torch.relu(hidden), mlp["color_layer.weight"], mlp["color_layer.bias"]))
     found_density, found_rgb = model.field(means, variances, directions)
     torch.testing.assert_close(found_density, density, rtol=1e-4, atol=1e-5)

@@ -199,7 +199,7 @@ def test_nerfstudios_datamanagers_train_on_them(tiny_llff_scene: Path) -> None:
 
 def test_our_own_datamanagers_read_the_originals(tiny_llff_scene: Path) -> None:
     config = registered("llff_data", tiny_llff_scene, downscale_factor=2)
-    manager = FewShotDataManagerConfig(dataparser=config)
+    manager: Any = FewShotDataManagerConfig(dataparser=config)
     assert not manager.dataparser.camera_sized_files and config.camera_sized_files
     photos: List[Path] = manager.setup().train_dataset.image_filenames
     assert {path.parent for path in photos} == {tiny_llff_scene / "images_4"}
