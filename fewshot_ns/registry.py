@@ -352,7 +352,9 @@ def dataparser_specification(name: str) -> DataParserSpecification:
     """
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-    return DataParserSpecification(config=_load(DATAPARSERS[name].config)(), description=DATAPARSERS[name].description)
+    # Methods of nerfstudio's own take the config as it is registered; ours take the files back (`OwnParsers`).
+    config = _load(DATAPARSERS[name].config)(camera_sized_files=True)
+    return DataParserSpecification(config=config, description=DATAPARSERS[name].description)
 
 
 def __getattr__(name: str) -> MethodSpecification | DataParserSpecification:

@@ -18,6 +18,7 @@ from fewshot_ns.scripts.convert import ConvertCommand
 from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
+from fewshot_ns.scripts.genlist import GenlistCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.methods import MethodsCommand
 from fewshot_ns.scripts.photo import PhotoCommand
@@ -39,6 +40,7 @@ COMMANDS: Dict[str, Any] = {
     "prepare": PrepareCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
+    "genlist": GenlistCommand,
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,

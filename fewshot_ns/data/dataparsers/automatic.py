@@ -96,6 +96,9 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     """Configs that a method has for formats, in the place of their defaults."""
     many_scenes: Suppress[bool] = False
     """Whether data sets of many scenes count, which generalizable methods train on."""
+    camera_sized_files: Suppress[bool] = False
+    """Whether photos, masks and depth are handed over as files of the cameras' size, which the datasets of nerfstudio's
+    own methods need; set where dataparsers are registered with it, taken back by methods that read them as they are."""
 
     def setup(self, **kwargs: Any) -> Any:
         """The parser of the format that `data` has."""
@@ -119,7 +122,12 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     def _config_of(self, found: Recognition) -> DataParserConfig:
         kind = CONFIGS[found.parser]
         own = self.settings_for(kind)
-        changes: Dict[str, Any] = {"data": self.data, "recognised_by": found.in_words, **found.settings}
+        changes: Dict[str, Any] = {
+            "data": self.data,
+            "recognised_by": found.in_words,
+            "camera_sized_files": self.camera_sized_files,
+            **found.settings,
+        }
         if found.of_scenes is not None:
             changes["parser"] = replace(self._config_of(found.of_scenes), data=Path(), recognised_by=None)  # type: ignore[call-arg]
         return replace(kind() if own is None else own, **changes)
@@ -129,7 +137,7 @@ class FewShotAutoDataParserConfig(DataParserConfig):
         given = {
             name: value
             for name, value in shared.items()
-            if value is not None and name not in ("_target", "data", "own", "many_scenes")
+            if value is not None and name not in ("_target", "data", "own", "many_scenes", "camera_sized_files")
         }
         base = MultiSceneDataParserConfig if isinstance(config, MultiSceneDataParserConfig) else FewShotDataParserConfig
         known = {one.name for one in fields(base)}

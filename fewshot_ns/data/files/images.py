@@ -97,6 +97,17 @@ def has_alpha(path: Path) -> bool:
         return _is_transparent(image)
 
 
+def is_plain(path: Path) -> bool:
+    """Whether the pixels of an image are stored as 8-bit grey, RGB or RGBA values, by its header.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    with _open(path) as image:
+        return image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info
+
+
 def _is_transparent(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 

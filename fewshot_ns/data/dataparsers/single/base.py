@@ -30,6 +30,7 @@ from fewshot_ns.data.dataparsers.single.depth_maps import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
+from fewshot_ns.data.datasets.camera_sized import camera_sized, has_metric_depth, sizes_of
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
@@ -92,6 +93,9 @@ class FewShotDataParserConfig(DataParserConfig):
     """What lies behind the scene, and under transparent pixels."""
     recognised_by: Suppress[Optional[str]] = None
     """Why fewshot-data took this dataparser; None where it was named."""
+    camera_sized_files: Suppress[bool] = False
+    """Whether photos, masks and depth are handed over as files of the cameras' size, which the datasets of nerfstudio's
+    own methods need; set where dataparsers are registered with it, taken back by methods that read them as they are."""
 
 
 class FewShotDataParser(DataParser):
@@ -169,10 +173,26 @@ class FewShotDataParser(DataParser):
             raise FileNotFoundError(f"{inside}: expected a folder of masks (--training-mask-dir), found none")
         # A path to look for is what the error about a missing one names.
         masks = find_masks(found, scene.photos, train)
-        return tuple(
-            found / f"{image.stem}.png" if mask is None else mask
-            for image, mask in zip(scene.images, masks, strict=True)
-        )
+        expected = [found / f"{image.stem}.png" for image in scene.images]
+        return tuple(path if mask is None else mask for path, mask in zip(expected, masks, strict=True))
+
+    def get_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        """What nerfstudio asks a parser for: photos, cameras and our record of a split.
+
+        Args:
+            split: 'train', 'val' or 'test'.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the flags or the protocol do not fit the scene.
+        """
+        outputs = super().get_dataparser_outputs(split, **kwargs)
+        if not self.config.camera_sized_files:
+            return outputs
+        scene, selection, cameras = self.read_views()
+        train = outputs if split == "train" else self.outputs_of_views(selection.train, "train")
+        files = (*(scene.images[view] for view in selection.views), *outputs.image_filenames)
+        return camera_sized(outputs, sizes_of(files, cameras, outputs.cameras), has_metric_depth(train))
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
