@@ -7,6 +7,9 @@ from typing import Literal, Optional, Tuple
 
 RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
+Spacing = Literal["linear", "geometric"]
+LONG_INTERVAL = 20.0
+"""Quotient of far and near of a metric scene above which it is no longer sampled at equal steps."""
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
@@ -35,3 +38,10 @@ class SceneGeometry:
     """NDC only: (2 fx / W, 2 fy / H), the same at every image resolution."""
     ndc_near: float = 1.0
     """NDC only: distance of the near plane in world units."""
+
+
+def spacing_of(geometry: SceneGeometry) -> Spacing:
+    """How samples lie along the rays of a scene: at equal steps, or in metric scenes of long intervals each a share
+    farther than the one before, since equal steps would be longer than what stands close to the cameras."""
+    from_camera = geometry.ray_space == "metric" and geometry.origin_plane_z is None and geometry.near > 0.0
+    return "geometric" if from_camera and geometry.far > LONG_INTERVAL * geometry.near else "linear"

@@ -415,15 +415,16 @@ class FewShotPipeline(VanillaPipeline):
 
 
 def _use_metric_rays(config: FewShotPipelineConfig) -> None:
-    """Takes a forward-facing scene as a metric one where the backbone renders images, which know no NDC.
+    """Takes a scene that may be in NDC as a metric one where the backbone renders images, which know no NDC.
 
     The cameras are the same. In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
     """
     parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
     if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, LLFFDataParserConfig):
-        if parser.ray_space == "ndc":
+        if parser.ray_space != "metric":
+            instead = " for ndc" if parser.ray_space == "ndc" else ""
             parser.ray_space = "metric"
-            CONSOLE.print("The backbone renders images of cameras in the world: --ray-space metric is taken for ndc")
+            CONSOLE.print(f"The backbone renders images of cameras in the world: --ray-space metric is taken{instead}")
 
 
 def _check_one_process(config: FewShotPipelineConfig, found: int) -> None:

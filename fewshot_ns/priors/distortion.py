@@ -5,6 +5,7 @@ from typing import Dict, Type
 
 from torch import Tensor
 
+from fewshot_ns.cameras.scene_geometry import spacing_of
 from fewshot_ns.model_components.losses import distortion_loss
 from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
@@ -25,6 +26,7 @@ class DistortionPrior(Prior[DistortionPriorConfig]):
     def __init__(self, config: DistortionPriorConfig, scene: PriorScene, name: str) -> None:
         super().__init__(config, scene, name)
         self.expect_at_least(0, weight=config.weight)
+        self.spacing = spacing_of(scene.dataset.fewshot.geometry)
 
     @property
     def needs(self) -> Needs:
@@ -38,4 +40,6 @@ class DistortionPrior(Prior[DistortionPriorConfig]):
         if samples is None:
             return {}
         weight = self.config.fade(step) * self.config.weight
-        return {"distortion_loss": weight * distortion_loss(samples.t, samples.weights)}
+        # Along a long ray a sample's length is a share of its distance, not the same everywhere.
+        t = samples.t.log() if self.spacing == "geometric" else samples.t
+        return {"distortion_loss": weight * distortion_loss(t, samples.weights)}

@@ -79,6 +79,8 @@ class FewShotMetadata:
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
+    ray_space_from: Optional[str] = None
+    """What of the cameras decided the ray space of the geometry; None where the format or the user says it."""
     pool_indices: Tuple[int, ...] = ()
     """Scene indices of all views that the training ones were chosen from; those that are not used still have a pose."""
     resize: ResizeMode = "area"

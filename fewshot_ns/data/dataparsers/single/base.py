@@ -23,6 +23,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.data.dataparsers.single.capture_checks import overlap_warning
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
@@ -180,6 +181,7 @@ class FewShotDataParser(DataParser):
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             bounds_from=self._bounds_origin(scene),
+            ray_space_from=scene.ray_space_from,
             protocol=selection.protocol,
             split=split,
             image_indices=chosen,
@@ -294,12 +296,16 @@ class FewShotDataParser(DataParser):
         geometry = scene.geometry
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
+        decided = "" if scene.ray_space_from is None else f" ({scene.ray_space_from})"
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
-            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays, "
+            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        alone = overlap_warning(scene, selection.train)
+        for warning in (*scene.warnings, *(() if alone is None else (alone,))):
+            CONSOLE.print(f"[bold yellow]{self.scene_name}: {warning}[/bold yellow]", highlight=False, soft_wrap=True)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
         """Where near and far come from."""

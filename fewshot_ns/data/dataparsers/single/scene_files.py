@@ -32,6 +32,10 @@ class SceneFiles:
     """The dataset's rule for training and test views."""
     geometry: SceneGeometry
     """How rays are sampled."""
+    ray_space_from: Optional[str] = None
+    """What of the cameras decided how rays are sampled; None where the format or the user says it."""
+    warnings: Tuple[str, ...] = ()
+    """What is doubtful about the scene, to be said when training begins."""
     bounds_guessed: bool = False
     """Whether near and far are a guess from where the cameras look, since neither files nor sparse points say them."""
     calibrated_sizes: Optional[npt.NDArray[np.floating]] = None
