@@ -296,7 +296,8 @@ class FewShotDataParser(DataParser):
         geometry = scene.geometry
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
-        decided = "" if scene.ray_space_from is None else f" ({scene.ray_space_from})"
+        turned = scene.ray_space_from is not None and geometry.ray_space == "metric"
+        decided = f" ({scene.ray_space_from})" if turned else ""
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
