@@ -16,13 +16,10 @@ from fewshot_ns.synthetic.textures import bricks, checker, gores, plain, speckle
 def object_world(wall: float) -> World:
     """A cup and two balls on a table around the origin, y up; walls and floor stand `wall` away."""
     half, tile = 4.0 * wall, 0.2 * wall
-    walls = [
-        Box((sign * wall, 0.0, 0.0), (0.1, half, half), bricks((0.74, 0.45, 0.36), (0.84, 0.8, 0.74), tile, tile / 2, tile / 9))
-        if axis == 0
-        else Box((0.0, 0.0, sign * wall), (half, half, 0.1), checker((0.3, 0.5, 0.65), (0.85, 0.82, 0.7), tile, (0, 1)))
-        for axis in (0, 1)
-        for sign in (-1, 1)
-    ]  # fmt: skip
+    brick = bricks((0.74, 0.45, 0.36), (0.84, 0.8, 0.74), tile, tile / 2, tile / 9)
+    blue = checker((0.3, 0.5, 0.65), (0.85, 0.82, 0.7), tile, (0, 1))
+    walls = [Box((sign * wall, 0.0, 0.0), (0.1, half, half), brick) for sign in (-1, 1)]
+    walls += [Box((0.0, 0.0, sign * wall), (half, half, 0.1), blue) for sign in (-1, 1)]
     floor = Box((0.0, -wall, 0.0), (half, 0.1, half), checker((0.8, 0.76, 0.68), (0.45, 0.5, 0.52), tile, (0, 2)))
     table = Box((0.0, -0.32, 0.0), (0.7, 0.05, 0.7), wood((0.72, 0.5, 0.3), (0.52, 0.33, 0.18), grain=0.1, along=0))
     things = [
@@ -30,7 +27,9 @@ def object_world(wall: float) -> World:
         Sphere((0.3, -0.15, 0.15), 0.12, gores(((0.88, 0.2, 0.18), (0.96, 0.94, 0.88), (0.15, 0.4, 0.75)), 9)),
         Sphere((-0.28, -0.17, 0.2), 0.1, speckled(plain((0.45, 0.7, 0.18)), 0.45, 0.06, 11)),
     ]
-    return World([*walls, floor, table, *things], AreaLight((0.3 * wall, 0.9 * wall, 0.4 * wall), 0.1 * wall, 0.75, 0.45))
+    return World(
+        [*walls, floor, table, *things], AreaLight((0.3 * wall, 0.9 * wall, 0.4 * wall), 0.1 * wall, 0.75, 0.45)
+    )
 
 
 def ring_poses(degrees: Sequence[float], distance: float = 1.2, height: float = 0.45) -> npt.NDArray[np.float64]:
@@ -63,7 +62,9 @@ class ObjectCapture:
         for view, pose in enumerate(ring_poses(self.degrees)):
             image = render_image(world, pose, focal, width, height, self.supersample)
             depth = render_depth(world, pose, focal, width, height)
-            cv2.imwrite(str(folder / "images" / f"view_{view:02d}.png"), np.round(255 * image[..., ::-1]).astype(np.uint8))
+            cv2.imwrite(
+                str(folder / "images" / f"view_{view:02d}.png"), np.round(255 * image[..., ::-1]).astype(np.uint8)
+            )
             right, up, back, place = pose.T
             matrix = np.stack([-up, right, back, place, [height, width, focal]], axis=1)
             found = self.bounds(view, (float(depth.min()), float(depth.max())))

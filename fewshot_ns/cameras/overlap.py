@@ -1,4 +1,4 @@
-"""How the cameras of a capture stand to each other: whether they face one way, and what share of each view others see."""
+"""How cameras of a capture stand to each other: whether they face one way, what share of each view others see."""
 
 from __future__ import annotations
 

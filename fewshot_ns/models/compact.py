@@ -43,6 +43,7 @@ class CompactModelConfig(RayModelConfig):
     moved_fields: ClassVar[Mapping[str, str]] = {
         old: new for old, new in RayModelConfig.moved_fields.items() if old != "frequency_mask_steps"
     }
+    values_before: ClassVar[Mapping[str, Any]] = {"spacing": "linear"}
     _target: Type = field(default_factory=lambda: CompactModel)
     """Class that the config builds."""
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -185,8 +186,8 @@ class CompactModel(RayModel):
         return super().why_not(name)
 
     def resolved(self) -> Dict[str, Any]:
-        """Adds whether training uses a random background."""
-        return {**super().resolved(), "random_background": self.random_background}
+        """Adds how samples are spaced, and whether training uses a random background."""
+        return {**super().resolved(), "spacing": self.spacing, "random_background": self.random_background}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """The field's layers, its planes where it has some, and the proposal, which take different learning rates."""

@@ -139,7 +139,7 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
             values["background_samples"] = old.get("occlusion_background_samples", 0)
             state["occlusion"] = OcclusionPriorConfig(enabled=True, **values)
         if old.get("distortion_weight", 0.0) > 0:
-            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"])
+            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"], normalised=False)
         planes = getattr(state.get("model"), "field_type", None) == "triplane"
         if planes and old.get("plane_smoothness_weight", 0.0) > 0:
             weight = old["plane_smoothness_weight"]

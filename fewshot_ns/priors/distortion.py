@@ -1,11 +1,12 @@
 """The distortion prior: the weights of a ray lie close together (mip-NeRF 360)."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Dict, Type
+from typing import Any, ClassVar, Dict, Mapping, Optional, Type
 
 from torch import Tensor
 
-from fewshot_ns.cameras.scene_geometry import spacing_of
+from fewshot_ns.cameras.scene_geometry import SceneGeometry, spacing_of
 from fewshot_ns.model_components.losses import distortion_loss
 from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
@@ -14,10 +15,15 @@ from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepCo
 class DistortionPriorConfig(PriorConfig):
     """Compactness of the weights along each ray."""
 
+    values_before: ClassVar[Mapping[str, Any]] = {"normalised": False}
     _target: Type = field(default_factory=lambda: DistortionPrior)
     """Class that the config builds."""
     weight: float = 0.01
     """Weight of the term, on the final level (mip-NeRF 360: 0.01; depth-mipnerf on ScanNet and Matterport: 1e-4)."""
+    normalised: Optional[bool] = None
+    """Whether positions along a ray count as shares of the way from near to far on a logarithmic scale, as mip-NeRF
+    360's do, not in units of the ray space; None: in metric scenes whose far is more than 20 times near, where a
+    background far away would outweigh all colours."""
 
 
 class DistortionPrior(Prior[DistortionPriorConfig]):
@@ -26,7 +32,12 @@ class DistortionPrior(Prior[DistortionPriorConfig]):
     def __init__(self, config: DistortionPriorConfig, scene: PriorScene, name: str) -> None:
         super().__init__(config, scene, name)
         self.expect_at_least(0, weight=config.weight)
-        self.spacing = spacing_of(scene.dataset.fewshot.geometry)
+        self.normalised = spacing_of(scene.geometry) == "geometric" if config.normalised is None else config.normalised
+        if self.normalised and (scene.geometry.ray_space == "ndc" or scene.geometry.near <= 0.0):
+            raise ValueError(
+                f"{self.flag}.normalised: expected a metric scene whose near is above zero, found "
+                f"{scene.geometry.ray_space} rays from {scene.geometry.near:g}"
+            )
 
     @property
     def needs(self) -> Needs:
@@ -40,6 +51,11 @@ class DistortionPrior(Prior[DistortionPriorConfig]):
         if samples is None:
             return {}
         weight = self.config.fade(step) * self.config.weight
-        # Along a long ray a sample's length is a share of its distance, not the same everywhere.
-        t = samples.t.log() if self.spacing == "geometric" else samples.t
+        t = normalised_positions(samples.t, self.scene.geometry) if self.normalised else samples.t
         return {"distortion_loss": weight * distortion_loss(t, samples.weights)}
+
+
+def normalised_positions(t: Tensor, geometry: SceneGeometry) -> Tensor:
+    """Ray parameters (...) as shares of the way from near (0) to far (1) on a logarithmic scale; near is above zero."""
+    near, far = geometry.near, geometry.far
+    return (t.clamp(min=1e-3 * near) / near).log() / math.log(far / near)

@@ -101,8 +101,8 @@ def bounds_of_views(scene: SceneFiles, views: Sequence[int], points: Optional[Se
     return ViewBounds(
         0.8 * first,
         1.25 * last,
-        f"the bounds that the file states of the training views, {low:.4g} to {high:.4g}, {problem} the points that these "
-        f"views see, {first:.4g} to {last:.4g}: near and far are those of the points",
+        f"the bounds that the file states of the training views, {low:.4g} to {high:.4g}, {problem} the points that "
+        f"these views see, {first:.4g} to {last:.4g}: near and far are those of the points",
     )
 
 
@@ -125,8 +125,8 @@ def overlap_warning(scene: SceneFiles, train: Sequence[int]) -> Optional[str]:
     more = f" and {len(lonely) - 6} more" if len(lonely) > 6 else ""
     return (
         f"of what training view{'s' if len(lonely) > 1 else ''} {named}{more} may show, other training views see that "
-        f"little from a similar direction (their axes lie up to {widest_angle(poses):.0f} degrees apart). What one photo "
-        "alone shows has no known depth, and new views come out no better than the nearest photo; take neighbouring "
+        f"little from a similar direction (their axes lie up to {widest_angle(poses):.0f} degrees apart). Depth of what "
+        "one photo alone shows is not known, and new views come out no better than the nearest photo; take neighbouring "
         "photos (--train-indices), or more of them (--num-views)"
     )
 
@@ -141,4 +141,3 @@ def _reaches(scene: SceneFiles, views: Sequence[int]) -> npt.NDArray[np.floating
         unit = {view: (100, 100) for view in views}
         near, far = world_ranges(scene.cameras(views, unit), geometry)[1]
     return np.tile([max(near, 1e-3 * far), far], (len(views), 1))
-

@@ -81,7 +81,9 @@ def test_a_camera_beyond_the_near_plane_decides_too():
 def test_near_and_far_are_those_of_the_training_views(tmp_path):
     """Other photos of the file may look into the distance; the world is scaled by all, as before."""
     bounds = {2: (0.8, 3.0), 4: (0.7, 4.0), 6: (0.9, 5.0)}
-    capture = ObjectCapture(ARC.degrees, size=(12, 16), supersample=1, bounds=lambda view, _: bounds.get(view, (0.1, 90.0)))
+    capture = ObjectCapture(
+        ARC.degrees, size=(12, 16), supersample=1, bounds=lambda view, _: bounds.get(view, (0.1, 90.0))
+    )
     scene = capture.write(tmp_path / "arc")
     flags = {"ray_space": "metric", "train_indices": (2, 4, 6), "test_indices": (3, 5)}
     outputs = parser_of(scene, **flags).get_dataparser_outputs("train")
@@ -131,7 +133,9 @@ def test_views_that_hardly_overlap_are_named_at_the_start(tmp_path, capsys):
     scene = RING.write(tmp_path / "ring")
     record_of(scene, train_indices=(0, 4, 8), test_indices=(1,))
     out = said(capsys)
-    assert re.search(r"of what training views 0 \(\d%\), 4 \(\d%\), 8 \(\d%\) may show", out) and "--train-indices" in out
+    assert (
+        re.search(r"of what training views 0 \(\d%\), 4 \(\d%\), 8 \(\d%\) may show", out) and "--train-indices" in out
+    )
     record_of(scene, train_indices=(0, 1, 6), test_indices=(2,))
     assert "of what training view 6 (0%)" in said(capsys)
     for fine in ((0, 1, 2), (0, 1, 2, 4, 5, 7, 8, 9, 10)):
