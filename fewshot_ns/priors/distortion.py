@@ -10,6 +10,9 @@ from fewshot_ns.cameras.scene_geometry import SceneGeometry, spacing_of
 from fewshot_ns.model_components.losses import distortion_loss
 from fewshot_ns.priors.base import Needs, Prior, PriorConfig, PriorScene, StepContext
 
+_NORMALISED_WEIGHT = 0.01
+"""Weight in mip-NeRF 360, whose distances are normalised."""
+
 
 @dataclass
 class DistortionPriorConfig(PriorConfig):
@@ -23,7 +26,7 @@ class DistortionPriorConfig(PriorConfig):
     normalised: Optional[bool] = None
     """Whether positions along a ray count as shares of the way from near to far on a logarithmic scale, as mip-NeRF
     360's do, not in units of the ray space; None: in metric scenes whose far is more than 20 times near, where a
-    background far away would outweigh all colours."""
+    background far away would outweigh all colours. The weight is then at most mip-NeRF 360's 0.01."""
 
 
 class DistortionPrior(Prior[DistortionPriorConfig]):
@@ -32,7 +35,9 @@ class DistortionPrior(Prior[DistortionPriorConfig]):
     def __init__(self, config: DistortionPriorConfig, scene: PriorScene, name: str) -> None:
         super().__init__(config, scene, name)
         self.expect_at_least(0, weight=config.weight)
-        self.normalised = spacing_of(scene.geometry) == "geometric" if config.normalised is None else config.normalised
+        self.normalised, self.weight = config.normalised is True, config.weight
+        if config.normalised is None and spacing_of(scene.geometry) == "geometric":
+            self.normalised, self.weight = True, min(config.weight, _NORMALISED_WEIGHT)
         if self.normalised and (scene.geometry.ray_space == "ndc" or scene.geometry.near <= 0.0):
             raise ValueError(
                 f"{self.flag}.normalised: expected a metric scene whose near is above zero, found "
@@ -45,12 +50,16 @@ class DistortionPrior(Prior[DistortionPriorConfig]):
         why = {"samples": "distortion pulls the weights along a ray together"}
         return Needs(why, "use --pipeline.smoothness or --pipeline.depth", single_scene=False)
 
+    def resolved(self) -> Dict[str, Any]:
+        """That positions are normalised, and the weight then."""
+        return {**super().resolved(), **({"normalised": True, "weight": self.weight} if self.normalised else {})}
+
     def loss_dict(self, step: int, context: StepContext) -> Dict[str, Tensor]:
         """`distortion_loss` of the training pixels."""
         samples = context.photos.samples
         if samples is None:
             return {}
-        weight = self.config.fade(step) * self.config.weight
+        weight = self.config.fade(step) * self.weight
         t = normalised_positions(samples.t, self.scene.geometry) if self.normalised else samples.t
         return {"distortion_loss": weight * distortion_loss(t, samples.weights)}
 

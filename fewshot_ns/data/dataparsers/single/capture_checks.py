@@ -124,10 +124,10 @@ def overlap_warning(scene: SceneFiles, train: Sequence[int]) -> Optional[str]:
     named = ", ".join(f"{view} ({share:.0%})" for view, share in lonely[:6])
     more = f" and {len(lonely) - 6} more" if len(lonely) > 6 else ""
     return (
-        f"of what training view{'s' if len(lonely) > 1 else ''} {named}{more} may show, other training views see that "
-        f"little from a similar direction (their axes lie up to {widest_angle(poses):.0f} degrees apart). Depth of what "
-        "one photo alone shows is not known, and new views come out no better than the nearest photo; take neighbouring "
-        "photos (--train-indices), or more of them (--num-views)"
+        f"of what training view{'s' if len(lonely) > 1 else ''} {named}{more} may show, other training views see "
+        f"that little from a similar direction (their axes: up to {widest_angle(poses):.0f} degrees apart). Depth of "
+        "what one photo alone shows is not known, and new views come out no better than the nearest photo; take "
+        "neighbouring photos (--train-indices), or more of them (--num-views)"
     )
 
 
