@@ -12,6 +12,7 @@ import pytest
 import yaml
 from object_captures import ObjectCapture, ring_poses
 
+from fewshot_ns.cameras.poses import recenter
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, overlap_warning, resolve_ray_space
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -170,8 +171,6 @@ def test_real_scenes_of_llff_face_forward(data_dir):
         rows = np.load(path)
         matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
-        from fewshot_ns.cameras.poses import recenter
-
         poses, _ = recenter(poses)
         poses[:, :, 3] /= 0.75 * bounds.min()
         assert resolve_ray_space(None, poses).space == "ndc", path
@@ -181,6 +180,7 @@ def test_real_fern_in_world_space_holds_what_its_views_see(data_dir, capsys):
     flags = {"images_dir": Path("images_16"), "data": data_dir / "nerf_llff_data" / "fern"}
     outputs = LLFFDataParserConfig(ray_space="metric", **flags).setup().get_dataparser_outputs("train")
     record = get_fewshot_metadata(outputs.metadata)
+    assert record.scene_bounds is not None
     rows = record.scene_bounds[list(record.train_indices)]
     assert record.geometry.near == pytest.approx(0.9 * rows.min().item(), rel=1e-5)
     assert record.geometry.far == pytest.approx(1.1 * rows.max().item(), rel=1e-5)
