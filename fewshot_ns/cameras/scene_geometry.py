@@ -8,8 +8,9 @@ from typing import Literal, Optional, Tuple
 RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
 Spacing = Literal["linear", "geometric"]
-LONG_INTERVAL = 20.0
-"""Quotient of far and near of a metric scene above which it is no longer sampled at equal steps."""
+LONG_RATIO, LONG_EXTENT = 20.0, 10.0
+"""Quotient of far and near, and their difference in world units, above which a metric interval is long (those of the
+published protocols end at 7 and 4)."""
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
@@ -44,4 +45,5 @@ def spacing_of(geometry: SceneGeometry) -> Spacing:
     """How samples lie along the rays of a scene: at equal steps, or in metric scenes of long intervals each a share
     farther than the one before, since equal steps would be longer than what stands close to the cameras."""
     from_camera = geometry.ray_space == "metric" and geometry.origin_plane_z is None and geometry.near > 0.0
-    return "geometric" if from_camera and geometry.far > LONG_INTERVAL * geometry.near else "linear"
+    near, far = geometry.near, geometry.far
+    return "geometric" if from_camera and (far > LONG_RATIO * near or far - near > LONG_EXTENT) else "linear"
