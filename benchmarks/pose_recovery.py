@@ -52,7 +52,7 @@ def _row(files: Sequence[Path], truth: npt.NDArray, focal: float) -> str:
         photos = Path(folder) / "photos"
         photos.mkdir()
         for file in files:
-            _copy(file, photos / file.name)
+            copy_photo(file, photos / file.name)
         try:
             prepared = prepare_scene(photos, Path(folder) / "scene", PrepareOptions())
         except (ValueError, CommandError):
@@ -76,15 +76,26 @@ def pose_errors(found: npt.NDArray, truth: npt.NDArray) -> Tuple[npt.NDArray, np
     Returns:
         (N,) degrees, and (N,) distances in units of the spread (root mean square) of the true positions.
     """
-    turned = sum(true[:, :3] @ one[:, :3].T for true, one in zip(truth, found, strict=True))
+    scale, turn, source, target = similarity(found, truth)
+    cosines = [(np.trace(true[:, :3].T @ turn @ one[:, :3]) - 1) / 2 for true, one in zip(truth, found, strict=True)]
+    moved = scale * (found[:, :, 3] - source) @ turn.T + target
+    spread = np.sqrt(((truth[:, :, 3] - target) ** 2).sum(1).mean())
+    distance = np.linalg.norm(moved - truth[:, :, 3], axis=1)
+    return np.degrees(np.arccos(np.clip(cosines, -1, 1))), distance / spread
+
+
+def similarity(poses: npt.NDArray, onto: npt.NDArray) -> Tuple[float, npt.NDArray, npt.NDArray, npt.NDArray]:
+    """The similarity that fits poses (N, 3, 4) to others: its turn fits their axes, scale and shift their positions.
+
+    Returns:
+        Scale, turn (3, 3), and the centres (3,) of both: x becomes scale * turn @ (x - first) + second.
+    """
+    turned = sum(one[:, :3] @ pose[:, :3].T for one, pose in zip(onto, poses, strict=True))
     left, _, right = np.linalg.svd(turned)
     turn = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
-    cosines = [(np.trace(true[:, :3].T @ turn @ one[:, :3]) - 1) / 2 for true, one in zip(truth, found, strict=True)]
-    source = (found[:, :, 3] - found[:, :, 3].mean(0)) @ turn.T
-    target = truth[:, :, 3] - truth[:, :, 3].mean(0)
-    scale = (source * target).sum() / (source * source).sum()
-    spread = np.sqrt((target**2).sum(1).mean())
-    return np.degrees(np.arccos(np.clip(cosines, -1, 1))), np.linalg.norm(scale * source - target, axis=1) / spread
+    first, second = poses[:, :, 3].mean(0), onto[:, :, 3].mean(0)
+    source, target = (poses[:, :, 3] - first) @ turn.T, onto[:, :, 3] - second
+    return float((source * target).sum() / (source * source).sum()), turn, first, second
 
 
 def _cpu_seconds() -> float:
@@ -92,7 +103,8 @@ def _cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_photo(source: Path, target: Path) -> None:
+    """Copies a photo; a transparent one gets a grey background."""
     with Image.open(source) as image:
         if image.mode == "RGBA":
             behind = Image.new("RGB", image.size, (150, 150, 150))

@@ -6,7 +6,7 @@ Every path is (F, 3, 4) OpenGL camera-to-world matrices in float64.
 from __future__ import annotations
 
 import math
-from typing import Any, Dict
+from typing import Any, Dict, Sequence, Union
 
 import numpy as np
 
@@ -151,13 +151,13 @@ def orbit(poses: Poses, frames: int = 120, arc: float = 360.0) -> Poses:
 
 
 def camera_path_dict(
-    path: Poses, focal: float, height: int, width: int, fps: float = 30.0, is_cycle: bool = True
+    path: Poses, focal: Union[float, Sequence[float]], height: int, width: int, fps: float = 30.0, is_cycle: bool = True
 ) -> Dict[str, Any]:
     """Packs a path in the form that `ns-render camera-path` and the viewer read.
 
     Args:
         path: (F, 3, 4) OpenGL poses.
-        focal: Focal length in pixels of an image of `height` rows.
+        focal: Focal length in pixels of an image of `height` rows, of all frames or of each.
         height: Rows of the video.
         width: Columns of the video.
         fps: Frames per second.
@@ -166,7 +166,7 @@ def camera_path_dict(
     Returns:
         A dictionary for `json.dump`.
     """
-    fov = math.degrees(2.0 * math.atan(0.5 * height / focal))
+    focals = [focal] * len(path) if isinstance(focal, (int, float)) else focal
     return {
         "camera_type": "perspective",
         "render_height": int(height),
@@ -178,8 +178,12 @@ def camera_path_dict(
         "keyframes": [],
         "crop": None,
         "camera_path": [
-            {"camera_to_world": matrix.reshape(-1).tolist(), "fov": fov, "aspect": width / height}
-            for matrix in homogeneous(path)
+            {
+                "camera_to_world": matrix.reshape(-1).tolist(),
+                "fov": math.degrees(2.0 * math.atan(0.5 * height / own)),
+                "aspect": width / height,
+            }
+            for matrix, own in zip(homogeneous(path), focals, strict=True)
         ],
     }
 

@@ -7,7 +7,7 @@ alike unless they say otherwise. The formulas are those of RegNeRF's and SparseN
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Sequence, Tuple
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,14 @@ Poses = npt.NDArray[np.floating]
 
 _ROTATION_TOLERANCE = 1e-2
 """Largest entry of R^T R - I that counts as the rounding of a file with few digits."""
+_MOST_PARALLEL = float(np.cos(np.radians(5.0)))
+"""Cosine of the angle between two axes below which a common point can be told."""
+AXES_HINT = (
+    "all cameras look away from the point that their axes meet in: either they look outwards, or the poses have "
+    "OpenCV's axes (x right, y down, z forward) and the second and third column of each transform_matrix has to be "
+    "negated, which has OpenGL's (x right, y up, z backward)"
+)
+"""What is said of a file for which `look_away` holds."""
 
 
 def normalize(vector: Poses) -> Poses:
@@ -47,6 +55,12 @@ def pose_from_axes(z_axis: Poses, up: Poses, position: Poses) -> Poses:
 def look_at(position: Poses, target: Poses, up: Poses) -> Poses:
     """OpenGL pose (3, 4) at `position` (3,) that looks at `target` (3,), with `up` (3,) upwards in the image."""
     return pose_from_axes(position - target, up, position)
+
+
+def planar_depth(poses: Poses, points: Poses) -> Poses:
+    """Depth (N, P) of points (P, 3) along the viewing axes of OpenGL poses (N, 3, 4), in world units."""
+    offsets = points[None] - poses[:, None, :, 3]
+    return -(offsets * poses[:, None, :, 2]).sum(-1)
 
 
 def average_pose(poses: Poses) -> Poses:
@@ -80,6 +94,26 @@ def focus_point(poses: Poses) -> Poses:
     if np.linalg.cond(mean) > 1e9:
         raise ValueError("the cameras' optical axes are parallel, so they have no common focus point")
     return (np.linalg.inv(mean) @ (gram @ origins).mean(0))[:, 0]
+
+
+def focus_depths(poses: Poses) -> Optional[Poses]:
+    """(N, 3, 4) OpenGL poses -> (N,) planar depths of the point that the cameras look at, negative where it lies behind
+    them; None where there is no such point, or too little between their axes to tell."""
+    axes = normalize(poses[:, :3, 2])
+    if (axes @ axes.T).min() > _MOST_PARALLEL:
+        return None
+    try:
+        return planar_depth(poses, focus_point(poses)[None])[:, 0]
+    except ValueError:
+        return None
+
+
+def look_away(poses: Poses) -> bool:
+    """Whether all cameras (N, 3, 4), OpenGL axes, turn their back on the point that their axes meet in."""
+    depths = focus_depths(poses)
+    # Cameras in one place have the point in it, to rounding.
+    extent = np.ptp(poses[:, :3, 3], axis=0).max()
+    return depths is not None and bool((depths < -1e-3 * extent).all())
 
 
 def focus_depth(bounds: Poses) -> float:
@@ -144,4 +178,29 @@ def check_rotations(poses: Poses, names: Sequence[str], where: str, mirrored: bo
     bad = [name for name, right in zip(names, good, strict=True) if not right]
     if bad:
         named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
-        raise ValueError(f"{where}: expected a rotation in the 3x3 part of each camera pose, found none for {named}")
+        scale = _common_scale(axes[~good])
+        hint = (
+            ""
+            if scale is None
+            else (
+                f": axes of length {scale:.4g}, as of a camera below a scaled parent; apply the scale in the program "
+                "that wrote it (Blender: Object > Apply > Scale), or divide the first three columns of each pose by it"
+            )
+        )
+        raise ValueError(
+            f"{where}: expected a rotation in the 3x3 part of each camera pose, found none for {named}{hint}"
+        )
+
+
+def _common_scale(axes: Poses) -> Optional[float]:
+    """Length of the axes (N, 3, 3) of poses that are rotations but for one factor; None where they are something
+    else."""
+    if not np.isfinite(axes).all():
+        return None
+    lengths = np.linalg.norm(axes, axis=1)
+    scale = float(np.median(lengths))
+    if scale <= 0.0 or not (np.linalg.det(axes) > 0).all():
+        return None
+    turned = axes / scale
+    off = np.abs(np.swapaxes(turned, 1, 2) @ turned - np.eye(3)).max()
+    return scale if off <= _ROTATION_TOLERANCE else None

@@ -19,6 +19,7 @@ from torch import Tensor
 from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
+from fewshot_ns.engine.best import BEST_KEY, BestCheckpoint
 from fewshot_ns.engine.optimizers import CheckedOptimizers, pose_optimizer
 from fewshot_ns.engine.resume import (
     capture_random_states,
@@ -63,6 +64,14 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """The same for metric scenes."""
     max_train_cpu_seconds: Optional[float] = None
     """Stop, as if max_num_iterations were reached, once training has used this much CPU time (user + system)."""
+    keep_best: Optional[str] = None
+    """Metric by name (psnr, ssim, lpips, ...), by whose mean over validation views the best checkpoint is kept, in
+    best_checkpoint beside the newest; None: only the newest is kept."""
+    keep_best_every: int = 500
+    """Steps between two such measurements; one more comes after the last step."""
+    keep_best_views: Optional[Tuple[int, ...]] = None
+    """Validation views by their index in the scene, which neither train nor test; None: up to four of the scene's own
+    validation split."""
 
     def set_timestamp(self) -> None:
         """What `ns-train` calls first, before it shows and saves the config: the dataparser is settled here."""
@@ -123,6 +132,8 @@ class FewShotTrainer(Trainer):
         self._last_step = -1
         self._states_to_restore: Optional[Dict[str, Any]] = None
         self._resolved: Dict[str, Any] = {}
+        self._best: Optional[BestCheckpoint] = None
+        self._loaded_best: Optional[Tuple[Any, Path]] = None
 
     def setup(self, test_mode: Any = "val") -> None:
         """Builds pipeline, optimizers, writers and viewer, and loads the checkpoint to resume from.
@@ -140,6 +151,24 @@ class FewShotTrainer(Trainer):
             *self.callbacks,
             TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._after_iteration),
         ]
+        if test_mode == "val" and self.config.keep_best is not None:
+            self._keep_best(self.config.keep_best)
+
+    def _keep_best(self, metric: str) -> None:
+        """Has the best checkpoint kept from now on, by the main process."""
+        every = self.config.keep_best_every
+        if every < 1:
+            raise ValueError(f"--keep-best-every: expected at least 1 step, got {every}")
+        pipeline = self._whole_pipeline()
+        if not hasattr(pipeline, "validation"):
+            raise ValueError(f"--keep-best: expected a pipeline of this package, found {type(pipeline).__name__}")
+        validation = pipeline.validation(metric, self.config.keep_best_views)
+        if not comms.is_main_process():
+            return
+        self._best = BestCheckpoint(self.base_dir, validation, every)
+        if self._loaded_best is not None:
+            self._best.resume(*self._loaded_best)
+        self.callbacks.append(TrainingCallback([TrainingCallbackLocation.AFTER_TRAIN_ITERATION], self._measure_best))
 
     def _settle_bounds(self) -> None:
         """Takes near and far from the photos where nothing else says them, and saves the config with them."""
@@ -245,6 +274,30 @@ class FewShotTrainer(Trainer):
             CONSOLE.print(f"Stopping after step {step}: training has cost {limit:g} CPU seconds.")
             self.stop_training = True
 
+    def _measure_best(self, step: int) -> None:
+        """Measures the validation views where it is time to."""
+        if self._best is None:
+            return
+        # What train() has made the number of steps from here on.
+        is_last = step + 1 == self._start_step + (self.config.max_num_iterations or 0) or self.stop_training
+        value = self._best.after_step(step, is_last, lambda: self._state(step))
+        if value is not None:
+            writer.put_scalar(name=f"Validation {self._best.validation.metric}", scalar=value, step=step)
+
+    def _state(self, step: int) -> Dict[str, Any]:
+        """What a checkpoint holds."""
+        best = None if self._best is None else self._best.state()
+        return {
+            "step": step,
+            "pipeline": self._whole_pipeline().state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
+            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+            "random_states": capture_random_states(),
+            "training_clock": self.clock.state_dict(),
+            **({} if best is None else {BEST_KEY: best}),
+        }
+
     @check_main_thread
     def save_checkpoint(self, step: int) -> None:
         """Writes checkpoint, `train_stats.json` and, into `resolved.json`, by how much refined poses have moved.
@@ -261,16 +314,7 @@ class FewShotTrainer(Trainer):
         step = max(step, 0)
         pipeline = self._whole_pipeline()
         path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
-        state = {
-            "step": step,
-            "pipeline": pipeline.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
-            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
-            "scalers": self.grad_scaler.state_dict(),
-            "random_states": capture_random_states(),
-            "training_clock": self.clock.state_dict(),
-        }
-        save_checkpoint(path, state, staging_dir=self.base_dir)
+        save_checkpoint(path, self._state(step), staging_dir=self.base_dir)
         if self.config.save_only_latest_checkpoint:
             retire_older(path)
         write_json(self.base_dir / "train_stats.json", self.clock.summary())
@@ -310,6 +354,7 @@ class FewShotTrainer(Trainer):
         self.grad_scaler.load_state_dict(state["scalers"])
         self.clock.load_state_dict(state.get("training_clock", {}))
         self._states_to_restore = state.get("random_states")
+        self._loaded_best = state.get(BEST_KEY), path.parent
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Resuming after step {state['step']} of {path}")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -25,7 +25,7 @@ from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
-from fewshot_ns.data.datasets.fewshot_dataset import validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record, validate_dataset
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.data.seeds.cloud import SeedCloud
@@ -46,6 +46,7 @@ from fewshot_ns.pipelines.initial_points import (
     timed,
     wants_initial_points,
 )
+from fewshot_ns.pipelines.validation import ValidationViews
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.view_pictures import NerfstudioPictures
 from fewshot_ns.priors.base import PriorScene, PriorSet, StepContext
@@ -292,16 +293,24 @@ class FewShotPipeline(VanillaPipeline):
         batch = {"rays": self.datamanager.num_rays}
         points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
         scene = recognition_record(self.datamanager.config.dataparser)
+        left_out = self._left_out()
         held_out = {} if self.datamanager.holds_out else {"held_out": "nothing: every view trains"}
         return {
             **scene,
             "model": self.model.resolved(),
             "batch": batch,
+            **depth_maps_record(self.datamanager.train_dataset),
             **held_out,
+            **left_out,
             **points,
             **self.priors.resolved(),
             **self.training_poses(),
         }
+
+    def _left_out(self) -> Dict[str, Any]:
+        """What the scene's files list and was skipped, by what it is; empty where nothing was."""
+        skipped = dict(self.datamanager.train_dataset.fewshot.left_out)
+        return {"left_out": skipped} if skipped else {}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.
@@ -397,6 +406,10 @@ class FewShotPipeline(VanillaPipeline):
         # TensorBoard, which gets the averages while training, cannot take a metric that is not there.
         split = {EVALUATED_KEY: "train"} if self._measures_training_views and step is None else {}
         return {**flatten(evaluator.summarize(rows), with_std=get_std, keep_missing=step is None), **split}
+
+    def validation(self, metric: str, views: Optional[Tuple[int, ...]]) -> ValidationViews:
+        """Validation views by which the trainer keeps the best checkpoint, see `ValidationViews`."""
+        return ValidationViews(self, metric, views)
 
     def load_pipeline(self, loaded_state: Dict[str, Any], step: int) -> None:
         """Loads a checkpoint; every key has to fit."""

@@ -1,4 +1,5 @@
-"""Renders a run along a camera path into frames, colours the depth the same over all frames, writes mp4 and GIF."""
+"""Renders a run along a camera path into frames, colours the depth the same over all frames, writes mp4 and GIF; frames
+may also be images on disk."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.evaluation.runners.image_pairs import images_below, read_colours
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
 
@@ -82,6 +84,34 @@ def rgb_beside_depth(path: RenderedPath, near: float, far: float, min_height: in
         pictures = [enlarge(picture, factor) for picture in (rgb, colour_depth(depth, accumulation, near, far))]
         frames.append(side_by_side(pictures))
     return frames
+
+
+def frames_of_images(folder: Path, min_height: int = 240) -> List[Frame]:
+    """Frames from the images in a folder, not in folders of it, in natural order; transparent ones on white.
+
+    Args:
+        folder: Its images have one size.
+        min_height: Smaller images are enlarged by a whole factor.
+
+    Returns:
+        (H, W, 3) each, H and W even.
+
+    Raises:
+        FileNotFoundError: no folder, or one without images.
+        ValueError: images of different sizes, or one that cannot be read.
+    """
+    files = [path for path in images_below(folder) if len(path.parts) == 1]
+    if not files:
+        raise FileNotFoundError(f"{folder}: expected images, found them in folders of it alone; give one of these")
+    images = [read_colours(folder / path, "white") for path in files]
+    first = images[0].shape
+    for path, image in zip(files, images, strict=True):
+        if image.shape != first:
+            raise ValueError(
+                f"{folder / path}: expected {first[1]}x{first[0]} pixels (width x height) as {files[0]} has, "
+                f"found {image.shape[1]}x{image.shape[0]}"
+            )
+    return [side_by_side([enlarge(image, -(-min_height // image.shape[0]))]) for image in images]
 
 
 def with_strip(frame: Frame, pictures: Sequence[Frame]) -> Frame:

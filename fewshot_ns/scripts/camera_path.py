@@ -1,10 +1,13 @@
-"""`ns-fewshot camera-path`: the camera paths of the papers, for `ns-render camera-path`."""
+"""`ns-fewshot camera-path`: the camera paths of the papers, or of a file, for `ns-render camera-path`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
+
+import tyro
+from typing_extensions import Annotated
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +60,9 @@ class CameraPathCommand(PathOptions):
 
     load_config: Path = field(kw_only=True)
     """config.yml of a trained run, or a folder with one run: its scene gives cameras, bounds and image size."""
+    from_: Annotated[Optional[Path], tyro.conf.arg(name="from")] = None
+    """transforms.json whose cameras are the path, in its order: poses in the world of the scene's own files, brought
+    into that of the run. Its image size and focal lengths count; of the flags only --fps, --width and --height."""
     output: Path = Path("camera_path.json")
     """File to write."""
 
@@ -75,8 +81,11 @@ class CameraPathCommand(PathOptions):
         from fewshot_ns.utils.files import write_json
 
         run = find_config(self.load_config)
-        outputs, record = scene_of_run(load_run_config(run))
-        path = build_camera_path(self, outputs.cameras, record)
+        if self.from_ is not None:
+            path = self._path_of_file(self.from_, run)
+        else:
+            outputs, record = scene_of_run(load_run_config(run))
+            path = build_camera_path(self, outputs.cameras, record)
         write_json(self.output, path)
         size, frames = f"{path['render_width']}x{path['render_height']}", len(path["camera_path"])
         # ns-render takes no folder of a run.
@@ -87,6 +96,21 @@ class CameraPathCommand(PathOptions):
             highlight=False,
             soft_wrap=True,
         )
+
+    def _path_of_file(self, file: Path, run: Path) -> Dict[str, Any]:
+        import rich
+
+        from fewshot_ns.scripts.transforms_path import path_of_transforms
+
+        own = PathOptions(**{each.name: vars(self)[each.name] for each in fields(PathOptions)})
+        if own != PathOptions(fps=self.fps, width=self.width, height=self.height):
+            raise ValueError("--from: the path is that of the file; leave out all flags of paths but --fps and sizes")
+        if self.fps <= 0:
+            raise ValueError(f"--fps: expected a positive number, got {self.fps}")
+        path, losses = path_of_transforms(file, run, self.fps, self.width, self.height)
+        for loss in losses:
+            rich.print(f"[yellow]{file}: {loss}[/yellow]")
+        return path
 
 
 def build_camera_path(

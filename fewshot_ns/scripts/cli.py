@@ -23,6 +23,7 @@ from fewshot_ns.scripts.methods import MethodsCommand
 from fewshot_ns.scripts.photo import PhotoCommand
 from fewshot_ns.scripts.photos import PhotosCommand
 from fewshot_ns.scripts.prepare import PrepareCommand
+from fewshot_ns.scripts.render_depth import RenderDepthCommand
 from fewshot_ns.scripts.report import ReportCommand
 from fewshot_ns.scripts.retarget import RetargetCommand
 from fewshot_ns.scripts.scenes import split_dataparser
@@ -41,6 +42,7 @@ COMMANDS: Dict[str, Any] = {
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
+    "render-depth": RenderDepthCommand,
     "view": ViewCommand,
     "eval": EvalCommand,
     "retarget": RetargetCommand,

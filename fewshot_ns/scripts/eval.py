@@ -1,4 +1,4 @@
-"""`ns-fewshot eval`: measures a run's test views by chosen metrics, and resumes where an earlier call stopped."""
+"""`ns-fewshot eval`: measures a run's test views, or images on disk, by chosen metrics; resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -27,23 +27,31 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvalCommand:
-    """Measure the test views of a run by metrics, views, masks and resolution of your choice.
+    """Measure the test views of a run by metrics, views, masks and resolution of your choice; or images that lie on
+    disk, from wherever they come.
 
     Averages go to a JSON file like that of ns-eval, and a row per view to a .jsonl file beside it. Views that an
     earlier call has measured in the same way are not measured again.
     """
 
-    load_config: Path
+    load_config: Optional[Path] = None
     """config.yml of the run, or a folder with one run in it."""
     output_path: Optional[Path] = None
-    """JSON file to write; None: eval.json in the folder of the run."""
+    """JSON file to write; None: eval.json in the folder of the run or of the images (-train, -best)."""
+    best: bool = False
+    """Whether the best checkpoint is measured, which --keep-best of a training has kept, instead of the last one."""
+    images: Optional[Path] = None
+    """Instead of a run: folder of rendered images (8 bits per channel), together with --truth."""
+    truth: Optional[Path] = None
+    """Folder of the true images, of the same sizes: those of the same relative path, suffixes aside, or of a name that
+    is unique. One folder for both: NAME-truth.png beside NAME-render.png, as --render-dir keeps them."""
     metrics: Optional[Tuple[str, ...]] = None
     """Metrics by name, see docs/evaluation.md; None: as configured."""
     split: Optional[EvaluatedSplit] = None
     """Which views are measured: held-out ones; or, into eval-train.json, those that the run was trained on or, of
     generalizable methods, looks at: how well they are fitted, which says nothing of new views. None: as configured."""
     views: Optional[Tuple[int, ...]] = None
-    """Test views by their index in the scene; None: all."""
+    """Test views by their index in the scene (true images: by their place in natural order, from 0); None: all."""
     max_views: Optional[int] = None
     """Largest number of them, taken at equal steps."""
     max_side: Optional[int] = None
@@ -55,6 +63,10 @@ class EvalCommand:
     """auto: masked metrics where views have object masks; none: without them."""
     mask_dir: Optional[Path] = None
     """Folder of object masks named like the images, or by the view's index with three digits; None: the scene's."""
+    on_missing: Literal["stop", "skip"] = "stop"
+    """Of --images and --truth: whether images without a partner are an error, or left out and counted."""
+    background: Optional[Literal["white", "black"]] = None
+    """Of --images and --truth: what lies under transparent pixels; None: such images are an error."""
     fid_encoder: Optional[str] = None
     """Network whose features fid and kid compare: inception, or LIBRARY/MODEL (torchvision/vgg16); None: as
     configured."""
@@ -77,16 +89,21 @@ class EvalCommand:
         """Evaluates.
 
         Raises:
-            FileNotFoundError: no run, no checkpoint, no masks, or nothing to summarise.
+            FileNotFoundError: no run, no checkpoint, no images or partner of one, no masks, or nothing to summarise.
             ValueError: a metric or view is unknown, or a size makes no sense.
         """
         from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.runs import find_config
 
         self._check()
+        if self.load_config is None:
+            self._main_of_images()
+            return
         config = find_config(self.load_config)
         self.split = self.split or _configured_split(config)
-        output = self.output_path or config.parent / ("eval-train.json" if self.split == "train" else "eval.json")
+        kinds = (("train", self.split == "train"), ("best", self.best))
+        name = "-".join(["eval", *(kind for kind, is_so in kinds if is_so)])
+        output = self.output_path or config.parent / f"{name}.json"
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
         print_table(_table(summary), str(output))
 
@@ -103,6 +120,58 @@ class EvalCommand:
             raise ValueError(f"--output-path {self.output_path}: expected a file name ending in .json")
         if self.mask_dir is not None and self.masks == "none":
             raise ValueError("--mask-dir was given together with --masks none; leave one of them out")
+        folders = sum(folder is not None for folder in (self.images, self.truth))
+        if folders != (2 if self.load_config is None else 0):
+            raise ValueError("expected either a run (--load-config) or two folders (--images and --truth)")
+        if self.load_config is not None and (self.on_missing != "stop" or self.background is not None):
+            raise ValueError("--on-missing and --background are for --images and --truth; leave them out")
+
+    def _main_of_images(self) -> None:
+        from fewshot_ns.presentation.tables import print_table
+        from fewshot_ns.scripts.eval_images import evaluate_images
+
+        images, truth = self.images, self.truth
+        if images is None or truth is None:
+            raise ValueError("expected both --images and --truth")
+        of_runs = {"split": self.split, "max-side": self.max_side, "render-dir": self.render_dir}
+        of_runs |= {
+            "render-views": self.render_views,
+            "best": self.best or None,
+            "source views or scenes": self.generalizable.any() or None,
+        }
+        given = [name for name, value in of_runs.items() if value is not None]
+        if given:
+            raise ValueError(f"--{', --'.join(given)}: for runs alone; images on disk are measured as they are")
+        output = self.output_path or images / "eval.json"
+        if self.summarise_only:
+            summary = self._summarise(output)
+        else:
+            summary = evaluate_images(
+                images,
+                truth,
+                output,
+                self._options(),
+                masks=self.mask_dir,
+                views=self.views,
+                max_views=self.max_views,
+                background=self.background,
+                on_missing=self.on_missing,
+                restart=self.restart,
+            )
+        print_table(_table(summary), str(output))
+
+    def _options(self) -> EvaluationConfig:
+        """What is measured, by the flags alone."""
+        from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
+
+        check_metric_names(tuple(self.metrics or ()), allow_set_metrics=True)
+        changes = {name: value for name, value in self._changes().items() if value is not None}
+        return replace(EvaluationConfig(), **changes)
+
+    def _changes(self) -> Dict[str, Any]:
+        """Fields of the evaluation's config that the flags change; None: they do not."""
+        changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
+        return {**changes, "kid_subset_size": self.kid_subset_size, "region": self.region}
 
     def _summarise(self, output: Path) -> Dict[str, MetricSummary]:
         from fewshot_ns.evaluation.records.ledger import Ledger, read_rows, summarize_scenes
@@ -117,10 +186,8 @@ class EvalCommand:
         from fewshot_ns.evaluation.metrics.suite import MetricSuite
         from fewshot_ns.evaluation.records.ledger import Ledger
 
-        changes = {"metrics": self.metrics, "fid_encoder": self.fid_encoder, "fid_weights": self.fid_weights}
-        changes |= {"kid_subset_size": self.kid_subset_size, "region": self.region}
-        changes["split"] = self.split
-        pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable)
+        changes = {**self._changes(), "split": self.split}
+        pipeline, options, checkpoint, about = _load(config_path, changes, self.generalizable, self.best)
         suite, ledger = MetricSuite(options, pipeline.device), Ledger(output)
         if choose_scenes(pipeline, self.generalizable, output):
             if self.split == "train":
@@ -175,7 +242,13 @@ class EvalCommand:
 
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
         from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
-        from fewshot_ns.evaluation.runners.views import at_equal_steps, choose_views, dataset_views, scene_view_indices
+        from fewshot_ns.evaluation.runners.views import (
+            at_equal_steps,
+            choose_views,
+            dataset_views,
+            scale_labels,
+            scene_view_indices,
+        )
         from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY, FewShotPipeline
         from fewshot_ns.presentation.view_pictures import RunPictures
 
@@ -193,6 +266,10 @@ class EvalCommand:
         evaluation: Dict[str, Any] = {"metrics": list(suite.config.metrics), "size": size, "masks": self.masks}
         if suite.config.region != "whole":
             evaluation["region"] = suite.config.region
+        labels = scale_labels(dataset)
+        if labels is not None:
+            # Rows from before there were figures of each size are no such rows.
+            evaluation["sizes"] = [f"d{label}" for label in sorted(set(labels))]
         if isinstance(pipeline.datamanager, MultiSceneDataManager):
             evaluation["sources"] = pipeline.datamanager.config.sources.record()
         if suite.set_metrics.names:
@@ -241,12 +318,16 @@ class EvalCommand:
         return dataset
 
     def _mask_files(self, dataset: FewShotDataset, folder: Path) -> Tuple[Path, ...]:
+        from fewshot_ns.data.files.photo_files import files_of_photos
+
         found: List[Path] = []
-        for index, file in zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True):
-            names = (f"{Path(file).stem}.png", f"{index:03d}.png")
-            path = next((folder / name for name in names if (folder / name).is_file()), None)
-            if path is None:
-                raise FileNotFoundError(f"{folder}: expected {' or '.join(names)} for view {index}, found none")
+        candidates = files_of_photos(folder, dataset.photos, lambda stem: (stem,), (".png",))
+        named = candidates.check("object mask (--mask-dir)")
+        for index, photo, file in zip(dataset.fewshot.image_indices, dataset.photos, named, strict=True):
+            path = folder / f"{index:03d}.png" if file is None else file
+            if not path.is_file():
+                names = f"{photo.stem}.png or {path.name}"
+                raise FileNotFoundError(f"{folder}: expected {names} for view {index}, found none")
             found.append(path)
         return tuple(found)
 
@@ -260,14 +341,14 @@ class EvalCommand:
 
 
 def _load(
-    config_path: Path, changes: Dict[str, Any], scenes: SceneOptions
+    config_path: Path, changes: Dict[str, Any], scenes: SceneOptions, best: bool
 ) -> Tuple[Any, EvaluationConfig, Path, Dict[str, Any]]:
     """Pipeline, metrics, checkpoint and what ns-eval would write about the run."""
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.evaluation.records.initial_points import initial_points_words
-    from fewshot_ns.scripts.runs import load_run, load_run_config
+    from fewshot_ns.scripts.runs import checkpoint_folder, load_run, load_run_config
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
@@ -281,8 +362,8 @@ def _load(
             # Training views come later, where they are meant, and of generalizable methods as well.
             run.pipeline.evaluation.split = "held-out"
 
-    pipeline = load_run(config_path, "test", change)
-    checkpoint = max(config.get_checkpoint_dir().glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
+    pipeline = load_run(config_path, "test", change, best)
+    checkpoint = max(checkpoint_folder(config, best).glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
     about = {
         "experiment_name": config.experiment_name,
         "method_name": config.method_name,
@@ -316,4 +397,12 @@ def _table(summary: Dict[str, MetricSummary]) -> Table:
     from fewshot_ns.presentation.tables import Column, Table
 
     columns = (Column("metric"), Column("mean", 4), Column("deviation", 4), Column("count"))
-    return Table(columns, [[name, value.mean, value.std, value.count] for name, value in summary.items()])
+    names = list(summary)
+
+    def place(name: str) -> Tuple[int, int]:
+        """After the metric of all sizes stand those of each size, `<name>_d0` and so on."""
+        whole, _, label = name.rpartition("_d")
+        return (names.index(whole), int(label)) if whole in summary and label.isdecimal() else (names.index(name), -1)
+
+    rows = [[name, summary[name].mean, summary[name].std, summary[name].count] for name in sorted(names, key=place)]
+    return Table(columns, rows)

@@ -90,7 +90,8 @@ def prepare(command: PrepareCommand, console: Console) -> Prepared:
     _print(prepared, console)
     if command.depth:
         page = command.output / "inspect.html"
-        InspectCommand(command.output, output=page, depth_source="stereo", path="none").main()
+        own = "fewshot-nerfstudio-data"
+        InspectCommand(command.output, own, output=page, depth_source="stereo", path="none").main()
     return prepared
 
 

@@ -1,4 +1,4 @@
-"""`ns-fewshot retarget`: a trained generalizable run pointed at another scene, without training."""
+"""`ns-fewshot retarget`: a trained run pointed at another scene, or at where its own lies now, without training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Tuple
 
 import tyro
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class RetargetCommand:
-    """Write a run folder for a scene that the run has never seen: a config.yml and a link to the checkpoint.
+    """Write a run folder for a scene that the run has never seen, or whose files have moved: a config.yml and a link to
+    the checkpoint. Methods of single scenes only take their own scene, at --data.
 
     ns-eval, ns-render and ns-viewer take it like any run. The dataparser's name and flags may come last:
     ns-fewshot retarget --load-config C --data DIR --source-views 0 8 --output OUT llff-data --downscale-factor 4.
@@ -63,6 +64,9 @@ class RetargetCommand:
             raise FileExistsError(f"{self.output}: expected a folder that is not there yet, found one (--output)")
         config = load_run_config(self.load_config)
         checkpoint = find_checkpoint(config.get_checkpoint_dir(), self.step)
+        if self.data is not None and self._is_moved_scene(config):
+            self._follow_scene(config, self.data, checkpoint)
+            return
         retargeted = self.retargeted(config)
         active = self.check(retargeted)
         self._write(retargeted, checkpoint)
@@ -71,6 +75,34 @@ class RetargetCommand:
         Console().print(
             f"{self.output}: {config.method_name} of step {checkpoint.stem[5:].lstrip('0') or 0}, scene "
             f"{active.scene.entry.scene_id}, looking at {sources}. Evaluate it with\n"
+            f"  ns-eval --load-config {self.output / 'config.yml'}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _is_moved_scene(self, config: Any) -> bool:
+        """Whether a run on one scene is to be pointed at that scene elsewhere."""
+        from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
+        from fewshot_ns.scripts.scenes import AUTO
+
+        others = self.parser, self.scene, self.nearest
+        return (
+            isinstance(config.pipeline.datamanager, FewShotDataManagerConfig)
+            and not any(other is not None for other in others)
+            and not self.source_views
+            and self.dataparser == AUTO
+        )
+
+    def _follow_scene(self, config: Any, data: Path, checkpoint: Path) -> None:
+        from rich.console import Console
+
+        from fewshot_ns.scripts.moved_scenes import KEPT, follow_scene
+
+        run = config.get_checkpoint_dir().parent
+        moved = follow_scene(config, run, data, self.output.resolve())
+        self._write(moved, checkpoint, [run / name for name in KEPT])
+        Console().print(
+            f"{self.output}: {config.method_name}, whose scene lies in {data}. Evaluate it with\n"
             f"  ns-eval --load-config {self.output / 'config.yml'}",
             highlight=False,
             soft_wrap=True,
@@ -92,7 +124,7 @@ class RetargetCommand:
         if not isinstance(trained.pipeline, GeneralizablePipelineConfig):
             raise ValueError(
                 f"{self.load_config}: expected a run of a generalizable method, found {trained.method_name}, which "
-                "knows the scene alone that it was trained on"
+                "knows the scene alone that it was trained on; where that lies elsewhere now, give --data alone"
             )
         config = deepcopy(trained)
         manager: Any = config.pipeline.datamanager
@@ -215,7 +247,7 @@ class RetargetCommand:
         given = {argument.split("=")[0].replace("_", "-") for argument in self.dataparser_arguments}
         return bool(given & set(flags))
 
-    def _write(self, config: Any, checkpoint: Path) -> None:
+    def _write(self, config: Any, checkpoint: Path, beside: Sequence[Path] = ()) -> None:
         import yaml
 
         from fewshot_ns.utils.files import replacing_folder
@@ -223,6 +255,9 @@ class RetargetCommand:
         with replacing_folder(self.output.resolve(), overwrite=False) as folder:
             models = folder / config.relative_model_dir.name
             models.mkdir()
+            for file in beside:
+                if file.is_file():
+                    shutil.copyfile(file, folder / file.name)
             source, link = checkpoint.resolve(), models / checkpoint.name
             if self.copy:
                 shutil.copyfile(source, link)

@@ -95,13 +95,15 @@ def load_run(
     path: Path,
     test_mode: Literal["test", "val", "inference"] = "test",
     change: Callable[[Any], None] = lambda config: None,
+    best: bool = False,
 ) -> Pipeline:
-    """Loads the last checkpoint of a run, ready to render.
+    """Loads the last checkpoint of a run, or the one that was kept as its best, ready to render.
 
     Args:
         path: Its config.yml.
         test_mode: As nerfstudio's: 'inference' builds no dataset, 'test' the one of the test views.
         change: Changes the run's config before anything is built from it.
+        best: Whether it is the best one, of a run that was trained with --keep-best.
 
     Raises:
         FileNotFoundError: the run has no checkpoint.
@@ -109,16 +111,36 @@ def load_run(
     from nerfstudio.utils.eval_utils import eval_setup
 
     path = find_config(path)
-    folder = load_run_config(path).get_checkpoint_dir()
+    folder = checkpoint_folder(load_run_config(path), best)
     # nerfstudio would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
 
     def update(config: Any) -> Any:
         change(config)
-        return in_its_folder(config, path)
+        config = in_its_folder(config, path)
+        if best:
+            config.relative_model_dir = checkpoint_folder(config, best).resolve()
+        return config
 
     return eval_setup(path, test_mode=test_mode, update_config_callback=update)[1]
+
+
+def checkpoint_folder(config: TrainerConfig, best: bool = False) -> Path:
+    """Folder of a run's checkpoints, or of the one that was kept as its best.
+
+    Raises:
+        FileNotFoundError: none was kept.
+    """
+    from fewshot_ns.engine.best import BEST_DIR
+
+    folder = config.get_checkpoint_dir()
+    if not best:
+        return folder
+    kept = folder.parent / BEST_DIR
+    if not any(kept.glob("step-*.ckpt")):
+        raise FileNotFoundError(f"{kept}: expected the best checkpoint of a run trained with --keep-best, found none")
+    return kept
 
 
 def checkpoint_pipeline(method: str, weights: Path) -> Pipeline:

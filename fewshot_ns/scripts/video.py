@@ -1,9 +1,9 @@
-"""`ns-fewshot video`: colour and depth side by side along a camera path, as mp4 and GIF."""
+"""`ns-fewshot video`: colour and depth side by side along a camera path, or images on disk, as mp4 and GIF."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -42,7 +42,7 @@ class SceneVideoOptions:
 
 @dataclass
 class VideoCommand(PathOptions):
-    """Render a trained run along a camera path: colour | depth, as mp4 and as GIF.
+    """Render a trained run along a camera path: colour | depth, as mp4 and as GIF; or make these of images on disk.
 
     The colours of the depth mean the same in all frames: blue is near, red is far. The folder of the run is enough,
     also where it was moved and the images are gone.
@@ -50,16 +50,20 @@ class VideoCommand(PathOptions):
 
     load_config: Optional[Path] = None
     """config.yml of a trained run, or a folder with one run."""
+    best: bool = False
+    """Whether the best checkpoint is rendered, which --keep-best of a training has kept, instead of the last one."""
     weights: Optional[Path] = None
     """Instead of a run: a checkpoint of one of NeRF's synthetic scenes, as --pipeline.initial-weights takes it (of
     DietNeRF also the released ones)."""
+    images: Optional[Path] = None
+    """Instead of a run: folder of images, which become the frames as they are, in natural order (9 before 10)."""
     method: str = "dietnerf"
     """Method of that checkpoint."""
     camera_path: Optional[Path] = None
     """JSON of a path (ns-fewshot camera-path, or the viewer's export); the flags of the path then do not count."""
     output: Optional[Path] = None
     """mp4 to write, and the GIF with the same name; None: renders/video.mp4 in the folder of the run, or next to the
-    weights."""
+    weights or the folder of images."""
     forth_and_back: bool = False
     """Whether the video plays the path forth and back, as depth-mipnerf's videos do."""
     gif: bool = True
@@ -78,34 +82,39 @@ class VideoCommand(PathOptions):
             FileNotFoundError: the run, its scene or the path is not there.
             ValueError: the flags, the path or the scene do not allow it.
         """
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from fewshot_ns.presentation.pictures import save_png, shared_depth_range
-        from fewshot_ns.presentation.video import render_path, rgb_beside_depth, with_strip, write_video
+        from fewshot_ns.presentation.pictures import shared_depth_range
+        from fewshot_ns.presentation.video import render_path, rgb_beside_depth, with_strip
         from fewshot_ns.scripts.runs import checkpoint_pipeline, find_config, load_run
 
-        if (self.load_config is None) == (self.weights is None):
-            raise ValueError("expected either a run (--load-config) or a checkpoint (--weights)")
+        if sum(source is not None for source in (self.load_config, self.weights, self.images)) != 1:
+            raise ValueError(
+                "expected either a run (--load-config), a checkpoint (--weights) or a folder of images (--images)"
+            )
+        if self.best and self.load_config is None:
+            raise ValueError("--best: for a run (--load-config); a checkpoint or a folder of images is what it is")
+        if self.images is not None:
+            self._main_of_images(self.images)
+            return
         if self.load_config is not None:
             config_path = find_config(self.load_config)
             target = self.output or config_path.parent / "renders" / "video.mp4"
         else:
             config_path = None
             target = self.output or Path(f"{self.weights}.mp4")
-        if target.suffix != ".mp4":
-            raise ValueError(f"--output {target}: expected a file name ending in .mp4")
+        _check_target(target)
         path = None if self.camera_path is None else read_camera_path(self.camera_path)
         active = None
         if config_path is not None and is_generalizable(config_path):
-            pipeline = load_run(config_path, test_mode="inference")
+            pipeline = load_run(config_path, test_mode="inference", best=self.best)
             active = show_scene(pipeline, self.generalizable, self.kind)
             path = path or scene_camera_path(self, pipeline.datamanager, active)
         elif self.generalizable.any():
             raise ValueError("--scene, --source-views, --target-view and --no-strip are for generalizable methods")
         elif config_path is not None:
             path = path or self._run_camera_path(config_path)
-            pipeline = load_run(config_path, test_mode="inference")
+            pipeline = load_run(config_path, test_mode="inference", best=self.best)
         else:
             assert self.weights is not None
             pipeline = checkpoint_pipeline(self.method, self.weights)
@@ -120,6 +129,28 @@ class VideoCommand(PathOptions):
         if active is not None and self.generalizable.strip:
             strips = source_strips(pipeline, active, cameras.camera_to_worlds)
             frames = [with_strip(frame, strip) for frame, strip in zip(frames, strips, strict=True)]
+        self._write(frames, target, fps)
+
+    def _main_of_images(self, folder: Path) -> None:
+        """Makes the video of images on disk."""
+        from fewshot_ns.presentation.video import frames_of_images
+
+        path_flags = PathOptions(**{each.name: vars(self)[each.name] for each in fields(PathOptions)})
+        of_renders = self.camera_path is not None or self.generalizable.any()
+        if of_renders or path_flags != PathOptions(fps=self.fps):
+            raise ValueError("--images: the frames are there already; leave out flags of paths and of scenes")
+        target = self.output or folder.with_name(f"{folder.resolve().name}.mp4")
+        _check_target(target)
+        if self.fps <= 0:
+            raise ValueError(f"--fps: expected a positive number, got {self.fps}")
+        self._write(frames_of_images(folder, self.min_height), target, self.fps)
+
+    def _write(self, frames: List[np.ndarray], target: Path, fps: float) -> None:
+        from rich.console import Console
+
+        from fewshot_ns.presentation.pictures import save_png
+        from fewshot_ns.presentation.video import write_video
+
         if self.forth_and_back:
             frames = [*frames, *frames[-2:0:-1]]
         files = [target, target.with_suffix(".gif")] if self.gif else [target]
@@ -135,6 +166,11 @@ class VideoCommand(PathOptions):
 
         outputs, record = scene_of_run(load_run_config(config_path))
         return build_camera_path(self, outputs.cameras, record)
+
+
+def _check_target(target: Path) -> None:
+    if target.suffix != ".mp4":
+        raise ValueError(f"--output {target}: expected a file name ending in .mp4")
 
 
 def is_generalizable(config_path: Path) -> bool:

@@ -120,7 +120,7 @@ def test_poses_that_are_no_rotations_are_named():
     scaled[1, :, :3] *= 1.5
     flat[[0, 2]] = 0.0
     for wrong, found in (
-        (scaled, "1.png$"),
+        (scaled, r"1.png: axes of length 1\.5, .*divide the first three columns of each pose by it$"),
         (flat, "0.png, 2.png$"),
         (mirrored, "0.png, 1.png, 2.png and 4 more$"),
     ):

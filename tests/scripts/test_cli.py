@@ -47,7 +47,7 @@ def test_debug_shows_the_traceback():
     assert done.returncode == 1 and "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["video", "--no-such-flag"], ["eval"], ["paint"]])
+@pytest.mark.parametrize("arguments", [["video", "--no-such-flag"], ["retarget"], ["paint"]])
 def test_wrong_flags_have_status_two(arguments):
     assert run(*arguments).returncode == 2
 

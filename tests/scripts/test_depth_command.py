@@ -152,6 +152,8 @@ def test_what_does_not_fit_is_dropped(tiny_nerfstudio_scene, model, tmp_path, ca
     assert "no map of" in shown.err and "frame_00001.png: dropped," in shown.out
     assert not list((tmp_path / "o").glob("*.npz"))
     assert run(*flags, "--composite") == 0
+    shown = capsys.readouterr().out
+    assert "frame_00001.png: the aligned map is left out, the sensor's depth stays," in shown and "dropped" not in shown
     with np.load(tmp_path / "o" / "frame_00001.npz") as archive:
         # The sensor alone, in the units of the scene's files.
         depth = cv2.imread(str(tiny_nerfstudio_scene / "depths" / "frame_00001.png"), cv2.IMREAD_UNCHANGED) / 1000

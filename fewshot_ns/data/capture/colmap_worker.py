@@ -64,12 +64,13 @@ def _extract(pycolmap: Any, database: Path, images: Path, group: Dict[str, Any],
     reader = pycolmap.ImageReaderOptions()
     reader.camera_model = group["model"]
     reader.camera_params = group["params"]
-    common = {
-        "image_names": group["names"],
-        "camera_mode": pycolmap.CameraMode.SINGLE,
-        "reader_options": reader,
-        "device": pycolmap.Device.cpu,
-    }
+    common = {"camera_mode": pycolmap.CameraMode.SINGLE, "reader_options": reader, "device": pycolmap.Device.cpu}
+    signature = pycolmap.extract_features.__doc__ or ""
+    # Renamed in 3.12.
+    common["image_names" if "image_names:" in signature else "image_list"] = group["names"]
+    if "camera_model:" in signature:
+        # Up to 3.13 an argument of its own, whose default replaces what the reader's options say.
+        common["camera_model"] = group["model"]
     if hasattr(pycolmap, "FeatureExtractionOptions"):
         options = pycolmap.FeatureExtractionOptions()
         options.sift.peak_threshold = job["peak_threshold"]

@@ -16,6 +16,7 @@ from fewshot_ns.data.capture.frames import VIDEO_SUFFIXES, pick_frames
 from fewshot_ns.data.capture.quality import sharpness_of, working_grey
 from fewshot_ns.utils.files import replacing, write_json
 from fewshot_ns.utils.hashing import digest, file_hash, file_key
+from fewshot_ns.utils.natural_order import natural_key
 
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp", *HEIF_SUFFIXES)
 """Sources whose pictures are written as JPEG: as PNG they would be three times as large and no better."""
@@ -156,7 +157,7 @@ def _files_of(source: Union[Path, Sequence[Path]]) -> Tuple[Path, ...]:
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: expected a folder of photos or a video (--images), found nothing")
     found = [path for path in source.iterdir() if path.is_file() and not path.name.startswith(".")]
-    files = sorted((path for path in found if path.suffix.lower() in FORMATS), key=lambda path: _natural(path.name))
+    files = sorted((path for path in found if path.suffix.lower() in FORMATS), key=lambda path: natural_key(path.name))
     if files:
         return tuple(files)
     videos = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
@@ -168,12 +169,6 @@ def _files_of(source: Union[Path, Sequence[Path]]) -> Tuple[Path, ...]:
         f"{source}: expected photos ({', '.join(FORMATS)}) or one video ({', '.join(VIDEO_SUFFIXES)}), found "
         + (f"{len(videos)} videos; name one of them" if videos else f"files {others} and folders {folders}")
     )
-
-
-def _natural(name: str) -> Tuple[Tuple[Tuple[int, str], ...], str]:
-    """Order in which IMG_9 comes before IMG_10; that of the characters where only zeros or capitals differ."""
-    parts = re.split(r"([0-9]+)", name.lower())
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts), name
 
 
 def _write_all(

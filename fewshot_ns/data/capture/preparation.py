@@ -106,7 +106,8 @@ def prepare_scene(
         raise ValueError(_no_poses(source, left_out))
     if model is not None:
         poses, images, model = _straightened(poses, model, images, work / "straight", say)
-    trust = judge(poses, pairs, len(left_out))
+    guessed = registration is not None and not registration.refined_focal and any(one.focal is None for one in photos)
+    trust = judge(poses, pairs, len(left_out), guessed)
     say("writing the scene")
     held_out = names[:: max(1, len(names) // options.hold_out)][: options.hold_out] if options.hold_out else ()
     if options.hold_out and len(names) - len(held_out) < 2:

@@ -20,6 +20,8 @@ SMALL_ANGLE = 2.0
 """Median angle between the rays of a point, degrees, below which depth is uncertain."""
 LARGE_ERROR = 1.5
 """Mean reprojection error, pixels, above which poses are doubtful."""
+USUAL_FOCAL = (0.45, 3.5)
+"""Focal lengths, as shares of the longer side, that cameras and phones have: from 16 to 126 mm of the small format."""
 WHAT_TO_DO = (
     "Take photos that overlap by two thirds, from places a step apart (5 to 20 degrees around the subject), sharp, "
     "of something that has texture; or give poses by --poses."
@@ -58,13 +60,19 @@ class Trust:
         return asdict(self)
 
 
-def judge(poses: CapturedPoses, pairs: Sequence[Tuple[str, str, int]] = (), left_out: int = 0) -> Trust:
+def judge(
+    poses: CapturedPoses,
+    pairs: Sequence[Tuple[str, str, int]] = (),
+    left_out: int = 0,
+    focal_is_a_guess: bool = False,
+) -> Trust:
     """Measures how well the points agree with the photos.
 
     Args:
         poses: With observations, or without (then only what does not need them).
         pairs: Verified matches of pairs of photos.
         left_out: How many photos have no pose.
+        focal_is_a_guess: Whether neither EXIF nor the photos say the focal length.
     """
     registered = set(poses.names)
     best: Dict[str, int] = {}
@@ -100,6 +108,12 @@ def judge(poses: CapturedPoses, pairs: Sequence[Tuple[str, str, int]] = (), left
     lonely = [photo.name for photo in photos if photo.points < FEW_POINTS]
     if lonely:
         reasons.append(f"{', '.join(lonely)}: fewer than {FEW_POINTS} points")
+    if focal_is_a_guess:
+        reasons.append("the focal length is a guess, and all depth with it: two photos cannot correct it, EXIF can")
+    shares = poses.intrinsics[:, 0] / poses.sizes.max(axis=1)
+    unusual = shares[(shares < USUAL_FOCAL[0]) | (shares > USUAL_FOCAL[1])]
+    if len(unusual):
+        reasons.append(f"a focal length of {unusual[0]:.2f} times the longer side is unlikely")
     verdict: Verdict = "doubtful" if bad else "fair" if reasons else "good"
     return Trust(verdict, tuple(reasons), tuple(photos), len(poses.points), error, angle, matches)
 

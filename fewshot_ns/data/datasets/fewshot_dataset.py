@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from fewshot_ns.data.files.images import (
     resize_float,
     same_aspect,
 )
+from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
     BoundsOrigin,
@@ -31,6 +32,7 @@ from fewshot_ns.data.records.metadata import (
     FewShotMetadata,
     get_fewshot_metadata,
 )
+from fewshot_ns.data.records.photo_name import PhotoName
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. nerfstudio's key 'mask' would take pixels away from training instead."""
@@ -59,6 +61,11 @@ class FewShotDataset(InputDataset):
     def world_scale(self) -> float:
         """Units of the world per unit of the scene's files."""
         return self._dataparser_outputs.dataparser_scale
+
+    @property
+    def photos(self) -> Tuple[PhotoName, ...]:
+        """What the photos of this split are called; unique in the scene where its dataparser says it."""
+        return self.fewshot.photos or photo_names([Path(path) for path in self.image_filenames])
 
     def size_of(self, image_idx: int) -> Tuple[int, int]:
         """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""
@@ -206,6 +213,16 @@ class FewShotDataset(InputDataset):
         """(H, W) distance along the ray of each pixel per unit of planar depth, at the size of the camera."""
         rays = self.cameras.generate_rays(camera_indices=image_idx, keep_shape=True)
         return rays.metadata["directions_norm"][..., 0].cpu().numpy()
+
+
+def depth_maps_record(dataset: FewShotDataset) -> Dict[str, Dict[str, Any]]:
+    """What was taken for the unit of the scene's depth maps, for the record of a run: `unit` in units of the scene's
+    files, and what states it; empty where there are no maps of known scale."""
+    encoding = dataset.fewshot.depth_encoding
+    if dataset.fewshot.depth_prior_filenames is None or encoding.unit is None or encoding.unit_from is None:
+        return {}
+    unit = float(f"{encoding.unit / dataset.world_scale:.9g}")
+    return {"depth_maps": {"unit": unit, "unit_from": encoding.unit_from, "meaning": encoding.meaning}}
 
 
 def validate_dataset(dataset: FewShotDataset) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Mapping, Optional, Tuple
 
 from torch import Tensor
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.records.photo_name import PhotoName
 
 METADATA_KEY = "fewshot"
 """Key of the `FewShotMetadata` in `DataparserOutputs.metadata`."""
@@ -45,6 +46,8 @@ class DepthEncoding:
     """Whether the layout is known to hold depth in 8 bits."""
     may_be_empty: bool = False
     """Whether a map without any valid value is no error, as of a photo that shows nothing that another one shows."""
+    unit_from: Optional[str] = field(default=None, compare=False)
+    """What states the unit, in words, for the record of a run."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ class FewShotMetadata:
     """Scene indices of all test views; empty where nothing is held out, and 'val' and 'test' show training views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    photos: Tuple[PhotoName, ...] = ()
+    """What each photo of this split is called among all of the scene; none where the files are not there."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Frames without a photo and photos without a pose that were skipped, by what they are; none where none were."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
     ray_space_from: Optional[str] = None

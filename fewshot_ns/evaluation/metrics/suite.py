@@ -1,7 +1,8 @@
 """The metrics of one evaluation image, chosen by name."""
 
-from typing import Callable, Dict, List, Optional, Tuple, Union
+from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
+import rich
 import torch
 from torch import Tensor
 
@@ -39,6 +40,7 @@ class MetricSuite:
         self.config = config
         self.set_metrics = SetMetrics(config, device)
         self.device = torch.device(device)
+        self._said_too_small: Set[str] = set()
         self._lpips = Lpips("vgg", config.lpips_weights, device, config.download_weights)
         self._lpips_alex = Lpips("alex", config.lpips_alex_weights, device, config.download_weights)
 
@@ -50,7 +52,8 @@ class MetricSuite:
         known_depth: Optional[Tensor] = None,
         only: Optional[Tuple[str, ...]] = None,
     ) -> Dict[str, Optional[float]]:
-        """All metrics of one image; None where a metric cannot be computed (LPIPS without weights).
+        """All metrics of one image; None where a metric cannot be computed (LPIPS without weights, an
+        image smaller than a metric's window).
 
         Args:
             pred: predicted image (H, W, 3); clamped to [0, 1], as it is when it is saved as a picture.
@@ -125,8 +128,10 @@ class MetricSuite:
 
         compute: Dict[str, Callable[[], Optional[float]]] = {
             "psnr": lambda: float(psnr()),
-            "ssim": lambda: float(metrics.ssim(pred, truth)),
-            "ssim_gaussian": lambda: float(metrics.ssim_gaussian(pred, truth)),
+            "ssim": lambda: self._in_windows("ssim", metrics.ssim, metrics.SSIM_WINDOW, pred, truth),
+            "ssim_gaussian": lambda: self._in_windows(
+                "ssim_gaussian", metrics.ssim_gaussian, metrics.GAUSSIAN_WINDOW, pred, truth
+            ),
             "lpips": lambda: self._lpips(pred, truth),
             "lpips_alex": lambda: self._lpips_alex(pred, truth),
             "lpips_unscaled": lambda: self._lpips(pred, truth, unscaled=True),
@@ -134,6 +139,21 @@ class MetricSuite:
             "census_error": lambda: float(metrics.census_error(pred, truth)),
         }
         return {name: value_of(name) for name in names}
+
+    def _in_windows(
+        self, name: str, metric: Callable[[Tensor, Tensor], Tensor], window: int, pred: Tensor, truth: Tensor
+    ) -> Optional[float]:
+        """A metric of windows of pixels; None of images smaller than one, which is said once."""
+        height, width = pred.shape[:2]
+        if min(height, width) >= window:
+            return float(metric(pred, truth))
+        if name not in self._said_too_small:
+            self._said_too_small.add(name)
+            text = (
+                f"{name} is reported as n/a for images of {height}x{width} pixels: it needs at least {window}x{window}."
+            )
+            rich.get_console().print(text, highlight=False, soft_wrap=True)
+        return None
 
 
 def higher_is_better(name: str) -> bool:

@@ -35,8 +35,8 @@ SET_METRICS_KEY = "of_all_views"
 class EvaluatedScene:
     """Views of one scene, and what renders them."""
 
-    render: Callable[[Cameras], Outputs]
-    """Renders a camera (1,) of the scene."""
+    render: Optional[Callable[[Cameras], Outputs]]
+    """Renders a camera (1,) of the scene; None where every view has a `prediction`."""
     views: Iterable[EvaluatedView]
     """The views, in order."""
     baselines: Optional[Baselines] = None
@@ -121,7 +121,7 @@ class ViewEvaluator:
         if row is not None and not draw and not describe:
             return row
         data = view.load()
-        outputs, seconds = timed(lambda: scene.render(view.camera.to(self.device)), self.device)
+        outputs, seconds = self._rendered(scene, view)
         truth = truth_beside(outputs, data)
         if describe:
             self.features.views[view.split_index] = self.suite.set_metrics.features(outputs["rgb"], truth)
@@ -137,35 +137,45 @@ class ViewEvaluator:
         self.on_row(row)
         return row
 
+    def _rendered(self, scene: EvaluatedScene, view: EvaluatedView) -> Tuple[Outputs, Optional[float]]:
+        """What shows a view, and the seconds that it took to render; None where it was rendered before."""
+        if view.prediction is not None:
+            return {name: image.to(self.device) for name, image in view.prediction().items()}, None
+        render, camera = scene.render, view.camera
+        if render is None or camera is None:
+            raise ValueError(f"{view.file_name}: expected a prediction, or a camera and what renders it, found neither")
+        return timed(lambda: render(camera.to(self.device)), self.device)
+
     def _measure(
-        self, scene: EvaluatedScene, view: EvaluatedView, data: ViewData, outputs: Outputs, seconds: float
+        self, scene: EvaluatedScene, view: EvaluatedView, data: ViewData, outputs: Outputs, seconds: Optional[float]
     ) -> LedgerRow:
         values = measure_view(self.suite, outputs, data)
         if view.scale_label is not None:
             values.update({f"{name}_d{view.scale_label}": value for name, value in values.items()})
-        if scene.baselines is not None:
-            values.update(self._measure_baselines(scene.baselines, view, data, outputs, scene.masked_baselines))
+        if scene.baselines is not None and view.camera is not None:
+            found = self._measure_baselines(scene.baselines, view.camera, data, outputs, scene.masked_baselines)
+            values.update(found)
         height, width = data.image.shape[:2]
         return LedgerRow(
             file_name=view.file_name,
             view_index=view.view_index,
             split_index=view.split_index,
             step=self.step,
-            num_rays_per_sec=height * width / seconds,
-            metrics={**values, "fps": 1.0 / seconds},
+            num_rays_per_sec=None if seconds is None else height * width / seconds,
+            metrics=values if seconds is None else {**values, "fps": 1.0 / seconds},
             scene=view.scene,
             category=view.category,
             sources=data.sources,
         )
 
     def _measure_baselines(
-        self, baselines: Baselines, view: EvaluatedView, data: ViewData, outputs: Outputs, masked: bool
+        self, baselines: Baselines, camera: Cameras, data: ViewData, outputs: Outputs, masked: bool
     ) -> Dict[str, Optional[float]]:
         """PSNR of the baselines: of whole images, in the metrics' region, and on the object alone where asked for."""
         truth = truth_beside(outputs, data)
         mask = data.object_mask if masked else None
         values: Dict[str, Optional[float]] = {}
-        for name, image in baselines.predict(view.camera, (truth.shape[0], truth.shape[1])).items():
+        for name, image in baselines.predict(camera, (truth.shape[0], truth.shape[1])).items():
             found = self.suite(image.to(truth), truth, mask, data.known_depth, only=("psnr",))
             values.update({f"{BASELINE_PREFIX}{name}_{metric}": value for metric, value in found.items()})
         return values

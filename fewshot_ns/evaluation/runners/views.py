@@ -44,13 +44,13 @@ class EvaluatedView:
     """A view to evaluate; its images are read when it is measured."""
 
     file_name: str
-    """Name of the true image's file."""
+    """Name of the true image's file; its path below the folder of all images where others have the same name."""
     view_index: int
     """Index of the view in the whole scene."""
     split_index: int
     """Index of the view among the test views; of one scene of many, in the scene."""
-    camera: Cameras
-    """(1,) its camera."""
+    camera: Optional[Cameras]
+    """(1,) its camera; None where `prediction` stands for what is rendered."""
     load: Callable[[], ViewData]
     """Reads what it is compared with."""
     scale_label: Optional[int] = None
@@ -59,6 +59,8 @@ class EvaluatedView:
     """Name of the scene in an evaluation over many scenes."""
     category: str = ""
     """The scene's category."""
+    prediction: Optional[Callable[[], Dict[str, Tensor]]] = None
+    """Reads `rgb` (H, W, 3) in [0, 1] of an image that was rendered before; None: the scene renders the camera."""
 
 
 def scene_view_indices(dataset: InputDataset) -> Tuple[int, ...]:
@@ -98,20 +100,24 @@ def loader_views(loader: Iterable[Tuple[Cameras, Dict[str, Any]]], dataset: Inpu
         loader: camera (1,) and batch of each view.
         dataset: that the loader reads.
     """
-    record = dataset.metadata.get(METADATA_KEY)
-    labels = None if record is None else record.scale_labels
     for camera, batch in loader:
         index = int(batch["image_idx"])
         data = ViewData.from_batch(batch)
-        label = None if labels is None else labels[index]
-        yield _dataset_view(dataset, index, camera, lambda data=data: data, label)
+        yield _dataset_view(dataset, index, camera, lambda data=data: data)
 
 
-def _dataset_view(
-    dataset: InputDataset, index: int, camera: Cameras, load: Callable[[], ViewData], scale_label: Optional[int] = None
-) -> EvaluatedView:
-    name, view_index = Path(dataset.image_filenames[index]).name, scene_view_indices(dataset)[index]
-    return EvaluatedView(name, view_index, index, camera, load, scale_label)
+def scale_labels(dataset: InputDataset) -> Optional[Tuple[int, ...]]:
+    """How often each image of a dataset was halved, in scenes with images of several sizes; None in others."""
+    record = dataset.metadata.get(METADATA_KEY)
+    return None if record is None else record.scale_labels
+
+
+def _dataset_view(dataset: InputDataset, index: int, camera: Cameras, load: Callable[[], ViewData]) -> EvaluatedView:
+    record, view_index = dataset.metadata.get(METADATA_KEY), scene_view_indices(dataset)[index]
+    known = () if record is None else record.photos
+    name = known[index].name if known else Path(dataset.image_filenames[index]).name
+    labels = scale_labels(dataset)
+    return EvaluatedView(name, view_index, index, camera, load, None if labels is None else labels[index])
 
 
 def choose_views(scene_indices: Sequence[int], views: Optional[Sequence[int]], max_views: Optional[int]) -> List[int]:

@@ -96,6 +96,11 @@ def test_verdicts() -> None:
     assert judge(captured(noise=3.0)).verdict == "doubtful"
     assert judge(captured(), left_out=1).verdict == "fair" and judge(captured(), left_out=3).verdict == "doubtful"
     assert judge(captured(), [("a.png", "b.png", 90), ("b.png", "c.png", 12)]).verdict == "fair"
+    assert judge(captured(), focal_is_a_guess=True).verdict == "fair"
+    unlikely = replace(
+        captured(), intrinsics=captured().intrinsics * [0.3, 0.3, 1, 1], observations=captured().observations
+    )
+    assert any("0.30 times the longer side" in reason for reason in judge(unlikely).reasons)
     near = captured()
     near = replace(near, points=near.points * [1, 1, 0] - [0, 0, 100.0], observations=near.observations)
     assert any("nearly one place" in reason for reason in judge(near).reasons)

@@ -105,6 +105,20 @@ def test_missing_weights_give_none_and_are_said_once_per_run(capsys: pytest.Capt
     assert said.count("LPIPS (alex) is reported as n/a") == 1
 
 
+def test_windows_that_do_not_fit_give_none_and_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    suite = MetricSuite(EvaluationConfig(metrics=("psnr", "ssim", "ssim_gaussian", "avg_error")))
+    image = torch.rand(10, 6, 3)
+    for _ in range(2):
+        values = suite(image, 0.5 * image)
+        assert values["psnr"] is not None
+        assert [values[name] for name in ("ssim", "ssim_gaussian", "avg_error")] == [None] * 3
+    shown = capsys.readouterr().out
+    assert shown.count("ssim is reported as n/a for images of 10x6 pixels: it needs at least 7x7") == 1
+    assert shown.count("ssim_gaussian is reported as n/a for images of 10x6 pixels: it needs at least 11x11") == 1
+    values = suite(image[:, :, :].repeat(1, 2, 1), image.repeat(1, 2, 1))
+    assert values["ssim"] is not None and values["ssim_gaussian"] is None
+
+
 def test_metrics_without_lpips_never_look_for_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object, **__: object) -> None:
         raise RuntimeError("no weights are needed here")

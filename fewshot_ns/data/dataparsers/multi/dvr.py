@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
+from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 
 
@@ -41,7 +42,7 @@ class DVRDataParser(MultiSceneDataParser):
     def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
         data = Path(os.path.abspath(self.config.data))
         if not data.is_dir():
-            raise FileNotFoundError(f"{data}: expected the folder of a data set (--data), found nothing")
+            raise FileNotFoundError(f"{data}: expected the folder of a data set (--data), found nothing; {MOVED_SCENE}")
         names = [f"{self.config.list_prefix}{name}.lst" for name in self.list_of_split[split]]
         with os.scandir(data) as found:
             folders = [data, *sorted(data / item.name for item in found if item.is_dir())]

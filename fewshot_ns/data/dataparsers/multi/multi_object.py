@@ -12,6 +12,8 @@ import numpy as np
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.files.images import image_size
+from fewshot_ns.data.files.scene_folder import MOVED_SCENE
+from fewshot_ns.data.files.transforms_camera import check_lens
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 
@@ -38,7 +40,7 @@ class MultiObjectDataParser(MultiSceneDataParser):
     def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
         folder = Path(os.path.abspath(self.config.data)) / split
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: expected a folder of scenes (--data), found nothing")
+            raise FileNotFoundError(f"{folder}: expected a folder of scenes (--data), found nothing; {MOVED_SCENE}")
         for path, folders, files in os.walk(folder):
             folders.sort()
             if TRANSFORMS in files:
@@ -50,6 +52,10 @@ class MultiObjectDataParser(MultiSceneDataParser):
         path = entry.folder / TRANSFORMS
         meta = read_transforms(path)
         poses = frame_poses(meta["frames"], path)
+        try:
+            check_lens(meta, path)
+        except ValueError as error:
+            raise SceneError(str(error)) from error
         angle = meta.get("camera_angle_x")
         if not isinstance(angle, (int, float)) or not 0.0 < angle < np.pi:
             raise SceneError(f"{path}: expected 'camera_angle_x' between 0 and pi, found {angle!r}")

@@ -20,7 +20,7 @@ from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
-from fewshot_ns.data.files.scene_folder import check_same_aspect
+from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
     def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
         data = Path(os.path.abspath(self.config.data))
         if not data.is_dir():
-            raise FileNotFoundError(f"{data}: expected a folder of scenes (--data), found nothing")
+            raise FileNotFoundError(f"{data}: expected a folder of scenes (--data), found nothing; {MOVED_SCENE}")
         listed = data / f"{split}.lst"
         folder = data / split if (data / split).is_dir() else data
         if folder == data and listed.is_file():

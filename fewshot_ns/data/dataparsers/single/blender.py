@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.layout_bounds import FAR, NEAR, LayoutBounds, layout_bounds
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
-from fewshot_ns.data.files.scene_folder import Files
-from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
+from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import (
     MIN_TRAIN_VIEWS,
@@ -36,13 +40,31 @@ DEPTH_NAMES = ("{stem}_depth_0001", "{stem}_depth0001", "{stem}_depth")
 """Names of rendered depth beside a frame, which Blender's file output makes of the frame's own."""
 
 
-def rendered_depths(images: Tuple[Path, ...]) -> Tuple[Optional[Files], DepthEncoding]:
-    """Depth rendered beside each frame, and what its numbers mean; None where no frame has any."""
+def rendered_depths(
+    images: Tuple[Path, ...], named: Files = (), unit: Optional[StatedUnit] = None
+) -> Tuple[Optional[Files], DepthEncoding]:
+    """Depth rendered with the frames, and what its numbers mean; None where no frame has any.
+
+    Args:
+        images: The frames.
+        named: Depth maps that the transforms file names, one per frame; else they lie beside the frames.
+        unit: What the file says of the unit of maps of whole numbers.
+    """
+    if any(path is not None and path.is_file() for path in named):
+        kinds = {path.suffix.lower() for path in named if path is not None}
+        encoding = RENDERED.get(kinds.pop(), RENDERED[".exr"]) if len(kinds) == 1 else DepthEncoding("distance")
+        return named, _in_stated_unit(encoding, named, unit)
     for suffix, encoding in RENDERED.items():
-        found = [_rendered_depth(image, suffix) for image in images]
+        found = tuple(_rendered_depth(image, suffix) for image in images)
         if any(_is_depth(path) for path in found):
-            return tuple(found), encoding
+            return found, _in_stated_unit(encoding, found, unit)
     return None, DepthEncoding()
+
+
+def _in_stated_unit(encoding: DepthEncoding, files: Files, unit: Optional[StatedUnit]) -> DepthEncoding:
+    if unit is None or not all(path is None or holds_whole_numbers(path) for path in files):
+        return encoding
+    return replace(encoding, unit=unit.length, unit_from=unit.source)
 
 
 def _rendered_depth(image: Path, suffix: str) -> Path:
@@ -132,62 +154,114 @@ class FewShotBlenderDataParser(FewShotDataParser):
     def _read_scene(self) -> SceneFiles:
         config = self.config
         splits = [self._read_split(split) for split in ("train", "test", "val")]
-        images = tuple(file for files, _, _ in splits for file in files)
-        poses = np.concatenate([split_poses for _, split_poses, _ in splits])
-        angles = np.concatenate([np.full(len(files), angle) for files, _, angle in splits])
-        num_train, num_test = len(splits[0][0]), len(splits[1][0])
+        images = tuple(file for split in splits for file in split.files)
+        poses = np.concatenate([split.poses for split in splits])
+        names = [name for split in splits for name in split.names]
+        check_rotations(poses, [image.name for image in images], str(config.data))
+        check_listed_once(names, images, poses, config.data)
+        self._cameras = [camera for split in splits for camera in split.cameras]
+        num_train, num_test = len(splits[0].files), len(splits[1].files)
         protocol = frame_protocol(config, num_train, num_test)
         validation = tuple(range(num_train + num_test, len(images), config.testskip))
         if config.test_indices is not None or not all(images[index].is_file() for index in validation):
             validation = ()
 
-        focal = 0.5 / np.tan(0.5 * angles)
-        half = np.full(len(images), 0.5)
-        near, far = self._near_far(2.0, 6.0)
+        bounds = self._bounds(splits[0])
+        near, far = self._near_far(bounds.near, bounds.far)
         depths = self._find_depths([config.data / "depth_maps"], images[:num_train])
         encoding = DepthEncoding()
         if depths is None:
-            depths, encoding = rendered_depths(images[:num_train])
+            depths, encoding = rendered_depths(images[:num_train], splits[0].depths, splits[0].unit)
+        distortion = np.array([camera.distortion for camera in self._cameras])
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
-            intrinsics=np.stack([focal, focal, half, half], axis=1),
+            # The layout states the horizontal angle alone, so that the sizes of photos have to be known.
+            intrinsics=np.full((len(images), 4), 0.5),
             protocol=protocol,
+            list_lengths=tuple(len(split.files) for split in splits),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            bounds_guessed=bounds.guessed,
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
             depth_encoding=encoding,
             normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),
             normal_axes=config.normal_axes,
             validation=validation or None,
+            distortion=distortion if distortion.any() else None,
+            remarks=tuple(f"{config.data}: {remark}" for remark in bounds.remarks),
         )
 
     def _select(self, scene: SceneFiles) -> ViewSelection:
         return select_frames(self.config, scene.protocol, self.least_views)
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
-        # The layout states the horizontal angle alone; pixels are square.
-        height, width = image_size(scene.images[selection.train[0]])
-        fx, _, cx, cy = scene.intrinsics.T
-        return replace(scene, intrinsics=np.stack([fx, fx * width / height, cx, cy], axis=1))
+        usual = image_size(scene.images[selection.train[0]])
+        wanted = {*selection.views, *(scene.validation or ())}
+        intrinsics = []
+        for index, camera in enumerate(self._cameras):
+            photo = scene.images[index]
+            height, width = image_size(photo) if index in wanted and photo.is_file() else usual
+            if index in wanted and photo.is_file():
+                stated = camera.size_at((width, height))
+                check_same_aspect(photo, (stated[1], stated[0]), "its frame's w and h")
+            intrinsics.append(camera.fractions((width, height)))
+        return replace(scene, intrinsics=np.array(intrinsics))
 
-    def _read_split(self, split: str) -> Tuple[List[Path], npt.NDArray[np.float64], float]:
-        """Returns the files, the (N, 3, 4) poses and the horizontal opening angle (rad) of one transforms file.
+    def _bounds(self, split: BlenderSplit) -> LayoutBounds:
+        """Near and far of the layout, held against the training cameras unless the user gives both."""
+        stated = stated_bounds(split.meta, self.config.data / "transforms_train.json")
+        if stated is not None:
+            return LayoutBounds(*stated)
+        if self.config.near is not None and self.config.far is not None:
+            return LayoutBounds(NEAR, FAR)
+        return layout_bounds(split.poses)
+
+    def _read_split(self, split: str) -> BlenderSplit:
+        """The frames of one transforms file.
 
         A capture without test (or validation) frames has no such file, or an empty one.
         """
         path = self.config.data / f"transforms_{split}.json"
         held_out = split != "train"
         if held_out and not path.is_file():
-            return [], np.zeros((0, 3, 4)), 0.0
-        meta = read_transforms(path, may_be_empty=held_out)
+            return BlenderSplit()
+        meta = with_local_files(read_transforms(path, may_be_empty=held_out), self.config.data)
         frames = meta["frames"]
         if not frames:
-            return [], np.zeros((0, 3, 4)), 0.0
-        if "camera_angle_x" not in meta:
-            raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
+            return BlenderSplit()
         poses = frame_poses(frames, path)
-        files = []
-        for frame in frames:
-            file = self.config.data / frame["file_path"]
-            files.append(file if file.suffix else file.with_name(file.name + ".png"))
-        return files, poses[:, :3], float(meta["camera_angle_x"])
+        check_lens(meta, path)
+        cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(frames))]
+        if not all(camera.has_focal for camera in cameras):
+            raise ValueError(f"{path}: expected 'camera_angle_x' or 'fl_x', found {sorted(meta)}")
+        files = [self.config.data / frame["file_path"] for frame in frames]
+        maps = [named_depth_map(frame) for frame in frames]
+        return BlenderSplit(
+            files,
+            poses[:, :3],
+            cameras,
+            [f"{path.name}, frame {number} ({frame['file_path']})" for number, frame in enumerate(frames)],
+            tuple(None if name is None else self.config.data / name for name in maps),
+            stated_depth_unit(meta, path),
+            meta,
+        )
+
+
+@dataclass(frozen=True)
+class BlenderSplit:
+    """One transforms file of the layout."""
+
+    files: List[Path] = field(default_factory=list)
+    """(N) photos."""
+    poses: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3, 4)))
+    """(N, 3, 4) OpenGL poses."""
+    cameras: List[StatedCamera] = field(default_factory=list)
+    """(N) what the file says of each frame's camera."""
+    names: List[str] = field(default_factory=list)
+    """(N) how each frame is called in messages."""
+    depths: Files = ()
+    """(N) depth maps that the frames name."""
+    unit: Optional[StatedUnit] = None
+    """What the file says of their unit."""
+    meta: Dict[str, Any] = field(default_factory=dict)
+    """Content of the file."""

@@ -98,7 +98,7 @@ class LLFFDataParser(FewShotDataParser):
             protocol=self._protocol(images),
             geometry=geometry,
             ray_space_from=space.reason,
-            warnings=() if space.warning is None else (space.warning,),
+            remarks=() if space.warning is None else (f"{config.data}: {space.warning}",),
             calibrated_sizes=hwf[:, :2],
             calibration="poses_bounds.npy",
             transform=transform,
@@ -123,9 +123,10 @@ class LLFFDataParser(FewShotDataParser):
         found = bounds_of_views(scene, selection.train, points)
         near, far = self._near_far(found.near, found.far)
         given = self.config.near is not None and self.config.far is not None
-        warnings = scene.warnings if found.warning is None or given else (*scene.warnings, found.warning)
+        remark = f"{self.config.data / 'poses_bounds.npy'}: {found.warning}"
+        remarks = scene.remarks if found.warning is None or given else (*scene.remarks, remark)
         geometry = replace(scene.geometry, near=near, far=far)
-        return replace(scene, geometry=geometry, warnings=warnings, seed_points=points, colmap_points=None)
+        return replace(scene, geometry=geometry, remarks=remarks, seed_points=points, colmap_points=None)
 
     def _points_for(self, scene: SceneFiles, train: Tuple[int, ...]) -> Optional[SeedPoints]:
         """COLMAP's points, read once for all splits."""

@@ -16,6 +16,7 @@ from PIL import Image
 
 from fewshot_ns.cameras.poses import check_finite_poses
 from fewshot_ns.data.files.images import read_image
+from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.utils.files import replacing, write_json
 
@@ -86,6 +87,7 @@ def convert_blender(
         path = source / f"transforms_{split}.json"
         if "camera_angle_x" not in meta:
             raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
+        check_lens(meta, path)
         poses = frame_poses(meta["frames"], path)
         columns: Dict[str, List[Any]] = {name: [] for name in (*COLUMNS, "pix2cam")}
         for number, frame in enumerate(meta["frames"]):
@@ -95,7 +97,15 @@ def convert_blender(
             height, width = image.shape[:2]
             if min(height, width) >> (levels - 1) < 2:
                 raise ValueError(f"{file}: {width}x{height} pixels cannot be halved {levels - 1} times")
-            focal = 0.5 * width / np.tan(0.5 * float(meta["camera_angle_x"]))
+            camera = StatedCamera.of_frame(meta, number, path)
+            fx, fy, cx, cy = camera.fractions((width, height))
+            square = bool(np.isclose(fx * width, fy * height, rtol=1e-6))
+            if any(camera.distortion) or not square or max(abs(cx - 0.5), abs(cy - 0.5)) > 1e-6:
+                raise ValueError(
+                    f"{path}, frame {number}: expected a camera of one focal length, its principal point in the "
+                    "centre, without distortion, which is all that metadata.json can say; found another"
+                )
+            focal = fx * width
             for level in range(levels):
                 name = f"images_{split}/{number:03d}_d{level}.png"
                 with replacing(target / name) as temporary:
@@ -136,7 +146,7 @@ def read_multiscale(scene: Path) -> Dict[str, MultiscaleSplit]:
             "`ns-fewshot convert multiscale-blender` makes one of a Blender scene"
         )
     try:
-        meta = json.loads(path.read_text(encoding="utf8"))
+        meta = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, found {error}") from error
     if not isinstance(meta, dict) or not {"train", "test"} <= set(meta):

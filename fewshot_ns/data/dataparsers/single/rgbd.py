@@ -11,16 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.depth_maps import alike_hint
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
     MILLIMETRE,
     FewShotNerfstudioDataParser,
     FewShotNerfstudioDataParserConfig,
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.depth.encoding import override_encoding, read_note
+from fewshot_ns.data.depth.stated_unit import named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
-from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.files.photo_files import files_beside
+from fewshot_ns.data.files.scene_folder import Files
+from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
 
@@ -86,7 +92,8 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
                 f"{files[0].parent}: expected depth maps of one kind, found .png (millimetres) beside others"
             )
         unit = MILLIMETRE if whole.pop() else 1.0
-        return DepthEncoding("distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth())
+        encoding = DepthEncoding("distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth())
+        return self._with_stated_unit(encoding, files)
 
     def _train_depths(self, scene: SceneFiles, train: Sequence[int]) -> List[Path]:
         """Depth maps of the training views.
@@ -100,14 +107,15 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             if path is None or not path.is_file():
                 raise FileNotFoundError(
                     f"{path or self.config.data}: expected the sensor's depth of view {index} "
-                    f"({scene.images[index].name}) in {', '.join(SENSOR_FOLDERS)}, under depth_file_path or in "
-                    "--depth-dir, found no such file"
+                    f"({scene.photos[index].name}) in {', '.join(SENSOR_FOLDERS)}, under depth_file_path or in "
+                    f"--depth-dir, found no such file{alike_hint(scene, [index])}"
                 )
             files.append(path)
         return files
 
     def _with_bounds(self, scene: SceneFiles, files: Sequence[Path], encoding: DepthEncoding) -> SceneGeometry:
         """Near and far from the sensor's depth."""
+        encoding = override_encoding(encoding, **read_note(files[0].parent))
         unit = self.config.depth_unit or encoding.unit or 1.0
         low, high = sensor_range(files, unit, encoding)
         near, far = self._near_far(0.8 * low * scene.scale, 1.25 * high * scene.scale)
@@ -124,22 +132,32 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         num_test = len(splits[held_out[0]].images) if held_out else 0
         pool, tested = tuple(range(num_train)), tuple(range(num_train, num_train + num_test))
         meta = splits["train"].meta
+        self._stated_unit = stated_depth_unit(meta, config.data / "transforms_train.json")
         self._needs_bounds = "near" not in meta or "far" not in meta
         near, far = self._near_far(float(meta.get("near", 0.0)), float(meta.get("far", "inf")))
         name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
         folder = "omni" if config.depth_source == "mono" else "target_depth"
-        depths = tuple(image.parent.parent / folder / name.format(stem=image.stem) for image in images)
+        depths: Optional[Files] = files_beside(images, folder, lambda stem: name.format(stem=stem), "depth map")
+        named = tuple(file for split in splits.values() for file in split.depths)
+        if config.depth_source == "sensor" and not any(file is not None and file.is_file() for file in depths or ()):
+            # Dense Depth Priors' scenes lie in train/depth, under the names that the frames give them.
+            depths = tuple(given or usual for given, usual in zip(named, depths or (), strict=True))
         if config.depth_dir is not None:
             depths = self._find_depths([], images)
+        left_out = self._left_out(images, {})
+        distortion = np.concatenate([split.distortion for split in splits.values()])
         return SceneFiles(
             images=images,
             camera_to_worlds=np.concatenate([split.poses for split in splits.values()]),
             intrinsics=np.concatenate([split.intrinsics for split in splits.values()]),
             protocol=Protocol("rgbd", num_train + num_test, pool, tested, pick_first, min(DEFAULT_VIEWS, num_train)),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            list_lengths=tuple(len(split.images) for split in splits.values()),
+            left_out=left_out,
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
+            distortion=distortion if distortion.any() else None,
         )
 
     def _max_depth(self) -> Optional[float]:
@@ -149,20 +167,32 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         if not path.is_file():
             return None
         try:
-            value = json.loads(path.read_text(encoding="utf8")).get("max_depth")
+            value = json.loads(path.read_bytes()).get("max_depth")
             return None if value is None else float(value)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
-        meta = read_transforms(path, may_be_empty=split != "train")
+        meta = with_local_files(read_transforms(path, may_be_empty=split != "train"), self.config.data)
         poses = frame_poses(meta["frames"], path)[:, :3]
+        check_lens(meta, path)
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
-        return _Split(meta, images, poses, np.array(intrinsics).reshape(-1, 4))
+        names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
+        check_listed_once(names, images, poses, path)
+        cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(images))]
+        maps = [named_depth_map(frame) for frame in meta["frames"]]
+        return _Split(
+            meta,
+            images,
+            poses,
+            np.array(intrinsics).reshape(-1, 4),
+            np.array([camera.distortion for camera in cameras]).reshape(-1, 6),
+            tuple(None if name is None else self.config.data / name for name in maps),
+        )
 
 
 @dataclass
@@ -173,6 +203,10 @@ class _Split:
     images: Tuple[Path, ...]
     poses: npt.NDArray[np.float64]
     intrinsics: npt.NDArray[np.float64]
+    distortion: npt.NDArray[np.float64]
+    """(N, 6) in nerfstudio's order."""
+    depths: Files
+    """Depth maps that the frames name."""
 
 
 def frame_intrinsics(

@@ -12,10 +12,10 @@ import torch
 from depth_checks import read_all
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
+from fewshot_ns.cameras.poses import planar_depth
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
     FewShotNerfstudioDataParserConfig,
     bounds_from_points,
-    planar_depth,
 )
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
@@ -184,7 +184,7 @@ def test_bad_captures_are_refused(tiny_nerfstudio_scene):
     change(tiny_nerfstudio_scene, camera_model="OPENCV_FISHEYE")
     with pytest.raises(ValueError, match=r"transforms\.json: expected a perspective camera model, found fisheye"):
         parse(tiny_nerfstudio_scene)
-    path.write_text(original.replace('"fl_x"', '"focal"'))
+    path.write_text(original.replace('"fl_x"', '"focal"').replace('"fl_y"', '"focal"'))
     with pytest.raises(ValueError, match=r"transforms\.json: expected 'fl_x' for the file or for every frame"):
         parse(tiny_nerfstudio_scene)
     path.write_text(original)
@@ -198,8 +198,8 @@ def test_bad_captures_are_refused(tiny_nerfstudio_scene):
         parse(tiny_nerfstudio_scene)
     path.write_text(original)
     (tiny_nerfstudio_scene / "images" / "frame_00005.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"frame_00005\.png: expected the photo of view 5"):
-        parse(tiny_nerfstudio_scene)
+    with pytest.raises(FileNotFoundError, match=r"expected the photos of 12 frames, found no frame_00005\.png"):
+        parse(tiny_nerfstudio_scene, on_missing="stop")
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"transforms\.json: expected the cameras"):
         parse(tiny_nerfstudio_scene)

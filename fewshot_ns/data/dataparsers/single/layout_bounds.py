@@ -1,0 +1,64 @@
+"""Near 2 and far 6 of NeRF's Blender scenes, held against where a scene's cameras stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fewshot_ns.cameras.poses import AXES_HINT, focus_depths, look_away
+
+NEAR, FAR = 2.0, 6.0
+"""What NeRF's synthetic scenes are sampled between, whose cameras are about 4 from the object."""
+_CLOSE, _DISTANT = 0.75, 1.25
+"""The bounds should leave as much room before and behind the point that cameras look at, as fractions of its depth."""
+
+
+@dataclass(frozen=True)
+class LayoutBounds:
+    """Near and far of a scene in the Blender layout."""
+
+    near: float
+    """First ray parameter sampled."""
+    far: float
+    """Last ray parameter sampled."""
+    guessed: bool = False
+    """Whether they are a guess from the cameras."""
+    remarks: Tuple[str, ...] = ()
+    """What is to be said of them."""
+
+
+def layout_bounds(poses: npt.NDArray[np.floating]) -> LayoutBounds:
+    """The layout's bounds, or others where they cannot hold.
+
+    Args:
+        poses: (N, 3, 4) OpenGL poses of the training cameras.
+
+    Returns:
+        2 and 6 where the point that all cameras look at lies between them, or where nothing can be told; else half and
+        one and a half times its depth, which are the layout's proportions.
+    """
+    depths = focus_depths(poses)
+    if depths is None:
+        return LayoutBounds(NEAR, FAR)
+    advice = "give --near and --far"
+    if look_away(poses):
+        return LayoutBounds(NEAR, FAR, remarks=(f"{AXES_HINT}; near {NEAR:g} and far {FAR:g} are unchecked, {advice}",))
+    low, high = float(depths.min()), float(depths.max())
+    if low <= 1e-3 * high:
+        remark = f"the cameras do not look at a common point, so near {NEAR:g} and far {FAR:g} are unchecked; {advice}"
+        return LayoutBounds(NEAR, FAR, remarks=(remark,))
+    where = f"the cameras look at a point {low:.3g} to {high:.3g} before them"
+    if NEAR < low and high < FAR:
+        if NEAR <= _CLOSE * low and FAR >= _DISTANT * high:
+            return LayoutBounds(NEAR, FAR)
+        remark = f"{where}; near {NEAR:g} and far {FAR:g} leave little room around it, {advice} if the scene is cut off"
+        return LayoutBounds(NEAR, FAR, remarks=(remark,))
+    near, far = 0.5 * low, 1.5 * high
+    remark = (
+        f"{where}, where near {NEAR:g} and far {FAR:g} of NeRF's synthetic scenes cannot hold; {near:.3g} and "
+        f"{far:.3g} are taken, {advice} for others"
+    )
+    return LayoutBounds(near, far, guessed=True, remarks=(remark,))

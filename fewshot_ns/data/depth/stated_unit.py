@@ -1,0 +1,70 @@
+"""The unit of depth maps that a `transforms*.json` states, in the words of several programs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+
+_TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
+"""Keys of what stored values are multiplied by: instant-ngp's, and nerfstudio's word for it."""
+_PER_UNIT = ("depth_scaling_factor", "png_depth_scale")
+"""Keys of what they are divided by: Dense Depth Priors', and that of RGB-D mapping programs."""
+DEPTH_KEYS = ("depth_file_path", "depth_path")
+"""Keys of a frame's depth map: nerfstudio's and instant-ngp's."""
+
+
+@dataclass(frozen=True)
+class StatedUnit:
+    """The unit of whole-number depth maps, as a file states it."""
+
+    length: float
+    """Units of the scene's files per stored unit."""
+    source: str
+    """File and key that say so."""
+
+
+def stated_depth_unit(meta: Dict[str, Any], path: Path) -> Optional[StatedUnit]:
+    """What a transforms file says that its whole-number depth maps count; None where it is silent.
+
+    Args:
+        meta: Content of the file.
+        path: The file.
+
+    Raises:
+        ValueError: no positive number, or two keys that do not agree.
+    """
+    found: List[StatedUnit] = []
+    for key in (*_TIMES, *_PER_UNIT):
+        value = meta.get(key)
+        if value is None:
+            continue
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+        if not good:
+            raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
+        length = float(value) if key in _TIMES else 1.0 / float(value)
+        if found and not math.isclose(found[0].length, length, rel_tol=1e-6):
+            raise ValueError(
+                f"{path}: expected one unit of the depth maps, found {found[0].length:g} ({found[0].source}) and "
+                f"{length:g} ({key}); remove one of the keys"
+            )
+        found.append(StatedUnit(length, f"{path.name}, {key}"))
+    return found[0] if found else None
+
+
+def holds_whole_numbers(path: Path) -> bool:
+    """Whether a depth map stores whole numbers, which need a unit; others hold lengths as they are."""
+    if path.suffix.lower() != ".npy" or not path.is_file():
+        return path.suffix.lower() == ".png"
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind in "ui"
+    except (OSError, ValueError, EOFError):
+        return False  # which the reader of the map says better
+
+
+def named_depth_map(frame: Dict[str, Any]) -> Optional[str]:
+    """The depth map that a frame names, relative to its file; None where it names none."""
+    return next((str(frame[key]) for key in DEPTH_KEYS if frame.get(key)), None)

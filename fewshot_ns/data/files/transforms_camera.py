@@ -1,0 +1,245 @@
+"""What a `transforms*.json` states of the camera of each frame: its lens, intrinsics and distortion, in every spelling.
+
+The keys are those of NeRF's Blender scenes, instant-ngp and nerfstudio. A frame's own value wins over the file's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
+"""Names of camera models that can be read, in capitals."""
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+"""Terms of a lens's distortion that are used, in nerfstudio's order."""
+_MODEL_KEYS = ("camera_model", "camera_type", "lens_model")
+_OTHER_LENSES = {
+    "is_fisheye": "fisheye",
+    "fisheye": "fisheye",
+    "latlong": "equirectangular",
+    "equirectangular": "equirectangular",
+    "orthographic": "orthographic",
+}
+"""Keys that say another camera model where they are true."""
+_FTHETA, _SHUTTER = "ftheta_p", "rolling_shutter"
+_MORE_TERMS = re.compile(r"k[5-9]|p[3-9]|s[1-4]|tau_?[xy12]")
+_LISTS = ("distortion", "distortion_coefficients", "dist_coeffs", "distCoeffs")
+_SAME = 1e-6
+"""Largest relative difference of two statements of one focal length that is the rounding of a file."""
+
+
+def check_lens(meta: Dict[str, Any], path: Path) -> None:
+    """Checks that a file states perspective cameras, without rolling shutter or more distortion than is used.
+
+    Args:
+        meta: Content of the file.
+        path: The file.
+
+    Raises:
+        ValueError: another camera model, a rolling shutter, or terms of distortion that are not used.
+    """
+    for where, stated in _statements(meta):
+        for key in _MODEL_KEYS:
+            _check_model(stated.get(key), f"{path}{where}", key)
+        for key, value in stated.items():
+            lens = _OTHER_LENSES.get(key) or ("f-theta" if key.startswith(_FTHETA) else None)
+            if lens is not None and _says_something(value):
+                raise ValueError(
+                    f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}); undistort the photos"
+                )
+            if key.startswith(_SHUTTER) and _says_something(value):
+                raise ValueError(
+                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"
+                    " where it is too short to matter, remove the key"
+                )
+            if (_MORE_TERMS.fullmatch(key) or key in _LISTS) and _says_something(value):
+                raise ValueError(
+                    f"{path}{where}: expected a perspective camera model with the distortion {', '.join(DISTORTION)}, "
+                    f"found {key!r}; undistort the photos"
+                )
+        distortion_of(stated, f"{path}{where}")
+
+
+def _check_model(name: Any, where: str, key: str) -> None:
+    if name is None or str(name).upper() in PERSPECTIVE:
+        return
+    known = ", ".join(PERSPECTIVE[:-1])
+    lens = "fisheye" if "FISHEYE" in str(name).upper() else str(name).lower()
+    raise ValueError(
+        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}); undistort the "
+        "photos, e.g. by `colmap image_undistorter`"
+    )
+
+
+def _statements(meta: Dict[str, Any]) -> Iterator[Tuple[str, Dict[str, Any]]]:
+    yield "", {key: value for key, value in meta.items() if key != "frames"}
+    for number, frame in enumerate(meta["frames"]):
+        if isinstance(frame, dict):
+            yield f", frame {number}", frame
+
+
+def _says_something(value: Any) -> bool:
+    """Whether a value is more than false, nothing or zeros."""
+    return any(_says_something(entry) for entry in value) if isinstance(value, list) else bool(value)
+
+
+def distortion_of(stated: Dict[str, Any], where: str) -> Tuple[float, ...]:
+    """k1, k2, k3, k4, p1, p2 that a file or a frame states; zeros where it is silent.
+
+    Args:
+        stated: Its keys.
+        where: Its name in the message.
+
+    Raises:
+        ValueError: no finite numbers, or a list of another length, whose order nothing says.
+    """
+    listed = stated.get("distortion_params")
+    if listed is None:
+        return tuple(_number(stated, name, where) or 0.0 for name in DISTORTION)
+    if not isinstance(listed, list) or (len(listed) != len(DISTORTION) and _says_something(listed)):
+        raise ValueError(f"{where}: expected 'distortion_params' {', '.join(DISTORTION)}, found {listed!r}")
+    values: Dict[str, Any] = dict(zip(DISTORTION, listed, strict=False))
+    return tuple(_number(values, name, where) or 0.0 for name in DISTORTION)
+
+
+def _number(stated: Dict[str, Any], key: str, where: str) -> Optional[float]:
+    value = stated.get(key)
+    if value is None:
+        return None
+    try:
+        number = float("nan") if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not math.isfinite(number):
+        raise ValueError(f"{where}: expected a number for {key!r}, found {value!r}")
+    return number
+
+
+@dataclass(frozen=True)
+class StatedCamera:
+    """What is stated of one frame's camera; None where nothing is."""
+
+    focal: Tuple[Optional[float], Optional[float]]
+    """Focal lengths along x and y, pixels."""
+    tangents: Tuple[Optional[float], Optional[float]]
+    """Half the width and height of what is seen at unit depth, from the opening angles."""
+    centre: Tuple[Optional[float], Optional[float]]
+    """Principal point (x, y), pixels from the corner of the image."""
+    size: Tuple[Optional[int], Optional[int]]
+    """(width, height) that the pixels are of."""
+    distortion: Tuple[float, ...]
+    """As `DISTORTION`."""
+
+    @classmethod
+    def of_frame(cls, meta: Dict[str, Any], number: int, path: Path) -> StatedCamera:
+        """The camera of a frame.
+
+        Args:
+            meta: Content of the file.
+            number: Of the frame.
+            path: The file.
+
+        Raises:
+            ValueError: no number, a focal length or size that is not positive, or an angle outside of 0..pi.
+        """
+        where = f"{path}, frame {number}"
+        stated = {key: value for key, value in meta.items() if key != "frames"} | meta["frames"][number]
+
+        def positive(*keys: str) -> Optional[float]:
+            value, key = next(
+                ((found, key) for key in keys if (found := _number(stated, key, where)) is not None), (None, "")
+            )
+            if value is not None and value <= 0:
+                raise ValueError(f"{where}: expected a positive number for {key!r}, found {value:g}")
+            return value
+
+        def tangent(axis: str) -> Optional[float]:
+            angle = _number(stated, f"camera_angle_{axis}", where)
+            degrees = None if angle is not None else _number(stated, f"{axis}_fov", where)
+            angle = angle if degrees is None else math.radians(degrees)
+            if angle is None:
+                return None
+            if not 0.0 < angle < math.pi:
+                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}")
+            # numpy's, since its tangent may differ from math's in the last bit.
+            return float(np.tan(0.5 * np.float64(angle)))
+
+        # Only what is written beside the angles in one frame may speak of another camera than the file's.
+        own = meta["frames"][number]
+        if any(key in own for key in ("camera_angle_x", "camera_angle_y")) and not any(
+            key in own for key in ("fl_x", "fl_y", "fx", "fy")
+        ):
+            stated = {key: value for key, value in stated.items() if key not in ("fl_x", "fl_y", "fx", "fy")}
+        width, height = positive("w"), positive("h")
+        lens = own if any(name in own for name in (*DISTORTION, "distortion_params")) else stated
+        return cls(
+            focal=(positive("fl_x", "fx"), positive("fl_y", "fy")),
+            tangents=(tangent("x"), tangent("y")),
+            centre=(_number(stated, "cx", where), _number(stated, "cy", where)),
+            size=(None if width is None else int(width), None if height is None else int(height)),
+            distortion=distortion_of(lens, where),
+        )
+
+    @property
+    def has_focal(self) -> bool:
+        """Whether anything says how wide the camera sees."""
+        return any(value is not None for value in (*self.focal, *self.tangents))
+
+    def size_at(self, image: Tuple[int, int]) -> Tuple[int, int]:
+        """(width, height) that the pixels are of: the stated one, else that of the image on disk."""
+        return self.size[0] or image[0], self.size[1] or image[1]
+
+    def fractions(self, image: Tuple[int, int]) -> Tuple[float, float, float, float]:
+        """fx / W, fy / H, cx / W, cy / H; pixels are square and the principal point the centre where nothing says more.
+
+        Args:
+            image: (width, height) of the image on disk.
+        """
+        width, height = self.size_at(image)
+        fx = _focal_fraction(self.focal[0], self.tangents[0], width)
+        fy = _focal_fraction(self.focal[1], self.tangents[1], height)
+        if fx is None and fy is not None:
+            fx = fy * image[1] / image[0]
+        if fx is None:
+            raise ValueError("expected a focal length or an opening angle, found none")
+        square = fx * image[0] / image[1]
+        fy = square if fy is None or abs(fy - square) <= _SAME * square else fy
+        cx, cy = self.centre
+        return fx, fy, 0.5 if cx is None else cx / width, 0.5 if cy is None else cy / height
+
+
+def _focal_fraction(focal: Optional[float], tangent: Optional[float], side: int) -> Optional[float]:
+    """Focal length as a fraction of a side; the stated one unless the angle says the same."""
+    by_angle = None if tangent is None else 0.5 / tangent
+    if focal is None:
+        return by_angle
+    return by_angle if by_angle is not None and abs(by_angle * side - focal) <= _SAME * focal else focal / side
+
+
+def check_listed_once(names: Sequence[str], files: Sequence[Path], poses: npt.NDArray[np.floating], path: Path) -> None:
+    """Checks that no photo is listed with two poses.
+
+    Args:
+        names: How each frame is called in the message.
+        files: The photo of each frame.
+        poses: (N, 3 or 4, 4).
+        path: The file that lists them.
+
+    Raises:
+        ValueError: one photo has two poses; names both frames.
+    """
+    first: Dict[str, int] = {}
+    for number, file in enumerate(files):
+        other = first.setdefault(os.path.normpath(file), number)
+        if not np.allclose(poses[number], poses[other], rtol=1e-6, atol=1e-6):
+            raise ValueError(
+                f"{path}: expected one pose for each photo, found two of {file.name}: {names[other]} and "
+                f"{names[number]}; remove one of them"
+            )

@@ -1,0 +1,208 @@
+"""The camera path of a transforms.json, brought into the world of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import numpy.typing as npt
+
+PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV")
+"""Camera models that are pinholes where their distortion is left out."""
+DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+RECORD_NAME = "dataparser_transforms.json"
+"""File that nerfstudio writes into the folder of a run."""
+
+
+@dataclass(frozen=True)
+class Optics:
+    """Size and focal length of one frame."""
+
+    width: float
+    """Pixels."""
+    height: float
+    """Pixels."""
+    focal: float
+    """Focal length down the image, pixels."""
+
+
+def path_of_transforms(
+    file: Path, run: Path, fps: float, width: Optional[int] = None, height: Optional[int] = None
+) -> Tuple[Dict[str, Any], List[str]]:
+    """The frames of a file in its order, as the dictionary that `ns-render camera-path` reads.
+
+    Args:
+        file: transforms.json; an `applied_transform` that it states is undone, as the run's transform expects it.
+        run: config.yml of the run.
+        fps: frames per second.
+        width: of the video in pixels; None: as the file's images, or after `height`.
+        height: of the video in pixels; None: as the file's images, or after `width`.
+
+    Returns:
+        The path, and in words what of the cameras a camera path cannot hold.
+
+    Raises:
+        FileNotFoundError: no such file, or the run's scene is not there.
+        ValueError: the file is damaged, or its cameras are no pinholes or of different proportions.
+    """
+    from fewshot_ns.cameras.paths import camera_path_dict
+    from fewshot_ns.cameras.poses import check_rotations
+    from fewshot_ns.data.files.images import same_aspect
+    from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+
+    meta = read_transforms(file)
+    # Cameras without photos need no names.
+    frames = [{"file_path": f"frame {number}", **frame} for number, frame in enumerate(meta["frames"])]
+    names = [str(frame["file_path"]) for frame in frames]
+    poses = frame_poses(frames, file)[:, :3]
+    check_rotations(poses, names, str(file))
+    merged = [{**meta, **frame} for frame in frames]
+    for name, values in zip(names, merged, strict=True):
+        _check_pinhole(file, name, values)
+    size = _run_size(run) if any("w" not in values or "h" not in values for values in merged) else None
+    optics = [_optics(file, name, values, size) for name, values in zip(names, merged, strict=True)]
+    first = optics[0]
+    for name, own in zip(names, optics, strict=True):
+        if not same_aspect((round(own.height), round(own.width)), (round(first.height), round(first.width))):
+            raise ValueError(
+                f"{file}: expected cameras of one shape, as a video has, found {own.width:g}x{own.height:g} pixels of "
+                f"{name} and {first.width:g}x{first.height:g} of {names[0]}"
+            )
+    if height is None:
+        height = round(first.height) if width is None else max(1, round(width * first.height / first.width))
+    if width is None:
+        width = max(1, round(height * first.width / first.height))
+    if min(height, width) < 1:
+        raise ValueError(f"--width, --height: expected positive sizes, got {width}x{height}")
+    transform, scale = world_of_run(run)
+    moved = into_world(poses, meta.get("applied_transform"), transform, scale, file)
+    focals = [own.focal * height / own.height for own in optics]
+    return camera_path_dict(moved, focals, height, width, fps, is_cycle=False), _losses(merged, optics)
+
+
+def world_of_run(run: Path) -> Tuple[npt.NDArray[np.float64], float]:
+    """(3, 4) transform from the world of the scene's files to that of the run, and the scale after it.
+
+    Args:
+        run: its config.yml. What nerfstudio recorded beside it counts; else what the scene gives.
+
+    Raises:
+        FileNotFoundError: neither is there.
+        ValueError: they cannot be read.
+    """
+    from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
+    from fewshot_ns.scripts.runs import load_run_config, scene_of_run
+
+    config, record = load_run_config(run), run.parent / RECORD_NAME
+    # Of many scenes the record is of the first that trained, not of the one that is rendered.
+    if record.is_file() and not isinstance(config.pipeline.datamanager, MultiSceneDataManagerConfig):
+        try:
+            content = json.loads(record.read_text(encoding="utf8"))
+            transform, scale = np.array(content["transform"], dtype=np.float64), float(content["scale"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{record}: expected a 'transform' and a 'scale', found something else ({error})"
+            ) from error
+        if transform.shape != (3, 4):
+            raise ValueError(f"{record}: expected a 3x4 transform, found shape {transform.shape}")
+        return transform, scale
+    outputs, _ = scene_of_run(config)
+    return outputs.dataparser_transform.double().numpy(), float(outputs.dataparser_scale)
+
+
+def into_world(
+    poses: npt.NDArray[np.float64],
+    applied: Any,
+    transform: npt.NDArray[np.float64],
+    scale: float,
+    file: Path,
+) -> npt.NDArray[np.float64]:
+    """OpenGL poses (N, 3, 4) of a file in the world of a run.
+
+    Args:
+        poses: as stored.
+        applied: the file's `applied_transform`, which nerfstudio's record of a run holds as well; None: none.
+        transform: (3, 4) rotation and translation.
+        scale: of positions, after it.
+        file: for messages.
+
+    Raises:
+        ValueError: the file's `applied_transform` is no invertible 3x4 matrix.
+    """
+    from fewshot_ns.cameras.poses import homogeneous
+
+    total = homogeneous(transform[None])[0]
+    if applied is not None:
+        matrix = np.asarray(applied, dtype=np.float64)
+        if matrix.shape not in ((3, 4), (4, 4)) or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+            raise ValueError(f"{file}: expected an invertible 3x4 applied_transform, found {applied}")
+        total = total @ np.linalg.inv(homogeneous(matrix[None, :3])[0])
+    moved = (total @ homogeneous(poses))[:, :3]
+    moved[:, :, 3] *= scale
+    return moved
+
+
+def _check_pinhole(file: Path, name: str, values: Dict[str, Any]) -> None:
+    model = str(values.get("camera_model", "PINHOLE")).upper()
+    if model not in PINHOLES or values.get("is_fisheye"):
+        found = "is_fisheye" if values.get("is_fisheye") else f"camera_model {model}"
+        raise ValueError(f"{file}: expected a perspective camera of {name}, as a camera path has, found {found}")
+
+
+def _optics(file: Path, name: str, values: Dict[str, Any], run_size: Optional[Tuple[int, int]]) -> Optics:
+    width, height = (_number(values, key) for key in ("w", "h"))
+    if width is None or height is None:
+        if run_size is None:
+            raise ValueError(f"{file}: expected 'w' and 'h' of {name}")
+        height, width = float(run_size[0]), float(run_size[1])
+    focals = [_number(values, key) for key in ("fl_y", "fl_x")]
+    sides = {"camera_angle_y": height, "camera_angle_x": width}
+    angles = {key: _number(values, key) for key in sides}
+    focals += [
+        0.5 * sides[key] / math.tan(0.5 * angle) if angle is not None and angle < math.pi else None
+        for key, angle in angles.items()
+    ]
+    focal = next((value for value in focals if value is not None), None)
+    if focal is None:
+        raise ValueError(
+            f"{file}: expected fl_x, fl_y, camera_angle_x or camera_angle_y of {name}, positive numbers, found none"
+        )
+    return Optics(width, height, focal)
+
+
+def _number(values: Dict[str, Any], key: str) -> Optional[float]:
+    """A positive number of a frame or file; None where it has none."""
+    value = values.get(key)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    return float(value) if value is not None and is_number else None
+
+
+def _run_size(run: Path) -> Tuple[int, int]:
+    """(height, width) of the run's training images."""
+    from fewshot_ns.scripts.runs import load_run_config, scene_of_run
+
+    cameras = scene_of_run(load_run_config(run))[0].cameras
+    return int(cameras.height[0].item()), int(cameras.width[0].item())
+
+
+def _losses(merged: List[Dict[str, Any]], optics: List[Optics]) -> List[str]:
+    """What a camera path cannot hold: it has one focal length, a centred principal point and no distortion."""
+    off = across = 0.0
+    distorted = False
+    for values, own in zip(merged, optics, strict=True):
+        centre = _number(values, "cx") or own.width / 2, _number(values, "cy") or own.height / 2
+        off = max(off, abs(centre[0] - own.width / 2), abs(centre[1] - own.height / 2))
+        across = max(across, abs((_number(values, "fl_x") or own.focal) / own.focal - 1.0))
+        distorted |= any(isinstance(values.get(key), (int, float)) and values[key] != 0 for key in DISTORTIONS)
+    said = []
+    if off > 0.5:
+        said.append(f"principal points are up to {off:.1f} pixels off the centre; a camera path has them there")
+    if across > 1e-3:
+        said.append(f"fl_x differs from fl_y by up to {100 * across:.1f} %; a camera path has fl_y alone")
+    if distorted:
+        said.append("lens distortion is left out; a camera path has none")
+    return said
