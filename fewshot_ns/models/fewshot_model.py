@@ -66,6 +66,7 @@ class FewShotModel(PoseRefiningModel):
         super().populate_modules()
         record = get_fewshot_metadata(self.kwargs["metadata"])
         self.geometry, self.bounds_from = record.geometry, record.bounds_from
+        self.ray_space_from = record.ray_space_from
         self.run_length: Optional[int] = None
         self.step = 0
         self.served: FrozenSet[str] = frozenset()
@@ -73,7 +74,8 @@ class FewShotModel(PoseRefiningModel):
     def resolved(self) -> Dict[str, Any]:
         """Values of the fields that the scene decided, for the log."""
         bounds = {"near": self.geometry.near, "far": self.geometry.far, "bounds_from": self.bounds_from}
-        return {"ray_space": self.geometry.ray_space, **bounds}
+        decided = {} if self.ray_space_from is None else {"ray_space_from": self.ray_space_from}
+        return {"ray_space": self.geometry.ray_space, **decided, **bounds}
 
     @property
     def provides(self) -> FrozenSet[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
 import torch
 
 from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
-from fewshot_ns.cameras.ray_space import attach_radii
+from fewshot_ns.cameras.ray_space import attach_radii, to_model_rays
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.records.metadata import METADATA_KEY
 from fewshot_ns.model_components.curricula import FrequencyMaskConfig
 from fewshot_ns.model_components.rendering import RaySamples, Rendering
 from fewshot_ns.models.compact import CompactModel
@@ -340,3 +344,24 @@ def test_planes_refuse_a_frequency_mask(make_model: Any) -> None:
         make_model(field_type="triplane", frequency_mask=FrequencyMaskConfig(steps=10))
     assert "frequency_mask" not in make_model(field_type="triplane").resolved()
     assert make_model(field_type="mlp", frequency_mask=FrequencyMaskConfig(steps=10)).resolved()["frequency_mask"]
+
+
+def test_samples_reach_near_things_before_a_far_background(parsed: Any, make_model: Any) -> None:
+    """Half of the proposal's samples lie nearer than the geometric mean of near and far, not one in thirty."""
+    record = parsed.metadata[METADATA_KEY]
+    shares, near, far = {}, 0.1, 100.0
+    geometries = {"ndc": record.geometry, "long": SceneGeometry("metric", near, far)}
+    for name, geometry in geometries.items():
+        metadata = {**parsed.metadata, METADATA_KEY: replace(record, geometry=geometry)}
+        for spacing in (None, "linear"):
+            config = make_model(spacing=spacing, num_proposal_samples=64).config
+            model = config.setup(scene_box=parsed.scene_box, num_train_data=3, metadata=metadata).eval()
+            model.set_scene(parsed.cameras)
+            rays = parsed.cameras.generate_rays(camera_indices=0, keep_shape=True)
+            rays = to_model_rays(attach_radii(rays, geometry).flatten(), geometry)
+            t = model.render_rays(rays)["t_proposal"]
+            assert (t.diff(dim=-1) > 0).all()
+            shares[name, spacing] = float((t < math.sqrt(near * far)).float().mean())
+            assert model.resolved()["spacing"] == ("geometric" if (name, spacing) == ("long", None) else "linear")
+    assert shares["long", None] == pytest.approx(0.5, abs=0.02) and shares["long", "linear"] < 0.05
+    assert shares["ndc", None] == shares["ndc", "linear"]

@@ -88,6 +88,8 @@ class FewShotMetadata:
     """Frames without a photo and photos without a pose that were skipped, by what they are; none where none were."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
+    ray_space_from: Optional[str] = None
+    """What of the cameras decided the ray space of the geometry; None where the format or the user says it."""
     pool_indices: Tuple[int, ...] = ()
     """Scene indices of all views that the training ones were chosen from; those that are not used still have a pose."""
     resize: ResizeMode = "area"

@@ -23,6 +23,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.data.dataparsers.single.capture_checks import overlap_warning
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
@@ -233,6 +234,7 @@ class FewShotDataParser(DataParser):
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             bounds_from=self._bounds_origin(scene),
+            ray_space_from=scene.ray_space_from,
             protocol=selection.protocol,
             split=split,
             image_indices=chosen,
@@ -354,9 +356,11 @@ class FewShotDataParser(DataParser):
         geometry = scene.geometry
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
+        turned = scene.ray_space_from is not None and geometry.ray_space == "metric"
+        decided = f" ({scene.ray_space_from})" if turned else ""
         CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
-            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays, "
+            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
@@ -368,7 +372,8 @@ class FewShotDataParser(DataParser):
                 "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
                 soft_wrap=True,
             )
-        for remark in scene.remarks:
+        alone = overlap_warning(scene, selection.train)
+        for remark in (*scene.remarks, *(() if alone is None else (f"{self.scene_name}: {alone}",))):
             CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:

@@ -36,6 +36,8 @@ class SceneFiles:
     """The dataset's rule for training and test views."""
     geometry: SceneGeometry
     """How rays are sampled."""
+    ray_space_from: Optional[str] = None
+    """What of the cameras decided how rays are sampled; None where the format or the user says it."""
     list_lengths: Optional[Tuple[int, ...]] = None
     """Lengths of the lists that the images are joined from, such as splits, in which the same names may come again;
     None: one list, in which a photo's path says which it is."""
