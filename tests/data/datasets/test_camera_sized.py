@@ -212,3 +212,12 @@ def test_a_scene_of_many_is_served_in_its_size_too(solids_once: Path) -> None:
     dataset = InputDataset(outputs(config))
     assert tuple(dataset[0]["image"].shape) == (8, 8, 3)
     np.testing.assert_array_equal(dataset.get_numpy_image(0), plain(config).get_numpy_image(0))
+
+
+def test_test_cameras_without_a_photo_are_left_out(tiny_blender_scene: Path) -> None:
+    (tiny_blender_scene / "test" / "r_0.png").unlink()
+    config = registered("fewshot_blender_data", tiny_blender_scene, downscale_factor=2)
+    assert len(plain(config, "test").fewshot.rendered_indices) == 1
+    dataset = InputDataset(outputs(config, "test"))
+    assert len(dataset) == len(plain(config, "test")) - 1
+    assert dataset.get_data(0)["image"].shape[:2] == (10, 10)

@@ -44,6 +44,7 @@ from fewshot_ns.data.records.metadata import (
     BoundsOrigin,
     DepthEncoding,
     FewShotMetadata,
+    get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
 
@@ -191,9 +192,15 @@ class FewShotDataParser(DataParser):
         if not self.config.camera_sized_files:
             return outputs
         scene, selection, cameras = self.read_views()
+        record = get_fewshot_metadata(outputs.metadata)
+        if record.rendered_indices and record.test_indices:
+            # nerfstudio's datasets know no camera without a photo.
+            outputs = self.outputs_of_views(record.test_indices, split)
         train = outputs if split == "train" else self.outputs_of_views(selection.train, "train")
         files = (*(scene.images[view] for view in selection.views), *outputs.image_filenames)
-        return camera_sized(outputs, sizes_of(files, cameras, outputs.cameras), has_metric_depth(train))
+        sizes = sizes_of(files, cameras, outputs.cameras)
+        sizes = {path: size for path, size in sizes.items() if path.is_file()}
+        return camera_sized(outputs, sizes, has_metric_depth(train))
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
