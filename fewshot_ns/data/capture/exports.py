@@ -1,4 +1,4 @@
-"""Arrays of geometry networks under the names that their authors export them by, and the size that intrinsics are for."""
+"""Arrays of geometry networks under the names that authors export them by, and the size that intrinsics are for."""
 
 from __future__ import annotations
 

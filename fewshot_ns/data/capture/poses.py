@@ -84,6 +84,17 @@ def copy_model(model: Path, folder: Path) -> None:
                 shutil.copyfile(file, folder / file.name)
 
 
+def gives_depth(poses: Optional[str]) -> bool:
+    """Whether what `--poses` names has depth maps as well; False where it cannot be read."""
+    if poses is None or poses == DEPTH_ANYTHING_3:
+        return poses is not None
+    try:
+        with zipfile.ZipFile(poses) as file:
+            return any(f"{name}.npy" in file.namelist() for name in DEPTHS)
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def read_poses(
     path: Path,
     names: Sequence[str],

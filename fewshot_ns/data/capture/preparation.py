@@ -263,8 +263,6 @@ def _focal_source(photos: Sequence[Photo], registration: Optional[Registration])
     return f"{stated}, refined by the photos" if registration.refined_focal else stated
 
 
-def _no_poses(
-    source: Path, left_out: Dict[str, str], found: str = "no two photos could be placed in one space"
-) -> str:
+def _no_poses(source: Path, left_out: Dict[str, str], found: str = "no two photos could be placed in one space") -> str:
     lines: List[str] = [f"  {name}: {reason}" for name, reason in left_out.items()]
     return "\n".join([f"{source}: {found}; there is nothing to train on.", *lines, WHAT_TO_DO])

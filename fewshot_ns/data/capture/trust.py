@@ -106,8 +106,8 @@ def judge(
         reasons.append(f"the photos were taken from nearly one place (median angle {angle:.1f} degrees)")
     if _no_parallax(registered, pairs, flat):
         reasons.append(
-            "no parallax: one flat picture explains all matches, as of a turn on the spot, of two crops of one photo, or "
-            "of a wall; nothing says how far anything is"
+            "no parallax: one flat picture explains all matches, as of a turn on the spot, of two crops of one photo, "
+            "or of a wall; nothing says how far anything is"
         )
     bad = bool(reasons) or left_out >= len(poses.names)
     if left_out > 0:
@@ -185,7 +185,8 @@ def why_left_out(
             beside = f" (the most, {count}, with {other})" if count else ""
             reason = f"too few matches with the others{beside}: no overlap, too large a step, or repeated texture"
         else:
-            reason = f"its {count_of(count, 'match', 'matches')} with {other} do not fit one position: too small a baseline, or one plane"
+            found_with = f"its {count_of(count, 'match', 'matches')} with {other}"
+            reason = f"{found_with} do not fit one position: too small a baseline, or one plane"
         reasons[photo.name] = reason
     return reasons
 
