@@ -299,6 +299,10 @@ DATAPARSERS: Dict[str, DataParser] = {
         config="data.dataparsers.single.colmap:FewShotColmapDataParserConfig",
         description="Photos and COLMAP's reconstruction of them (sparse/0).",
     ),
+    "idr_data": DataParser(
+        config="data.dataparsers.single.idr:IDRDataParserConfig",
+        description="A scan in the layout of IDR and NeuS (cameras_sphere.npz, image/, mask/).",
+    ),
     "srn_data": DataParser(
         config="data.dataparsers.multi.srn:SRNDataParserConfig",
         description="Many objects: ShapeNet in the layout of SRN.",

@@ -29,7 +29,7 @@ from fewshot_ns.model_components.interval_losses import interlevel_loss
 from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
-from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.model_components.rendering import BACKGROUND_CHANGE, Rendering
 from fewshot_ns.models.ray_model import RayModel, RayModelConfig
 
 _PROPOSAL_EPSILON = 1e-5
@@ -93,8 +93,8 @@ class CompactModelConfig(RayModelConfig):
     skip_layer: int = 2
     """MLP: layer whose input gets the encoding once more."""
     random_background: Optional[bool] = None
-    """Whether training renders before a random background colour, so that only an opaque field can explain a photo;
-    None: where the photos are opaque."""
+    """Whether training renders before a random background colour, so that only an opaque field can explain a photo, and
+    what is transparent in photos with alpha, which lie on the same colour, stays empty; None: where they are opaque."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
     ema_decay: float = 0.99
@@ -179,6 +179,12 @@ class CompactModel(RayModel):
             return "the look-up of a tri-plane's texels has no second derivative"
         return super().why_not(name)
 
+    @property
+    def labels(self) -> FrozenSet[str]:
+        """Alpha of the photos that a random background shows through."""
+        shows = self.random_background and get_fewshot_metadata(self.kwargs["metadata"]).has_alpha
+        return super().labels | ({"alpha"} if shows else set())
+
     def resolved(self) -> Dict[str, Any]:
         """Adds whether training uses a random background."""
         return {**super().resolved(), "random_background": self.random_background}
@@ -260,13 +266,14 @@ class CompactModel(RayModel):
         if not (self.training and self.random_background):
             return rendering
         change = torch.rand_like(rendering.rgb) - float(self.geometry.background == "white")
-        return replace(rendering, rgb=rendering.rgb + (1.0 - rendering.accumulation) * change)
+        shown = rendering.rgb + (1.0 - rendering.accumulation) * change
+        return replace(rendering, rgb=shown, extras={**rendering.extras, BACKGROUND_CHANGE: change})
 
     def get_loss_dict(  # type: ignore[override]
         self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
         """Colour and proposal."""
-        target, ray_weights = batch["image"].to(self.device), batch.get("loss_weight")
+        target, ray_weights = self.photo_colours(outputs, batch), batch.get("loss_weight")
         losses = {"rgb_loss": colour_loss(outputs.rgb, target, ray_weights) / 3.0}
         samples, proposal = outputs.samples, outputs.extras
         if not self.training or samples is None:

@@ -301,6 +301,7 @@ class EvalCommand:
 
     def _dataset(self, pipeline: Any) -> InputDataset:
         """The test views at the size and with the masks of the flags."""
+        from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
         manager = pipeline.datamanager
@@ -311,7 +312,8 @@ class EvalCommand:
                 raise ValueError("--max-side: only runs on this package's dataparsers can be measured at another size")
             # A little more, or rounding down could cost a pixel.
             manager.config.camera_res_scale_factor *= (self.max_side + 1e-3) / side
-            dataset = manager.create_eval_dataset()
+            one_scene = isinstance(manager, FewShotDataManager)
+            dataset = manager.create_measured_dataset() if one_scene else manager.create_eval_dataset()
         if self.mask_dir is not None:
             if not isinstance(dataset, FewShotDataset):
                 raise ValueError("--mask-dir: only runs on this package's dataparsers know object masks")
@@ -319,12 +321,16 @@ class EvalCommand:
         return dataset
 
     def _mask_files(self, dataset: FewShotDataset, folder: Path) -> Tuple[Path, ...]:
+        from fewshot_ns.data.files.photo_files import files_of_photos
+
         found: List[Path] = []
-        for index, file in zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True):
-            names = (f"{Path(file).stem}.png", f"{index:03d}.png")
-            path = next((folder / name for name in names if (folder / name).is_file()), None)
-            if path is None:
-                raise FileNotFoundError(f"{folder}: expected {' or '.join(names)} for view {index}, found none")
+        candidates = files_of_photos(folder, dataset.photos, lambda stem: (stem,), (".png",))
+        named = candidates.check("object mask (--mask-dir)")
+        for index, photo, file in zip(dataset.fewshot.image_indices, dataset.photos, named, strict=True):
+            path = folder / f"{index:03d}.png" if file is None else file
+            if not path.is_file():
+                names = f"{photo.stem}.png or {path.name}"
+                raise FileNotFoundError(f"{folder}: expected {names} for view {index}, found none")
             found.append(path)
         return tuple(found)
 

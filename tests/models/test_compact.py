@@ -245,6 +245,30 @@ def test_a_random_background_is_for_opaque_photos(make_model: Any, parsed: Any) 
     assert make_model(random_background=True).resolved()["random_background"] is True
 
 
+def test_photos_with_alpha_lie_on_the_random_background(make_model: Any, bundle: Any, parsed: Any) -> None:
+    """Of an empty field before a random colour, the loss is that of the opaque pixels alone."""
+    from dataclasses import replace
+
+    from fewshot_ns.data.records.metadata import METADATA_KEY
+
+    parsed.metadata[METADATA_KEY] = replace(parsed.metadata[METADATA_KEY], has_alpha=True)
+    assert make_model().labels == frozenset()
+    model = make_model(density_bias=-100.0, random_background=True).train()
+    assert model.labels == {"alpha"}
+    rendering = model.render_training_rays(bundle)
+    count = len(rendering.rgb)
+    alpha = (torch.arange(count) % 2).float()[:, None]
+    image = 0.25 * alpha.expand(-1, 3)
+    truth = model.photo_colours(rendering, {"image": image, "alpha": alpha})
+    torch.testing.assert_close(truth[::2], rendering.rgb[::2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(truth[1::2], image[1::2])
+    expected = ((rendering.rgb[1::2] - 0.25) ** 2).sum() / count / 3.0
+    loss = model.get_loss_dict(rendering, {"image": image, "alpha": alpha})["rgb_loss"]
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
+    # Photos that all turn out to be opaque bring no alpha.
+    assert model.photo_colours(rendering, {"image": image}) is image
+
+
 def test_frequency_mask_can_be_off(make_model: Any) -> None:
     assert make_model(frequency_mask=FrequencyMaskConfig(steps=0)).train().encoding_mask() is None
 

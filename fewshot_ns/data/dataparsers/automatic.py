@@ -22,6 +22,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.idr import IDRDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.multiscale_blender import MultiscaleBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
@@ -35,6 +36,7 @@ CONFIGS: Mapping[str, Type[DataParserConfig]] = {
     "rgbd-data": RGBDDataParserConfig,
     "fewshot-nerfstudio-data": FewShotNerfstudioDataParserConfig,
     "fewshot-colmap-data": FewShotColmapDataParserConfig,
+    "idr-data": IDRDataParserConfig,
     "srn-data": SRNDataParserConfig,
     "nmr-data": NMRDataParserConfig,
     "dvr-dtu-data": DVRDTUDataParserConfig,
@@ -74,6 +76,8 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     """Length of a stored unit of depth in units of the scene's own files."""
     max_depth: Optional[float] = None
     """Depth above this is invalid."""
+    training_mask_dir: Optional[Path] = None
+    """Folder of masks named like the photos, in the scene or elsewhere: only where they are white a photo trains."""
     resize: Optional[Literal["bilinear", "area"]] = None
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None

@@ -20,17 +20,19 @@ from fewshot_ns.data.files.images import (
     check_proportions,
     image_size,
     read_image,
-    read_object_mask,
     resize_float,
-    same_aspect,
 )
+from fewshot_ns.data.files.masks import check_mask_of, read_mask
+from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
     BoundsOrigin,
     DepthEncoding,
     FewShotMetadata,
+    ResizeMode,
     get_fewshot_metadata,
 )
+from fewshot_ns.data.records.photo_name import PhotoName
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. nerfstudio's key 'mask' would take pixels away from training instead."""
@@ -60,13 +62,48 @@ class FewShotDataset(InputDataset):
         """Units of the world per unit of the scene's files."""
         return self._dataparser_outputs.dataparser_scale
 
+    @property
+    def photos(self) -> Tuple[PhotoName, ...]:
+        """What the photos of this split are called; unique in the scene where its dataparser says it."""
+        return self.fewshot.photos or photo_names([Path(path) for path in self.image_filenames])
+
     def size_of(self, image_idx: int) -> Tuple[int, int]:
         """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""
         return int(self.cameras.height[image_idx].item()), int(self.cameras.width[image_idx].item())
 
+    def has_photo(self, image_idx: int) -> bool:
+        """Whether there is a photo of a view; of a camera that is only rendered there is none."""
+        return self.fewshot.image_indices[image_idx] not in self.fewshot.rendered_indices
+
     def _read_float(self, image_idx: int) -> npt.NDArray[np.float32]:
-        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
-        return resize_float(image, self.size_of(image_idx), self.fewshot.resize)
+        return self._sized(image_idx, self.size_of(image_idx), self.fewshot.resize)
+
+    def _sized(self, image_idx: int, size: Tuple[int, int], mode: ResizeMode) -> npt.NDArray[np.float32]:
+        image = self._on_disk(image_idx)
+        if self.fewshot.alpha_filenames is None or image.shape[:2] == size:
+            return resize_float(image, size, mode)
+        # What a mask hides is a background of all colours, of which nothing may mix into the object's edge.
+        image[..., :3] *= image[..., 3:]
+        image = resize_float(image, size, mode)
+        image[..., :3] /= np.maximum(image[..., 3:], np.float32(1e-6))
+        return np.minimum(image, np.float32(1.0))
+
+    def _on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W, 3 or 4) photo in [0, 1] at the size of its file, with the alpha that its mask gives it.
+
+        A camera without a photo has an image of the background.
+        """
+        if not self.has_photo(image_idx):
+            white = self.fewshot.geometry.background == "white"
+            return np.full((*self.size_of(image_idx), 3), float(white), dtype=np.float32)
+        path, masks = self.image_filenames[image_idx], self.fewshot.alpha_filenames
+        image = read_image(path).astype(np.float32) / np.float32(255.0)
+        if masks is None:
+            return image
+        mask = read_mask(masks[image_idx])
+        check_mask_of(masks[image_idx], mask.shape, path)
+        alpha = resize_float(mask.astype(np.float32), (image.shape[0], image.shape[1]), "area")
+        return np.concatenate([image[..., :3], alpha[..., None]], axis=-1)
 
     def photo_at(self, image_idx: int, size: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
         """A photo at another size than its camera's, averaged, for what looks at photos closer than training does.
@@ -79,9 +116,8 @@ class FewShotDataset(InputDataset):
             (H, W, 3) float32 in [0, 1] on its background, and (H, W) bool where the scene is: not masked out, and
             opaque where the photo has transparency.
         """
-        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
+        image = self._sized(image_idx, size, "area")
         shown = self._training_mask_at(image_idx, size)
-        image = resize_float(image, size, "area")
         if image.shape[-1] == 4:
             shown = shown & (image[..., 3] > 0.5)
         return self._on_background(torch.from_numpy(image)), torch.from_numpy(shown)
@@ -137,14 +173,20 @@ class FewShotDataset(InputDataset):
         return data
 
     def training_mask(self, image_idx: int) -> Tensor:
-        """(H, W, 1) bool, which pixels may train; all where the scene has no masks."""
+        """(H, W, 1) bool, which pixels may train; all where the scene has no masks.
+
+        Raises:
+            FileNotFoundError: the mask is missing.
+            ValueError: it is damaged, of other proportions than its photo, or of no two colours.
+        """
         return torch.from_numpy(self._training_mask_at(image_idx, self.size_of(image_idx)))[..., None]
 
     def _training_mask_at(self, image_idx: int, size: Tuple[int, int]) -> npt.NDArray[np.bool_]:
         files = self._dataparser_outputs.mask_filenames
         if files is None:
             return np.ones(size, dtype=np.bool_)
-        mask = read_image(files[image_idx])[..., 0] > 0
+        mask = read_mask(files[image_idx])
+        check_mask_of(files[image_idx], mask.shape, self.image_filenames[image_idx])
         # A pixel may train only where all that it is made of may.
         return resize_float(mask.astype(np.float32), size, self.fewshot.resize) >= 1.0 - 1e-5
 
@@ -157,12 +199,24 @@ class FewShotDataset(InputDataset):
         found: Dict[str, Tensor] = {}
         index, masks, depths = data["image_idx"], self.fewshot.object_mask_filenames, self.fewshot.true_depth_filenames
         if masks is not None:
-            mask = resize_float(read_object_mask(masks[index]), self.size_of(index), "bilinear")
+            mask = resize_float(self.object_mask_on_disk(index), self.size_of(index), "bilinear")
             found[OBJECT_MASK_KEY] = torch.from_numpy(mask)[..., None]
         depth = None if depths is None else depths[index]
         if depth is not None:
             found[KNOWN_DEPTH_KEY] = read_known_depth(depth, self.image_filenames[index], self.size_of(index))
         return found
+
+    def object_mask_on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W) evaluation mask of a view, which has one, of zeros and ones at the size of its file.
+
+        Raises:
+            FileNotFoundError: the mask is missing.
+            ValueError: it is damaged, or of other proportions than its photo.
+        """
+        path = (self.fewshot.object_mask_filenames or ())[image_idx]
+        mask = read_mask(path, self.fewshot.object_mask_level)
+        check_mask_of(path, mask.shape, self.image_filenames[image_idx])
+        return mask.astype(np.float32)
 
     def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
         """Uses these maps, one per view, instead of those that the scene came with."""
@@ -230,14 +284,13 @@ def validate_dataset(dataset: FewShotDataset) -> None:
     """
     fewshot = dataset.fewshot
     for position, path in enumerate(dataset.image_filenames):
+        if not dataset.has_photo(position):
+            continue
         found = image_size(path)
         check_proportions(path, found, dataset.size_of(position), "its camera")
         read_image(path)
+        dataset.training_mask(position)
+        if fewshot.alpha_filenames is not None:
+            dataset.alpha(position)
         if fewshot.object_mask_filenames is not None:
-            mask_path = fewshot.object_mask_filenames[position]
-            mask = read_object_mask(mask_path)
-            if not same_aspect((mask.shape[0], mask.shape[1]), found):
-                raise ValueError(
-                    f"{mask_path}: expected the proportions of {path.name} ({found[1]}x{found[0]} pixels), "
-                    f"found {mask.shape[1]}x{mask.shape[0]}"
-                )
+            dataset.object_mask_on_disk(position)

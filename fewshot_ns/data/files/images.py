@@ -8,7 +8,7 @@ from typing import Dict, Tuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.records.metadata import ResizeMode
@@ -58,6 +58,34 @@ def image_size(path: Path) -> Size:
     return height, width
 
 
+def exif_orientation(path: Path) -> int:
+    """The orientation that a JPEG's EXIF states, 1 to 8: 3 upside down, 5 to 8 with sides exchanged; 1 where it states
+    none, and for other formats, whose readers do not turn either.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return 1
+    with _open(path) as image:
+        stated = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return int(stated) if stated in range(1, 9) else 1
+
+
+def may_be_turned(path: Path) -> bool:
+    """Whether a photo's EXIF says that it is to be turned, and its proportions do not show if a camera is of the
+    photo as it is stored or as it is shown: upside down, mirrored, or square.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    orientation = exif_orientation(path)
+    height, width = image_size(path) if orientation > 1 else (1, 1)
+    return 1 < orientation < 5 or (orientation >= 5 and same_aspect((height, width), (width, height)))
+
+
 def has_alpha(path: Path) -> bool:
     """Whether an image has transparent pixels, by its header.
 
@@ -103,19 +131,6 @@ def read_image(path: Path, upright: bool = False) -> npt.NDArray[np.uint8]:
             return np.array(turned.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
-
-
-def read_object_mask(path: Path) -> npt.NDArray[np.float32]:
-    """Decodes an object mask of the DTU layout: a pixel belongs to the object where its first channel is 255.
-
-    Returns:
-        (H, W) float32 of zeros and ones.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: the file is no image or is cut short.
-    """
-    return (read_image(path)[..., 0] == 255).astype(np.float32)
 
 
 def resize_float(image: npt.NDArray[np.float32], size: Size, mode: ResizeMode) -> npt.NDArray[np.float32]:

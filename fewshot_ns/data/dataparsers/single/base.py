@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, Literal, Optional, Sequence, Tuple, Type
 
@@ -32,7 +32,8 @@ from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
-from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
+from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
+from fewshot_ns.data.files.masks import find_masks
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -76,6 +77,9 @@ class FewShotDataParserConfig(DataParserConfig):
     max_depth: Optional[float] = None
     """Depth above this is invalid; in units of the scene's own files where the unit of the maps is known, else in
     stored units."""
+    training_mask_dir: Optional[Path] = None
+    """Folder of masks named like the photos, in the scene or elsewhere: only where they are white a photo trains. None:
+    those that the scene's files name, if any."""
     resize: Literal["bilinear", "area"] = "area"
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None
@@ -145,8 +149,30 @@ class FewShotDataParser(DataParser):
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
         scene = self._complete(scene, selection)
-        check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
+        if self.config.training_mask_dir is not None:
+            masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)
+            scene = replace(scene, training_masks=masks)
+        check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
         return scene, selection
+
+    def _masks_in(self, folder: Path, scene: SceneFiles, train: Sequence[int]) -> Files:
+        """Masks of the training views in a folder that the user named.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: a mask whose name fits several of their photos.
+        """
+        data = self.config.data
+        inside = (data.parent if data.is_file() else data) / folder
+        found = next((path for path in (inside, folder) if path.is_dir()), None)
+        if found is None:
+            raise FileNotFoundError(f"{inside}: expected a folder of masks (--training-mask-dir), found none")
+        # A path to look for is what the error about a missing one names.
+        masks = find_masks(found, scene.photos, train)
+        return tuple(
+            found / f"{image.stem}.png" if mask is None else mask
+            for image, mask in zip(scene.images, masks, strict=True)
+        )
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
@@ -170,7 +196,11 @@ class FewShotDataParser(DataParser):
             )
         scene, selection = self._read_checked()
         chosen = self._views_of(scene, selection, split) if views is None else views
-        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
+        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views} - set(selection.rendered)))
+        rendered = tuple(index for index in chosen if index in selection.rendered)
+        # Of a camera without a photo the size is not known but by those that have one.
+        sizes.update(dict.fromkeys(rendered, sizes[selection.train[0]]))
+        with_photo = next((index for index in chosen if index not in rendered), selection.train[0])
         points: Optional[SeedPoints] = None
         if split == "train" and views is None:
             points = scene.read_seed_points(selection.train)
@@ -179,6 +209,7 @@ class FewShotDataParser(DataParser):
         own_split = split if views is None else "test"
         depths, encoding = self._depths_of(scene, chosen, own_split)
         wanted = self.look_for_depths and own_split == "train" and depths is None
+        alphas = chosen_files(scene.alphas, chosen, "mask", "--masks", required=True)
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             bounds_from=self._bounds_origin(scene),
@@ -187,10 +218,14 @@ class FewShotDataParser(DataParser):
             image_indices=chosen,
             train_indices=selection.train,
             test_indices=selection.test,
+            rendered_indices=rendered,
             pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
+            photos=tuple(scene.photos[index] for index in chosen),
+            left_out=scene.left_out,
             resize=self.config.resize,
-            has_alpha=has_alpha(scene.images[chosen[0]]),
+            has_alpha=alphas is not None or has_alpha(scene.images[with_photo]),
+            alpha_filenames=alphas,
             depth_prior_filenames=depths,
             depth_encoding=encoding,
             depth_prior_problem=missing_depth_map(scene, chosen) if wanted else None,
@@ -207,6 +242,7 @@ class FewShotDataParser(DataParser):
                 "--mask-dir",
                 required=split != "train" and bool(selection.test),
             ),
+            object_mask_level=scene.object_mask_level,
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
             seed_points_source=None if points is None else points.source,
             seed_points_train_views=None
@@ -217,12 +253,14 @@ class FewShotDataParser(DataParser):
         if points is not None:
             seeds[SEED_POINTS_KEY] = torch.from_numpy(points.positions)
             seeds[SEED_COLOURS_KEY] = torch.from_numpy(points.colours)
-        training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
+        # Only photos that train are masked.
+        flag = "mask_path" if self.config.training_mask_dir is None else "--training-mask-dir"
+        training_masks = chosen_files(scene.training_masks, chosen, "mask", flag, required=own_split == "train")
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
             cameras=scene.cameras(chosen, sizes),
             alpha_color=get_color(scene.geometry.background),
-            scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
+            scene_box=SceneBox(aabb=scene.box * torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])),
             mask_filenames=None if training_masks is None else list(training_masks),
             metadata={METADATA_KEY: metadata, **seeds},
             dataparser_transform=torch.from_numpy(np.asarray(scene.transform)).float(),
@@ -252,7 +290,7 @@ class FewShotDataParser(DataParser):
             return scene.validation
         if split in ("val", "test"):
             # With nothing held out nerfstudio's viewer and renderers still want the cameras of some split.
-            return selection.test or selection.train
+            return (*selection.test, *selection.rendered) or selection.train
         raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
 
     def _image_sizes(self, scene: SceneFiles, views: Sequence[int]) -> Dict[int, Tuple[int, int]]:
@@ -302,6 +340,14 @@ class FewShotDataParser(DataParser):
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
+        if turned:
+            CONSOLE.print(
+                f"[yellow]{self.scene_name}: {len(turned)} photos, such as {turned[0]}, have an EXIF orientation by "
+                "which viewers turn them; they are read as they are stored, and their cameras taken to be of that. If "
+                "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
+                soft_wrap=True,
+            )
         for remark in scene.remarks:
             CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
@@ -330,7 +376,8 @@ class FewShotDataParser(DataParser):
         names: DepthNames = usual_names,
         eight_bit: bool = False,
     ) -> Optional[Files]:
-        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any.
+        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any;
+        by the path of each image below the folder of all, or by its bare name where it is the only one of it.
 
         Args:
             folders: Usual folders, in order.
@@ -340,12 +387,16 @@ class FewShotDataParser(DataParser):
 
         Raises:
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
+            ValueError: --depth-dir holds a prior that may be of several images.
         """
         return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
 
 
 def _held_out_words(selection: ViewSelection) -> str:
-    return f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+    words = f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+    if not selection.rendered:
+        return words
+    return f"{words}, {len(selection.rendered)} test cameras without a photo (rendered, not measured)"
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:
