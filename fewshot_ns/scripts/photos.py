@@ -46,7 +46,7 @@ class PhotosCommand:
     steps: Optional[int] = None
     """Training steps; None: the method's own."""
     frames: int = 60
-    """Frames of the video, which flies from photo to photo and back to the first."""
+    """Frames of the video, which flies from photo to photo and back to the first; at least one for each photo."""
     fps: int = 20
     """Frames per second of the video."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -87,7 +87,7 @@ class PhotosCommand:
             prepared = prepare(command, console)
             run = self._training(prepared).run(prepared.scene, console, self.force)
             ply = self._splats(run, console)
-            video = self._video(run)
+            video = self._video(run, len(prepared.poses.names))
             page = self._page(prepared, video, ply)
         console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
         console.print(f"Walk around in it: ns-fewshot view {run}", highlight=False)
@@ -151,11 +151,11 @@ class PhotosCommand:
         console.print(f"{path}: {found.count} Gaussians", highlight=False)
         return path
 
-    def _video(self, run: Path) -> Path:
+    def _video(self, run: Path, photos: int) -> Path:
         from fewshot_ns.scripts.video import VideoCommand
 
         path = self.folder / "video.mp4"
-        options = {"kind": "interpolate", "frames": self.frames, "fps": self.fps}
+        options = {"kind": "interpolate", "frames": max(self.frames, photos), "fps": self.fps}
         VideoCommand(load_config=run / "config.yml", output=path, gif=False, **options).main()  # type: ignore[arg-type]
         return path
 

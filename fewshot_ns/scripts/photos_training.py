@@ -29,6 +29,7 @@ OWN_FLAGS = ("--data", "--output-dir", "--experiment-name", "--timestamp", "--lo
 SECONDS_BETWEEN = 30.0
 PERCENT_BETWEEN = 10.0
 """How far training goes on between two lines of progress where there is no terminal; whichever comes first."""
+_AFTER = "after `--` at the end of the command"
 _STEP_LINE = re.compile(r"^\s*\d+ \((\d+\.\d+)%\)")
 """What ns-train prints for a logged step."""
 
@@ -103,19 +104,19 @@ def check_needs(method: str, words: Sequence[str], has_maps: bool) -> None:
         flag = prior_flag(name)
         if isinstance(prior, SemanticPriorConfig) and prior.enabled:
             try:
-                with ways_out(ways_without_encoder(prior, flag)):
+                with ways_out(f"{_AFTER}: {ways_without_encoder(prior, flag)}"):
                     ImageEncoder(prior.encoder)
             except ImportError as error:
                 raise ValueError(f"--method {method}: {error}") from error
         if "depth_maps" in prior.scene_files() and not has_maps:
             ways = ways_to_depth(flag, isinstance(prior, DepthPriorConfig) and prior.loss in NEED_SCALE)
             raise ValueError(
-                f"--method {method}: expected depth maps, which photos alone do not have. Ways out, after `--` at the "
-                f"end of the command: {ways}"
+                f"--method {method}: expected depth maps, which photos alone do not have. Ways out, {_AFTER}: {ways}"
             )
         if isinstance(prior, DepthPriorConfig) and prior.enabled and "mono" in (prior.source, prior.fill):
             spec = FolderSpec(prior.mono.model, f"{flag}.mono.weights", "monocular depth network")
-            with ways_out(ways_to_depth(flag, prior.loss in NEED_SCALE, ("mono",))):
+            ways = ways_to_depth(flag, prior.loss in NEED_SCALE, ("mono",))
+            with ways_out(f"{_AFTER}: {ways}"):
                 resolve_weights(spec, prior.mono.weights, prior.mono.download)
 
 

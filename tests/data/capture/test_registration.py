@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_what_is_kept_is_of_the_same_photos_and_settings(taken: Path, tmp_path: 
     source, images, work = tmp_path / "in", tmp_path / "images", tmp_path / "work"
     shutil.copytree(taken, source)
 
-    def register(seed: int = 0, force: bool = False) -> "tuple[Registration, bool]":
+    def register(seed: int = 0, force: bool = False) -> Tuple[Registration, bool]:
         said: List[str] = []
         found = register_photos(gather_photos(source, images), images, work, seed=seed, say=said.append, force=force)
         return found, "registering photos" in said
@@ -127,7 +127,8 @@ def test_a_scene_whose_model_lies_below(taken: Path, prepared_scene: Path, tmp_p
 
 
 def test_bent_lenses_of_a_model_below_are_straightened(taken: Path, tmp_path: Path) -> None:
-    bent, given = prepare_scene(taken, tmp_path / "bent", PrepareOptions(camera_model="SIMPLE_RADIAL")), tmp_path / "given"
+    bent = prepare_scene(taken, tmp_path / "bent", PrepareOptions(camera_model="SIMPLE_RADIAL"))
+    given = tmp_path / "given"
     assert not bent.poses.distorted
     (model,) = (tmp_path / "bent" / "prepare" / "colmap" / KEPT).glob("*/model")
     shutil.copytree(model, given / "sparse" / "0")
