@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from fewshot_ns.data.capture.photos import gather_photos
-from fewshot_ns.data.capture.poses import read_colmap_poses
+from fewshot_ns.data.capture.poses import CapturedPoses, read_colmap_poses
 from fewshot_ns.data.capture.preparation import PrepareOptions, prepare_scene
-from fewshot_ns.data.capture.registration import KEPT, Registration, register_photos
+from fewshot_ns.data.capture.registration import KEPT, register_photos
 from fewshot_ns.data.capture.trust import reprojection_errors
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
@@ -59,13 +59,14 @@ def test_what_is_kept_is_of_the_same_photos_and_settings(taken: Path, tmp_path: 
     source, images, work = tmp_path / "in", tmp_path / "images", tmp_path / "work"
     shutil.copytree(taken, source)
 
-    def register(seed: int = 0, force: bool = False) -> Tuple[Registration, bool]:
+    def register(seed: int = 0, force: bool = False) -> Tuple[CapturedPoses, bool]:
         said: List[str] = []
         found = register_photos(gather_photos(source, images), images, work, seed=seed, say=said.append, force=force)
-        return found, "registering photos" in said
+        assert found.poses is not None
+        return found.poses, "registering photos" in said
 
     first, anew = register()
-    assert anew and register()[0].poses.intrinsics.tolist() == first.poses.intrinsics.tolist()
+    assert anew and register()[0].intrinsics.tolist() == first.intrinsics.tolist()
     assert not register()[1] and register(force=True)[1] and not register()[1]
     assert register(seed=1)[1] and not register(seed=1)[1] and not register()[1]
     # Other pixels under the same name, of the same size: matches and poses were those of the old ones.
