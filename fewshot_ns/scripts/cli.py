@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import tyro
 from rich.console import Console
@@ -76,12 +76,15 @@ def main(arguments: List[str]) -> int:
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments, of_training = _split_training(arguments)
     arguments, of_dataparser = split_dataparser(arguments)
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="ns-fewshot", description=_DESCRIPTION, args=arguments or ["--help"]
     )
     if of_dataparser:
         command.dataparser_arguments = tuple(of_dataparser)
+    if of_training:
+        command.training_arguments = tuple(of_training)
     console = Console(stderr=True)
     try:
         with warnings.catch_warnings():
@@ -99,6 +102,14 @@ def main(arguments: List[str]) -> int:
         console.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
         return EXIT_FAILED
     return 0
+
+
+def _split_training(arguments: List[str]) -> Tuple[List[str], List[str]]:
+    """Parts `photos DIR ... -- FLAGS` into the command's own arguments and further ones of ns-train."""
+    if arguments[:1] != ["photos"] or "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
 
 
 def entrypoint(arguments: Optional[List[str]] = None) -> None:

@@ -105,7 +105,8 @@ class EvalCommand:
         name = "-".join(["eval", *(kind for kind, is_so in kinds if is_so)])
         output = self.output_path or config.parent / f"{name}.json"
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
-        print_table(_table(summary), str(output))
+        if summary:
+            print_table(_table(summary), str(output))
 
     def _check(self) -> None:
         limits = {
