@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from fewshot_ns.data.records.metadata import FewShotMetadata
 from fewshot_ns.presentation.html_page import Picture, Section
 from fewshot_ns.presentation.pictures import colorize_depth, hatch, side_by_side
 from fewshot_ns.presentation.tables import Column, Table, TableCell
+from fewshot_ns.utils.cache import cache_folder
 
 COLOURS = {"train": "#1f77b4", "test": "#d62728", "val": "#9467bd", "path": "#2ca02c"}
 """Colour of the frusta of each split and of the video's path."""
@@ -168,7 +170,12 @@ def _depth_picture(dataset: FewShotDataset, view: int, width: int) -> Tuple[Opti
     low, high = np.quantile(farness[valid], (0.01, 0.99)) if valid.any() else (0.0, 1.0)
     colours = colorize_depth(np.where(valid, farness, np.nan), float(low), float(max(high, low + 1e-9)))
     known = f"{prior.valid.mean():.0%} valid" + ("" if sigma is None else f", median sigma {sigma:.1%} of depth")
-    return hatch(colours, ~valid), f"prior {path.name}, blue is near, hatched has no value; {known}"
+    return hatch(colours, ~valid), f"depth {_words_of(path)}, blue is near, hatched has no value; {known}"
+
+
+def _words_of(depth: Path) -> str:
+    """What the page calls a depth map: by its file, unless it was computed and lies among the caches by its content."""
+    return "from the photos" if cache_folder("depth").parent in depth.parents else depth.name
 
 
 def _has_scale(record: FewShotMetadata, prior: DepthMap) -> bool:
@@ -221,7 +228,7 @@ def _depth_row(dataset: FewShotDataset, view: int) -> List[TableCell]:
     record = dataset.fewshot
     assert record.depth_prior_filenames is not None
     path, encoding = record.depth_prior_filenames[view], record.depth_encoding
-    head: List[TableCell] = [record.image_indices[view], path.name]
+    head: List[TableCell] = [record.image_indices[view], _words_of(path)]
     try:
         stored = read_depth_file(path, encoding.eight_bit)
         prior = read_depth_map(path, encoding.polarity, dataset.size_of(view), encoding)
