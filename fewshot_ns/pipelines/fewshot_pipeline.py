@@ -23,6 +23,7 @@ from fewshot_ns.data.datamanagers.fewshot import (
 )
 from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.dataparsers.automatic import recognition_record
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record, validate_dataset
@@ -174,6 +175,7 @@ class FewShotPipeline(VanillaPipeline):
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         settle_dataparser(config.datamanager)
         _use_metric_rays(config)
+        _use_pinholes(config)
         measures_training_views = config.evaluation.split == "train"
         if isinstance(config.datamanager, FewShotDataManagerConfig):
             config.datamanager.evaluate_training_views = measures_training_views
@@ -430,6 +432,16 @@ def _use_metric_rays(config: FewShotPipelineConfig) -> None:
         if parser.ray_space == "ndc":
             parser.ray_space = "metric"
             CONSOLE.print("The backbone renders images of cameras in the world: --ray-space metric is taken for ndc")
+
+
+def _use_pinholes(config: FewShotPipelineConfig) -> None:
+    """Has photos of bent lenses straightened where the backbone renders images, which know pinhole cameras alone.
+
+    In place, as above; those of pinhole cameras stay as they are.
+    """
+    parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
+    if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, FewShotDataParserConfig):
+        parser.straighten = True
 
 
 def _check_one_process(config: FewShotPipelineConfig, found: int) -> None:

@@ -22,6 +22,7 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.lenses import straightened_cameras
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
@@ -86,6 +87,9 @@ class FewShotDataParserConfig(DataParserConfig):
     """Whether near and far are those that training found in the photos; set and saved by the trainer."""
     background: Literal["black", "white"] = "black"
     """What lies behind the scene, and under transparent pixels."""
+    straighten: Suppress[bool] = False
+    """Whether photos of lenses that bend lines are straightened as they are read; set by the pipeline for backbones
+    that render images, which know pinhole cameras alone."""
     recognised_by: Suppress[Optional[str]] = None
     """Why fewshot-data took this dataparser; None where it was named."""
 
@@ -178,6 +182,11 @@ class FewShotDataParser(DataParser):
         # Priors are for training views; others need not have one.
         own_split = split if views is None else "test"
         depths, encoding = self._depths_of(scene, chosen, own_split)
+        lenses = scene.cameras(chosen, sizes)
+        names = [str(scene.images[index]) for index in chosen]
+        cameras = straightened_cameras(lenses, names) if self.config.straighten else lenses
+        if cameras is not lenses and split == "train" and views is None:
+            CONSOLE.print(_straightened_words(lenses, cameras), soft_wrap=True)
         wanted = self.look_for_depths and own_split == "train" and depths is None
         metadata = FewShotMetadata(
             geometry=scene.geometry,
@@ -207,6 +216,7 @@ class FewShotDataParser(DataParser):
                 "--mask-dir",
                 required=split != "train" and bool(selection.test),
             ),
+            lenses=None if cameras is lenses else lenses,
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
             seed_points_source=None if points is None else points.source,
             seed_points_train_views=None
@@ -220,7 +230,7 @@ class FewShotDataParser(DataParser):
         training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
-            cameras=scene.cameras(chosen, sizes),
+            cameras=cameras,
             alpha_color=get_color(scene.geometry.background),
             scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
             mask_filenames=None if training_masks is None else list(training_masks),
@@ -346,6 +356,11 @@ class FewShotDataParser(DataParser):
 
 def _held_out_words(selection: ViewSelection) -> str:
     return f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+
+
+def _straightened_words(lenses: Cameras, cameras: Cameras) -> str:
+    sizes = [f"{int(each.width[0])}x{int(each.height[0])}" for each in (lenses, cameras)]
+    return f"photos are straightened as they are read, for pinhole cameras: {sizes[0]} to {sizes[1]} pixels"
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:
