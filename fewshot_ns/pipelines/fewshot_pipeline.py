@@ -295,6 +295,7 @@ class FewShotPipeline(VanillaPipeline):
         batch = {"rays": self.datamanager.num_rays}
         points = {} if self.points_record is None else {INITIAL_POINTS_KEY: self.points_record}
         scene = recognition_record(self.datamanager.config.dataparser)
+        left_out = self._left_out()
         held_out = {} if self.datamanager.holds_out else {"held_out": "nothing: every view trains"}
         return {
             **scene,
@@ -302,10 +303,16 @@ class FewShotPipeline(VanillaPipeline):
             "batch": batch,
             **depth_maps_record(self.datamanager.train_dataset),
             **held_out,
+            **left_out,
             **points,
             **self.priors.resolved(),
             **self.training_poses(),
         }
+
+    def _left_out(self) -> Dict[str, Any]:
+        """What the scene's files list and was skipped, by what it is; empty where nothing was."""
+        skipped = dict(self.datamanager.train_dataset.fewshot.left_out)
+        return {"left_out": skipped} if skipped else {}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.

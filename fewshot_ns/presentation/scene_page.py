@@ -72,8 +72,8 @@ def cameras_plot(
         poses, record = _poses(dataset), dataset.fewshot
         _add_lines(figure, frustum_lines(poses, aspect, size), name, COLOURS[name])
         names = [
-            f"{name} view {index}: {file.name}"
-            for index, file in zip(record.image_indices, dataset.image_filenames, strict=True)
+            f"{name} view {index}: {photo.name}"
+            for index, photo in zip(record.image_indices, dataset.photos, strict=True)
         ]
         _add_points(figure, poses[:, :, 3], name, COLOURS[name], 3, hover=names, group=name)
     if path is not None:
@@ -140,10 +140,10 @@ def views_section(splits: Dict[str, FewShotDataset], width: int) -> Section:
     """Every view of every split, with its depth prior where it has one."""
     pictures = []
     for name, dataset in splits.items():
-        for view, (index, file) in enumerate(zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True)):
+        for view, (index, photo) in enumerate(zip(dataset.fewshot.image_indices, dataset.photos, strict=True)):
             images = [_thumbnail(dataset.get_numpy_image(view)[..., :3], width)]
             files = dataset.fewshot.depth_prior_filenames
-            caption = f"{name} view {index}: {file.name}"
+            caption = f"{name} view {index}: {photo.name}"
             if files is not None:
                 depth, description = _depth_picture(dataset, view, width)
                 images += [depth] if depth is not None else []

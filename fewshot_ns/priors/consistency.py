@@ -140,5 +140,5 @@ def _photo(dataset: FewShotDataset, index: int) -> StereoView:
         near=torch.finfo(torch.float32).tiny,
         far=float("inf"),
         mask=dataset.training_mask(index)[..., 0],
-        name=dataset.image_filenames[index].name,
+        name=dataset.photos[index].name,
     )

@@ -192,7 +192,7 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
             sphere = synthetic_sphere(self.config.views.centre)
         else:
             sphere = sphere_of_cameras(poses, scene_focus(dataset.cameras, self.scene.geometry).double().numpy())
-        names = [file.name for file in dataset.image_filenames]
+        names = [photo.name for photo in dataset.photos]
         return {
             "sphere": SphereControls(sphere, poses[0, :, 3]),
             "unseen_views": UnseenViewControls(self.load_views, self.load_encoder, names, render),

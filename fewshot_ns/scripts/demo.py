@@ -216,4 +216,4 @@ class _Trained:
         with Progress(console=self.console, transient=True, disable=not self.console.is_terminal) as progress:
             task = progress.add_task("rendering the video", total=len(cameras))
             frames = render_path(pipeline, cameras, lambda: progress.advance(task))
-        return DemoPath(frames, [file.name for file in training.image_filenames])
+        return DemoPath(frames, [photo.name for photo in training.photos])

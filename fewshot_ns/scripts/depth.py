@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, FrozenSet, List, Literal, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, FrozenSet, List, Literal, Optional, Sequence, Tuple
 
 import tyro
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
     from fewshot_ns.data.depth.map_folder import MapFolder
     from fewshot_ns.data.depth_calibration.alignment import Alignment
+    from fewshot_ns.data.records.photo_name import PhotoName
     from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
 
 _WRITER = "ns-fewshot depth"
@@ -44,7 +45,8 @@ class DepthCommand:
     """Folder of the model, of --source mvs the file of its weights; None looks in FEWSHOT_WEIGHTS, of a monocular
     network then in the hub's cache, and then downloads."""
     maps: Optional[Path] = None
-    """Folder of monocular maps to use instead of a network's, named like the images (or NAME_depth, depth_NAME)."""
+    """Folder of monocular maps to use instead of a network's, named like the images (or NAME_depth, depth_NAME); of
+    images of one name in several folders by their paths."""
     polarity: Optional[Literal["inverse_depth", "distance"]] = None
     """What the network or the maps give (larger = nearer: inverse_depth); None goes by the kind of network or file."""
     batch_size: int = 4
@@ -91,6 +93,7 @@ class DepthCommand:
         from fewshot_ns.data.depth.map_folder import MapFolder
         from fewshot_ns.data.depth.maps import read_depth_map
         from fewshot_ns.data.depth_calibration.scale import AlignmentLimits, write_aligned_maps, write_map
+        from fewshot_ns.data.files.photo_files import folder_of_maps
         from fewshot_ns.data.records.metadata import DepthEncoding
         from fewshot_ns.pretrained.monocular_depth import monocular_depths
         from fewshot_ns.pretrained.weights import ways_out
@@ -109,9 +112,10 @@ class DepthCommand:
         scene = self.data.parent if self.data.suffix == ".json" else self.data
         target = self.output or scene / "depth_maps"
         sensor_files = dataset.fewshot.depth_prior_filenames
-        if parser.look_for_depths and sensor_files and sensor_files[0].parent.resolve() == target.resolve():
+        sensor = folder_of_maps(sensor_files[0], dataset.image_filenames[0]) if sensor_files else None
+        if parser.look_for_depths and sensor is not None and sensor.resolve() == target.resolve():
             raise ValueError(f"{target}: the scene's own depth lies there; give another --output")
-        names = [f"{path.stem}.npz" for path in dataset.image_filenames]
+        names = [f"{photo.stem}.npz" for photo in dataset.photos]
         folder = MapFolder.prepare(target, names, _WRITER, self.overwrite)
         if self.source != "mono":
             self._from_photos(dataset, folder, names)
@@ -124,7 +128,7 @@ class DepthCommand:
                 depths = monocular_depths(network, dataset.image_filenames, background, "--weights")
             files, known, origin = depths.files, depths.encoding.polarity, self.model
         else:
-            files, known, origin = _maps_on_disk(self.maps, dataset.image_filenames), self.polarity, self.maps.name
+            files, known, origin = _maps_on_disk(self.maps, dataset.photos), self.polarity, self.maps.name
         priors = [read_depth_map(path, known, dataset.size_of(position)) for position, path in enumerate(files)]
         polarity = priors[0].polarity
         console = Console()
@@ -233,18 +237,20 @@ class DepthCommand:
         return depth_scale.to_bounds(dataset, values, polarity, self.near_far)
 
 
-def _maps_on_disk(folder: Path, images: List[Path]) -> List[Path]:
-    """Maps of the images in a folder.
+def _maps_on_disk(folder: Path, photos: Sequence[PhotoName]) -> List[Path]:
+    """Maps of the photos in a folder.
 
     Raises:
-        FileNotFoundError: an image has none.
+        FileNotFoundError: a photo has none.
+        ValueError: a map may be of several photos.
     """
-    from fewshot_ns.data.depth.maps import find_depth_maps, usual_names
+    from fewshot_ns.data.depth.maps import depth_maps_of_photos, usual_names
 
-    found = find_depth_maps(folder, images, lambda stem: (*usual_names(stem), f"{stem}_depth"))
-    for image, path in zip(images, found, strict=True):
+    candidates = depth_maps_of_photos(folder, photos, lambda stem: (*usual_names(stem), f"{stem}_depth"))
+    found = candidates.check("depth map (--maps)")
+    for photo, path in zip(photos, found, strict=True):
         if path is None:
-            raise FileNotFoundError(f"{folder}: expected the depth map of {image.name} (--maps), found none")
+            raise FileNotFoundError(f"{folder}: expected the depth map of {photo.name} (--maps), found none")
     return [path for path in found if path is not None]
 
 

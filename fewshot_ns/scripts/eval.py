@@ -318,12 +318,16 @@ class EvalCommand:
         return dataset
 
     def _mask_files(self, dataset: FewShotDataset, folder: Path) -> Tuple[Path, ...]:
+        from fewshot_ns.data.files.photo_files import files_of_photos
+
         found: List[Path] = []
-        for index, file in zip(dataset.fewshot.image_indices, dataset.image_filenames, strict=True):
-            names = (f"{Path(file).stem}.png", f"{index:03d}.png")
-            path = next((folder / name for name in names if (folder / name).is_file()), None)
-            if path is None:
-                raise FileNotFoundError(f"{folder}: expected {' or '.join(names)} for view {index}, found none")
+        candidates = files_of_photos(folder, dataset.photos, lambda stem: (stem,), (".png",))
+        named = candidates.check("object mask (--mask-dir)")
+        for index, photo, file in zip(dataset.fewshot.image_indices, dataset.photos, named, strict=True):
+            path = folder / f"{index:03d}.png" if file is None else file
+            if not path.is_file():
+                names = f"{photo.stem}.png or {path.name}"
+                raise FileNotFoundError(f"{folder}: expected {names} for view {index}, found none")
             found.append(path)
         return tuple(found)
 

@@ -209,11 +209,17 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     return SceneIdentity(
         key=digest(*parts),
         size=(int(cameras.width[0].item()), int(cameras.height[0].item())),
-        train_views=tuple(Path(file).name for file in train.image_filenames),
+        train_views=_view_names(train, records[0]),
         test_views=len(test.image_filenames),
         has_depth=depths is not None,
         has_masks=masks is not None,
     )
+
+
+def _view_names(outputs: Any, record: Any) -> Tuple[str, ...]:
+    """Names of the photos of a split, which its record knows where one of our dataparsers has read it."""
+    known = () if record is None else tuple(photo.name for photo in record.photos)
+    return known or tuple(Path(file).name for file in outputs.image_filenames)
 
 
 def _set_fields(record: Any) -> Any:

@@ -30,6 +30,7 @@ from fewshot_ns.data.files.images import (
     same_aspect,
 )
 from fewshot_ns.data.files.normals import read_normals
+from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
     BoundsOrigin,
@@ -37,6 +38,7 @@ from fewshot_ns.data.records.metadata import (
     FewShotMetadata,
     get_fewshot_metadata,
 )
+from fewshot_ns.data.records.photo_name import PhotoName
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. nerfstudio's key 'mask' would take pixels away from training instead."""
@@ -71,6 +73,11 @@ class FewShotDataset(InputDataset):
     def world_scale(self) -> float:
         """Units of the world per unit of the scene's files."""
         return self._dataparser_outputs.dataparser_scale
+
+    @property
+    def photos(self) -> Tuple[PhotoName, ...]:
+        """What the photos of this split are called; unique in the scene where its dataparser says it."""
+        return self.fewshot.photos or photo_names([Path(path) for path in self.image_filenames])
 
     def size_of(self, image_idx: int) -> Tuple[int, int]:
         """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""

@@ -32,7 +32,7 @@ def read_note(folder: Path) -> Dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        note = json.loads(path.read_text(encoding="utf8"))
+        note = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, found {error}") from error
     if not isinstance(note, dict):

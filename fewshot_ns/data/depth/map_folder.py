@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, FrozenSet, Optional, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, FrozenSet, Optional, Sequence, Set
 
 from fewshot_ns.data.depth.encoding import NOTE_NAME, write_note
 from fewshot_ns.data.files.depth_formats import SUFFIXES
@@ -24,7 +24,7 @@ class MapFolder:
     writer: str
     """The command that writes."""
     before: FrozenSet[str]
-    """Names of the maps that an earlier call of it has written there."""
+    """Names of the maps that an earlier call of it has written there; paths below the folder, with slashes."""
     others: FrozenSet[str]
     """Names of maps of another origin that stay beside the new ones."""
 
@@ -34,15 +34,15 @@ class MapFolder:
 
         Args:
             path: the folder.
-            names: of the maps that may be written.
+            names: of the maps that may be written, paths below the folder.
             writer: the command that writes.
             overwrite: whether maps of another origin may be replaced, and others stay under the new note.
 
         Raises:
             ValueError: it holds files of another origin, or a note that cannot be read.
         """
-        present = {file.name for file in path.iterdir()} if path.is_dir() else set()
         before = _covered(path, writer, careful=not overwrite)
+        present = _names_in(path, {PurePosixPath(name).parent for name in (*names, *(before or ()))})
         if present and before is None and not overwrite:
             raise ValueError(
                 f"{path}: expected an empty folder or maps of this command, found other files; give another "
@@ -96,9 +96,19 @@ def _covered(folder: Path, writer: str, careful: bool) -> Optional[FrozenSet[str
         rows = [row for row in (views if isinstance(views, list) else []) if isinstance(row, dict)]
         names = [f"{Path(str(row.get('view'))).stem}{_WRITTEN}" for row in rows if row.get("written", True)]
     # A note can be edited, and nothing outside of its folder is anything that it covers.
-    return frozenset(
-        name for name in names if isinstance(name, str) and Path(name).name == name and name.endswith(_WRITTEN)
-    )
+    return frozenset(name for name in names if isinstance(name, str) and _inside(name) and name.endswith(_WRITTEN))
+
+
+def _names_in(folder: Path, below: Set[PurePosixPath]) -> Set[str]:
+    """What lies in a folder, and in some folders below it, by its path."""
+    places = {folder, *(folder / path for path in below)}
+    return {path.relative_to(folder).as_posix() for place in places if place.is_dir() for path in place.iterdir()}
+
+
+def _inside(name: str) -> bool:
+    """Whether a name is a plain path below its folder."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name and "\\" not in name
 
 
 def _some(names: FrozenSet[str]) -> str:

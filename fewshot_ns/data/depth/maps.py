@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -16,9 +16,11 @@ import numpy.typing as npt
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.depth_formats import EIGHT_BIT_SUFFIXES, SUFFIXES, read_depth_file, resolve_polarity
 from fewshot_ns.data.files.images import check_proportions
+from fewshot_ns.data.files.photo_files import FileNames, FilesOfPhotos, files_of_photos, photo_names
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
+from fewshot_ns.data.records.photo_name import PhotoName
 
-DepthNames = Callable[[str], Tuple[str, ...]]
+DepthNames = FileNames
 """Stem of an image -> stems that its depth map may have, preferred first."""
 
 
@@ -132,7 +134,8 @@ def usual_names(stem: str) -> Tuple[str, ...]:
 def find_depth_maps(
     folder: Path, images: Sequence[Path], names: DepthNames = usual_names, eight_bit: bool = False
 ) -> Tuple[Optional[Path], ...]:
-    """Looks up the depth map of each image in a folder.
+    """Looks up the depth map of each image in a folder: by its path below the folder of all images, `left/0005.npy`,
+    or by its bare name where no other image has it.
 
     Args:
         folder: Where to look; it need not exist.
@@ -142,12 +145,15 @@ def find_depth_maps(
 
     Returns:
         One entry per image; None where the folder holds no map of it.
+
+    Raises:
+        ValueError: a map that may be of several images.
     """
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    suffixes = EIGHT_BIT_SUFFIXES if eight_bit else SUFFIXES
-    found = []
-    for image in images:
-        candidates = [f"{name}{suffix}" for name in names(image.stem) for suffix in suffixes]
-        match = next((name for name in candidates if name in present), None)
-        found.append(None if match is None else folder / match)
-    return tuple(found)
+    return depth_maps_of_photos(folder, photo_names(images), names, eight_bit).check("depth map")
+
+
+def depth_maps_of_photos(
+    folder: Path, photos: Sequence[PhotoName], names: DepthNames = usual_names, eight_bit: bool = False
+) -> FilesOfPhotos:
+    """As `find_depth_maps`, of photos whose names are known; maps that may be of several are no error yet."""
+    return files_of_photos(folder, photos, names, EIGHT_BIT_SUFFIXES if eight_bit else SUFFIXES)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.data.files.colmap import SparseModel, project, track_numbers
+from fewshot_ns.data.records.photo_name import PhotoName
 
 _GRID = 24
 _OCCLUSION = 0.9
@@ -36,6 +37,7 @@ def points_of_views(
     intrinsics: npt.NDArray[np.floating],
     transform: npt.NDArray[np.floating],
     scale: float,
+    names: Sequence[PhotoName] = (),
 ) -> List[ViewPoints]:
     """The points that each view sees.
 
@@ -52,9 +54,10 @@ def points_of_views(
         intrinsics: (V, 4) fx / W, fy / H, cx / W, cy / H.
         transform: (3, 4) from COLMAP's frame to the scene's world, before scaling.
         scale: From COLMAP's units to the scene's.
+        names: What the photos are called among all of the scene; none: they are called like no other.
     """
     weight = np.exp(-((model.errors / max(float(model.errors.mean()), 1e-9)) ** 2)).clip(1e-3)
-    named = [model.image_of(path) for path in images]
+    named = model.images_of(images, names)
     if all(image is not None for image in named):
         return [_recorded(model, image, weight, scale) for image in named]
     world = scale * (model.positions @ transform[:, :3].T + transform[:, 3])

@@ -62,6 +62,7 @@ def to_colmap(
         intrinsic_fractions(dataset.cameras),
         dataset.file_to_world.double().numpy(),
         dataset.world_scale,
+        dataset.photos,
     )
     return [
         align(sample_nearest(value, points.position), points.z_depth, polarity, points.weight)
@@ -128,7 +129,7 @@ def write_aligned_maps(
         dataset: the views.
         values: (H, W) monocular maps, one per view.
         lines: their scale and shift.
-        folder: where to write; the map of a view that has none any more is removed.
+        folder: where to write, by the names of the photos; the map of a view that has none any more is removed.
         limits: what a line has to fulfil.
         composite: whether the scene's own depth is kept where it is valid.
         sensor_error: see `fuse`.
@@ -138,16 +139,16 @@ def write_aligned_maps(
     """
     rows = []
     for view, (value, line) in enumerate(zip(values, lines, strict=True)):
-        image = dataset.image_filenames[view]
+        photo = dataset.photos[view]
         problem = line.misfit(limits.min_points, limits.min_inliers, limits.min_correlation)
         sensor = dataset.metric_depth(view) if composite else None
         fused = fuse(value, None if problem else line, sensor, sensor_error)
-        file = folder / f"{image.stem}.npz"
+        file = folder / f"{photo.stem}.npz"
         if fused.valid.any():
             write_map(file, depth=fused.z_depth / dataset.world_scale, sigma=fused.sigma / dataset.world_scale)
         else:
             file.unlink(missing_ok=True)
-        rows.append(_row(image.name, line, problem, fused, dataset.world_scale))
+        rows.append(_row(photo.name, line, problem, fused, dataset.world_scale))
     return rows
 
 

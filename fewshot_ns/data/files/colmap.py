@@ -5,11 +5,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
+
+from fewshot_ns.data.files.photo_files import photo_names
+from fewshot_ns.data.records.photo_name import PhotoName
 
 COLMAP_FOLDERS = ("sparse/0", "colmap/sparse/0", "sparse", "colmap/sparse", "colmap")
 """Where a reconstruction lies in a scene's folder."""
@@ -34,28 +37,60 @@ class SparseModel:
     tracks: List[npt.NDArray[np.int64]]
     """COLMAP's numbers of the images that see each point."""
     images: Dict[str, Any]
-    """COLMAP's images by their name, which may have folders, without its suffix; empty where only the points were
+    """COLMAP's images by their name, which may have folders, apart by slashes; empty where only the points were
     kept."""
     cameras: Dict[int, Any]
     """COLMAP's cameras by number."""
 
-    def image_of(self, photo: Path) -> Optional[Any]:
-        """COLMAP's image of a photo: that whose name ends the photo's path, suffixes aside; of several the one with the
-        longest name. None where there is none, or where several of the same name lie in other folders."""
-        parts = photo.with_suffix("").parts
+    def image_of(self, photo: Path, alone: bool = True) -> Optional[Any]:
+        """COLMAP's image of a photo: that whose name ends the photo's path, suffixes aside if no other fits; of several
+        the one with the longest name. None where there is none, or where several of the same name lie in other folders.
+
+        Args:
+            photo: Its file.
+            alone: Whether no other photo of the scene has its bare name, so that the folders of COLMAP's name need not
+                be those of the photo.
+        """
+        parts, plain = photo.parts, photo.with_suffix("").parts
         for first in range(len(parts)):
-            found = self.images.get("/".join(parts[first:]))
-            if found is not None:
-                return found
+            if first == len(parts) - 1 and not alone:
+                return None
+            # A name may have had no suffix, and a number after a dot is none.
+            found = self.images.get("/".join(parts[first:])) or self.images.get("/".join(plain[first:]))
+            alike = self._plain_images.get("/".join(plain[first:]), [])
+            if found is not None or len(alike) == 1:
+                return alike[0] if found is None else found
         alike = self._images_by_stem.get(photo.stem, [])
-        return alike[0] if len(alike) == 1 else None
+        return alike[0] if len(alike) == 1 and alone else None
+
+    def images_of(self, photos: Sequence[Path], names: Sequence[PhotoName] = ()) -> List[Optional[Any]]:
+        """COLMAP's image of each of a scene's photos, see `image_of`.
+
+        Args:
+            photos: Their files.
+            names: What they are called in the whole scene; none: `photos` are all of it.
+        """
+        found = []
+        for photo, name in zip(photos, names or photo_names(photos), strict=True):
+            exact = self.images.get(name.path) if name.alike else None
+            found.append(exact or self.image_of(photo, not name.alike))
+        return found
+
+    @cached_property
+    def _plain_images(self) -> Dict[str, List[Any]]:
+        """Images by their name without its suffix."""
+        found: Dict[str, List[Any]] = {}
+        for name, image in self.images.items():
+            plain = PurePosixPath(name).with_suffix("").as_posix() if PurePosixPath(name).name else name
+            found.setdefault(plain, []).append(image)
+        return found
 
     @cached_property
     def _images_by_stem(self) -> Dict[str, List[Any]]:
         """Images by the last part of their name."""
         found: Dict[str, List[Any]] = {}
-        for name, image in self.images.items():
-            found.setdefault(name.rpartition("/")[2], []).append(image)
+        for name, images in self._plain_images.items():
+            found.setdefault(name.rpartition("/")[2], []).extend(images)
         return found
 
     def seen_by(self, number: int) -> npt.NDArray[np.bool_]:
@@ -162,12 +197,14 @@ def _read_files(path: Optional[Path], folder: Path, suffix: str) -> SparseModel:
         read_points, read_images = colmap.read_points3D_binary, colmap.read_images_binary
         read_cameras = colmap.read_cameras_binary
     else:
-        read_points, read_images = colmap.read_points3D_text, colmap.read_images_text
+        read_points, read_images = colmap.read_points3D_text, _read_images_text
         read_cameras = colmap.read_cameras_text
     points = {} if path is None else _read(path, read_points)
     images_file, cameras_file = folder / f"images{suffix}", folder / f"cameras{suffix}"
     complete = images_file.is_file() and cameras_file.is_file()
-    images = {_plain_name(image.name): image for image in _read(images_file, read_images).values()} if complete else {}
+    images = (
+        {image.name.replace("\\", "/"): image for image in _read(images_file, read_images).values()} if complete else {}
+    )
     return SparseModel(
         path=folder / f"points3D{suffix}",
         ids=np.array(list(points), dtype=np.int64),
@@ -180,9 +217,29 @@ def _read_files(path: Optional[Path], folder: Path, suffix: str) -> SparseModel:
     )
 
 
-def _plain_name(name: str) -> str:
-    """The name of an image without its suffix, folders apart by slashes."""
-    return Path(name.replace("\\", "/")).with_suffix("").as_posix() if Path(name).name else name
+def _read_images_text(path: str) -> Dict[int, Any]:
+    """images.txt, as nerfstudio reads it, but for names with spaces in them."""
+    from nerfstudio.data.utils.colmap_parsing_utils import Image
+
+    images = {}
+    lines = iter(Path(path).read_text(encoding="utf-8-sig").split("\n"))
+    for line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        number, *pose, camera, name = line.strip().split(maxsplit=9)
+        if len(pose) != 7:
+            raise ValueError(f"expected ten entries for an image, found {line.strip()[:60]!r}")
+        seen = next(lines, "").split()
+        images[int(number)] = Image(
+            id=int(number),
+            qvec=np.array([float(value) for value in pose[:4]]),
+            tvec=np.array([float(value) for value in pose[4:]]),
+            camera_id=int(camera),
+            name=name,
+            xys=np.array([[float(value) for value in seen[axis::3]] for axis in range(2)]).T.reshape(-1, 2),
+            point3D_ids=np.array([int(value) for value in seen[2::3]], dtype=np.int64),
+        )
+    return images
 
 
 _DAMAGES = (struct.error, ValueError, IndexError, KeyError, AssertionError, MemoryError, OverflowError)

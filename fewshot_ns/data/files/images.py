@@ -8,7 +8,7 @@ from typing import Dict, Tuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.records.metadata import ResizeMode
@@ -56,6 +56,34 @@ def image_size(path: Path) -> Size:
     with _open(path) as image:
         width, height = image.size
     return height, width
+
+
+def exif_orientation(path: Path) -> int:
+    """The orientation that a JPEG's EXIF states, 1 to 8: 3 upside down, 5 to 8 with sides exchanged; 1 where it states
+    none, and for other formats, whose readers do not turn either.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        return 1
+    with _open(path) as image:
+        stated = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return int(stated) if stated in range(1, 9) else 1
+
+
+def may_be_turned(path: Path) -> bool:
+    """Whether a photo's EXIF says that it is to be turned, and its proportions do not show if a camera is of the
+    photo as it is stored or as it is shown: upside down, mirrored, or square.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    orientation = exif_orientation(path)
+    height, width = image_size(path) if orientation > 1 else (1, 1)
+    return 1 < orientation < 5 or (orientation >= 5 and same_aspect((height, width), (width, height)))
 
 
 def has_alpha(path: Path) -> bool:

@@ -7,7 +7,7 @@ black and transparent pixels hold no normal.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,9 @@ import numpy.typing as npt
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.exr import read_exr_vectors
 from fewshot_ns.data.files.images import check_proportions, read_image, resize_float
+from fewshot_ns.data.files.photo_files import alike_words, photo_names
 from fewshot_ns.data.files.scene_folder import Files
+from fewshot_ns.data.records.photo_name import PhotoName
 
 NORMAL_PLACES = (
     "{folder}/{stem}_normal_0001",
@@ -32,16 +34,30 @@ _LENGTHS = (0.5, 1.25)
 
 
 def find_normals(images: Sequence[Path]) -> Files:
-    """Files of the images' normals, None for those without."""
-    return tuple(_normals_of(image) for image in images)
+    """Files of the images' normals, None for those without.
+
+    Raises:
+        ValueError: a file that may be of several images.
+    """
+    found: List[Optional[Path]] = []
+    owners: Dict[Path, PhotoName] = {}
+    for photo in photo_names(images):
+        path = next((path for path in _places(photo) if path.is_file()), None)
+        found.append(path)
+        if path is not None and owners.setdefault(path, photo).path != photo.path:
+            raise ValueError(f"{path}: expected the normals of one photo, found {alike_words(photo, path.parent)}")
+    return tuple(found)
 
 
-def _normals_of(image: Path) -> Optional[Path]:
-    names = (
-        pattern.format(folder=image.parent, parent=image.parent.parent, stem=image.stem) for pattern in NORMAL_PLACES
-    )
-    candidates = (Path(f"{name}{suffix}") for name in names for suffix in (".exr", ".png"))
-    return next((path for path in candidates if path.is_file()), None)
+def _places(photo: PhotoName) -> Iterator[Path]:
+    """Where the normals of a photo may lie: of folders of normals, by the photo's path, then by its name alone."""
+    image = photo.file
+    root, inner = photo.folder.parent, str(Path(photo.path).with_suffix(""))
+    for pattern in NORMAL_PLACES:
+        for parent, stem in ((root, inner), (image.parent.parent, image.stem), (root, image.stem)):
+            if "{parent}" in pattern or stem == image.stem:
+                name = pattern.format(folder=image.parent, parent=parent, stem=stem)
+                yield from (Path(f"{name}{suffix}") for suffix in (".exr", ".png"))
 
 
 def read_normals(path: Path, size: Size) -> Tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:

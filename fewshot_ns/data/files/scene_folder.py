@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from fewshot_ns.data.files.images import image_size, same_aspect
+from fewshot_ns.data.files.images import exif_orientation, image_size, same_aspect
 
 Files = Tuple[Optional[Path], ...]
 """One file per view of a scene; None where a view has none."""
@@ -70,7 +70,15 @@ def check_same_aspect(path: Path, reference: Tuple[float, float], what: str) -> 
         ValueError: the proportions differ.
     """
     found = image_size(path)
-    if not same_aspect(found, (round(reference[0]), round(reference[1]))):
+    wanted = round(reference[0]), round(reference[1])
+    if not same_aspect(found, wanted) and exif_orientation(path) >= 5 and same_aspect((found[1], found[0]), wanted):
+        raise ValueError(
+            f"{path}: expected the proportions of {what} ({reference[1]:g}x{reference[0]:g}, width x height), found "
+            f"{found[1]}x{found[0]} and an EXIF orientation ({exif_orientation(path)}) by which viewers turn the photo "
+            f"to them; photos are read as they are stored. Turn the pixels and drop the mark (`magick mogrify "
+            f"-auto-orient`), or let `ns-fewshot prepare` make a scene of upright photos"
+        )
+    if not same_aspect(found, wanted):
         raise ValueError(
             f"{path}: expected the proportions of {what} ({reference[1]:g}x{reference[0]:g}, width x height), "
             f"found {found[1]}x{found[0]}"

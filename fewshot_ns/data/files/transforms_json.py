@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from fewshot_ns.cameras.poses import check_finite_poses
+from fewshot_ns.data.files.photo_files import find_photo, named_file
 
 
 def read_transforms(path: Path, may_be_empty: bool = False) -> Dict[str, Any]:
@@ -25,13 +26,51 @@ def read_transforms(path: Path, may_be_empty: bool = False) -> Dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the cameras of the scene, found no such file")
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        # Of bytes, which may begin with the mark of UTF-8 or UTF-16 that editors of Windows leave there.
+        meta = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, found {error}") from error
     frames = meta.get("frames") if isinstance(meta, dict) else None
     if not isinstance(frames, list) or not (frames or may_be_empty):
         raise ValueError(f"{path}: expected a JSON object with a non-empty list 'frames', found none")
     return meta
+
+
+_FRAME_FILES = ("mask_path", "depth_file_path", "depth_path")
+_PHOTO_LISTS = ("train_filenames", "val_filenames", "test_filenames", "held_out")
+"""Keys under which a transforms file names photos besides its frames."""
+
+
+def with_local_files(meta: Dict[str, Any], folder: Path) -> Dict[str, Any]:
+    """The content of a transforms file with names that lead to its files: names without a suffix, with backslashes, or
+    from another machine get the name of the file that they mean. Others stay as they are.
+
+    Args:
+        meta: Content of the file.
+        folder: That its names are relative to.
+    """
+
+    def photo(name: Any) -> Any:
+        if not isinstance(name, str) or not name:
+            return name
+        found = find_photo(folder, name)
+        if found == folder / name:
+            return name
+        return found.relative_to(folder).as_posix() if found.is_relative_to(folder) else str(found)
+
+    def file(name: Any) -> Any:
+        return named_file(folder, name) if isinstance(name, str) and name else name
+
+    frames = []
+    for frame in meta["frames"]:
+        if not isinstance(frame, dict):
+            frames.append(frame)
+            continue
+        named = {"file_path": photo(frame["file_path"])} if "file_path" in frame else {}
+        frames.append({**frame, **named, **{key: file(frame[key]) for key in _FRAME_FILES if key in frame}})
+    lists = {key: [photo(name) for name in meta[key]] for key in _PHOTO_LISTS if isinstance(meta.get(key), list)}
+    points = {"ply_file_path": file(meta["ply_file_path"])} if "ply_file_path" in meta else {}
+    return {**meta, "frames": frames, **lists, **points}
 
 
 def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:

@@ -10,6 +10,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.records.photo_name import PhotoName
 
 METADATA_KEY = "fewshot"
 """Key of the `FewShotMetadata` in `DataparserOutputs.metadata`."""
@@ -80,6 +81,10 @@ class FewShotMetadata:
     """Scene indices of all test views; empty where nothing is held out, and 'val' and 'test' show training views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    photos: Tuple[PhotoName, ...] = ()
+    """What each photo of this split is called among all of the scene; none where the files are not there."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Frames without a photo and photos without a pose that were skipped, by what they are; none where none were."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
     pool_indices: Tuple[int, ...] = ()

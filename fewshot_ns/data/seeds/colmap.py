@@ -78,7 +78,7 @@ def colmap_cloud(model: SparseModel, dataset: FewShotDataset) -> Optional[SeedCl
         view=torch.from_numpy(nearest[kept]),
         confirmed=torch.ones(int(kept.sum()), dtype=torch.bool),
         kind="colmap",
-        views=tuple(path.name for path in dataset.image_filenames),
+        views=tuple(photo.name for photo in dataset.photos),
     )
 
 
@@ -153,7 +153,7 @@ def _unit(vectors: Array) -> Array:
 def _training_images(model: SparseModel, dataset: FewShotDataset) -> Optional[List[Any]]:
     """COLMAP's image of each view, by name, else by the order of the names; None where sightings were not kept."""
     record = dataset.fewshot
-    images: List[Any] = [model.image_of(path) for path in dataset.image_filenames]
+    images: List[Any] = model.images_of(dataset.image_filenames, dataset.photos)
     if any(image is None for image in images):
         if len(model.images) != len(record.scene_camera_to_worlds):
             return None

@@ -26,13 +26,13 @@ def training_views(dataset: FewShotDataset) -> List[StereoView]:
         ValueError: a photo is damaged.
     """
     ranges, views = planar_ranges(dataset), []
-    for index, path in enumerate(dataset.image_filenames):
+    for index, photo in enumerate(dataset.photos):
         camera = dataset.cameras[index]
         intrinsics = torch.cat([camera.fx, camera.fy, camera.cx, camera.cy]).float().cpu()
         image = dataset.get_image_float32(index)[..., :3]
         mask = dataset.photo_at(index, dataset.size_of(index))[1]
         pose = camera.camera_to_worlds.float().cpu()
-        view = StereoView(image, pose, intrinsics, *ranges[index], mask, path.name)
+        view = StereoView(image, pose, intrinsics, *ranges[index], mask, photo.name)
         lens = lens_of(dataset.cameras, index)
         views.append(view if lens is None else straightened(view, lens))
     return views

@@ -27,7 +27,7 @@ class LedgerRow:
     """What was measured on one image."""
 
     file_name: str
-    """Name of the true image's file."""
+    """Name of the true image's file; its path below the folder of all images where others have the same name."""
     view_index: int
     """Index of the view in the whole scene, from 0."""
     split_index: int

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
 from fewshot_ns.data.depth.true_depth import known_depth
+from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.multiscene.active import ActiveScene
+from fewshot_ns.data.records.photo_name import PhotoName
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.evaluation.baselines.sources import SourceBaselines
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
@@ -100,6 +103,8 @@ class SceneEvaluator:
     """Whether rows also hold predictions without a network: the mean colour of the source views, the nearest of them,
     and, of two or more, a plane sweep."""
 
+    _named: Optional[Tuple[Tuple[Path, ...], Tuple[PhotoName, ...]]] = field(default=None, init=False, repr=False)
+
     def __post_init__(self) -> None:
         names = self.suite.set_metrics.names
         if names:
@@ -176,10 +181,17 @@ class SceneEvaluator:
         scene = zlib.crc32(active.scene.entry.scene_id.encode())
         return [targets[int(np.random.default_rng([self.options.seed, scene]).integers(len(targets)))]]
 
+    def _photos_of(self, active: ActiveScene) -> Tuple[PhotoName, ...]:
+        """Names of the photos of a scene, made once for all of its views."""
+        files = active.scene.image_filenames
+        if self._named is None or self._named[0] is not files:
+            self._named = files, photo_names(files)
+        return self._named[1]
+
     def _view(self, active: ActiveScene, index: int) -> EvaluatedView:
         scene = active.scene
         return EvaluatedView(
-            file_name=scene.image_filenames[index].name,
+            file_name=self._photos_of(active)[index].name,
             view_index=_view_index(active, index),
             split_index=index,
             camera=scene.cameras[index : index + 1],

@@ -44,7 +44,7 @@ class EvaluatedView:
     """A view to evaluate; its images are read when it is measured."""
 
     file_name: str
-    """Name of the true image's file."""
+    """Name of the true image's file; its path below the folder of all images where others have the same name."""
     view_index: int
     """Index of the view in the whole scene."""
     split_index: int
@@ -113,7 +113,9 @@ def scale_labels(dataset: InputDataset) -> Optional[Tuple[int, ...]]:
 
 
 def _dataset_view(dataset: InputDataset, index: int, camera: Cameras, load: Callable[[], ViewData]) -> EvaluatedView:
-    name, view_index = Path(dataset.image_filenames[index]).name, scene_view_indices(dataset)[index]
+    record, view_index = dataset.metadata.get(METADATA_KEY), scene_view_indices(dataset)[index]
+    known = () if record is None else record.photos
+    name = known[index].name if known else Path(dataset.image_filenames[index]).name
     labels = scale_labels(dataset)
     return EvaluatedView(name, view_index, index, camera, load, None if labels is None else labels[index])
 

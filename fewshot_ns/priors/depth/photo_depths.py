@@ -63,7 +63,9 @@ class PhotoDepths:
     encoding: DepthEncoding
     """What their numbers mean."""
     names: Tuple[str, ...]
-    """Names of the photos."""
+    """Names of the photos, which tell them apart in the scene."""
+    stems: Tuple[str, ...]
+    """Names of their maps, without suffix."""
     valid: Tuple[float, ...]
     """Share of each view's pixels whose depth is known."""
     relative_sigma: Tuple[Optional[float], ...]
@@ -188,11 +190,11 @@ def write_photo_depths(depths: PhotoDepths, folder: Path, world_scale: float) ->
         A row per view: `view`, `valid` (share of pixels), `relative_sigma`.
     """
     rows = []
-    columns = zip(depths.names, depths.valid, depths.relative_sigma, strict=True)
-    for view, (name, valid, sigma) in enumerate(columns):
+    columns = zip(depths.names, depths.stems, depths.valid, depths.relative_sigma, strict=True)
+    for view, (name, stem, valid, sigma) in enumerate(columns):
         depth = depths.view_depth(view)
         arrays = {NPZ_KEY: depth.z_depth.numpy() / world_scale, SIGMA_KEY: depth.sigma.numpy() / world_scale}
-        write_map(folder / f"{Path(name).stem}.npz", **arrays)
+        write_map(folder / f"{stem}.npz", **arrays)
         rows.append({"view": name, "valid": round(valid, 4), "relative_sigma": sigma})
     return rows
 
@@ -211,7 +213,7 @@ def _filled(
 
 
 def _check_views(dataset: FewShotDataset) -> None:
-    names = ", ".join(path.name for path in dataset.image_filenames)
+    names = ", ".join(photo.name for photo in dataset.photos)
     if len(dataset) < 2:
         raise StereoError(f"expected at least two photos to find depth from, found {names or 'none'}")
     if bool((dataset.cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
@@ -305,5 +307,5 @@ def _record(
         shares.append(float(known.mean()))
         relative = entry[SIGMA_KEY][known] / entry[NPZ_KEY][known]
         sigmas.append(float(np.median(relative)) if len(relative) else None)
-    names = tuple(path.name for path in dataset.image_filenames)
-    return PhotoDepths(source, files, ENCODING, names, tuple(shares), tuple(sigmas))
+    names, stems = tuple(photo.name for photo in dataset.photos), tuple(photo.stem for photo in dataset.photos)
+    return PhotoDepths(source, files, ENCODING, names, stems, tuple(shares), tuple(sigmas))

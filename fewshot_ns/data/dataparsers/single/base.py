@@ -33,7 +33,7 @@ from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
-from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
+from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -149,7 +149,7 @@ class FewShotDataParser(DataParser):
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
         scene = self._complete(scene, selection)
-        check_rotations(scene.camera_to_worlds, [image.name for image in scene.images], str(self.config.data))
+        check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
         return scene, selection
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
@@ -198,6 +198,8 @@ class FewShotDataParser(DataParser):
             test_indices=selection.test,
             pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
+            photos=tuple(scene.photos[index] for index in chosen),
+            left_out=scene.left_out,
             resize=self.config.resize,
             has_alpha=has_alpha(scene.images[chosen[0]]),
             depth_prior_filenames=depths,
@@ -312,6 +314,14 @@ class FewShotDataParser(DataParser):
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
+        if turned:
+            CONSOLE.print(
+                f"[yellow]{self.scene_name}: {len(turned)} photos, such as {turned[0]}, have an EXIF orientation by "
+                "which viewers turn them; they are read as they are stored, and their cameras taken to be of that. If "
+                "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
+                soft_wrap=True,
+            )
         for remark in scene.remarks:
             CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
@@ -340,7 +350,8 @@ class FewShotDataParser(DataParser):
         names: DepthNames = usual_names,
         eight_bit: bool = False,
     ) -> Optional[Files]:
-        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any.
+        """Depth maps of all views: from --depth-dir or the folder below it, else from the first usual folder with any;
+        by the path of each image below the folder of all, or by its bare name where it is the only one of it.
 
         Args:
             folders: Usual folders, in order.
@@ -350,6 +361,7 @@ class FewShotDataParser(DataParser):
 
         Raises:
             FileNotFoundError: --depth-dir was given and holds no prior of this scene.
+            ValueError: --depth-dir holds a prior that may be of several images.
         """
         return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
 

@@ -19,7 +19,7 @@ from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
 from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
-from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import (
     MIN_TRAIN_VIEWS,
@@ -179,6 +179,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
             # The layout states the horizontal angle alone, so that the sizes of photos have to be known.
             intrinsics=np.full((len(images), 4), 0.5),
             protocol=protocol,
+            list_lengths=tuple(len(split.files) for split in splits),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=bounds.guessed,
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
@@ -224,7 +225,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
         held_out = split != "train"
         if held_out and not path.is_file():
             return BlenderSplit()
-        meta = read_transforms(path, may_be_empty=held_out)
+        meta = with_local_files(read_transforms(path, may_be_empty=held_out), self.config.data)
         frames = meta["frames"]
         if not frames:
             return BlenderSplit()
@@ -233,10 +234,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
         cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(frames))]
         if not all(camera.has_focal for camera in cameras):
             raise ValueError(f"{path}: expected 'camera_angle_x' or 'fl_x', found {sorted(meta)}")
-        files = []
-        for frame in frames:
-            file = self.config.data / frame["file_path"]
-            files.append(file if file.suffix else file.with_name(file.name + ".png"))
+        files = [self.config.data / frame["file_path"] for frame in frames]
         maps = [named_depth_map(frame) for frame in frames]
         return BlenderSplit(
             files,

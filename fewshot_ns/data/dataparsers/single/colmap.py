@@ -16,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.cameras.poses import check_finite_poses, homogeneous
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.left_out import NO_POSE
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
     FewShotNerfstudioDataParser,
     FewShotNerfstudioDataParserConfig,
@@ -24,6 +25,7 @@ from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoints
 from fewshot_ns.data.files.colmap import COLMAP_FOLDERS, SparseModel, find_model, read_model
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
+from fewshot_ns.data.files.photo_files import find_photo
 from fewshot_ns.data.views.selection import ViewSelection, every_eighth_protocol
 
 IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "images_16", "input", ".")
@@ -91,6 +93,7 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
             camera_to_worlds=poses,
             intrinsics=intrinsics,
             protocol=every_eighth_protocol(len(images), "colmap"),
+            left_out=self._left_out_of(images),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=guessed,
             calibrated_sizes=np.array([[camera.height, camera.width] for camera in cameras], dtype=np.float64),
@@ -128,32 +131,58 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
         """Files of COLMAP's images by name.
 
         Raises:
-            FileNotFoundError: one of them is missing.
+            FileNotFoundError: all of them are missing, or one with `--on-missing stop`.
             ValueError: a name that leads out of the folder.
         """
         data, given = self.config.data, self.config.images_dir
         for name in names:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            path = PurePosixPath(name.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts:
                 raise ValueError(f"{self._model.path.parent}: expected names of photos below a folder, found {name!r}")
         folders = [data / name for name in IMAGE_FOLDERS] if given is None else [data / given]
         for folder in folders:
-            files = [photo_of(folder, name) for name in names]
-            if any(file is not None for file in files):
+            files = [find_photo(folder, name, other_suffix=True) for name in names]
+            if any(file.is_file() for file in files):
                 break
         else:
             raise FileNotFoundError(
                 f"{self._model.path.parent}: expected the photos that it names, such as {names[0]}, in "
                 f"{', '.join(str(folder) for folder in folders)}, found none of them; give --images-dir"
             )
-        missing = [name for name, file in zip(names, files, strict=True) if file is None]
-        if missing:
+        missing = [name for name, file in zip(names, files, strict=True) if not file.is_file()]
+        if missing and (self.config.on_missing == "stop" or (self.config.on_missing is None and self._whole)):
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise FileNotFoundError(
                 f"{folder}: expected the {len(names)} photos of COLMAP's model {self._model.path.parent}, found no "
-                f"{', '.join(missing[:3])}{more}"
+                f"{', '.join(missing[:3])}{more}; add them, or --on-missing skip to go on without them"
             )
         self._folder = folder
-        return tuple(file for file in files if file is not None)
+        return tuple(files)
+
+    def _left_out_of(self, images: Tuple[Path, ...]) -> Dict[str, int]:
+        """Counts of COLMAP's images without a photo, and of photos that it has found no pose for.
+
+        Raises:
+            ValueError: there are such photos, with `--on-missing stop`.
+        """
+        unplaced, total = self._unplaced()
+        if unplaced and self.config.on_missing == "stop":
+            raise ValueError(
+                f"{self._folder}: expected a pose of every photo, found none of {unplaced} among {total} in COLMAP's "
+                "model; remove these photos, or --on-missing skip to go on without them"
+            )
+        return self._left_out(images, {}) | ({NO_POSE: unplaced} if unplaced else {})
+
+    def _unplaced(self) -> Tuple[int, int]:
+        """Number of photos that COLMAP has found no pose for, and of all photos."""
+        folder = self._folder
+        known = {PurePosixPath(name) for name in self._model.images}
+        plain = {name.with_suffix("") for name in known}
+        files = folder.glob("*") if folder == self.config.data / "." else folder.rglob("*")
+        photos = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+        names = [PurePosixPath(photo.relative_to(folder).as_posix()) for photo in photos]
+        placed = [name in known or name.with_suffix("") in plain or name.with_suffix("") in known for name in names]
+        return len(placed) - sum(placed), len(placed)
 
     def _upright(self, poses: npt.NDArray[np.float64]) -> Tuple[npt.NDArray, npt.NDArray, float]:
         """Poses (N, 3, 4) turned, centred and scaled by nerfstudio, the rigid transform (3, 4) and the scale.
@@ -192,32 +221,23 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
         world = cameras.to_world(model.positions[seen]).astype(np.float32)
         return SeedPoints(world, model.colours[seen], model.path, counts[seen])
 
+    def _echo(self, scene: SceneFiles, *chosen: Any) -> None:
+        # Photos without a pose are said once, in words of COLMAP's.
+        lacking = {what: count for what, count in scene.left_out.items() if what != NO_POSE}
+        super()._echo(replace(scene, left_out=lacking), *chosen)
+
     def _echo_left_out(self) -> None:
         """Says how many photos COLMAP has found no pose for, and where there are more models."""
         model, folder = self._model, self._folder
-        known = set(model.images)
-        files = folder.glob("*") if folder == self.config.data / "." else folder.rglob("*")
-        photos = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-        unplaced = sum(photo.relative_to(folder).with_suffix("").as_posix() not in known for photo in photos)
+        unplaced, total = self._unplaced()
         if unplaced:
-            CONSOLE.print(
-                f"{folder}: {unplaced} of {len(photos)} photos have no pose in COLMAP's model and are left out"
-            )
+            CONSOLE.print(f"{folder}: {unplaced} of {total} photos have no pose in COLMAP's model and are left out")
         others = [path.parent.name for path in sorted(model.path.parent.parent.glob("[0-9]*/images.*"))]
         others = sorted(set(others) - {model.path.parent.name})
         if model.path.parent.name.isdigit() and others:
             CONSOLE.print(
                 f"{model.path.parent}: one of several models; the others are {', '.join(others)} (--colmap-dir)"
             )
-
-
-def photo_of(folder: Path, name: str) -> Optional[Path]:
-    """The file of COLMAP's image `name`; one of another suffix where there is none of its own; None without any."""
-    exact = folder / name
-    if exact.is_file():
-        return exact
-    alike = (exact.with_suffix(suffix) for kind in IMAGE_SUFFIXES for suffix in (kind, kind.upper()))
-    return next((path for path in alike if path.is_file()), None)
 
 
 def camera_to_worlds(entries: List[Any], where: Path) -> npt.NDArray[np.float64]:

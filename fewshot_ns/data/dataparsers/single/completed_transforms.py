@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional
 import numpy.typing as npt
 
 from fewshot_ns.data.depth.stated_unit import DEPTH_KEYS, named_depth_map
-from fewshot_ns.data.files.images import IMAGE_SUFFIXES, image_size
+from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.transforms_camera import DISTORTION, StatedCamera
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
@@ -27,7 +27,7 @@ class CompletedTransforms:
     meta: Dict[str, Any]
     """Content of the file; the read one itself where nothing had to be changed."""
     changed: bool
-    """Whether it differs from the file."""
+    """Whether it differs from what was read."""
     depths: Optional[Dict[str, Path]] = None
     """Depth map by the frame's photo, as nerfstudio calls it, where `meta` no longer names them."""
 
@@ -36,7 +36,7 @@ def completed_transforms(meta: Dict[str, Any], poses: npt.NDArray, path: Path) -
     """What nerfstudio's parser is given for a transforms file.
 
     Args:
-        meta: Content of the file, whose lens has been checked.
+        meta: Content of the file, whose lens has been checked and whose names lead to its files.
         poses: (N, 4, 4) matrices of its frames.
         path: The file.
 
@@ -52,14 +52,17 @@ def completed_transforms(meta: Dict[str, Any], poses: npt.NDArray, path: Path) -
             f"{path}: expected 'fl_x' for the file or for every frame (or 'camera_angle_x'), found none for frames "
             f"{blind}"
         )
-    names = [photo_name(path.parent, str(frame["file_path"])) for frame in frames]
-    if _is_plain(meta) and all(name == frame["file_path"] for name, frame in zip(names, frames, strict=True)):
+    names = [str(frame["file_path"]) for frame in frames]
+    if _is_plain(meta):
         return CompletedTransforms(meta, changed=False)
+    photos = [path.parent / name for name in names]
     written = []
     for frame, name, camera, pose in zip(frames, names, cameras, poses, strict=True):
         width, height = camera.size
         if width is None or height is None:
-            image = image_size(path.parent / name)
+            photo = path.parent / name
+            # A frame without its photo is a pose alone, whose camera may be that of another photo.
+            image = image_size(photo if photo.is_file() else next(filter(Path.is_file, photos), photo))
             width, height = camera.size_at((image[1], image[0]))
         fx, fy, cx, cy = camera.fractions((width, height))
         kept = {key: value for key, value in frame.items() if key not in (*_BENT, *DEPTH_KEYS, "camera_model")}
@@ -81,14 +84,6 @@ def completed_transforms(meta: Dict[str, Any], poses: npt.NDArray, path: Path) -
         if (found := named_depth_map(frame)) is not None
     }
     return CompletedTransforms({**kept, "frames": written}, changed=True, depths=maps or None)
-
-
-def photo_name(folder: Path, name: str) -> str:
-    """The name of a frame's photo; with the suffix of the file that is there, where the frame's has none."""
-    if Path(name).suffix.lower() in IMAGE_SUFFIXES or (folder / name).is_file():
-        return name
-    suffixes = [suffix for kind in IMAGE_SUFFIXES for suffix in (kind, kind.upper())]
-    return next((name + suffix for suffix in suffixes if (folder / (name + suffix)).is_file()), name)
 
 
 def _is_plain(meta: Dict[str, Any]) -> bool:

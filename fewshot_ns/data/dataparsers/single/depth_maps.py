@@ -8,8 +8,9 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.encoding import NOTE_NAME, override_encoding, read_note
-from fewshot_ns.data.depth.maps import DepthNames, find_depth_maps
+from fewshot_ns.data.depth.maps import DepthNames, depth_maps_of_photos
 from fewshot_ns.data.files.depth_formats import implied_polarity
+from fewshot_ns.data.files.photo_files import alike_words, folder_of_maps, photo_names
 from fewshot_ns.data.files.scene_folder import Files, chosen_files
 from fewshot_ns.data.records.metadata import DepthEncoding
 
@@ -40,14 +41,19 @@ def find_scene_depths(
 
     Raises:
         FileNotFoundError: the user's folder holds no map of this scene.
+        ValueError: the user's folder holds a map that may be of several images. In other folders such a view has none.
     """
+    photos = photo_names(images)
     if given is not None:
         folders = [given, given / scene_name]
     for folder in folders:
-        found = find_depth_maps(folder, images, names, eight_bit)
-        if any(path is not None for path in found):
+        found = depth_maps_of_photos(folder, photos, names, eight_bit)
+        if given is not None:
+            found.check(_DEPTH_FILE[0])
+        if found.clashes or any(path is not None for path in found.files):
             return tuple(
-                path or folder / f"{names(image.stem)[0]}.png" for path, image in zip(found, images, strict=True)
+                path or folder / Path(photo.stem).parent / f"{names(Path(photo.stem).name)[0]}.png"
+                for path, photo in zip(found.files, photos, strict=True)
             )
     if given is not None:
         raise FileNotFoundError(
@@ -75,10 +81,10 @@ def depth_maps_of_views(
         FileNotFoundError: a required file is missing.
         ValueError: a folder's note that cannot be read.
     """
-    files = chosen_files(scene.depths, chosen, *_DEPTH_FILE, required=required)
+    files = _files_of(scene, chosen, required)
     if files is None:
         return None, DepthEncoding()
-    note = read_note(files[0].parent)
+    note = _note_of(files[0], scene.images[chosen[0]])
     encoding = override_encoding(scene.depth_encoding, **note)
     encoding = override_encoding(encoding, **stated)
     if stated.get("unit") is not None:
@@ -102,10 +108,34 @@ def depth_maps_of_views(
     return files, replace(encoding, polarity=polarity)
 
 
+def _files_of(scene: SceneFiles, chosen: Sequence[int], required: bool) -> Optional[Tuple[Path, ...]]:
+    """`chosen_files`, whose error says what a bare name leaves open."""
+    try:
+        return chosen_files(scene.depths, chosen, *_DEPTH_FILE, required=required)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}{alike_hint(scene, chosen)}") from error
+
+
+def alike_hint(scene: SceneFiles, chosen: Sequence[int]) -> str:
+    """What to do about the first of some views that has no depth map and is called like another; empty without one."""
+    for index in chosen:
+        path = None if scene.depths is None else scene.depths[index]
+        if path is not None and not path.is_file() and scene.photos[index].alike:
+            photo = scene.photos[index]
+            folder = folder_of_maps(path, scene.images[index])
+            return f"; there are {alike_words(photo, folder)}"
+    return ""
+
+
+def _note_of(file: Path, image: Path) -> Mapping[str, Any]:
+    """The note beside a map, else in the folder in which maps lie by the paths of their photos."""
+    return read_note(file.parent) or read_note(folder_of_maps(file, image))
+
+
 def missing_depth_map(scene: SceneFiles, chosen: Sequence[int]) -> Optional[str]:
     """Which of some views, of a scene that has depth maps, has none, in words; None where the scene has no maps."""
     try:
-        chosen_files(scene.depths, chosen, *_DEPTH_FILE, required=True)
+        _files_of(scene, chosen, required=True)
     except FileNotFoundError as error:
         return str(error)
     return None

@@ -55,6 +55,7 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
             camera_to_worlds=np.concatenate([part.poses for part in parts]),
             intrinsics=np.stack([focal / sizes[:, 1], focal / sizes[:, 0], half, half], axis=1),
             protocol=protocol,
+            list_lengths=tuple(len(part.files) for part in parts),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             validation=None if config.test_indices is not None else self._images_of(validation) or None,
             loss_weights=np.concatenate([part.loss_weight for part in parts]),

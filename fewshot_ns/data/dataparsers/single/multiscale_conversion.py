@@ -146,7 +146,7 @@ def read_multiscale(scene: Path) -> Dict[str, MultiscaleSplit]:
             "`ns-fewshot convert multiscale-blender` makes one of a Blender scene"
         )
     try:
-        meta = json.loads(path.read_text(encoding="utf8"))
+        meta = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON, found {error}") from error
     if not isinstance(meta, dict) or not {"train", "test"} <= set(meta):

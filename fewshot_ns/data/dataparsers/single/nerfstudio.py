@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +21,28 @@ from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, focus_point, lo
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.completed_transforms import CompletedTransforms, completed_transforms
+from fewshot_ns.data.dataparsers.single.left_out import (
+    OnMissing,
+    among_those_there,
+    echo_left_out,
+    files_beside_frames,
+    frames_without_photo,
+    photos_without_pose,
+)
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, stated_depth_unit
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once
-from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, stated_bounds
+from fewshot_ns.data.files.transforms_json import (
+    frame_poses,
+    read_transforms,
+    stated_bounds,
+    with_local_files,
+)
 from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
-from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol, photos_protocol
+from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol, photos_protocol
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = "held_out"
@@ -55,6 +69,9 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as nerfstudio does."""
     center_method: Literal["poses", "focus", "none"] = "poses"
     """How nerfstudio chooses the centre of the scene."""
+    on_missing: Optional[OnMissing] = None
+    """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop. Views keep
+    their indices. None skips, but stops at a missing view in use of a scene of `ns-fewshot prepare` or of a set."""
 
 
 class FewShotNerfstudioDataParser(FewShotDataParser):
@@ -68,6 +85,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     config: FewShotNerfstudioDataParserConfig
     depth_folders: Tuple[str, ...] = ("depth_maps",)
     """Folders beside the transforms file in which depth maps are looked for."""
+    _whole: bool = False
+    """Whether a missing photo is a fault unless the user says otherwise."""
     no_points: str = "the file names no sparse points (ply_file_path)"
     """Why near and far cannot be taken from sparse points, for the message."""
     axes_hint: Optional[str] = AXES_HINT
@@ -83,7 +102,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     def _scene_of(self, path: Path, folder: Path) -> SceneFiles:
         """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
-        meta = read_transforms(path)
+        meta = with_local_files(read_transforms(path), path.parent)
         file_poses = frame_poses(meta["frames"], path)
         if len(file_poses) < self.least_views:
             raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
@@ -96,6 +115,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         self._stated_unit = stated_depth_unit(meta, path)
         frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
         cameras, images = frames.cameras, frames.images
+        self._whole |= HELD_OUT in meta
+        left_out = self._left_out(images, meta)
         height, width = cameras.height.double(), cameras.width.double()
         intrinsics = torch.cat(
             [cameras.fx / width, cameras.fy / height, cameras.cx / width, cameras.cy / height], dim=1
@@ -117,6 +138,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             camera_to_worlds=poses,
             intrinsics=intrinsics,
             protocol=_protocol(meta, images, path),
+            left_out=left_out,
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=guessed,
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
@@ -133,29 +155,38 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             remarks=(f"{path}: {AXES_HINT}",) if look_away(poses) else (),
         )
 
+    def _left_out(self, images: Tuple[Path, ...], meta: Mapping[str, Any]) -> Dict[str, int]:
+        """Counts of what is skipped: frames without photos, and photos without poses."""
+        where, on_missing = self.config.data, self.config.on_missing
+        found = frames_without_photo(images, where, on_missing)
+        if meta:
+            folder = where if where.is_dir() else where.parent
+            found |= photos_without_pose(images, files_beside_frames(meta, folder), where, on_missing)
+        return found
+
+    def _select(self, scene: SceneFiles) -> ViewSelection:
+        """As of every format; where views of the rule have no photo, by the same rule among those that have one."""
+        selection = super()._select(scene)
+        skips = self.config.on_missing == "skip" or (self.config.on_missing is None and not self._whole)
+        if not skips or all(scene.images[view].is_file() for view in selection.views):
+            return selection
+        return super()._select(replace(scene, protocol=among_those_there(scene.protocol, scene.images)))
+
+    def read_views(self) -> Tuple[SceneFiles, ViewSelection, Cameras]:
+        """As of every format; a scene of a set stops at a missing view in use, since nobody reads a line per scene."""
+        self._whole = True
+        return super().read_views()
+
+    def _echo(self, scene: SceneFiles, *chosen: Any) -> None:
+        super()._echo(scene, *chosen)
+        echo_left_out(self.config.data, scene.left_out, len(scene.images))
+
     def _with_stated_unit(self, encoding: DepthEncoding, files: Sequence[Optional[Path]]) -> DepthEncoding:
         """The encoding with the unit that the transforms file states, where the maps hold whole numbers."""
         unit = self._stated_unit
         if unit is None or not all(path is None or holds_whole_numbers(path) for path in files):
             return encoding
         return replace(encoding, unit=unit.length, unit_from=unit.source)
-
-    def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
-        """What nerfstudio's parser makes of a file."""
-        self._check_places(poses, path)
-        if not completed.changed:
-            return self._read_file(completed.meta, path, self.config.data.is_dir())
-        meta = dict(completed.meta)
-        if "ply_file_path" in meta:
-            meta["ply_file_path"] = os.path.abspath(path.parent / meta["ply_file_path"])
-        if self.config.data.is_dir() and "applied_transform" not in meta and (path.parent / "colmap/sparse/0").exists():
-            # What nerfstudio takes where it finds COLMAP's files beside a file of its first versions.
-            meta["applied_transform"] = [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]]
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / path.name
-            file.write_text(json.dumps(meta), encoding="utf8")
-            frames = self._read_file(meta, file, beside=False)
-        return frames.moved(Path(folder), path.parent, completed.depths)
 
     def _check_places(self, poses: npt.NDArray, path: Path) -> None:
         """Checks that nerfstudio can scale a scene by how far its cameras are apart.
@@ -172,13 +203,29 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 "--auto-scale-poses False, --near and --far to read them all the same"
             )
 
-    def _read_file(self, meta: Dict[str, Any], path: Path, beside: bool) -> _Frames:
+    def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
+        """What nerfstudio's parser makes of a file."""
+        self._check_places(poses, path)
+        meta = completed.meta
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
+        with _as_nerfstudio_reads(meta, path, self._is_of_folder(path)) as file:
+            parser = self._nerfstudio_parser(file or path, alone, has_points)
+            parser.folder, parser.downscale_factor = path.parent, 1
+            outputs = []
+            for split in [name for name in SPLITS if f"{name}_filenames" in meta] or ["train"]:
+                outputs.append(parser.get_dataparser_outputs(split))
+                # The points are those of the scene, and read once.
+                parser.config.load_3D_points = False
+        frames = _Frames.pooled(outputs)
+        return frames if completed.depths is None else frames.with_depths(completed.depths)
+
+    def _nerfstudio_parser(self, path: Path, alone: bool, has_points: bool) -> _Reader:
         config = NerfstudioDataParserConfig(
+            _target=_Reader,
             # Beside a folder nerfstudio also looks for COLMAP's files.
-            data=path.parent if beside and path.name == "transforms.json" else path,
+            data=path.parent if self._is_of_folder(path) else path,
             downscale_factor=1,
             orientation_method="none" if alone else self.config.orientation_method,
             center_method="none" if alone else self.config.center_method,
@@ -186,14 +233,12 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             train_split_fraction=1.0,
             load_3D_points=has_points,
         )
-        listed = [split for split in SPLITS if f"{split}_filenames" in meta]
-        parser: Nerfstudio = config.setup()
-        outputs = []
-        for split in listed or ["train"]:
-            outputs.append(parser.get_dataparser_outputs(split))
-            # The points are those of the scene, and read once.
-            config.load_3D_points = False
-        return _Frames.pooled(outputs)
+        parser: _Reader = config.setup()
+        return parser
+
+    def _is_of_folder(self, path: Path) -> bool:
+        """Whether nerfstudio is given the folder of a file, in which it then looks for COLMAP's."""
+        return self.config.data.is_dir() and path.parent == self.config.data and path.name == "transforms.json"
 
     def _estimate(
         self, poses: npt.NDArray, intrinsics: npt.NDArray, points: Optional[npt.NDArray], path: Path
@@ -221,6 +266,43 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 f"{self.no_points}; give --near and --far"
             )
         return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
+
+
+class _Reader(Nerfstudio):
+    """nerfstudio's parser, for which names of files are relative to `folder` wherever the list of frames lies."""
+
+    folder: Path
+
+    def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
+        return self.folder / filepath
+
+
+@contextmanager
+def _as_nerfstudio_reads(meta: Dict[str, Any], path: Path, beside: bool) -> Iterator[Optional[Path]]:
+    """A file of `meta` for as long as nerfstudio reads it; None where the file itself says the same to nerfstudio.
+
+    Args:
+        meta: What nerfstudio is to read.
+        path: The file of the scene.
+        beside: Whether nerfstudio would look for COLMAP's files beside it.
+    """
+    try:
+        same = json.loads(path.read_text(encoding="utf-8")) == meta
+    except ValueError:
+        same = False
+    if same:
+        yield None
+        return
+    changed = dict(meta)
+    if "ply_file_path" in meta:
+        changed["ply_file_path"] = os.path.abspath(path.parent / str(meta["ply_file_path"]))
+    if beside and (path.parent / "colmap/sparse/0").exists():
+        # What nerfstudio takes where it finds COLMAP's files beside a file of its first versions.
+        changed.setdefault("applied_transform", [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        file.write_text(json.dumps(changed), encoding="utf-8")
+        yield file
 
 
 def _protocol(meta: Dict[str, Any], images: Tuple[Path, ...], path: Path) -> Protocol:
@@ -259,13 +341,9 @@ class _Frames:
         colours = self.colours if len(self.colours) else np.full(self.points.shape, GREY)
         return SeedPoints(self.points.astype(np.float32), colours.astype(np.uint8), path)
 
-    def moved(self, folder: Path, target: Path, depths: Optional[Dict[str, Path]]) -> _Frames:
-        """The same with files below another folder than where the transforms file was read, and with depth maps by
-        photo."""
-        images = tuple(target / image.relative_to(folder) for image in self.images)
-        masks = self.masks and tuple(mask and target / mask.relative_to(folder) for mask in self.masks)
-        maps = None if depths is None else tuple(depths.get(str(image)) for image in images)
-        return replace(self, images=images, masks=masks, depths=maps)
+    def with_depths(self, depths: Dict[str, Path]) -> _Frames:
+        """The same with depth maps by photo."""
+        return replace(self, depths=tuple(depths.get(str(image)) for image in self.images))
 
     @classmethod
     def pooled(cls, outputs: List[DataparserOutputs]) -> _Frames:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.data.dataparsers.single.depth_maps import alike_hint
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
     MILLIMETRE,
     FewShotNerfstudioDataParser,
@@ -22,9 +23,10 @@ from fewshot_ns.data.depth.stated_unit import named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
+from fewshot_ns.data.files.photo_files import files_beside
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
-from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
+from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
 
@@ -105,8 +107,8 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             if path is None or not path.is_file():
                 raise FileNotFoundError(
                     f"{path or self.config.data}: expected the sensor's depth of view {index} "
-                    f"({scene.images[index].name}) in {', '.join(SENSOR_FOLDERS)}, under depth_file_path or in "
-                    "--depth-dir, found no such file"
+                    f"({scene.photos[index].name}) in {', '.join(SENSOR_FOLDERS)}, under depth_file_path or in "
+                    f"--depth-dir, found no such file{alike_hint(scene, [index])}"
                 )
             files.append(path)
         return files
@@ -135,13 +137,14 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         near, far = self._near_far(float(meta.get("near", 0.0)), float(meta.get("far", "inf")))
         name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
         folder = "omni" if config.depth_source == "mono" else "target_depth"
-        depths = tuple(image.parent.parent / folder / name.format(stem=image.stem) for image in images)
+        depths: Optional[Files] = files_beside(images, folder, lambda stem: name.format(stem=stem), "depth map")
         named = tuple(file for split in splits.values() for file in split.depths)
-        if config.depth_source == "sensor" and not any(file.is_file() for file in depths):
+        if config.depth_source == "sensor" and not any(file is not None and file.is_file() for file in depths or ()):
             # Dense Depth Priors' scenes lie in train/depth, under the names that the frames give them.
-            depths = tuple(given or usual for given, usual in zip(named, depths, strict=True))
+            depths = tuple(given or usual for given, usual in zip(named, depths or (), strict=True))
         if config.depth_dir is not None:
             depths = self._find_depths([], images)
+        left_out = self._left_out(images, {})
         distortion = np.concatenate([split.distortion for split in splits.values()])
         return SceneFiles(
             images=images,
@@ -149,6 +152,8 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             intrinsics=np.concatenate([split.intrinsics for split in splits.values()]),
             protocol=Protocol("rgbd", num_train + num_test, pool, tested, pick_first, min(DEFAULT_VIEWS, num_train)),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            list_lengths=tuple(len(split.images) for split in splits.values()),
+            left_out=left_out,
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
@@ -162,14 +167,14 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         if not path.is_file():
             return None
         try:
-            value = json.loads(path.read_text(encoding="utf8")).get("max_depth")
+            value = json.loads(path.read_bytes()).get("max_depth")
             return None if value is None else float(value)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
-        meta = read_transforms(path, may_be_empty=split != "train")
+        meta = with_local_files(read_transforms(path, may_be_empty=split != "train"), self.config.data)
         poses = frame_poses(meta["frames"], path)[:, :3]
         check_lens(meta, path)
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Mapping, Optional, Sequence, Tuple
 
@@ -13,8 +14,10 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoints, colmap_seed_points
+from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes, PairBox
+from fewshot_ns.data.records.photo_name import PhotoName
 from fewshot_ns.data.views.selection import Protocol
 
 
@@ -32,6 +35,11 @@ class SceneFiles:
     """The dataset's rule for training and test views."""
     geometry: SceneGeometry
     """How rays are sampled."""
+    list_lengths: Optional[Tuple[int, ...]] = None
+    """Lengths of the lists that the images are joined from, such as splits, in which the same names may come again;
+    None: one list, in which a photo's path says which it is."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """What the layout lists and was skipped, by what it is: frames without a photo, photos without a pose."""
     bounds_guessed: bool = False
     """Whether near and far are a guess from where the cameras look, since neither files nor sparse points say them."""
     calibrated_sizes: Optional[npt.NDArray[np.floating]] = None
@@ -78,6 +86,11 @@ class SceneFiles:
     """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
     remarks: Tuple[str, ...] = ()
     """What a user should know of the scene before it trains."""
+
+    @cached_property
+    def photos(self) -> Tuple[PhotoName, ...]:
+        """(N) what the images are called."""
+        return photo_names(self.images, self.list_lengths)
 
     def cameras(self, views: Sequence[int], sizes: Mapping[int, Tuple[int, int]]) -> Cameras:
         """nerfstudio's cameras of some views, whose images are brought to `sizes` = (height, width) by view."""

@@ -102,7 +102,7 @@ def colmap_seed_points(path: Path, cameras: SceneCameras, train: Sequence[int]) 
 
 def _image_numbers(model: SparseModel, images: Sequence[Path]) -> Optional[List[int]]:
     """COLMAP's number of each image, by name, else by the order of the names; None where neither fits."""
-    named = [model.image_of(path) for path in images]
+    named = model.images_of(images)
     if all(image is not None for image in named):
         return [image.id for image in named if image is not None]
     if len(model.images) == len(images):

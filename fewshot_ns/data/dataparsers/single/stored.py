@@ -43,7 +43,7 @@ def store_scene(folder: Path, splits: Dict[str, DataparserOutputs]) -> Path:
         record = get_fewshot_metadata(outputs.metadata)
         cameras = {name: getattr(outputs.cameras, name) for name in _CAMERA}
         content["splits"][split] = {
-            "files": [path.name for path in outputs.image_filenames],
+            "files": [photo.name for photo in record.photos] or [path.name for path in outputs.image_filenames],
             "cameras": {name: None if value is None else value.tolist() for name, value in cameras.items()},
             "image_indices": list(record.image_indices),
         }

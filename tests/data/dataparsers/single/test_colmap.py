@@ -204,7 +204,9 @@ def test_missing_photos_are_named(tmp_path: Path) -> None:
     for view in (3, 4, 5, 6):
         (tmp_path / "images" / f"photo_{view:03d}.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected the 12 photos .* no photo_003.png, .*005.png and 1 more"):
-        parse(tmp_path)
+        parse(tmp_path, on_missing="stop")
+    record = get_fewshot_metadata(parse(tmp_path).metadata)
+    assert record.left_out == {"frames without a photo": 4} and record.train_indices == (1, 7, 11)
     shutil.rmtree(tmp_path / "images")
     with pytest.raises(FileNotFoundError, match=r"such as photo_000.png, in .*images_2.*; give --images-dir"):
         parse(tmp_path)

@@ -198,8 +198,8 @@ def test_bad_captures_are_refused(tiny_nerfstudio_scene):
         parse(tiny_nerfstudio_scene)
     path.write_text(original)
     (tiny_nerfstudio_scene / "images" / "frame_00005.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"frame_00005\.png: expected the photo of view 5"):
-        parse(tiny_nerfstudio_scene)
+    with pytest.raises(FileNotFoundError, match=r"expected the photos of 12 frames, found no frame_00005\.png"):
+        parse(tiny_nerfstudio_scene, on_missing="stop")
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"transforms\.json: expected the cameras"):
         parse(tiny_nerfstudio_scene)
