@@ -67,8 +67,9 @@ from fewshot_ns.utils.checkpoints import load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
 
 NOTHING_HELD_OUT = (
-    "Nothing is held out: every view trains, so there is nothing to measure on. Figures of the training views: "
-    "ns-fewshot eval --split train, or train with --pipeline.evaluation.split train."
+    "Nothing is held out: every view trains, so there is nothing to measure on. Figures of this run's training views: "
+    "`ns-fewshot eval --load-config CONFIG --split train`. To have them while training and by ns-eval, which has no such "
+    "flag, give --pipeline.evaluation.split train to ns-train."
 )
 EVALUATED_KEY = "evaluated_views"
 """Key of averages that are not of held-out views: 'train', or 'none'."""
