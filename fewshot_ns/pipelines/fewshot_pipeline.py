@@ -68,8 +68,8 @@ from fewshot_ns.utils.configs import SavedConfig
 
 NOTHING_HELD_OUT = (
     "Nothing is held out: every view trains, so there is nothing to measure on. Figures of this run's training views: "
-    "`ns-fewshot eval --load-config CONFIG --split train`. To have them while training and by ns-eval, which has no such "
-    "flag, give --pipeline.evaluation.split train to ns-train."
+    "`ns-fewshot eval --load-config CONFIG --split train`. To have them while training, and by ns-eval "
+    "too, give --pipeline.evaluation.split train to ns-train, which alone has that flag."
 )
 EVALUATED_KEY = "evaluated_views"
 """Key of averages that are not of held-out views: 'train', or 'none'."""
@@ -175,8 +175,7 @@ class FewShotPipeline(VanillaPipeline):
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         settle_dataparser(config.datamanager)
-        _use_metric_rays(config)
-        _use_pinholes(config)
+        suit_scene_to_backbone(config)
         measures_training_views = config.evaluation.split == "train"
         if isinstance(config.datamanager, FewShotDataManagerConfig):
             config.datamanager.evaluate_training_views = measures_training_views
@@ -430,10 +429,19 @@ class FewShotPipeline(VanillaPipeline):
         return measure_view(self.suite, outputs, ViewData.from_batch(batch))
 
 
+def suit_scene_to_backbone(config: FewShotPipelineConfig) -> None:
+    """Has the scene read as the backbone needs it: image backbones know metric scenes and pinhole cameras alone.
+
+    In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
+    """
+    _use_metric_rays(config)
+    _use_pinholes(config)
+
+
 def _use_metric_rays(config: FewShotPipelineConfig) -> None:
     """Takes a forward-facing scene as a metric one where the backbone renders images, which know no NDC.
 
-    The cameras are the same. In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
+    The cameras are the same.
     """
     parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
     if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, LLFFDataParserConfig):
@@ -445,7 +453,7 @@ def _use_metric_rays(config: FewShotPipelineConfig) -> None:
 def _use_pinholes(config: FewShotPipelineConfig) -> None:
     """Has photos of bent lenses straightened where the backbone renders images, which know pinhole cameras alone.
 
-    In place, as above; those of pinhole cameras stay as they are.
+    Those of pinhole cameras stay as they are.
     """
     parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
     if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, FewShotDataParserConfig):

@@ -22,7 +22,5 @@ def test_bare_photos_are_no_set_of_the_run_s_format(tiny_pixelnerf: Callable[...
     for number in range(2):
         Image.new("RGB", (16, 16)).save(bare / f"{number}.png")
     command = RetargetCommand(tmp_path / "config.yml", tmp_path / "out", data=bare, source_views=(0,))
-    with pytest.raises(
-        ValueError, match="found 2 photos, no poses.*`ns-fewshot photo IMAGE`.*`ns-fewshot prepare"
-    ):
+    with pytest.raises(ValueError, match="found 2 photos, no poses.*`ns-fewshot photo IMAGE`.*`ns-fewshot prepare"):
         command.retargeted(config)

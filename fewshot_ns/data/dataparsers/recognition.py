@@ -300,8 +300,8 @@ def _contents(data: Path, many: bool) -> str:
     names = sorted(path.name + "/" * path.is_dir() for path in data.iterdir())
     if not names:
         return (
-            "an empty folder; `ns-fewshot prepare --images PHOTOS --output SCENE` makes a scene of a folder of photos or "
-            "of a video"
+            "an empty folder; `ns-fewshot prepare --images PHOTOS --output SCENE` makes a scene of photos, or of a "
+            "video"
         )
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"{', '.join(names[:5])}{more}; {_NAME_IT}"

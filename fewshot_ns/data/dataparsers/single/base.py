@@ -10,7 +10,7 @@ import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Literal, Optional, Sequence, Tuple, Type
+from typing import Dict, List, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,9 @@ from fewshot_ns.data.records.metadata import (
     FewShotMetadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
+
+_LAST_TOLD: List[str] = []
+"""Folder of the scene that was told of last, and what was said: commands read a scene several times."""
 
 
 @dataclass
@@ -178,15 +181,15 @@ class FewShotDataParser(DataParser):
         points: Optional[SeedPoints] = None
         if split == "train" and views is None:
             points = scene.read_seed_points(selection.train)
-            self._echo(scene, selection, sizes, points)
         # Priors are for training views; others need not have one.
         own_split = split if views is None else "test"
         depths, encoding = self._depths_of(scene, chosen, own_split)
         lenses = scene.cameras(chosen, sizes)
         names = [str(scene.images[index]) for index in chosen]
         cameras = straightened_cameras(lenses, names) if self.config.straighten else lenses
-        if cameras is not lenses and split == "train" and views is None:
-            CONSOLE.print(_straightened_words(lenses, cameras), soft_wrap=True)
+        if split == "train" and views is None:
+            straightened = "" if cameras is lenses else _straightened_words(lenses, cameras)
+            self._echo(scene, selection, sizes, points, straightened)
         wanted = self.look_for_depths and own_split == "train" and depths is None
         metadata = FewShotMetadata(
             geometry=scene.geometry,
@@ -304,16 +307,25 @@ class FewShotDataParser(DataParser):
         selection: ViewSelection,
         sizes: Dict[int, Tuple[int, int]],
         points: Optional[SeedPoints],
+        straightened: str,
     ) -> None:
+        """Says what was decided, unless the scene that was told of last in this process is this one, with the same."""
         geometry = scene.geometry
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
-        CONSOLE.print(
+        line = (
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        told = [os.path.abspath(self.config.data), line, straightened, *scene.remarks]
+        if CONSOLE.quiet or _LAST_TOLD == told:
+            return
+        _LAST_TOLD[:] = told
+        CONSOLE.print(line)
+        if straightened:
+            CONSOLE.print(straightened, soft_wrap=True)
         turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
         if turned:
             CONSOLE.print(
