@@ -152,4 +152,4 @@ def resampled(
     column, row = places[..., 0] * np.float32(width) - 0.5, places[..., 1] * np.float32(height) - 0.5
     mode = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     found = cv2.remap(values, column, row, mode, borderMode=cv2.BORDER_REPLICATE)
-    return found.reshape(places.shape[:2] + values.shape[2:])
+    return found.astype(np.float32, copy=False).reshape(places.shape[:2] + values.shape[2:])

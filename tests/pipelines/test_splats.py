@@ -275,17 +275,17 @@ def test_masked_pixels_teach_nothing(method: Any, tiny_nerfstudio_scene: Path) -
     assert float(pipeline.get_train_loss_dict(0)[1]["rgb_loss"].detach()) != terms[0]["rgb_loss"]
 
 
-def test_photos_of_a_lens_are_refused_before_anything_is_made_of_them(
+def test_photos_that_cannot_be_straightened_are_refused_before_anything_is_made_of_them(
     method: Any, tiny_nerfstudio_scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny_nerfstudio_scene / "transforms.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "k1": 0.1}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "k4": 0.1}))
     method.pipeline.datamanager.dataparser = SCENES["tiny_nerfstudio_scene"](tiny_nerfstudio_scene)
     asked: list[str] = []
     monkeypatch.setattr(
         "fewshot_ns.pipelines.fewshot_pipeline.make_initial_points", lambda *args: asked.append("points")
     )
-    with pytest.raises(ValueError, match="undistort the photos first"):
+    with pytest.raises(ValueError, match="to straighten the photo, found k4 0.1"):
         method.pipeline.setup(device="cpu", test_mode="val")
     assert not asked
 

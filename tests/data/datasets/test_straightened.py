@@ -106,6 +106,7 @@ def test_cameras_and_photos_are_those_of_nerfstudio(tmp_path: Path) -> None:
     for view in range(len(lens)):
         camera = lens.cameras[view]
         matrix = camera.get_intrinsics_matrices().numpy().astype(np.float64)
+        assert camera.distortion_params is not None
         parameters = camera.distortion_params.numpy()
         new, theirs, _ = _undistort_image(camera, parameters, {}, lens.get_image_float32(view).numpy(), matrix)
         found = straight.cameras[view]
