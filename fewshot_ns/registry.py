@@ -30,6 +30,8 @@ class Method(NamedTuple):
     """Its page in `docs/`."""
     paper_results: Optional[str] = None
     """Its published figures, as `config`; None: there are none for this configuration."""
+    many_scenes: bool = False
+    """Whether it trains across scenes."""
 
 
 class DataParser(NamedTuple):
@@ -176,6 +178,7 @@ METHODS: Dict[str, Method] = {
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
         paper_results="configs.pixelnerf:paper_results",
+        many_scenes=True,
     ),
     "pixelnerf_srn": Method(
         config="configs.pixelnerf:pixelnerf_srn",
@@ -183,6 +186,7 @@ METHODS: Dict[str, Method] = {
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
         paper_results="configs.pixelnerf:paper_results",
+        many_scenes=True,
     ),
     "pixelnerf_sn64": Method(
         config="configs.pixelnerf:pixelnerf_sn64",
@@ -190,6 +194,7 @@ METHODS: Dict[str, Method] = {
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
         paper_results="configs.pixelnerf:paper_results",
+        many_scenes=True,
     ),
     "pixelnerf_sn64_unseen": Method(
         config="configs.pixelnerf:pixelnerf_sn64_unseen",
@@ -197,6 +202,7 @@ METHODS: Dict[str, Method] = {
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
         paper_results="configs.pixelnerf:paper_results",
+        many_scenes=True,
     ),
     "pixelnerf_dtu": Method(
         config="configs.pixelnerf:pixelnerf_dtu",
@@ -204,6 +210,7 @@ METHODS: Dict[str, Method] = {
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
         paper_results="configs.pixelnerf:paper_results",
+        many_scenes=True,
     ),
     "pixelnerf_multi_object": Method(
         config="configs.pixelnerf:pixelnerf_multi_object",
@@ -211,24 +218,28 @@ METHODS: Dict[str, Method] = {
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
         paper_results="configs.pixelnerf:paper_results",
+        many_scenes=True,
     ),
     "pixelnerf_lite": Method(
         config="configs.pixelnerf:pixelnerf_lite",
         description="A small pixelNeRF; minutes on a CPU.",
         paper=papers.PIXELNERF,
         page="pixelnerf.md",
+        many_scenes=True,
     ),
     "idnerf": Method(
         config="configs.idnerf:idnerf",
         description="ID-NeRF: many scenes, matched source views, and a latent taught by diffusion.",
         paper=papers.IDNERF,
         page="idnerf.md",
+        many_scenes=True,
     ),
     "idnerf_released": Method(
         config="configs.idnerf:idnerf_released",
         description="ID-NeRF as its released code computes it.",
         paper=papers.IDNERF,
         page="idnerf.md",
+        many_scenes=True,
     ),
     "matchnerf": Method(
         config="configs.idnerf:matchnerf",
@@ -236,18 +247,21 @@ METHODS: Dict[str, Method] = {
         paper=papers.MATCHNERF,
         page="idnerf.md",
         paper_results="configs.idnerf:matchnerf_paper_results",
+        many_scenes=True,
     ),
     "idnerf_lite": Method(
         config="configs.idnerf:idnerf_lite",
         description="A small ID-NeRF without diffusion; minutes on a CPU.",
         paper=papers.IDNERF,
         page="idnerf.md",
+        many_scenes=True,
     ),
     "matchnerf_lite": Method(
         config="configs.idnerf:matchnerf_lite",
         description="A small MatchNeRF; minutes on a CPU, own scenes.",
         paper=papers.MATCHNERF,
         page="idnerf.md",
+        many_scenes=True,
     ),
 }
 """Methods by the name of their entry point, which is the method's name with underscores."""
@@ -284,6 +298,10 @@ DATAPARSERS: Dict[str, DataParser] = {
     "fewshot_colmap_data": DataParser(
         config="data.dataparsers.single.colmap:FewShotColmapDataParserConfig",
         description="Photos and COLMAP's reconstruction of them (sparse/0).",
+    ),
+    "idr_data": DataParser(
+        config="data.dataparsers.single.idr:IDRDataParserConfig",
+        description="A scan in the layout of IDR and NeuS (cameras_sphere.npz, image/, mask/).",
     ),
     "srn_data": DataParser(
         config="data.dataparsers.multi.srn:SRNDataParserConfig",
@@ -348,7 +366,9 @@ def dataparser_specification(name: str) -> DataParserSpecification:
     """
     from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
-    return DataParserSpecification(config=_load(DATAPARSERS[name].config)(), description=DATAPARSERS[name].description)
+    # Methods of nerfstudio's own take the config as it is registered; ours take the files back (`OwnParsers`).
+    config = _load(DATAPARSERS[name].config)(camera_sized_files=True)
+    return DataParserSpecification(config=config, description=DATAPARSERS[name].description)
 
 
 def __getattr__(name: str) -> MethodSpecification | DataParserSpecification:

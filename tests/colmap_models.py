@@ -28,19 +28,23 @@ COLOURS = np.array([[220, 60, 40], [40, 200, 80], [60, 80, 230]], dtype=np.uint8
 
 @dataclass
 class Lens:
-    """One of COLMAP's cameras, `size` = (height, width)."""
+    """One of COLMAP's cameras, `size` = (height, width); the principal point is not the middle unless told so."""
 
     model: str = "PINHOLE"
     size: Tuple[int, int] = (48, 64)
     focal: float = 60.0
+    aspect: float = 1.02
+    """fy / fx, where the model has two."""
+    middle: Tuple[float, float] = (0.52, 0.49)
+    """Principal point as a fraction of width and height."""
 
     @property
     def parameters(self) -> List[float]:
-        """In COLMAP's order; the principal point is not the centre."""
+        """In COLMAP's order."""
         height, width = self.size
         single = self.model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
-        focal = [self.focal] if single else [self.focal, 1.02 * self.focal]
-        return [*focal, 0.52 * width, 0.49 * height, *LENSES[self.model]]
+        focal = [self.focal] if single else [self.focal, self.aspect * self.focal]
+        return [*focal, self.middle[0] * width, self.middle[1] * height, *LENSES[self.model]]
 
     def project(self, local: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Pixels (P, 2) of points (P, 3) in the axes of COLMAP's camera, by its manual."""
@@ -84,17 +88,30 @@ def _quaternion(rotation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _render(lens: Lens, rotation: npt.NDArray, translation: npt.NDArray, size: Tuple[int, int]) -> npt.NDArray:
     """The spheres as a pinhole camera of this focal length sees them."""
+    return _look(lens, rotation, translation, size)[0]
+
+
+def planar_depth(scene: Spheres, view: int) -> npt.NDArray[np.float64]:
+    """(H, W) planar depth of a view, 0 where nothing is seen; for lenses that do not bend."""
+    lens = scene.lenses[view]
+    return _look(lens, scene.rotations[view], scene.translations[view], lens.size)[1]
+
+
+def _look(
+    lens: Lens, rotation: npt.NDArray, translation: npt.NDArray, size: Tuple[int, int]
+) -> Tuple[npt.NDArray, npt.NDArray]:
     height, width = size
     row, column = np.mgrid[:height, :width] + 0.5
     local = np.stack(
         [
-            (column / width - 0.52) * lens.size[1] / lens.focal,
-            (row / height - 0.49) * lens.size[0] / lens.focal,
+            (column / width - lens.middle[0]) * lens.size[1] / lens.focal,
+            (row / height - lens.middle[1]) * lens.size[0] / (lens.aspect * lens.focal),
             np.ones_like(row),
         ],
         axis=-1,
     )
     rays = local @ rotation
+    slope = np.linalg.norm(rays, axis=-1)
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     centre = -rotation.T @ translation
     image, nearest = np.full((height, width, 3), 30, dtype=np.uint8), np.full((height, width), np.inf)
@@ -106,7 +123,7 @@ def _render(lens: Lens, rotation: npt.NDArray, translation: npt.NDArray, size: T
         shade = 0.4 + 0.6 * np.abs(np.sin(6.0 * (centre + distance[..., None] * rays)).mean(-1))
         image[hit] = (shade[..., None] * colour)[hit].astype(np.uint8)
         nearest[hit] = distance[hit]
-    return image
+    return image, np.where(np.isfinite(nearest), nearest / slope, 0.0)
 
 
 def write_spheres(

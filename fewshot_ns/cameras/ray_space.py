@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ndc import ndc_normals_to_world, ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
 from fewshot_ns.cameras.poses import focus_point
-from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.cameras.scene_geometry import SceneGeometry, spacing_of
 
 RADII_KEY = "radii"
 """Key of the exact footprint radii in `RayBundle.metadata`."""
@@ -249,13 +249,19 @@ def ray_bounds(cameras: Cameras, geometry: SceneGeometry) -> Tensor:
 
 
 def scene_focus(cameras: Cameras, geometry: SceneGeometry) -> Tensor:
-    """(3,) world point that the cameras look at; for parallel cameras a point before them, halfway to far."""
+    """(3,) world point that the cameras look at. For parallel cameras, and in a long metric interval for those whose
+    axes meet outside of it, a point before them: halfway to far, of a long interval halfway on a logarithmic scale."""
     poses = cameras.camera_to_worlds.detach().cpu().double()
+    long = spacing_of(geometry) == "geometric"
     try:
-        return torch.as_tensor(focus_point(poses.numpy()))
+        focus = torch.as_tensor(focus_point(poses.numpy()))
+        depth = float(((poses[:, :, 3] - focus) * poses[:, :, 2]).sum(-1).median())
+        if not long or geometry.near <= depth <= geometry.far:
+            return focus
     except ValueError:
-        halfway = 0.5 * (geometry.near + geometry.far)
-        return (poses[:, :, 3] - halfway * poses[:, :, 2]).mean(0)
+        pass
+    halfway = math.sqrt(geometry.near * geometry.far) if long else 0.5 * (geometry.near + geometry.far)
+    return (poses[:, :, 3] - halfway * poses[:, :, 2]).mean(0)
 
 
 def scene_radius(cameras: Cameras, focus: Tensor) -> float:

@@ -7,6 +7,10 @@ from typing import Literal, Optional, Tuple
 
 RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
+Spacing = Literal["linear", "geometric"]
+LONG_RATIO, LONG_EXTENT = 20.0, 10.0
+"""Quotient of far and near, and their difference in world units, above which a metric interval is long (those of the
+published protocols end at 7 and 4)."""
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
@@ -35,3 +39,11 @@ class SceneGeometry:
     """NDC only: (2 fx / W, 2 fy / H), the same at every image resolution."""
     ndc_near: float = 1.0
     """NDC only: distance of the near plane in world units."""
+
+
+def spacing_of(geometry: SceneGeometry) -> Spacing:
+    """How samples lie along the rays of a scene: at equal steps, or in metric scenes of long intervals each a share
+    farther than the one before, since equal steps would be longer than what stands close to the cameras."""
+    from_camera = geometry.ray_space == "metric" and geometry.origin_plane_z is None and geometry.near > 0.0
+    near, far = geometry.near, geometry.far
+    return "geometric" if from_camera and (far > LONG_RATIO * near or far - near > LONG_EXTENT) else "linear"

@@ -24,6 +24,16 @@ def stratified_fenceposts(near: Tensor, far: Tensor, num_samples: int, jitter: O
     return jittered(near * (1.0 - steps) + far * steps, jitter)
 
 
+def geometric_fenceposts(near: Tensor, far: Tensor, num_samples: int, jitter: Optional[Tensor] = None) -> Tensor:
+    """The same, with fenceposts at equal steps of the logarithm: each lies a constant share farther than the last.
+
+    Args:
+        near: (R, 1), above zero.
+        far, num_samples, jitter: as of `stratified_fenceposts`.
+    """
+    return stratified_fenceposts(near.log(), far.log(), num_samples, jitter).exp()
+
+
 def jittered(t: Tensor, jitter: Optional[Tensor]) -> Tensor:
     """(R, N) ascending positions, each moved to a random position between the mid-points to its neighbours.
 

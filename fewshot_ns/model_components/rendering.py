@@ -25,6 +25,10 @@ class RaySamples:
     """(..., S, 3) unit normals in the world, differentiable by the parameters; only where a prior needs them."""
 
 
+BACKGROUND_CHANGE = "background_change"
+"""Name in `Rendering.extras` of what a random background of training adds to the scene's: (..., 3)."""
+
+
 @dataclass(frozen=True)
 class Rendering:
     """Pixels (...) as a backbone sees them, before anything is clamped for a screen."""

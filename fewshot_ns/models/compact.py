@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from fewshot_ns.cameras.ray_space import ModelRays, normals_to_world
-from fewshot_ns.cameras.scene_geometry import RaySpace
+from fewshot_ns.cameras.scene_geometry import RaySpace, Spacing, spacing_of
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.field_components.encodings import level_visibility
 from fewshot_ns.fields.density_grid import DensityGrid
@@ -27,9 +27,9 @@ from fewshot_ns.model_components.curricula import (
 from fewshot_ns.model_components.gaussians import cast_rays
 from fewshot_ns.model_components.interval_losses import interlevel_loss
 from fewshot_ns.model_components.losses import colour_loss
-from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
+from fewshot_ns.model_components.ray_samplers import geometric_fenceposts, resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
-from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.model_components.rendering import BACKGROUND_CHANGE, Rendering
 from fewshot_ns.models.ray_model import RayModel, RayModelConfig
 
 _PROPOSAL_EPSILON = 1e-5
@@ -43,6 +43,7 @@ class CompactModelConfig(RayModelConfig):
     moved_fields: ClassVar[Mapping[str, str]] = {
         old: new for old, new in RayModelConfig.moved_fields.items() if old != "frequency_mask_steps"
     }
+    values_before: ClassVar[Mapping[str, Any]] = {"spacing": "linear"}
     _target: Type = field(default_factory=lambda: CompactModel)
     """Class that the config builds."""
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -55,6 +56,10 @@ class CompactModelConfig(RayModelConfig):
     """MLP: frequencies of the encoding that open slowly (FreeNeRF)."""
     num_proposal_samples: int = 64
     """Samples per ray of the proposal."""
+    spacing: Optional[Spacing] = None
+    """How the proposal's samples lie between near and far: at equal steps, or each a share farther than the one before,
+    which finds near things before a far background; None: geometric in metric scenes whose far is more than 20 times
+    near, or 10 units beyond it."""
     num_samples: int = 24
     """Samples per ray of the field."""
     resample_padding: float = 0.01
@@ -93,8 +98,8 @@ class CompactModelConfig(RayModelConfig):
     skip_layer: int = 2
     """MLP: layer whose input gets the encoding once more."""
     random_background: Optional[bool] = None
-    """Whether training renders before a random background colour, so that only an opaque field can explain a photo;
-    None: where the photos are opaque."""
+    """Whether training renders before a random background colour, so that only an opaque field can explain a photo, and
+    what is transparent in photos with alpha, which lie on the same colour, stays empty; None: where they are opaque."""
     proposal_weight: float = 1.0
     """Weight of the proposal's distillation loss."""
     ema_decay: float = 0.99
@@ -121,6 +126,7 @@ class CompactModel(RayModel):
         """Builds the proposal, the field and, where `ema_decay` is not 0, their running average."""
         super().populate_modules()
         config = self.config
+        self.spacing = spacing_of(self.geometry) if config.spacing is None else config.spacing
         self.networks = torch.nn.ModuleDict(
             {"proposal": DensityGrid(config.proposal_resolution, config.proposal_bias), "field": self._build_field()}
         )
@@ -179,9 +185,15 @@ class CompactModel(RayModel):
             return "the look-up of a tri-plane's texels has no second derivative"
         return super().why_not(name)
 
+    @property
+    def labels(self) -> FrozenSet[str]:
+        """Alpha of the photos that a random background shows through."""
+        shows = self.random_background and get_fewshot_metadata(self.kwargs["metadata"]).has_alpha
+        return super().labels | ({"alpha"} if shows else set())
+
     def resolved(self) -> Dict[str, Any]:
-        """Adds whether training uses a random background."""
-        return {**super().resolved(), "random_background": self.random_background}
+        """Adds how samples are spaced, and whether training uses a random background."""
+        return {**super().resolved(), "spacing": self.spacing, "random_background": self.random_background}
 
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """The field's layers, its planes where it has some, and the proposal, which take different learning rates."""
@@ -220,7 +232,8 @@ class CompactModel(RayModel):
         jitter, random = None, self.samples_at_random(stratified)
         if random:
             jitter = torch.rand(len(rays.near), config.num_proposal_samples + 1, device=rays.near.device)
-        t_proposal = stratified_fenceposts(rays.near, rays.far, config.num_proposal_samples, jitter)
+        spread = geometric_fenceposts if self.spacing == "geometric" else stratified_fenceposts
+        t_proposal = spread(rays.near, rays.far, config.num_proposal_samples, jitter)
         middle = 0.5 * (t_proposal[:, 1:] + t_proposal[:, :-1])
         positions = rays.origins[:, None] + middle[..., None] * rays.directions[:, None]
         density_proposal = networks["proposal"](self.normalise_positions(positions))
@@ -260,13 +273,14 @@ class CompactModel(RayModel):
         if not (self.training and self.random_background):
             return rendering
         change = torch.rand_like(rendering.rgb) - float(self.geometry.background == "white")
-        return replace(rendering, rgb=rendering.rgb + (1.0 - rendering.accumulation) * change)
+        shown = rendering.rgb + (1.0 - rendering.accumulation) * change
+        return replace(rendering, rgb=shown, extras={**rendering.extras, BACKGROUND_CHANGE: change})
 
     def get_loss_dict(  # type: ignore[override]
         self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
         """Colour and proposal."""
-        target, ray_weights = batch["image"].to(self.device), batch.get("loss_weight")
+        target, ray_weights = self.photo_colours(outputs, batch), batch.get("loss_weight")
         losses = {"rgb_loss": colour_loss(outputs.rgb, target, ray_weights) / 3.0}
         samples, proposal = outputs.samples, outputs.extras
         if not self.training or samples is None:

@@ -1,6 +1,7 @@
 """depth-mipnerf: mip-NeRF behind a proposal network, whose weights a measured depth can bound."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Dict, FrozenSet, List, Optional, Tuple, Type
 
 import torch
@@ -22,7 +23,9 @@ from fewshot_ns.model_components.ray_samplers import (
 )
 from fewshot_ns.model_components.renderers import compositing_weights
 from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.models.convert_mipnerf import released_mipnerf
 from fewshot_ns.models.ray_model import RayModel, RayModelConfig
+from fewshot_ns.utils.checkpoints import load_strictly
 
 
 @dataclass
@@ -127,6 +130,28 @@ class DepthMipNeRFModel(RayModel):
         networks = (self.field, self.proposal, self.embedding)
         parameters = [value for network in networks if network is not None for value in network.parameters()]
         return {"field": [*parameters, self.log_depth_spread]}
+
+    def start_from(self, path: Path) -> None:
+        """Loads the weights of a training checkpoint, or those of the original's.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is neither, or holds no proposal network.
+            CheckpointMismatchError: networks of another size.
+        """
+        released = released_mipnerf(path)
+        if released is None:
+            super().start_from(path)
+            return
+        if released.proposal is None:
+            raise ValueError(
+                f"{path}: expected a proposal network (mip_nerf.prop_mlp.*), found plain mip-NeRF, which the method "
+                "mipnerf-fewshot reads"
+            )
+        load_strictly(self.field, released.field, path)
+        load_strictly(self.proposal, released.proposal, f"{path} (proposal network)")
+        if released.log_depth_spread is not None:
+            self.log_depth_spread.data.copy_(released.log_depth_spread.reshape(()))
 
     @property
     def labels(self) -> FrozenSet[str]:

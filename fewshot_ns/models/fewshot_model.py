@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ray_space import scene_focus, scene_radius
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.labels import ALPHA_KEY
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
-from fewshot_ns.model_components.rendering import Rendering, RenderOptions
+from fewshot_ns.model_components.rendering import BACKGROUND_CHANGE, Rendering, RenderOptions
 from fewshot_ns.models.pose_refinement import PoseRefiningModel, PoseRefiningModelConfig
 from fewshot_ns.priors.base import CameraRequest
 from fewshot_ns.utils.checkpoints import load_checkpoint, load_strictly, model_state
@@ -65,6 +66,7 @@ class FewShotModel(PoseRefiningModel):
         super().populate_modules()
         record = get_fewshot_metadata(self.kwargs["metadata"])
         self.geometry, self.bounds_from = record.geometry, record.bounds_from
+        self.ray_space_from = record.ray_space_from
         self.run_length: Optional[int] = None
         self.step = 0
         self.served: FrozenSet[str] = frozenset()
@@ -72,7 +74,8 @@ class FewShotModel(PoseRefiningModel):
     def resolved(self) -> Dict[str, Any]:
         """Values of the fields that the scene decided, for the log."""
         bounds = {"near": self.geometry.near, "far": self.geometry.far, "bounds_from": self.bounds_from}
-        return {"ray_space": self.geometry.ray_space, **bounds}
+        decided = {} if self.ray_space_from is None else {"ray_space_from": self.ray_space_from}
+        return {"ray_space": self.geometry.ray_space, **decided, **bounds}
 
     @property
     def provides(self) -> FrozenSet[str]:
@@ -236,9 +239,22 @@ class FewShotModel(PoseRefiningModel):
             state: the model's own names -> tensors. What else does not fit is refused after it.
         """
 
+    def photo_colours(self, outputs: Rendering, batch: Dict[str, Tensor]) -> Tensor:
+        """(R, 3) colours that a step's pixels should have: those of the photos.
+
+        Where a step is rendered before another background than the scene's, by the difference that
+        `outputs.extras[BACKGROUND_CHANGE]` is, it shows through photos with alpha too.
+        """
+        photo, alpha = batch["image"].to(self.device), batch.get(ALPHA_KEY)
+        change = outputs.extras.get(BACKGROUND_CHANGE)
+        if change is None or alpha is None:
+            return photo
+        return photo[..., :3] + (1.0 - alpha.to(photo)) * change
+
     def get_metrics_dict(self, outputs: Rendering, batch: Dict[str, Tensor]) -> Dict[str, Tensor]:  # type: ignore[override]
         """PSNR of the batch."""
-        mse = torch.nn.functional.mse_loss(outputs.rgb.detach(), batch["image"].to(self.device)[..., :3])
+        truth = self.photo_colours(outputs, batch)[..., :3]
+        mse = torch.nn.functional.mse_loss(outputs.rgb.detach(), truth)
         return {"psnr": -10.0 * torch.log10(mse.clamp(min=1e-10))}
 
     def get_image_metrics_and_images(

@@ -1,6 +1,7 @@
 """mip-NeRF as RegNeRF, FreeNeRF and SparseNeRF train it on a few views: one network, two levels of samples."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Type
 
 import torch
@@ -16,7 +17,9 @@ from fewshot_ns.model_components.losses import colour_loss
 from fewshot_ns.model_components.ray_samplers import resample_fenceposts, stratified_fenceposts
 from fewshot_ns.model_components.renderers import compositing_weights
 from fewshot_ns.model_components.rendering import Rendering
+from fewshot_ns.models.convert_mipnerf import released_mipnerf
 from fewshot_ns.models.ray_model import RayModel, RayModelConfig
+from fewshot_ns.utils.checkpoints import load_strictly
 
 
 @dataclass
@@ -96,6 +99,25 @@ class MipNeRFModel(RayModel):
     def get_param_groups(self) -> Dict[str, List[Parameter]]:
         """One group, so that the gradient's norm is clipped over all parameters together."""
         return {"field": list(self.field.parameters())}
+
+    def start_from(self, path: Path) -> None:
+        """Loads the weights of a training checkpoint, or those of mipnerf_pl's mip-NeRF.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is neither, or holds a proposal network as well.
+            CheckpointMismatchError: a network of another size.
+        """
+        released = released_mipnerf(path)
+        if released is None:
+            super().start_from(path)
+            return
+        if released.proposal is not None:
+            raise ValueError(
+                f"{path}: expected one network for both levels, found a proposal network (mip_nerf.prop_mlp.*); the "
+                "method depth-mipnerf has one"
+            )
+        load_strictly(self.field, released.field, path)
 
     def encoding_masks(self) -> Tuple[Optional[Tensor], Optional[Tensor]]:
         """Visibility of the columns of the position and the direction encoding; None where all are visible."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Type
+from typing import Any, Dict, FrozenSet, List, Literal, Mapping, Optional, Sequence, Type
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -25,7 +25,7 @@ from fewshot_ns.cameras.pinholes import (
 )
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.model_components.losses import structural_dissimilarity
-from fewshot_ns.model_components.rendering import Rendering, RenderOptions
+from fewshot_ns.model_components.rendering import BACKGROUND_CHANGE, Rendering, RenderOptions
 from fewshot_ns.model_components.schedules import linear_ramp
 from fewshot_ns.model_components.splatting.densification import Densification, DensificationConfig, no_statistics
 from fewshot_ns.model_components.splatting.downscaled import as_rendered
@@ -59,8 +59,9 @@ class SparseSplatfactoModelConfig(ImageModelConfig):
     """What the learning rate of positions is a fraction of: the size of a pixel at the depth of the initial points, or
     the scene's radius, as in the original."""
     background: Literal["auto", "mean", "random", "scene"] = "auto"
-    """Colour behind everything. mean: of the photos; random: another in every step of training, else the mean; scene:
-    the scene's own; auto: the scene's where photos have alpha, else random."""
+    """Colour behind everything. mean: of the photos; random: another in every step of training, which photos with alpha
+    lie on as well, else the mean, with alpha the scene's own; scene: the scene's own; auto: the scene's where photos
+    have alpha, else random."""
     ssim_weight: float = 0.2
     """Share of D-SSIM in the colour loss; the rest is L1."""
     num_downscales: int = 0
@@ -134,7 +135,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         for name, values in no_statistics(len(positions), torch.device("cpu")).items():
             self.register_buffer(name, values)
         self.background_color = torch.zeros(3)
-        self.random_background = False
+        self.random_background = self._photos_with_alpha = False
         self.crop_box: Optional[OrientedBox] = None
         self.densification: Optional[Densification] = None
         self._watched: Optional[Dict[str, Any]] = None
@@ -169,25 +170,22 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         check_pinholes(cameras)
 
     def prepare_training(self, dataset: FewShotDataset) -> None:
-        """Takes the colour of the background from the photos.
-
-        Raises:
-            ValueError: a random background behind photos that have one of their own.
-        """
+        """Takes the colour of the background from the photos."""
         alpha = dataset.has_alpha
         kind = self.config.background
-        if kind == "random" and alpha:
-            raise ValueError(
-                "--pipeline.model.background random: expected photos without alpha, found some that the scene's "
-                "background shows through; give --pipeline.model.background scene"
-            )
         self.random_background = kind == "random" or (kind == "auto" and not alpha)
-        if kind == "scene" or (kind == "auto" and alpha):
+        self._photos_with_alpha = alpha
+        if kind == "scene" or (kind in ("auto", "random") and alpha):
             colour = torch.full((3,), float(dataset.fewshot.geometry.background == "white"))
         else:
             photos = [dataset.get_image_float32(index)[..., :3].reshape(-1, 3) for index in range(len(dataset))]
             colour = torch.cat(photos).mean(dim=0)
         self.background_colour.copy_(colour)
+
+    @property
+    def labels(self) -> FrozenSet[str]:
+        """Alpha of the photos that a random background shows through."""
+        return super().labels | ({"alpha"} if self.random_background and self._photos_with_alpha else set())
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided."""
@@ -359,8 +357,12 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             shape = (1, -1) + (1,) * (info["radii"].dim() - 2)
             self._on_info({**info, "radii": info["radii"] * left_in.reshape(shape)})
         colours, planar = images[..., :3], images[..., 3:]
-        rgb = colours + (1.0 - alphas) * self._background()
-        return Rendering(rgb, planar * ray_slopes(cameras, height, width)[..., None], alphas, planar)
+        background = self._background()
+        rgb, depth = colours + (1.0 - alphas) * background, planar * ray_slopes(cameras, height, width)[..., None]
+        extras: Dict[str, Tensor] = {}
+        if self.training and self.labels:
+            extras[BACKGROUND_CHANGE] = (background - self.background_colour).expand(rgb.shape)
+        return Rendering(rgb, depth, alphas, planar, extras=extras)
 
     _on_info: Any = None
     """What takes a rasterisation's record while the photos of a step are rendered."""
@@ -414,7 +416,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
         self, outputs: Rendering, batch: Dict[str, Tensor], metrics_dict: Optional[Dict[str, Tensor]] = None
     ) -> Dict[str, Tensor]:
         """L1 and D-SSIM of the image (Kerbl et al. 2023, eq. 7); of single pixels, as in evaluation, L1."""
-        target, size = batch["image"].to(outputs.rgb), batch.get("image_size")
+        target, size = self.photo_colours(outputs, batch).to(outputs.rgb), batch.get("image_size")
         mask = batch["mask"].to(outputs.rgb) if "mask" in batch else torch.ones_like(target[:, :1])
         weight = self.config.ssim_weight
         absolute = ((outputs.rgb - target).abs() * mask).sum() / (3.0 * mask.sum()).clamp(min=1.0)

@@ -142,7 +142,7 @@ class FewShotPipelineConfig(SavedConfig, VanillaPipelineConfig):
             values["background_samples"] = old.get("occlusion_background_samples", 0)
             state["occlusion"] = OcclusionPriorConfig(enabled=True, **values)
         if old.get("distortion_weight", 0.0) > 0:
-            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"])
+            state["distortion"] = DistortionPriorConfig(enabled=True, weight=old["distortion_weight"], normalised=False)
         planes = getattr(state.get("model"), "field_type", None) == "triplane"
         if planes and old.get("plane_smoothness_weight", 0.0) > 0:
             weight = old["plane_smoothness_weight"]
@@ -439,15 +439,16 @@ def suit_scene_to_backbone(config: FewShotPipelineConfig) -> None:
 
 
 def _use_metric_rays(config: FewShotPipelineConfig) -> None:
-    """Takes a forward-facing scene as a metric one where the backbone renders images, which know no NDC.
+    """Takes a scene that may be in NDC as a metric one where the backbone renders images, which know no NDC.
 
     The cameras are the same.
     """
     parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
     if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, LLFFDataParserConfig):
-        if parser.ray_space == "ndc":
+        if parser.ray_space != "metric":
+            instead = " for ndc" if parser.ray_space == "ndc" else ""
             parser.ray_space = "metric"
-            CONSOLE.print("The backbone renders images of cameras in the world: --ray-space metric is taken for ndc")
+            CONSOLE.print(f"The backbone renders images of cameras in the world: --ray-space metric is taken{instead}")
 
 
 def _use_pinholes(config: FewShotPipelineConfig) -> None:

@@ -49,6 +49,29 @@ class SemanticPriorConfig(PriorConfig):
     """Folder of the photos' embeddings; None takes FEWSHOT_CACHE, else the user's cache folder."""
 
 
+def ways_without_encoder(config: SemanticPriorConfig, prior_flag: str) -> str:
+    """What a user can do who has no weights of the encoder.
+
+    Args:
+        config: the prior's config.
+        prior_flag: how its flags begin.
+    """
+    flag, ways = f"{prior_flag}.encoder", []
+    if (config.encoder.library, config.encoder.model) != ("torchvision", "vgg16"):
+        ways.append(
+            f"{flag}.library torchvision {flag}.model vgg16 {flag}.output projected (VGG16, which LPIPS uses, too: "
+            f"vgg16_features_torchvision.pt in the folder {WEIGHTS_ENV}, or vgg16-397923af.pth in torch's cache)"
+        )
+    return "; ".join(
+        [
+            *ways,
+            f"any other encoder of open_clip, timm or torchvision whose file is at hand: {flag}.library, "
+            f"{flag}.model and {flag}.weights PATH",
+            f"or train without: {prior_flag}.enabled False",
+        ]
+    )
+
+
 class SemanticPrior(Prior[SemanticPriorConfig]):
     """Similarity of unseen views to the photos; they are rendered in a forward of their own, after the main one.
 
@@ -99,30 +122,13 @@ class SemanticPrior(Prior[SemanticPriorConfig]):
         """The encoder and the embeddings (V, C) of the photos, also where the prior is off."""
         if self.encoder is None:
             dataset, device = self.scene.dataset, self.scene.device
-            with ways_out(self._ways_without_encoder()):
+            with ways_out(ways_without_encoder(self.config, self.flag)):
                 encoder = ImageEncoder(self.config.encoder, device)
             images = [dataset.get_image_float32(index)[..., :3] for index in range(len(dataset))]
             folder = cache_folder("semantic", self.config.cache_dir)
             self.targets = target_embeddings(encoder, images, folder).to(device)
             self.encoder = encoder
         return self.encoder, self.targets
-
-    def _ways_without_encoder(self) -> str:
-        """What a user can do who has no such weights."""
-        flag, ways = f"{self.flag}.encoder", []
-        if (self.config.encoder.library, self.config.encoder.model) != ("torchvision", "vgg16"):
-            ways.append(
-                f"{flag}.library torchvision {flag}.model vgg16 {flag}.output projected (VGG16, which LPIPS uses, too: "
-                f"vgg16_features_torchvision.pt in the folder {WEIGHTS_ENV}, or vgg16-397923af.pth in torch's cache)"
-            )
-        return "; ".join(
-            [
-                *ways,
-                f"any other encoder of open_clip, timm or torchvision whose file is at hand: {flag}.library, "
-                f"{flag}.model and {flag}.weights PATH",
-                f"or train without: {self.flag}.enabled False",
-            ]
-        )
 
     def resolved(self) -> Dict[str, Any]:
         """Values that the scene decided, for the log."""

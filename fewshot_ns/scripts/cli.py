@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 import warnings
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import tyro
 from rich.console import Console
@@ -18,6 +18,7 @@ from fewshot_ns.scripts.convert import ConvertCommand
 from fewshot_ns.scripts.demo import DemoCommand
 from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
+from fewshot_ns.scripts.genlist import GenlistCommand
 from fewshot_ns.scripts.inspect import InspectCommand
 from fewshot_ns.scripts.methods import MethodsCommand
 from fewshot_ns.scripts.photo import PhotoCommand
@@ -39,6 +40,7 @@ COMMANDS: Dict[str, Any] = {
     "prepare": PrepareCommand,
     "depth": DepthCommand,
     "convert": ConvertCommand,
+    "genlist": GenlistCommand,
     "inspect": InspectCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
@@ -74,12 +76,15 @@ def main(arguments: List[str]) -> int:
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments, of_training = _split_training(arguments)
     arguments, of_dataparser = split_dataparser(arguments)
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS, prog="ns-fewshot", description=_DESCRIPTION, args=arguments or ["--help"]
     )
     if of_dataparser:
         command.dataparser_arguments = tuple(of_dataparser)
+    if of_training:
+        command.training_arguments = tuple(of_training)
     console = Console(stderr=True)
     try:
         with warnings.catch_warnings():
@@ -97,6 +102,14 @@ def main(arguments: List[str]) -> int:
         console.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
         return EXIT_FAILED
     return 0
+
+
+def _split_training(arguments: List[str]) -> Tuple[List[str], List[str]]:
+    """Parts `photos DIR ... -- FLAGS` into the command's own arguments and further ones of ns-train."""
+    if arguments[:1] != ["photos"] or "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
 
 
 def entrypoint(arguments: Optional[List[str]] = None) -> None:

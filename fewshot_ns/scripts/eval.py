@@ -105,7 +105,8 @@ class EvalCommand:
         name = "-".join(["eval", *(kind for kind, is_so in kinds if is_so)])
         output = self.output_path or config.parent / f"{name}.json"
         summary = self._summarise(output) if self.summarise_only else self._evaluate(config, output)
-        print_table(_table(summary), str(output))
+        if summary:
+            print_table(_table(summary), str(output))
 
     def _check(self) -> None:
         limits = {
@@ -300,6 +301,7 @@ class EvalCommand:
 
     def _dataset(self, pipeline: Any) -> InputDataset:
         """The test views at the size and with the masks of the flags."""
+        from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
         manager = pipeline.datamanager
@@ -310,7 +312,8 @@ class EvalCommand:
                 raise ValueError("--max-side: only runs on this package's dataparsers can be measured at another size")
             # A little more, or rounding down could cost a pixel.
             manager.config.camera_res_scale_factor *= (self.max_side + 1e-3) / side
-            dataset = manager.create_eval_dataset()
+            one_scene = isinstance(manager, FewShotDataManager)
+            dataset = manager.create_measured_dataset() if one_scene else manager.create_eval_dataset()
         if self.mask_dir is not None:
             if not isinstance(dataset, FewShotDataset):
                 raise ValueError("--mask-dir: only runs on this package's dataparsers know object masks")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Literal, Optional
+from typing import TYPE_CHECKING, List, Literal, Optional, Tuple
 
 import tyro
 
+from fewshot_ns.scripts.photos_training import Training, check_method, check_needs, split_words
 from fewshot_ns.scripts.prepare import PrepareCommand, prepare
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fewshot_ns.data.capture.preparation import Prepared
 
-DONE = "trained.json"
+OUTPUTS = Path("outputs/photos")
 SIDES = {"cpu": 320, "cuda": 1000}
 """Longer side of the pictures that are trained on where the user names none: ten minutes on two cores."""
 
@@ -27,15 +27,16 @@ SIDES = {"cpu": 320, "cuda": 1000}
 class PhotosCommand:
     """Make a video and a splat of a folder of photos (or of a video): poses, training, rendering, one page.
 
-    No photo is held back. What an earlier call has finished is used again.
+    No photo is held back. What an earlier call has finished is used again, and a training that was interrupted goes on
+    from its last checkpoint. Further flags of ns-train may follow at the end after `--`.
     """
 
     images: tyro.conf.Positional[Path]
     """Folder of two or more photos (JPEG, PNG, WebP, TIFF, BMP, HEIC), or a video."""
-    output_dir: Path = Path("outputs/photos")
-    """Where everything goes; open index.html in it."""
+    output_dir: Optional[Path] = None
+    """Where everything goes; open index.html in it. None: outputs/photos/NAME, with the name of the folder or video."""
     method: str = "sparse-splatfacto-lite"
-    """Any per-scene method; of Gaussian splats a .ply is written, too."""
+    """Any method that trains on one scene; of Gaussian splats a .ply is written, too."""
     poses: Optional[str] = None
     """Poses that are known already, as in `ns-fewshot prepare`."""
     refine_poses: bool = False
@@ -45,7 +46,7 @@ class PhotosCommand:
     steps: Optional[int] = None
     """Training steps; None: the method's own."""
     frames: int = 60
-    """Frames of the video, which flies from photo to photo and back to the first."""
+    """Frames of the video, which flies from photo to photo and back to the first; at least one for each photo."""
     fps: int = 20
     """Frames per second of the video."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -53,7 +54,9 @@ class PhotosCommand:
     seed: int = 42
     """Seed of the training."""
     force: bool = False
-    """Do everything again."""
+    """Do everything again, poses included, and replace what was made of other photos."""
+    training_arguments: tyro.conf.Suppress[Tuple[str, ...]] = ()
+    """Further flags of ns-train, after `--`."""
 
     def main(self) -> None:
         """Makes everything.
@@ -61,29 +64,41 @@ class PhotosCommand:
         Raises:
             CommandError: training failed.
             FileNotFoundError: no photos.
-            ValueError: photos that cannot be placed, or an unknown method.
+            ValueError: photos that cannot be placed, a method that does not train on one scene or lacks what it
+                needs, or a folder that holds what was made of other photos.
         """
         from rich.console import Console
 
-        from fewshot_ns import registry
+        from fewshot_ns.data.capture.poses import gives_depth
+        from fewshot_ns.data.capture.preparation import check_capture
         from fewshot_ns.utils.processes import end_on_termination
 
-        if self.method.replace("-", "_") not in registry.METHODS:
-            names = ", ".join(name.replace("_", "-") for name in registry.METHODS)
-            raise ValueError(f"--method: expected one of {names}, got {self.method!r}")
+        check_method(self.method)
         if self.frames < 2 or self.fps < 1:
             raise ValueError(f"expected --frames of at least 2 and --fps of at least 1, got {self.frames}, {self.fps}")
         console, started = Console(), time.monotonic()
+        scene = self.folder / "scene"
+        if not self.force:
+            check_capture(self.images, scene)
+        check_needs(self.method, self.training_arguments, gives_depth(self.poses))
+        console.print(f"Everything goes to {self.folder}", highlight=False, soft_wrap=True)
         with end_on_termination():
-            scene = self.output_dir / "scene"
-            command = PrepareCommand(self.images, scene, poses=self.poses, depth=False, seed=0)
+            command = PrepareCommand(self.images, scene, poses=self.poses, depth=False, seed=0, force=self.force)
             prepared = prepare(command, console)
-            run = self._trained(prepared, console)
+            run = self._training(prepared).run(prepared.scene, console, self.force)
             ply = self._splats(run, console)
-            video = self._video(run)
+            video = self._video(run, len(prepared.poses.names))
             page = self._page(prepared, video, ply)
         console.print(f"Finished in {time.monotonic() - started:.0f} s. Open [bold]{page}[/bold] in a browser.")
         console.print(f"Walk around in it: ns-fewshot view {run}", highlight=False)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        if self.output_dir is not None:
+            return self.output_dir
+        source = self.images.resolve()
+        return OUTPUTS / (source.stem if source.is_file() else source.name)
 
     @property
     def _on(self) -> str:
@@ -93,44 +108,26 @@ class PhotosCommand:
             return self.device
         return "cuda" if torch.cuda.is_available() else "cpu"
 
-    def _trained(self, prepared: Prepared, console: Console) -> Path:
-        """Folder of the run, which an earlier call may have trained."""
-        import json
-
-        from fewshot_ns.utils.files import write_json
+    def _training(self, prepared: Prepared) -> Training:
+        """How the scene is trained on."""
         from fewshot_ns.utils.hashing import digest, file_key
-        from fewshot_ns.utils.processes import CommandRunner, console_script
 
         longest = int(prepared.poses.sizes.max())
         factor = max(1, math.ceil(longest / (self.side or SIDES[self._on])))
-        run = self.output_dir / "run"
         settings = (self.method, factor, self.steps, self.seed, self._on, self.refine_poses)
-        key = digest(*settings, file_key(prepared.scene / "transforms.json"))
-        done = run / DONE
-        if not self.force and done.is_file() and json.loads(done.read_text("utf8")).get("key") == key:
-            console.print(f"training {self.method}: done before", highlight=False)
-            return run
-        shutil.rmtree(run, ignore_errors=True)
-        arguments = [str(console_script("ns-train")), self.method, "--data", str(prepared.scene)]
-        arguments += ["--output-dir", str(self.output_dir / "training"), "--vis", "tensorboard"]
-        arguments += ["--machine.device-type", self._on, "--machine.seed", str(self.seed)]
-        arguments += [] if self.steps is None else ["--max-num-iterations", str(self.steps)]
-        arguments += ["--pipeline.model.camera-optimizer.mode", "SO3xR3"] if self.refine_poses else []
-        arguments += ["fewshot-nerfstudio-data", "--downscale-factor", str(factor)]
-        shutil.rmtree(self.output_dir / "training", ignore_errors=True)
-        with console.status(f"training {self.method} at 1/{factor} of the photos' size") as status:
-
-            def on_line(line: str) -> None:
-                percent = line.partition("(")[2].partition("%")[0]
-                if line[:1].isdigit() and percent:
-                    status.update(f"training {self.method}: {percent} %")
-
-            CommandRunner().run(arguments, self.output_dir / "train.log", on_line)
-        (config,) = (self.output_dir / "training").rglob("config.yml")
-        shutil.move(str(config.parent), run)
-        shutil.rmtree(self.output_dir / "training")
-        write_json(done, {"key": key})
-        return run
+        of_method, of_parser = split_words(self.training_arguments)
+        words = ["--machine.device-type", self._on, "--machine.seed", str(self.seed)]
+        words += [] if self.steps is None else ["--max-num-iterations", str(self.steps)]
+        words += ["--pipeline.model.camera-optimizer.mode", "SO3xR3"] if self.refine_poses else []
+        return Training(
+            output_dir=self.folder,
+            method=self.method,
+            # The user's come last, and win.
+            words=(*words, *of_method),
+            parser_words=("--downscale-factor", str(factor), *of_parser),
+            key=digest(*settings, file_key(prepared.scene / "transforms.json"), *self.training_arguments),
+            note=f" at 1/{factor} of the photos' size",
+        )
 
     def _splats(self, run: Path, console: Console) -> Optional[Path]:
         """The Gaussians as a .ply; None where the model has none."""
@@ -142,7 +139,7 @@ class PhotosCommand:
         from fewshot_ns.scripts.runs import load_run
         from fewshot_ns.utils.hashing import digest, file_key
 
-        path = self.output_dir / "splats.ply"
+        path = self.folder / "splats.ply"
         key = digest(*(file_key(file) for file in sorted(run.rglob("step-*.ckpt"))))
         if find_splats(path, key) is not None:
             return path
@@ -154,11 +151,11 @@ class PhotosCommand:
         console.print(f"{path}: {found.count} Gaussians", highlight=False)
         return path
 
-    def _video(self, run: Path) -> Path:
+    def _video(self, run: Path, photos: int) -> Path:
         from fewshot_ns.scripts.video import VideoCommand
 
-        path = self.output_dir / "video.mp4"
-        options = {"kind": "interpolate", "frames": self.frames, "fps": self.fps}
+        path = self.folder / "video.mp4"
+        options = {"kind": "interpolate", "frames": max(self.frames, photos), "fps": self.fps}
         VideoCommand(load_config=run / "config.yml", output=path, gif=False, **options).main()  # type: ignore[arg-type]
         return path
 
@@ -184,7 +181,7 @@ class PhotosCommand:
             Section("The photos", pictures=[Picture(_small(folder / name), name) for name in poses.names]),
             Section("How far the poses can be trusted", said, tables=[table] if rows else []),
         ]
-        path = self.output_dir / "index.html"
+        path = self.folder / "index.html"
         write_page(ReportPage(f"From {len(poses.names)} photos", sections), path)
         return path
 

@@ -45,6 +45,9 @@ class PrepareCommand:
     """CPU threads of COLMAP; 0: all."""
     seed: int = 0
     """Of COLMAP's random choices."""
+    force: bool = False
+    """Find the poses anew, and replace a scene of other photos. Without it poses that an earlier call has found for the
+    same photos and settings are taken again, since COLMAP would find slightly others."""
 
     def main(self) -> None:
         """Writes the scene.
@@ -57,7 +60,8 @@ class PrepareCommand:
         from rich.console import Console
 
         prepared = prepare(self, Console())
-        Console().print(f"Train on it: ns-train sparse-splatfacto-lite --data {prepared.scene}", highlight=False)
+        if prepared.trust.verdict != "doubtful":
+            Console().print(f"Train on it: ns-train sparse-splatfacto-lite --data {prepared.scene}", highlight=False)
 
 
 def prepare(command: PrepareCommand, console: Console) -> Prepared:
@@ -78,6 +82,7 @@ def prepare(command: PrepareCommand, console: Console) -> Prepared:
         threads=command.threads or os.cpu_count() or 1,
         device=command.device,
         seed=command.seed,
+        force=command.force,
     )
     with console.status("reading photos") as status:
 
@@ -96,6 +101,8 @@ def prepare(command: PrepareCommand, console: Console) -> Prepared:
 
 
 def _print(prepared: Prepared, console: Console) -> None:
+    from fewshot_ns.data.capture.trust import WHAT_TO_DO, count_of
+
     trust, poses = prepared.trust, prepared.poses
     colour = {"good": "green", "fair": "yellow", "doubtful": "red"}[trust.verdict]
     console.print(
@@ -103,11 +110,11 @@ def _print(prepared: Prepared, console: Console) -> None:
         f"[bold {colour}]{trust.verdict}[/bold {colour}]" + (f", {'; '.join(trust.reasons)}" if trust.reasons else ""),
         highlight=False,
     )
-    figures = [f"{trust.num_points} points"]
+    figures = [count_of(trust.num_points, "point")]
     if trust.error is not None and trust.angle is not None:
         figures += [f"reprojection error {trust.error:.2f} pixels", f"median angle {trust.angle:.1f} degrees"]
     if trust.matches is not None:
-        figures.append(f"at least {trust.matches} matches to a neighbour")
+        figures.append(f"at least {count_of(trust.matches, 'match', 'matches')} to a neighbour")
     focal = sorted({round(float(value)) for value in poses.intrinsics[:, 0]})
     figures.append(f"focal length {', '.join(map(str, focal))} pixels ({prepared.focal})")
     console.print("  " + "; ".join(figures), highlight=False)
@@ -115,3 +122,9 @@ def _print(prepared: Prepared, console: Console) -> None:
         console.print(f"[yellow]left out[/yellow] {name}: {reason}", highlight=False)
     for warning in prepared.warnings:
         console.print(f"[yellow]note[/yellow] {warning}", highlight=False)
+    if trust.verdict == "doubtful":
+        console.print(
+            f"[yellow]Training on this will hardly work: {'; '.join(trust.reasons)}. {WHAT_TO_DO}[/yellow]",
+            highlight=False,
+            soft_wrap=True,
+        )

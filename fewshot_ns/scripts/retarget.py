@@ -158,6 +158,7 @@ class RetargetCommand:
     def _dataparser(self, manager: Any) -> Any:
         from fewshot_ns.data.dataparsers.automatic import FewShotAutoDataParserConfig
         from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParserConfig
+        from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
         from fewshot_ns.scripts.scenes import AUTO, is_of_format, scene_config
 
         name = self.parser or self.dataparser
@@ -181,9 +182,9 @@ class RetargetCommand:
             return own
         else:
             parser = scene_config(self.data, name, self.dataparser_arguments, many_scenes=True)
-        if getattr(parser, "ray_space", None) is not None:
+        if isinstance(parser, LLFFDataParserConfig):
             # Generalizable models know no NDC.
-            parser.ray_space = "metric"  # type: ignore[attr-defined]
+            parser.ray_space = "metric"
         parser.data = self.data.resolve()
         return parser
 

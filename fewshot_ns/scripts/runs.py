@@ -221,11 +221,12 @@ def released_method(path: Path) -> str:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: none of DietNeRF's or pixelNeRF's files.
+        ValueError: none of DietNeRF's, pixelNeRF's or mipnerf_pl's files.
     """
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
     from fewshot_ns.models.convert_dietnerf import is_torch_file, released_networks
+    from fewshot_ns.models.convert_mipnerf import released_mipnerf
     from fewshot_ns.pretrained.weights import load_weights
 
     if not path.is_file():
@@ -233,6 +234,9 @@ def released_method(path: Path) -> str:
     if not is_torch_file(path):
         networks = released_networks(path, num_octaves=10, view_octaves=4) or ()
         return "dietnerf-jax-coarse" if len(networks) == 1 else "dietnerf-jax"
+    mipnerf = released_mipnerf(path)
+    if mipnerf is not None:
+        return "mipnerf-fewshot" if mipnerf.proposal is None else "depth-mipnerf"
     names = load_weights(path).keys()
     if "network_fn_state_dict" in names:
         return "dietnerf"
@@ -243,7 +247,9 @@ def released_method(path: Path) -> str:
             f"{path}: expected a run or released weights, found a checkpoint of a training; give the folder of its "
             "run, or say what it is by --method"
         )
-    raise ValueError(f"{path}: expected weights of DietNeRF or pixelNeRF, found others; say what they are by --method")
+    raise ValueError(
+        f"{path}: expected weights of DietNeRF, pixelNeRF or mipnerf_pl, found others; say what they are by --method"
+    )
 
 
 def method_config(name: str) -> TrainerConfig:

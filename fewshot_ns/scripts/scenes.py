@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Literal, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, Literal, Optional, Sequence, Tuple
 
 from fewshot_ns import registry
 
@@ -76,7 +76,8 @@ def scene_config(data: Path, name: str, arguments: Sequence[str], many_scenes: b
     name = "fewshot-data" if name == AUTO else name
     if name not in dataparser_names():
         raise ValueError(f"unknown dataparser {name!r}; expected {', '.join(dataparser_names())}")
-    default = registry.dataparser_specification(name.replace("-", "_")).config
+    default: Any = registry.dataparser_specification(name.replace("-", "_")).config
+    default.camera_sized_files = False
     config = tyro.cli(type(default), default=default, args=list(arguments), prog=f"ns-fewshot ... {name}")
     config.data = data
     if isinstance(config, FewShotAutoDataParserConfig):

@@ -51,7 +51,7 @@ class SavedConfig:
     nerfstudio restores a config.yml attribute by attribute, without calling the constructor, the inner configs first.
     Three differences to today's class are mended:
 
-    - A field that is younger than the file gets its default.
+    - A field that is younger than the file gets its default, or what `values_before` says.
     - A field that is now elsewhere or has another name is carried over by `moved_fields`, one whose values mean other
       things by `upgrade`. A config says so for itself and for the configs below it.
     - What is left over is dropped, and the outermost config names it in one line.
@@ -64,6 +64,9 @@ class SavedConfig:
     moved_fields: ClassVar[Mapping[str, str]] = {}
     """Where values of fields that are no more go, both as dotted paths below this config: {"mask_steps": "mask.steps"}.
     A subclass that adds to it begins with its parent's."""
+
+    values_before: ClassVar[Mapping[str, Any]] = {}
+    """Values of younger fields in files that do not have them, where today's default means something else."""
 
     @classmethod
     def upgrade(cls, state: Dict[str, Any], outdated: Dict[str, Any]) -> None:
@@ -93,6 +96,7 @@ class SavedConfig:
                 state[name] = one.default_factory()
             elif one.default is not MISSING:
                 state[name] = one.default
+        state |= self.values_before
         state |= {name: value for name, value in saved.items() if name in known}
         outdated = {name: value for name, value in saved.items() if name not in known and name != _OUTDATED}
         for name, value in state.items():

@@ -17,11 +17,12 @@ from fewshot_ns.cameras.ray_space import (
     grid_radii,
     ray_bounds,
     ray_parameter,
+    scene_focus,
     scene_radius,
     to_model_rays,
     world_distance,
 )
-from fewshot_ns.cameras.scene_geometry import SceneGeometry
+from fewshot_ns.cameras.scene_geometry import SceneGeometry, spacing_of
 
 WIDTH, HEIGHT, FOCAL = 24, 18, 30.0
 NDC = SceneGeometry("ndc", 0.0, 1.0, "cylinder", ndc_focal=(2 * FOCAL / WIDTH, 2 * FOCAL / HEIGHT))
@@ -195,3 +196,33 @@ def test_normals_of_ndc_are_the_gradient_of_the_world() -> None:
     found = ndc_normals_to_world(of_ndc, to_ndc(points.detach()), focal, near)
     cosine = torch.nn.functional.cosine_similarity(found, expected)
     torch.testing.assert_close(cosine, torch.ones_like(cosine))
+
+
+def test_long_metric_intervals_are_sampled_by_shares():
+    def found(*values, **fields):
+        return spacing_of(SceneGeometry(*values, **fields))
+
+    assert found("metric", 0.1, 100.0) == found("metric", 0.1, 2.1) == found("metric", 1.0, 11.1) == "geometric"
+    # Every published protocol, near zero, NDC, and rays that start at a plane before the scene.
+    for near, far in ((0.5, 3.5), (2.0, 6.0), (0.2, 4.0), (1.0, 11.0), (0.0, 100.0)):
+        assert found("metric", near, far) == "linear"
+    assert found("ndc", 0.01, 1.0) == found("metric", 0.1, 100.0, origin_plane_z=0.0) == "linear"
+
+
+def test_focus_lies_within_a_long_interval():
+    """Hand-held photos that nearly face one way may have axes that meet behind the cameras."""
+    poses = torch.eye(4)[:3].repeat(3, 1, 1)
+    poses[:, 0, 3] = torch.tensor([-0.2, 0.0, 0.2])
+    for view, degrees in enumerate((3.0, 0.0, -3.0)):
+        angle = math.radians(degrees)
+        poses[view, :, 0] = torch.tensor([math.cos(angle), 0.0, -math.sin(angle)])
+        poses[view, :, 2] = torch.tensor([math.sin(angle), 0.0, math.cos(angle)])
+    towards, apart = (Cameras(turned, 60.0, 60.0, 32.0, 24.0, 64, 48) for turned in (poses.flip(0), poses))
+    for pose in (towards, apart):
+        pose.camera_to_worlds[:, 0, 3] = torch.tensor([-0.2, 0.0, 0.2])
+    short, long = SceneGeometry("metric", 1.0, 9.0), SceneGeometry("metric", 0.1, 100.0)
+    ahead = [float(-scene_focus(cameras, long)[2]) for cameras in (towards, apart)]
+    assert min(ahead) > 0.0 and max(ahead) == pytest.approx(0.2 / math.tan(math.radians(3.0)), rel=1e-3)
+    assert min(ahead) == pytest.approx(math.sqrt(10.0), rel=1e-2)
+    behind = [float(-scene_focus(cameras, short)[2]) for cameras in (towards, apart)]
+    assert min(behind) < 0.0  # as ever where the interval is short

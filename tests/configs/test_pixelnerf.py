@@ -95,6 +95,21 @@ def test_steps_on_generated_objects(name: str, objects: Path) -> None:
     assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
 
 
+def test_plain_pixelnerf_measures_scenes_of_few_views(objects: Path, capsys: pytest.CaptureFixture) -> None:
+    config = config_of("pixelnerf")
+    manager, model = config.pipeline.datamanager, config.pipeline.model
+    manager.dataparser = SRNDataParserConfig(data=objects, sampling_range="cars")
+    model.encoder.backbone, model.encoder.keep_unused, model.encoder.pretrained = "resnet18", False, False
+    model.width, model.num_samples, model.min_eval_samples, model.num_octaves = 16, 6, 6, 2
+    config.pipeline.evaluation.metrics = ("psnr",)
+    pipeline = config.pipeline.setup(device="cpu", test_mode="test")
+    results = pipeline.get_average_eval_image_metrics(0)
+    # Of five views 4 and 3 stand for 64 and 104.
+    assert results["psnr"] > 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the nearest are taken: 4 and 3. This is not the published protocol" in said
+
+
 def test_published_figures() -> None:
     results = registry.paper_results("pixelnerf")
     keys = [(result.dataset, result.num_views, result.metric, result.table) for result in results]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Callable, Dict
 
@@ -30,7 +34,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return taken
 
 
-def test_from_photos_to_a_page(photos: Path, run_command: Callable[..., str], tmp_path: Path) -> None:
+@pytest.fixture
+def fail_command(environment: Dict[str, str]) -> Callable[..., str]:
+    """Runs a command that has to fail, by an error that the user can mend, and returns what it says."""
+
+    def run(*command: object) -> str:
+        words = [str(Path(sys.executable).parent / str(command[0])), *map(str, command[1:])]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 1, done.stdout[-6000:] + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_from_photos_to_a_page(
+    photos: Path, run_command: Callable[..., str], fail_command: Callable[..., str], tmp_path: Path
+) -> None:
     pytest.importorskip("pycolmap", reason="pycolmap is not installed: pip install 'fewshot-ns[photos]'")
     output = tmp_path / "out"
     flags = ("--output-dir", output, "--steps", 20, "--side", 80, "--frames", 3, "--device", "cpu")
@@ -45,7 +64,42 @@ def test_from_photos_to_a_page(photos: Path, run_command: Callable[..., str], tm
     outputs = NerfstudioDataParserConfig(data=output / "scene", train_split_fraction=1.0).setup()
     assert len(outputs.get_dataparser_outputs("train").image_filenames) == 3
     again = run_command("ns-fewshot", "photos", photos, *flags)
-    assert "done before" in again and "finding features" not in again
+    assert "done before" in again and "registering photos" not in again and "poses: found before" in again
+    # A training that fails leaves what is there, and is told without a traceback.
+    before = {path: path.read_bytes() for path in (output / "run").rglob("*") if path.is_file()}
+    failing = ("photos", photos, *flags, "--method", "sparsenerf-lite", "--", "--pipeline.model.num-samples", 0)
+    said = fail_command("ns-fewshot", *failing)
+    assert "training sparsenerf-lite failed" in said and "Traceback" not in said and "stays" in said
+    assert "Traceback" in (output / "training" / "train-1.log").read_text()
+    assert {path: path.read_bytes() for path in (output / "run").rglob("*") if path.is_file()} == before
+    # So does another capture.
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    said = fail_command("ns-fewshot", "photos", other, *flags)
+    assert str(other) in said and str(photos) in said and "--force" in said
+    assert "done before" in run_command("ns-fewshot", "photos", photos, *flags)
+
+
+@pytest.mark.slow
+def test_a_training_that_was_interrupted_goes_on(
+    photos: Path, run_command: Callable[..., str], environment: Dict[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("pycolmap", reason="pycolmap is not installed: pip install 'fewshot-ns[photos]'")
+    output = tmp_path / "out"
+    words = ["photos", photos, "--output-dir", output, "--steps", 600, "--side", 80, "--frames", 3, "--device", "cpu"]
+    words += ["--", "--steps-per-save", 20]
+    command = [str(Path(sys.executable).parent / "ns-fewshot"), *map(str, words)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < deadline and not [*output.rglob("step-*.ckpt")]:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "goes on from step" in said and not (output / "run").exists()
+    said = run_command("ns-fewshot", *words)
+    assert "goes on from step" in said and "registering photos" not in said
+    assert [path.name for path in (output / "run" / "nerfstudio_models").iterdir()] == ["step-000000599.ckpt"]
+    assert not (output / "training").exists() and (output / "train.log").is_file()
 
 
 def test_nothing_is_held_out(photos: Path, run_command: Callable[..., str], tmp_path: Path) -> None:
@@ -70,9 +124,11 @@ def test_nothing_is_held_out(photos: Path, run_command: Callable[..., str], tmp_
     said = run_command("ns-eval", "--load-config", config, "--output-path", tmp_path / "eval.json")
     results = json.loads((tmp_path / "eval.json").read_text(), parse_constant=pytest.fail)["results"]
     assert results == {"psnr": None, "evaluated_views": "none"} and "Nothing is held out" in said
-    run_command("ns-fewshot", "eval", "--load-config", config)
+    said = run_command("ns-fewshot", "eval", "--load-config", config)
+    assert "Nothing is held out" in said and "deviation" not in said
     assert json.loads((config.parent / "eval.json").read_text())["results"]["psnr"] is None
-    run_command("ns-fewshot", "eval", "--load-config", config, "--split", "train")
+    said = run_command("ns-fewshot", "eval", "--load-config", config, "--split", "train")
+    assert "deviation" in said
     found = json.loads((config.parent / "eval-train.json").read_text())
     assert found["evaluated_views"] == "train" and found["results"]["psnr"] > 0 and len(found["views"]) == 3
     text = config.read_text()

@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 from fewshot_ns.model_components.gaussians import cast_rays
 from fewshot_ns.model_components.ray_samplers import (
     blur_pool,
+    geometric_fenceposts,
     resample_fenceposts,
     sample_piecewise_constant,
     stratified_fenceposts,
@@ -48,6 +49,20 @@ def test_unknown_ray_shape_is_named() -> None:
     one = torch.ones(1, 3)
     with pytest.raises(ValueError, match="'torus'"):
         cast_rays(torch.ones(1, 2), one, one, torch.ones(1, 1), "torus")  # type: ignore[arg-type]
+
+
+def test_geometric_fenceposts_are_constant_shares_apart() -> None:
+    near, far = torch.tensor([[0.1], [2.0]], requires_grad=True), torch.tensor([[100.0], [2.5]])
+    even = geometric_fenceposts(near, far, 8)
+    expected = torch.tensor([[n * (f / n) ** (i / 8) for i in range(9)] for n, f in ((0.1, 100.0), (2.0, 2.5))])
+    torch.testing.assert_close(even, expected)
+    # Up to 3 equal steps have no sample but the first, these have half of all.
+    assert [int((posts[0] < 3.0).sum()) for posts in (stratified_fenceposts(near, far, 8), even)] == [1, 4]
+    jittered = geometric_fenceposts(near, far, 8, torch.rand(2, 9))
+    assert (jittered.diff(dim=-1) > 0).all() and not torch.equal(jittered, even)
+    assert (jittered >= near - 1e-6).all() and (jittered <= far + 1e-4).all()
+    double = near.detach().double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda n: geometric_fenceposts(n, far.double(), 8), (double,))
 
 
 def test_stratified_fenceposts_stay_in_their_strata() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, Callable
 
 import pytest
 import torch
 
 from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
-from fewshot_ns.cameras.ray_space import attach_radii
+from fewshot_ns.cameras.ray_space import attach_radii, to_model_rays
+from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.records.metadata import METADATA_KEY
 from fewshot_ns.model_components.curricula import FrequencyMaskConfig
 from fewshot_ns.model_components.rendering import RaySamples, Rendering
 from fewshot_ns.models.compact import CompactModel
@@ -245,6 +249,30 @@ def test_a_random_background_is_for_opaque_photos(make_model: Any, parsed: Any) 
     assert make_model(random_background=True).resolved()["random_background"] is True
 
 
+def test_photos_with_alpha_lie_on_the_random_background(make_model: Any, bundle: Any, parsed: Any) -> None:
+    """Of an empty field before a random colour, the loss is that of the opaque pixels alone."""
+    from dataclasses import replace
+
+    from fewshot_ns.data.records.metadata import METADATA_KEY
+
+    parsed.metadata[METADATA_KEY] = replace(parsed.metadata[METADATA_KEY], has_alpha=True)
+    assert make_model().labels == frozenset()
+    model = make_model(density_bias=-100.0, random_background=True).train()
+    assert model.labels == {"alpha"}
+    rendering = model.render_training_rays(bundle)
+    count = len(rendering.rgb)
+    alpha = (torch.arange(count) % 2).float()[:, None]
+    image = 0.25 * alpha.expand(-1, 3)
+    truth = model.photo_colours(rendering, {"image": image, "alpha": alpha})
+    torch.testing.assert_close(truth[::2], rendering.rgb[::2], atol=1e-6, rtol=0)
+    torch.testing.assert_close(truth[1::2], image[1::2])
+    expected = ((rendering.rgb[1::2] - 0.25) ** 2).sum() / count / 3.0
+    loss = model.get_loss_dict(rendering, {"image": image, "alpha": alpha})["rgb_loss"]
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
+    # Photos that all turn out to be opaque bring no alpha.
+    assert model.photo_colours(rendering, {"image": image}) is image
+
+
 def test_frequency_mask_can_be_off(make_model: Any) -> None:
     assert make_model(frequency_mask=FrequencyMaskConfig(steps=0)).train().encoding_mask() is None
 
@@ -316,3 +344,24 @@ def test_planes_refuse_a_frequency_mask(make_model: Any) -> None:
         make_model(field_type="triplane", frequency_mask=FrequencyMaskConfig(steps=10))
     assert "frequency_mask" not in make_model(field_type="triplane").resolved()
     assert make_model(field_type="mlp", frequency_mask=FrequencyMaskConfig(steps=10)).resolved()["frequency_mask"]
+
+
+def test_samples_reach_near_things_before_a_far_background(parsed: Any, make_model: Any) -> None:
+    """Half of the proposal's samples lie nearer than the geometric mean of near and far, not one in thirty."""
+    record = parsed.metadata[METADATA_KEY]
+    shares, near, far = {}, 0.1, 100.0
+    geometries = {"ndc": record.geometry, "long": SceneGeometry("metric", near, far)}
+    for name, geometry in geometries.items():
+        metadata = {**parsed.metadata, METADATA_KEY: replace(record, geometry=geometry)}
+        for spacing in (None, "linear"):
+            config = make_model(spacing=spacing, num_proposal_samples=64).config
+            model = config.setup(scene_box=parsed.scene_box, num_train_data=3, metadata=metadata).eval()
+            model.set_scene(parsed.cameras)
+            rays = parsed.cameras.generate_rays(camera_indices=0, keep_shape=True)
+            rays = to_model_rays(attach_radii(rays, geometry).flatten(), geometry)
+            t = model.render_rays(rays)["t_proposal"]
+            assert (t.diff(dim=-1) > 0).all()
+            shares[name, spacing] = float((t < math.sqrt(near * far)).float().mean())
+            assert model.resolved()["spacing"] == ("geometric" if (name, spacing) == ("long", None) else "linear")
+    assert shares["long", None] == pytest.approx(0.5, abs=0.02) and shares["long", "linear"] < 0.05
+    assert shares["ndc", None] == shares["ndc", "linear"]

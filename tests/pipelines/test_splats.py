@@ -167,14 +167,10 @@ def test_backgrounds(kind: str, alpha: bool, method: Any, tiny_llff_scene: Path,
     config = method.pipeline
     config.datamanager.dataparser = blender(tiny_blender_scene) if alpha else llff(tiny_llff_scene)
     config.initial_points.source, config.initial_points.num_random, config.model.background = "random", 20, kind
-    if alpha and kind == "random":
-        with pytest.raises(ValueError, match="--pipeline.model.background random: expected photos without alpha"):
-            config.setup(device="cpu", test_mode="val")
-        return
     pipeline = config.setup(device="cpu", test_mode="val")
     model, mean = pipeline.model, photos_of(pipeline).mean(dim=0)
     scene = torch.full((3,), float(pipeline.datamanager.train_dataset.fewshot.geometry.background == "white"))
-    expected = scene if kind == "scene" or (alpha and kind == "auto") else mean
+    expected = scene if kind == "scene" or (alpha and kind in ("auto", "random")) else mean
     assert alpha == bool(scene.any()) and not torch.allclose(mean, scene)
     torch.testing.assert_close(model.background_colour, expected)
     assert model.resolved()["background"] == pytest.approx(expected.tolist(), abs=1e-4)
@@ -185,6 +181,27 @@ def test_backgrounds(kind: str, alpha: bool, method: Any, tiny_llff_scene: Path,
     at_random = kind == "random" or (kind == "auto" and not alpha)
     assert torch.equal(*seen) != at_random and model.resolved()["random_background"] == at_random
     torch.testing.assert_close(model.eval().get_outputs_for_camera(camera)["rgb"][0, 0], expected)
+    assert model.labels == ({"alpha"} if alpha and kind == "random" else set())
+
+
+def test_photos_with_alpha_lie_on_the_random_background(method: Any, tiny_blender_scene: Path) -> None:
+    """Where nothing is rendered, transparent pixels have no loss before any colour, and opaque ones have."""
+    config = method.pipeline
+    config.datamanager.dataparser = blender(tiny_blender_scene)
+    config.initial_points.source, config.initial_points.num_random, config.model.background = "random", 20, "random"
+    pipeline = config.setup(device="cpu", test_mode="val")
+    model, manager = pipeline.model, pipeline.datamanager
+    with torch.no_grad():
+        model.gauss_params["opacities"].fill_(-20.0)
+    ray_bundle, batch = manager.next_train(0)
+    rendering = model(ray_bundle, (manager.train_dataset.cameras, batch["indices"])).photos
+    truth, alpha = model.photo_colours(rendering, batch), batch["alpha"][:, 0]
+    assert (alpha == 0).any() and (alpha == 1).any() and rendering.rgb[0].std() > 0.01
+    torch.testing.assert_close(truth[alpha == 0], rendering.rgb[alpha == 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(truth[alpha == 1], batch["image"][alpha == 1])
+    # At evaluation, before the scene's own colour, photos stay as they are.
+    seen = model.eval()(ray_bundle, (manager.train_dataset.cameras, batch["indices"])).photos
+    assert torch.equal(model.photo_colours(seen, batch), batch["image"]) and seen.extras == {}
 
 
 def test_forward_facing_scenes_are_taken_as_metric_ones(

@@ -13,8 +13,9 @@ from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.priors.distortion import DistortionPrior, DistortionPriorConfig
 
 
-def make(**fields: Any) -> DistortionPrior:
-    return DistortionPriorConfig(enabled=True, **fields).setup(scene=scene_of(), name="distortion")
+def make(scene: Any = None, **fields: Any) -> DistortionPrior:
+    scene = scene_of() if scene is None else scene
+    return DistortionPriorConfig(enabled=True, **fields).setup(scene=scene, name="distortion")
 
 
 @pytest.fixture
@@ -51,3 +52,27 @@ def test_needs(rendering: Rendering) -> None:
     assert not needs.single_scene and "--pipeline.smoothness" in needs.alternative
     assert make().loss_dict(0, context_of(without_samples(rendering))) == {}
     assert not DistortionPriorConfig().enabled
+
+
+def test_in_long_intervals_positions_are_shares_of_the_way(rendering: Rendering) -> None:
+    """So that the term does not grow with the unit of length, nor with how far away the background is."""
+    assert rendering.samples is not None
+    near, far = 0.1, 100.0
+    share = rendering.samples.t
+    t = near * (far / near) ** share
+    context = context_of(rendering_of(rendering.samples.weights, t))
+    expected = distortion_loss(share, rendering.samples.weights)
+    prior = make(scene_of("metric", near, far), weight=0.1)
+    torch.testing.assert_close(prior.loss_dict(0, context)["distortion_loss"], 0.01 * expected)
+    assert prior.resolved() == {"normalised": True, "weight": 0.01}
+    assert make(scene_of("metric", near, far), weight=0.002).weight == 0.002
+    asked = make(scene_of("metric", near, far), weight=0.1, normalised=True)
+    torch.testing.assert_close(asked.loss_dict(0, context)["distortion_loss"], 0.1 * expected)
+    raw = distortion_loss(t, rendering.samples.weights)
+    for plain in (make(scene_of("metric", 10.0, 20.0)), make(scene_of("metric", near, far), normalised=False)):
+        assert plain.resolved() == {}
+        torch.testing.assert_close(plain.loss_dict(0, context)["distortion_loss"], 0.01 * raw)
+    for scene in (scene_of("ndc"), scene_of("metric", 0.0, 1.0)):
+        assert make(scene).resolved() == {}
+        with pytest.raises(ValueError, match="--pipeline.distortion.normalised: expected a metric scene"):
+            make(scene, normalised=True)

@@ -93,7 +93,9 @@ def test_files_that_are_neither(tmp_path: Path):
     with pytest.raises(ValueError, match="found a checkpoint of a training; give the folder of its run"):
         released_method(tmp_path / "step-3.ckpt")
     torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="expected weights of DietNeRF or pixelNeRF, found others; .* --method"):
+    with pytest.raises(
+        ValueError, match="expected weights of DietNeRF, pixelNeRF or mipnerf_pl, found others; .* --method"
+    ):
         released_method(tmp_path / "other.pt")
     (tmp_path / "text").write_text("no weights", "utf8")
     with pytest.raises(ValueError, match="could not read it"):

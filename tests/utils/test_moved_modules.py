@@ -18,6 +18,7 @@ import yaml
 from fewshot_ns import registry
 from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.utils import moved_modules
 from fewshot_ns.utils.moved_modules import MOVED, PACKAGE, RENAMED, moved_class
 
@@ -39,11 +40,18 @@ def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixt
         # What the default meant then; now a scene may say that all its photos train.
         own.num_views = 8 if isinstance(then, FewShotBlenderDataParserConfig) else 3
         assert then.num_views == own.num_views
+    if isinstance(then, LLFFDataParserConfig):
+        # The default of then; now the cameras decide, and say the same of captures that face forward.
+        assert then.ray_space == "ndc" and own.ray_space is None
+        own.ray_space = "ndc"
     manager.dataparser = own
     manager.follow_parser()
     # No run of then refined poses.
     today.optimizers.pop(CAMERA_GROUP, None)
     if path.stem == "sparsenerf-lite":
+        # Nor did an interval of any length change how it was sampled and judged.
+        assert today.pipeline.model.spacing is today.pipeline.distortion.normalised is None
+        today.pipeline.model.spacing, today.pipeline.distortion.normalised = "linear", False
         assert (restored.pipeline.depth.source, today.pipeline.depth.source) == ("files", "auto")
         today.pipeline.depth.source = "files"
         then, now = restored.pipeline.depth.metric, today.pipeline.depth.metric

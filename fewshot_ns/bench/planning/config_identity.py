@@ -201,16 +201,21 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
     for outputs, record in zip((train, test), records, strict=True):
         parts += camera_values(outputs.cameras)
         parts += [_set_fields(getattr(record, name, None)) for name in ("geometry", "depth_encoding")]
-        parts += [file_key(file) for file in outputs.image_filenames]
+        unseen = getattr(record, "rendered_indices", ())
+        views = getattr(record, "image_indices", range(len(outputs.image_filenames)))
+        with_photo = zip(views, outputs.image_filenames, strict=True)
+        parts += [file_key(file) for view, file in with_photo if view not in unseen]
     depths = getattr(records[0], "depth_prior_filenames", None)
     masks = getattr(records[1], "object_mask_filenames", None)
-    parts += [file_key(file) for file in (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()))]
+    alphas = getattr(records[0], "alpha_filenames", None)
+    files = (*(depths or ()), *(masks or ()), *(train.mask_filenames or ()), *(alphas or ()))
+    parts += [file_key(file) for file in files]
     cameras = test.cameras
     return SceneIdentity(
         key=digest(*parts),
         size=(int(cameras.width[0].item()), int(cameras.height[0].item())),
         train_views=_view_names(train, records[0]),
-        test_views=len(test.image_filenames),
+        test_views=len(test.image_filenames) - len(getattr(records[1], "rendered_indices", ())),
         has_depth=depths is not None,
         has_masks=masks is not None,
     )

@@ -16,6 +16,8 @@ STEP = "STEP "
 """What a line of progress begins with."""
 PAIR_BASE = 2147483647
 """A pair of images has the number first * base + second, with first < second."""
+FLAT = (4, 5, 6)
+"""COLMAP's planar, panoramic, and planar or panoramic: one homography explains the matches as well as two places do."""
 
 
 def main(job_file: str) -> None:
@@ -125,15 +127,16 @@ def _matches(database: Path) -> Dict[str, Any]:
     try:
         images = dict(opened.execute("SELECT image_id, name FROM images").fetchall())
         features = dict(opened.execute("SELECT image_id, rows FROM keypoints").fetchall())
-        verified = dict(opened.execute("SELECT pair_id, rows FROM two_view_geometries").fetchall())
+        geometries = opened.execute("SELECT pair_id, rows, config FROM two_view_geometries").fetchall()
     finally:
         opened.close()
+    verified = {number: (rows, config) for number, rows, config in geometries}
     pairs: List[Dict[str, Any]] = []
     numbers = sorted(images)
     for position, first in enumerate(numbers):
         for second in numbers[position + 1 :]:
-            count = verified.get(first * PAIR_BASE + second, 0)
-            pairs.append({"photos": [images[first], images[second]], "matches": count})
+            count, config = verified.get(first * PAIR_BASE + second, (0, 0))
+            pairs.append({"photos": [images[first], images[second]], "matches": count, "flat": config in FLAT})
     return {"features": {name: features.get(number, 0) for number, name in images.items()}, "pairs": pairs}
 
 

@@ -6,7 +6,8 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from types import MappingProxyType
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -22,7 +23,13 @@ LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp", *HEIF_SUFFIXES)
 """Sources whose pictures are written as JPEG: as PNG they would be three times as large and no better."""
 JPEG_QUALITY = 97
 RECORD = "photos.json"
-_VERSION = 2
+BLURRED = 0.2
+"""Share of the median sharpness below which a photo may be blurred."""
+PLENTY = 1 / 3
+"""Share of the median number of features from which a photo is not blurred, whatever its sharpness."""
+PLAIN = 8.0
+"""Contrast below which a photo is nearly one colour."""
+_VERSION = 3
 """Part of the key of what is kept; a change of what is written or measured makes another."""
 
 Progress = Callable[[int, int], None]
@@ -53,6 +60,10 @@ class Photo:
     """Standard deviation of grey values 0 to 255, at the working size."""
     brightness: float
     """Mean of grey values 0 to 255."""
+    full_height: int = 0
+    """Pixels of the picture before it was made smaller, upright; 0 where that is not known."""
+    full_width: int = 0
+    """Pixels of the picture before it was made smaller, upright; 0 where that is not known."""
     time: Optional[float] = None
     """Seconds into the video."""
     duplicates: Tuple[str, ...] = ()
@@ -106,17 +117,34 @@ def gather_photos(
     return photos
 
 
-def warnings_of(photos: Sequence[Photo]) -> Tuple[str, ...]:
-    """What may go wrong with these photos, a sentence each."""
+def is_blurred(photo: Photo, photos: Sequence[Photo], features: Mapping[str, int]) -> bool:
+    """Whether a photo is blurred: far less sharp than the others, and not by what it shows.
+
+    Args:
+        photo: One of `photos`.
+        photos: All of the capture.
+        features: COLMAP's features of each by name, empty where not known; a blurred photo has few of them.
+    """
+    if photo.sharpness >= BLURRED * _median_sharpness(photos):
+        return False
+    return features.get(photo.name, 0) < PLENTY * float(np.median([*features.values()] or [1.0]))
+
+
+def _median_sharpness(photos: Sequence[Photo]) -> float:
+    return float(np.median([photo.sharpness for photo in photos]))
+
+
+def warnings_of(photos: Sequence[Photo], features: Mapping[str, int] = MappingProxyType({})) -> Tuple[str, ...]:
+    """What may go wrong with these photos, a sentence each; `features` as in `is_blurred`."""
     if not photos:
         return ()
     said = []
-    median = float(np.median([photo.sharpness for photo in photos]))
+    median = _median_sharpness(photos)
     bright = float(np.median([photo.brightness for photo in photos]))
     for photo in photos:
-        if photo.contrast < 8:
+        if photo.contrast < PLAIN:
             said.append(f"{photo.name}: nearly one colour; nothing in it can be matched")
-        elif photo.sharpness < 0.2 * median:
+        elif is_blurred(photo, photos, features):
             said.append(f"{photo.name}: blurred (sharpness {photo.sharpness:.0f}, the others {median:.0f})")
         if abs(photo.brightness - bright) > 50:
             said.append(f"{photo.name}: exposed otherwise than the others (mean {photo.brightness:.0f}, {bright:.0f})")
@@ -229,6 +257,8 @@ def _write(picture: _Picture, output: Path, max_side: int, taken: Sequence[str])
         sharpness=sharpness_of(grey),
         contrast=float(grey.std()),
         brightness=float(grey.mean()),
+        full_height=picture.pixels.shape[0],
+        full_width=picture.pixels.shape[1],
         time=picture.time,
     )
 

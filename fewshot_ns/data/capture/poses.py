@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_finite_poses, check_rotations
+from fewshot_ns.data.capture.exports import (
+    CONFIDENCES,
+    DEPTHS,
+    EXTRINSICS,
+    INTRINSICS,
+    find_array,
+    sizes_of_intrinsics,
+)
 from fewshot_ns.data.files.colmap import find_points_file, read_colmap
 
 PINHOLE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE")
@@ -21,6 +30,8 @@ DEPTH_ANYTHING_3_WEIGHTS = "depth-anything/DA3-BASE"
 MIN_CONFIDENCE_SHARE = 0.5
 """Share of a depth map's pixels, the surest ones, that become points."""
 MAX_POINTS = 50_000
+MODEL_FILES = ("cameras", "images", "points3D", "rigs", "frames")
+"""What COLMAP writes of a model, each as .bin or .txt."""
 
 Array = npt.NDArray[np.float64]
 
@@ -58,23 +69,55 @@ class CapturedPoses:
         return any(model not in PINHOLE_MODELS for model in self.models)
 
 
-def read_poses(path: Path, names: Sequence[str], sizes: Sequence[Tuple[int, int]]) -> CapturedPoses:
+def model_folder(path: Path) -> Optional[Path]:
+    """The folder of a COLMAP model that a path names or holds (as sparse/0 and the like); None where there is none."""
+    points = find_points_file(path, path) or find_points_file(path)
+    return None if points is None else points.parent
+
+
+def copy_model(model: Path, folder: Path) -> None:
+    """Copies the files of a COLMAP model, and nothing that lies beside them; makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MODEL_FILES:
+        for file in (model / f"{name}.bin", model / f"{name}.txt"):
+            if file.is_file():
+                shutil.copyfile(file, folder / file.name)
+
+
+def gives_depth(poses: Optional[str]) -> bool:
+    """Whether what `--poses` names has depth maps as well; False where it cannot be read."""
+    if poses is None or poses == DEPTH_ANYTHING_3:
+        return poses is not None
+    try:
+        with zipfile.ZipFile(poses) as file:
+            return any(f"{name}.npy" in file.namelist() for name in DEPTHS)
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_poses(
+    path: Path,
+    names: Sequence[str],
+    sizes: Sequence[Tuple[int, int]],
+    taken: Optional[Sequence[Tuple[int, int]]] = None,
+) -> CapturedPoses:
     """Reads poses that something else has found.
 
     Args:
         path: Folder of a COLMAP model (or one that holds it as sparse/0), or an .npz.
         names: Names of the photos in order, which an .npz without `names` follows.
         sizes: (height, width) of the photos.
+        taken: The same before they were made smaller; None: they were not.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: something else, or numbers that are no cameras.
     """
     if path.is_dir():
-        points = find_points_file(path, path) or find_points_file(path)
-        if points is None:
+        model = model_folder(path)
+        if model is None:
             raise FileNotFoundError(f"{path}: expected a COLMAP model (cameras, images, points3D; --poses), found none")
-        return read_colmap_poses(points.parent)
+        return read_colmap_poses(model)
     if path.suffix != ".npz":
         raise ValueError(f"{path}: expected the folder of a COLMAP model or an .npz (--poses), found neither")
     if not path.is_file():
@@ -84,7 +127,7 @@ def read_poses(path: Path, names: Sequence[str], sizes: Sequence[Tuple[int, int]
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
         raise ValueError(f"{path}: expected a readable .npz, found a damaged file ({error})") from error
-    return poses_of_arrays(arrays, names, sizes, str(path))
+    return poses_of_arrays(arrays, names, sizes, str(path), taken)
 
 
 def read_colmap_poses(folder: Path) -> CapturedPoses:
@@ -136,54 +179,50 @@ def _pinhole(camera: Any) -> Tuple[float, float, float, float]:
 
 
 def poses_of_arrays(
-    arrays: Dict[str, npt.NDArray], names: Sequence[str], sizes: Sequence[Tuple[int, int]], where: str
+    arrays: Dict[str, npt.NDArray],
+    names: Sequence[str],
+    sizes: Sequence[Tuple[int, int]],
+    where: str,
+    taken: Optional[Sequence[Tuple[int, int]]] = None,
 ) -> CapturedPoses:
     """Cameras of the arrays that geometry networks export.
 
     Args:
         arrays: `extrinsics` (N, 3 or 4, 4) world to camera with OpenCV's axes and `intrinsics` (N, 3, 3) in pixels of
-            the depth maps; optionally `depth` (N, H, W) planar, `conf` or `confidence` (N, H, W), `names` (N).
+            the depth maps or of the photos; optionally `depth` (N, H, W) planar, `conf` (N, H, W), `names` (N). Other
+            names of these are those of `exports`; a leading batch of one and a trailing channel of one are dropped.
         names: Names of the photos, which the arrays follow where they have none.
         sizes: (height, width) of the photos.
         where: Name of the source, for messages.
+        taken: (height, width) of the photos before they were made smaller; None: they were not.
 
     Raises:
         ValueError: an array is missing, of another shape, or holds no cameras.
     """
-    for key in ("extrinsics", "intrinsics"):
-        if key not in arrays:
-            raise ValueError(f"{where}: expected the arrays extrinsics and intrinsics, found {sorted(arrays)}")
-    extrinsics, matrices = (_floats(arrays[key], where, key) for key in ("extrinsics", "intrinsics"))
-    extrinsics, matrices = _without_batch(extrinsics, 3), _without_batch(matrices, 3)
-    listed = tuple(str(name) for name in arrays["names"]) if "names" in arrays else tuple(names)
+    listed = tuple(str(name) for name in arrays["names"].reshape(-1)) if "names" in arrays else tuple(names)
     count = len(listed)
+    extrinsics = find_array(arrays, EXTRINSICS, 3, count, where)
+    matrices = find_array(arrays, INTRINSICS, 3, count, where)
+    if extrinsics is None or matrices is None:
+        raise ValueError(f"{where}: expected the arrays extrinsics and intrinsics, found {sorted(arrays)}")
     if extrinsics.shape not in ((count, 3, 4), (count, 4, 4)):
         raise ValueError(f"{where}: expected extrinsics of {count} photos, ({count}, 3, 4), found {extrinsics.shape}")
     if matrices.shape != (count, 3, 3):
         raise ValueError(f"{where}: expected intrinsics of {count} photos, ({count}, 3, 3), found {matrices.shape}")
-    known = dict(zip(names, sizes, strict=True))
+    known = dict(zip(names, zip(sizes, taken or sizes, strict=True), strict=True))
     strangers = [name for name in listed if name not in known]
     if strangers:
         raise ValueError(f"{where}: expected names of the photos {list(names)}, found {strangers}")
-    depths = arrays.get("depth")
-    depths = None if depths is None else _without_batch(np.squeeze(_floats(depths, where, "depth")), 3)
+    depths = find_array(arrays, DEPTHS, 3, count, where)
     if depths is not None and (depths.ndim != 3 or len(depths) != count):
         raise ValueError(f"{where}: expected depth of {count} photos, ({count}, H, W), found {depths.shape}")
-    size = np.array([known[name] for name in listed], dtype=np.float64)
-    # Without maps the principal point says what size the intrinsics are for.
-    of = (
-        np.array([depths.shape[1:]] * count)
-        if depths is not None
-        else np.stack([2 * matrices[:, 1, 2], 2 * matrices[:, 0, 2]], axis=1)
-    )
+    focals = matrices[:, (0, 1), (0, 1)]
+    if not np.isfinite(matrices).all() or focals.min() <= 0:
+        raise ValueError(f"{where}: expected positive focal lengths, found {focals.min():g} pixels")
+    size, full = (np.array([known[name][index] for name in listed], dtype=np.float64) for index in (0, 1))
+    maps = None if depths is None else (depths.shape[1], depths.shape[2])
+    of = sizes_of_intrinsics(matrices, listed, size, full, maps, where)
     scale = size / of
-    off = np.abs(scale[:, 0] / scale[:, 1] - 1)
-    if off.max() > 0.02:
-        worst = int(off.argmax())
-        raise ValueError(
-            f"{where}: expected intrinsics for the whole photo {listed[worst]} ({size[worst, 1]:.0f}x"
-            f"{size[worst, 0]:.0f}), found them for {of[worst, 1]:.0f}x{of[worst, 0]:.0f}; it was cropped or padded"
-        )
     poses = np.zeros((count, 3, 4))
     for index, matrix in enumerate(extrinsics):
         rotation = matrix[:3, :3]
@@ -199,10 +238,7 @@ def poses_of_arrays(
         ],
         axis=1,
     )
-    if not np.isfinite(intrinsics).all() or intrinsics[:, :2].min() <= 0:
-        raise ValueError(f"{where}: expected positive focal lengths, found {intrinsics[:, :2].min():g} pixels")
-    confidence = arrays.get("conf", arrays.get("confidence"))
-    confidence = None if confidence is None else np.squeeze(_floats(confidence, where, "confidence"))
+    confidence = find_array(arrays, CONFIDENCES, 3, count, where)
     if depths is not None:
         depths = np.where(np.isfinite(depths) & (depths > 0), depths, np.nan).astype(np.float32)
         if confidence is not None and confidence.shape != depths.shape:
@@ -210,7 +246,9 @@ def poses_of_arrays(
                 f"{where}: expected confidence of the depth's shape {depths.shape}, found {confidence.shape}"
             )
     points, colours = np.zeros((0, 3)), np.zeros((0, 3), dtype=np.uint8)
-    if depths is not None:
+    if depths is not None and maps is not None:
+        if (of != maps).any():
+            matrices = matrices * np.stack([maps[1] / of[:, 1], maps[0] / of[:, 0], np.ones(count)], axis=1)[:, :, None]
         points = _points_of(depths, confidence, poses, matrices)
         colours = np.full(points.shape, 128, dtype=np.uint8)
     return CapturedPoses(
@@ -225,17 +263,6 @@ def poses_of_arrays(
         source=where,
         confidences=None if confidence is None else confidence.astype(np.float32),
     )
-
-
-def _floats(array: npt.NDArray, where: str, key: str) -> Array:
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{where}: expected numbers in {key}, found {array.dtype}")
-    return np.asarray(array, dtype=np.float64)
-
-
-def _without_batch(array: Array, dims: int) -> Array:
-    """Networks often export a leading batch of one."""
-    return array[0] if array.ndim == dims + 1 and array.shape[0] == 1 else array
 
 
 def _points_of(depths: npt.NDArray, confidence: Optional[Array], poses: Array, matrices: Array) -> Array:

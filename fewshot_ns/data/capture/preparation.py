@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,19 +12,23 @@ from fewshot_ns.data.capture.photos import Photo, gather_photos, warnings_of
 from fewshot_ns.data.capture.poses import (
     DEPTH_ANYTHING_3,
     CapturedPoses,
+    copy_model,
     depth_anything_3_poses,
+    model_folder,
     read_colmap_poses,
     read_poses,
 )
 from fewshot_ns.data.capture.registration import CameraModel, Registration, Say, register_photos, run_worker
 from fewshot_ns.data.capture.scene import IMAGES, TRANSFORMS, write_scene
-from fewshot_ns.data.capture.trust import WHAT_TO_DO, Trust, judge, why_left_out
-from fewshot_ns.utils.files import write_json
+from fewshot_ns.data.capture.trust import TOO_FEW_POINTS, WHAT_TO_DO, Trust, count_of, judge, why_left_out
+from fewshot_ns.utils.files import replacing_folder, write_json
 
 WORK = "prepare"
 """Folder in the scene of what a later call uses again: upright photos, COLMAP's database and models."""
 REPORT = "prepare.json"
 MODEL = "sparse/0"
+SOURCE = "source"
+"""Key of the report that names the folder of photos, or the video."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class PrepareOptions:
     threads: int = 1
     device: str = "cpu"
     seed: int = 0
+    force: bool = False
+    """Whether poses are found anew, and the scene of another capture is replaced."""
 
 
 @dataclass(frozen=True)
@@ -66,33 +73,35 @@ def prepare_scene(
 
     Args:
         source: A folder of photos or a video.
-        scene: Folder to write; what an earlier call has finished there is used again.
+        scene: Folder to write; what an earlier call has finished there is used again. It stays as it was where this
+            call fails.
         options: How.
         say: Told which stage begins.
         progress: Told how many photos are read, (done, total).
 
     Raises:
         FileNotFoundError: no photos.
-        ValueError: photos that cannot be read, or fewer than two with poses; the message says why and what to do.
+        ValueError: photos that cannot be read, or fewer than two with poses, or next to no points; the message says why
+            and what to do. Or the folder holds another scene.
         CommandError: COLMAP failed.
     """
     if (scene / TRANSFORMS).exists() and not (scene / REPORT).exists():
         raise ValueError(
             f"{scene}: expected an empty folder or a scene of this command (--output), found another scene"
         )
+    if not options.force:
+        check_capture(source, scene)
     work = scene / WORK
     say("reading photos")
     photos = gather_photos(source, work / "photos", options.max_side, options.frames, progress)
     images = work / "photos"
     if len(photos) < 2:
         raise ValueError(f"{source}: expected at least two different photos, found {len(photos)}. {WHAT_TO_DO}")
-    # The old scene is none from here on, and its report would speak of another one.
-    (scene / TRANSFORMS).unlink(missing_ok=True)
     registration: Optional[Registration] = None
     model: Optional[Path] = None
     if options.poses is None:
         registration = register_photos(
-            photos, images, work / "colmap", options.camera_model, options.threads, options.seed, say
+            photos, images, work / "colmap", options.camera_model, options.threads, options.seed, say, options.force
         )
         poses, model = registration.poses, registration.model
     else:
@@ -104,22 +113,54 @@ def prepare_scene(
     left_out = why_left_out(photos, names, features, pairs) if registration else _without_pose(photos, names)
     if poses is None or len(names) < 2:
         raise ValueError(_no_poses(source, left_out))
+    if registration is not None and len(poses.points) < TOO_FEW_POINTS:
+        found = f"{len(names)} photos have poses, but share only {count_of(len(poses.points), 'point')}"
+        raise ValueError(_no_poses(source, left_out, found))
     if model is not None:
         poses, images, model = _straightened(poses, model, images, work / "straight", say)
     guessed = registration is not None and not registration.refined_focal and any(one.focal is None for one in photos)
-    trust = judge(poses, pairs, len(left_out), guessed)
+    trust = judge(poses, pairs, len(left_out), guessed, registration.flat if registration else frozenset())
     say("writing the scene")
     held_out = names[:: max(1, len(names) // options.hold_out)][: options.hold_out] if options.hold_out else ()
     if options.hold_out and len(names) - len(held_out) < 2:
         raise ValueError(f"--hold-out {options.hold_out}: expected two photos to train on, {len(names)} have poses")
+    # The old scene is none from here on, and its report would speak of another one.
+    (scene / TRANSFORMS).unlink(missing_ok=True)
     if model is not None:
-        shutil.rmtree(scene / MODEL, ignore_errors=True)
-        shutil.copytree(model, scene / MODEL)
+        with replacing_folder(scene / MODEL) as folder:
+            copy_model(model, folder)
     focal = _focal_source(photos, registration)
-    prepared = Prepared(scene, photos, poses, trust, left_out, warnings_of(photos), focal)
-    write_json(scene / REPORT, report_of(prepared, registration))
+    prepared = Prepared(scene, photos, poses, trust, left_out, warnings_of(photos, features), focal)
+    write_json(scene / REPORT, {**report_of(prepared, registration), SOURCE: str(source.resolve())})
     write_scene(poses, images, scene, held_out)
     return prepared
+
+
+def check_capture(source: Path, scene: Path) -> None:
+    """Makes sure that a scene is of these photos, or not there yet.
+
+    Raises:
+        ValueError: it is of others; the message names both.
+    """
+    other = captured_from(scene)
+    if other is not None and other != source.resolve():
+        raise ValueError(
+            f"{scene}: expected a scene of {source.resolve()} or an empty folder, found one of {other}; give another "
+            "folder (--output of prepare, --output-dir of photos), or --force to replace it"
+        )
+
+
+def captured_from(scene: Path) -> Optional[Path]:
+    """Folder or video that a scene was made of; None where there is no scene, or its report does not say."""
+    try:
+        report = json.loads((scene / REPORT).read_text("utf8"))
+        if SOURCE in report:
+            return Path(report[SOURCE])
+        # Of earlier versions: the folder of the photos; of a frame it may be either that was given.
+        folders = {Path(photo["source"]).resolve().parent for photo in report["photos"] if photo["time"] is None}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return next((folder for folder in folders if len(folders) == 1 and folder.is_dir()), None)
 
 
 def report_of(prepared: Prepared, registration: Optional[Registration]) -> Dict[str, Any]:
@@ -152,9 +193,9 @@ def _given_poses(
     if options.poses == DEPTH_ANYTHING_3:
         return depth_anything_3_poses([images / name for name in names], names, sizes, options.device), None
     path = Path(options.poses)
-    poses = read_poses(path, names, sizes)
-    renamed = _as_gathered(poses, photos, path)
-    return renamed, None if renamed.depths is not None or not path.is_dir() else path
+    taken = [(photo.full_height or photo.height, photo.full_width or photo.width) for photo in photos]
+    poses = read_poses(path, names, sizes, taken)
+    return _as_gathered(poses, photos, path), model_folder(path) if path.is_dir() else None
 
 
 def _as_gathered(poses: CapturedPoses, photos: Sequence[Photo], path: Path) -> CapturedPoses:
@@ -222,6 +263,6 @@ def _focal_source(photos: Sequence[Photo], registration: Optional[Registration])
     return f"{stated}, refined by the photos" if registration.refined_focal else stated
 
 
-def _no_poses(source: Path, left_out: Dict[str, str]) -> str:
+def _no_poses(source: Path, left_out: Dict[str, str], found: str = "no two photos could be placed in one space") -> str:
     lines: List[str] = [f"  {name}: {reason}" for name, reason in left_out.items()]
-    return "\n".join([f"{source}: no two photos could be placed in one space.", *lines, WHAT_TO_DO])
+    return "\n".join([f"{source}: {found}; there is nothing to train on.", *lines, WHAT_TO_DO])

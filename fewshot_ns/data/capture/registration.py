@@ -11,12 +11,13 @@ import tempfile
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Literal, Optional, Sequence, Tuple
 
 from fewshot_ns.data.capture.colmap_worker import STEP
 from fewshot_ns.data.capture.photos import Photo
-from fewshot_ns.data.capture.poses import CapturedPoses, read_colmap_poses
-from fewshot_ns.utils.hashing import digest
+from fewshot_ns.data.capture.poses import CapturedPoses, copy_model, read_colmap_poses
+from fewshot_ns.utils.files import replacing_folder, write_json
+from fewshot_ns.utils.hashing import digest, file_hash
 from fewshot_ns.utils.processes import CommandError
 
 CameraModel = Literal["auto", "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"]
@@ -30,6 +31,11 @@ DRAWS = 3
 """How often each kind of settings is tried while photos are left over."""
 DATABASE = "database.db"
 MATCHED = "matched.txt"
+KEPT = "registered"
+"""Folder of finished registrations, each in a folder named after its key."""
+RECORD = "registration.json"
+_VERSION = 1
+"""Part of the keys; a change of what is kept, or of how photos are registered, makes others."""
 
 Say = Callable[[str], None]
 
@@ -72,6 +78,8 @@ class Registration:
     """Whether the focal length was fitted to the photos."""
     version: str
     """pycolmap's."""
+    flat: FrozenSet[Tuple[str, str]] = frozenset()
+    """Pairs of photos whose matches one homography explains: they were taken from one place, or show one plane."""
 
 
 def register_photos(
@@ -82,8 +90,11 @@ def register_photos(
     threads: int = 1,
     seed: int = 0,
     say: Optional[Say] = None,
+    force: bool = False,
 ) -> Registration:
-    """Finds the poses of photos. Matches that an earlier call left in `work` are used again.
+    """Finds the poses of photos, or gives those that an earlier call has found for the same photos and settings.
+
+    COLMAP draws at random and in parallel: a second call would find slightly other poses.
 
     Args:
         photos: Two or more.
@@ -93,6 +104,7 @@ def register_photos(
         threads: CPU threads.
         seed: Of RANSAC.
         say: Told what is being done.
+        force: Whether everything is done anew.
 
     Raises:
         ValueError: fewer than two photos, or pycolmap is not installed.
@@ -100,21 +112,69 @@ def register_photos(
     """
     if len(photos) < 2:
         raise ValueError(f"{images}: expected at least two different photos, found {len(photos)}")
+    say = say or (lambda text: None)
+    content = digest(*(part for photo in photos for part in (photo.name, file_hash(images / photo.name))))
+    key = digest(_VERSION, content, json.dumps(camera_groups(photos, camera_model)), ATTEMPTS, DRAWS, seed)
+    kept = work / KEPT / key
+    earlier = None if force else _read_kept(kept)
+    if earlier is not None:
+        say("poses: found before")
+        return earlier
     if importlib.util.find_spec("pycolmap") is None:
         raise ValueError(
             "finding poses needs pycolmap, which is not installed: pip install 'fewshot-ns[photos]', or give poses by "
             "--poses (a COLMAP model, or an .npz with extrinsics and intrinsics)"
         )
+    if force and work.is_dir():
+        for folder in work.iterdir():
+            if folder.name != KEPT:
+                shutil.rmtree(folder)
     best: Optional[Registration] = None
     # With few photos much hangs on the pair that is placed first, which is drawn.
     for attempt, draw in product(ATTEMPTS, range(DRAWS)):
-        found = _attempt(attempt, photos, images, work, camera_model, threads, seed + draw, say or (lambda text: None))
+        found = _attempt(attempt, photos, images, work, camera_model, threads, seed + draw, say, content)
         if best is None or _count(found) > _count(best):
             best = found
         if _count(best) == len(photos):
             break
     assert best is not None
-    return best
+    return _keep(best, kept)
+
+
+def _keep(found: Registration, folder: Path) -> Registration:
+    """Writes what was found for later calls; what found no poses has nothing to lose and may try again."""
+    if found.model is None:
+        return found
+    with replacing_folder(folder) as new:
+        copy_model(found.model, new / "model")
+        record = {
+            "attempt": found.attempt,
+            "features": found.features,
+            "pairs": [list(pair) for pair in found.pairs],
+            "flat": sorted(list(pair) for pair in found.flat),
+            "refined_focal": found.refined_focal,
+            "version": found.version,
+        }
+        write_json(new / RECORD, record)
+    return replace(found, model=folder / "model")
+
+
+def _read_kept(folder: Path) -> Optional[Registration]:
+    """What an earlier call has found; None where there is nothing, or it is damaged."""
+    try:
+        record = json.loads((folder / RECORD).read_text("utf8"))
+        return Registration(
+            poses=read_colmap_poses(folder / "model"),
+            model=folder / "model",
+            attempt=record["attempt"],
+            features=record["features"],
+            pairs=tuple((first, second, int(count)) for first, second, count in record["pairs"]),
+            refined_focal=record["refined_focal"],
+            version=record["version"],
+            flat=frozenset((first, second) for first, second in record["flat"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _count(found: Registration) -> int:
@@ -150,12 +210,13 @@ def _attempt(
     threads: int,
     seed: int,
     say: Say,
+    content: str,
 ) -> Registration:
     groups = camera_groups(photos, camera_model)
     known = all(photo.focal is not None for photo in photos)
     refine = len(photos) >= FOCAL_MIN_PHOTOS or (len(photos) > 2 and not known)
     # Matches do not depend on how photos are registered.
-    key = digest(json.dumps(groups), str(replace(attempt, name="", init_angle=0, init_inliers=0)))
+    key = digest(content, json.dumps(groups), str(replace(attempt, name="", init_angle=0, init_inliers=0)))
     folder = work / key
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / MATCHED
@@ -185,7 +246,8 @@ def _attempt(
     read = [(read_colmap_poses(model), model) for model in models]
     poses, model = max(read, key=lambda entry: (len(entry[0].names), len(entry[0].points)), default=(None, None))
     pairs = tuple((*pair["photos"], int(pair["matches"])) for pair in answer["pairs"])
-    return Registration(poses, model, attempt.name, answer["features"], pairs, refine, answer["version"])
+    flat = frozenset((first, second) for first, second in (pair["photos"] for pair in answer["pairs"] if pair["flat"]))
+    return Registration(poses, model, attempt.name, answer["features"], pairs, refine, answer["version"], flat)
 
 
 def run_worker(job: Dict[str, Any], say: Say) -> Dict[str, Any]:

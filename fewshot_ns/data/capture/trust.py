@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.data.capture.photos import Photo
+from fewshot_ns.data.capture.photos import PLAIN, Photo, is_blurred
 from fewshot_ns.data.capture.poses import CapturedPoses
 
 Verdict = Literal["good", "fair", "doubtful"]
@@ -16,6 +16,8 @@ FEW_MATCHES = 30
 """Verified matches below which a pair says little."""
 FEW_FEATURES = 100
 FEW_POINTS = 30
+TOO_FEW_POINTS = 10
+"""Points below which there is no scene: poses of any photos can be made to agree with so few."""
 SMALL_ANGLE = 2.0
 """Median angle between the rays of a point, degrees, below which depth is uncertain."""
 LARGE_ERROR = 1.5
@@ -65,6 +67,7 @@ def judge(
     pairs: Sequence[Tuple[str, str, int]] = (),
     left_out: int = 0,
     focal_is_a_guess: bool = False,
+    flat: AbstractSet[Tuple[str, str]] = frozenset(),
 ) -> Trust:
     """Measures how well the points agree with the photos.
 
@@ -73,6 +76,7 @@ def judge(
         pairs: Verified matches of pairs of photos.
         left_out: How many photos have no pose.
         focal_is_a_guess: Whether neither EXIF nor the photos say the focal length.
+        flat: Pairs of photos whose matches one homography explains.
     """
     registered = set(poses.names)
     best: Dict[str, int] = {}
@@ -95,16 +99,21 @@ def judge(
     angle = float(np.median(angles)) if len(angles) else 0.0
     reasons: List[str] = []
     if len(poses.points) < FEW_POINTS:
-        reasons.append(f"only {len(poses.points)} points")
+        reasons.append(f"only {count_of(len(poses.points), 'point')}")
     if error > LARGE_ERROR:
         reasons.append(f"points miss the photos by {error:.1f} pixels on average")
     if angle < SMALL_ANGLE:
         reasons.append(f"the photos were taken from nearly one place (median angle {angle:.1f} degrees)")
+    if _no_parallax(registered, pairs, flat):
+        reasons.append(
+            "no parallax: one flat picture explains all matches, as of a turn on the spot, of two crops of one photo, "
+            "or of a wall; nothing says how far anything is"
+        )
     bad = bool(reasons) or left_out >= len(poses.names)
     if left_out > 0:
         reasons.append(f"{left_out} of {left_out + len(poses.names)} photos could not be placed")
     if matches is not None and matches < FEW_MATCHES:
-        reasons.append(f"a photo hangs on {matches} matches")
+        reasons.append(f"a photo hangs on {count_of(matches, 'match', 'matches')}")
     lonely = [photo.name for photo in photos if photo.points < FEW_POINTS]
     if lonely:
         reasons.append(f"{', '.join(lonely)}: fewer than {FEW_POINTS} points")
@@ -116,6 +125,19 @@ def judge(
         reasons.append(f"a focal length of {unusual[0]:.2f} times the longer side is unlikely")
     verdict: Verdict = "doubtful" if bad else "fair" if reasons else "good"
     return Trust(verdict, tuple(reasons), tuple(photos), len(poses.points), error, angle, matches)
+
+
+def count_of(number: int, one: str, many: str = "") -> str:
+    """A number of things in words; `many` is `one` with an s where it is not given."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _no_parallax(
+    registered: AbstractSet[str], pairs: Sequence[Tuple[str, str, int]], flat: AbstractSet[Tuple[str, str]]
+) -> bool:
+    """Whether of no two photos that have poses, and enough matches to tell, the matches show that the camera moved."""
+    telling = [(one, two) for one, two, count in pairs if {one, two} <= registered and count >= FEW_MATCHES]
+    return bool(telling) and all(pair in flat for pair in telling)
 
 
 def reprojection_errors(poses: CapturedPoses, index: int) -> npt.NDArray[np.float64]:
@@ -153,15 +175,18 @@ def why_left_out(
         matched = [(count, other) for one, two, count in pairs for other in _other(photo.name, one, two)]
         count, other = max(matched, default=(0, ""))
         found = features.get(photo.name, 0)
-        if photo.contrast < 8 or found < FEW_FEATURES:
-            reason = f"it has {found} features: nearly one colour, or too small"
-        elif photo.sharpness < 0.2 * sharp:
+        if photo.contrast < PLAIN:
+            reason = f"it has {count_of(found, 'feature')}: nearly one colour"
+        elif is_blurred(photo, photos, features):
             reason = f"it is blurred (sharpness {photo.sharpness:.0f}, the others {sharp:.0f})"
+        elif found < FEW_FEATURES:
+            reason = f"it has {count_of(found, 'feature')}: nearly one colour, or too small"
         elif count < FEW_MATCHES:
             beside = f" (the most, {count}, with {other})" if count else ""
             reason = f"too few matches with the others{beside}: no overlap, too large a step, or repeated texture"
         else:
-            reason = f"its {count} matches with {other} do not fit one position: too small a baseline, or one plane"
+            found_with = f"its {count_of(count, 'match', 'matches')} with {other}"
+            reason = f"{found_with} do not fit one position: too small a baseline, or one plane"
         reasons[photo.name] = reason
     return reasons
 

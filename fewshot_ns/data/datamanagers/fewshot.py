@@ -99,11 +99,27 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         return bool(self.fewshot_metadata.test_indices)
 
     def create_eval_dataset(self) -> FewShotDataset:
-        """The held-out views; those that train where there are none, or where these are to be measured."""
+        """The held-out views, with test cameras that have no photo; the views that train where there is neither, or
+        where these are to be measured."""
         if not self.config.evaluate_training_views:
             return super().create_eval_dataset()
         outputs = self.dataparser.get_dataparser_outputs(split="train")
         return FewShotDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
+
+    def create_measured_dataset(self) -> FewShotDataset:
+        """The same without cameras that have no photo, unless there are no others."""
+        dataset = self.create_eval_dataset()
+        record = dataset.fewshot
+        if not record.rendered_indices or not record.test_indices:
+            return dataset
+        outputs = self.dataparser.outputs_of_views(record.test_indices, record.split)
+        return FewShotDataset(outputs, scale_factor=self.config.camera_res_scale_factor)
+
+    def setup_eval(self) -> None:
+        """Whatever measures begins with this; ns-render, which does not, keeps the cameras without a photo."""
+        if self.eval_dataset.fewshot.rendered_indices:
+            self.eval_dataset = self.create_measured_dataset()
+        super().setup_eval()
 
     def evaluate_training_views(self) -> None:
         """From now on the views that train are those that are evaluated."""
@@ -124,8 +140,11 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         self.train_images = ImageStack(images)
         self.train_radii = ImageStack(radii)
         self.train_masks = masks
-        self.pixel_sampler = MaskedPixelSampler(masks)
-        self.crop_sampler = MaskedPixelSampler(self._cropped(masks)) if self.config.crop_steps > 0 else None
+        files = self.train_dataset._dataparser_outputs.mask_filenames
+        names = [str(path) for path in files or self.train_dataset.image_filenames]
+        self.pixel_sampler = MaskedPixelSampler(masks, names)
+        middles = [f"{name}, its middle (--pipeline.datamanager.crop-fraction)" for name in names]
+        self.crop_sampler = MaskedPixelSampler(self._cropped(masks), middles) if self.config.crop_steps > 0 else None
         num_rays, default = self.config.train_num_rays_per_batch, 512 if geometry.ray_space == "ndc" else 256
         self.num_rays = default if num_rays is None else num_rays
         if self.config.whole_images:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import field, make_dataclass
+from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
@@ -11,8 +11,11 @@ import tyro
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from fewshot_ns.data.dataparsers.automatic import CONFIGS, FewShotAutoDataParserConfig
+from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParserConfig
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.utils.configs import SavedConfig
 
+_OURS = FewShotDataParserConfig, MultiSceneDataParserConfig, FewShotAutoDataParserConfig
 _CLASSES: Dict[Tuple[type, str], type] = {}
 """Subclasses that were made, by their base and the settings that they are for."""
 
@@ -37,6 +40,9 @@ class OwnParsers(SavedConfig):
         """Takes the class that goes with the dataparser of today."""
         base = next(kind for kind in type(self).__mro__ if not getattr(kind, "for_own_parsers", False))
         parser = vars(self)["dataparser"]  # an annotation here would hide the field's type from tyro
+        if isinstance(parser, _OURS) and parser.camera_sized_files:
+            # This package's datasets read photos of any size, and resize them in floating point.
+            parser = vars(self)["dataparser"] = replace(parser, camera_sized_files=False)
         own = parser.own if isinstance(parser, FewShotAutoDataParserConfig) else ()
         self.__class__ = _subclass(base, own) if own else base  # type: ignore[assignment]
 

@@ -22,6 +22,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.idr import IDRDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.multiscale_blender import MultiscaleBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
@@ -35,6 +36,7 @@ CONFIGS: Mapping[str, Type[DataParserConfig]] = {
     "rgbd-data": RGBDDataParserConfig,
     "fewshot-nerfstudio-data": FewShotNerfstudioDataParserConfig,
     "fewshot-colmap-data": FewShotColmapDataParserConfig,
+    "idr-data": IDRDataParserConfig,
     "srn-data": SRNDataParserConfig,
     "nmr-data": NMRDataParserConfig,
     "dvr-dtu-data": DVRDTUDataParserConfig,
@@ -74,6 +76,8 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     """Length of a stored unit of depth in units of the scene's own files."""
     max_depth: Optional[float] = None
     """Depth above this is invalid."""
+    training_mask_dir: Optional[Path] = None
+    """Folder of masks named like the photos, in the scene or elsewhere: only where they are white a photo trains."""
     resize: Optional[Literal["bilinear", "area"]] = None
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None
@@ -92,6 +96,9 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     """Configs that a method has for formats, in the place of their defaults."""
     many_scenes: Suppress[bool] = False
     """Whether data sets of many scenes count, which generalizable methods train on."""
+    camera_sized_files: Suppress[bool] = False
+    """Whether photos, masks and depth are handed over as files of the cameras' size, which the datasets of nerfstudio's
+    own methods need; set where dataparsers are registered with it, taken back by methods that read them as they are."""
 
     def setup(self, **kwargs: Any) -> Any:
         """The parser of the format that `data` has."""
@@ -115,7 +122,12 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     def _config_of(self, found: Recognition) -> DataParserConfig:
         kind = CONFIGS[found.parser]
         own = self.settings_for(kind)
-        changes: Dict[str, Any] = {"data": self.data, "recognised_by": found.in_words, **found.settings}
+        changes: Dict[str, Any] = {
+            "data": self.data,
+            "recognised_by": found.in_words,
+            "camera_sized_files": self.camera_sized_files,
+            **found.settings,
+        }
         if found.of_scenes is not None:
             changes["parser"] = replace(self._config_of(found.of_scenes), data=Path(), recognised_by=None)  # type: ignore[call-arg]
         return replace(kind() if own is None else own, **changes)
@@ -125,7 +137,7 @@ class FewShotAutoDataParserConfig(DataParserConfig):
         given = {
             name: value
             for name, value in shared.items()
-            if value is not None and name not in ("_target", "data", "own", "many_scenes")
+            if value is not None and name not in ("_target", "data", "own", "many_scenes", "camera_sized_files")
         }
         base = MultiSceneDataParserConfig if isinstance(config, MultiSceneDataParserConfig) else FewShotDataParserConfig
         known = {one.name for one in fields(base)}

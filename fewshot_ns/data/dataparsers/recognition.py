@@ -100,6 +100,11 @@ def _multiscale(data: Path) -> Optional[str]:
     return "metadata.json and images_train/" if whole else None
 
 
+def _idr(data: Path) -> Optional[str]:
+    name = next((name for name in ("cameras_sphere.npz", "cameras.npz") if (data / name).is_file()), None)
+    return None if name is None or not (data / "image").is_dir() else f"{name} and image/"
+
+
 def _reconstruction(data: Path) -> Optional[str]:
     folder = find_model(data)
     return None if folder is None else f"{folder.relative_to(data).as_posix()}/"
@@ -112,6 +117,7 @@ SINGLE: Tuple[Format, ...] = (
     Format("rgbd-data", "train/target_depth/", _folder("train/target_depth")),
     Format("fewshot-blender-data", "transforms_train.json", _file("transforms_train.json")),
     Format(TRANSFORMS_PARSER, "transforms.json", _file("transforms.json")),
+    Format("idr-data", "cameras_sphere.npz or cameras.npz and image/", _idr),
     Format("fewshot-colmap-data", "COLMAP's cameras and images in sparse/0/", _reconstruction),
 )
 """Layouts of one scene; the first that fits is taken."""

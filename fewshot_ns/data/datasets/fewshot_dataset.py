@@ -25,10 +25,9 @@ from fewshot_ns.data.files.images import (
     check_proportions,
     image_size,
     read_image,
-    read_object_mask,
     resize_float,
-    same_aspect,
 )
+from fewshot_ns.data.files.masks import check_mask_of, read_mask
 from fewshot_ns.data.files.normals import read_normals
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.metadata import (
@@ -36,6 +35,7 @@ from fewshot_ns.data.records.metadata import (
     BoundsOrigin,
     DepthEncoding,
     FewShotMetadata,
+    ResizeMode,
     get_fewshot_metadata,
 )
 from fewshot_ns.data.records.photo_name import PhotoName
@@ -113,9 +113,40 @@ class FewShotDataset(InputDataset):
         height, width = (max(1, round(wanted * of / to)) for wanted, of, to in pairs)
         return height, width
 
+    def has_photo(self, image_idx: int) -> bool:
+        """Whether there is a photo of a view; of a camera that is only rendered there is none."""
+        return self.fewshot.image_indices[image_idx] not in self.fewshot.rendered_indices
+
     def _read_float(self, image_idx: int) -> npt.NDArray[np.float32]:
-        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
-        return self._straightened(resize_float(image, self.size_of_file(image_idx), self.fewshot.resize), image_idx)
+        return self._sized(image_idx, self.size_of(image_idx), self.fewshot.resize)
+
+    def _sized(self, image_idx: int, size: Tuple[int, int], mode: ResizeMode) -> npt.NDArray[np.float32]:
+        image, of_file = self._on_disk(image_idx), self._file_size(image_idx, size)
+        as_it_is = self._lenses is None and image.shape[:2] == size
+        if self.fewshot.alpha_filenames is None or as_it_is:
+            return self._straightened(resize_float(image, of_file, mode), image_idx, size)
+        # What a mask hides is a background of all colours, of which nothing may mix into the object's edge.
+        image[..., :3] *= image[..., 3:]
+        image = self._straightened(resize_float(image, of_file, mode), image_idx, size)
+        image[..., :3] /= np.maximum(image[..., 3:], np.float32(1e-6))
+        return np.minimum(image, np.float32(1.0))
+
+    def _on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W, 3 or 4) photo in [0, 1] at the size of its file, with the alpha that its mask gives it.
+
+        A camera without a photo has an image of the background.
+        """
+        if not self.has_photo(image_idx):
+            white = self.fewshot.geometry.background == "white"
+            return np.full((*self.size_of_file(image_idx), 3), float(white), dtype=np.float32)
+        path, masks = self.image_filenames[image_idx], self.fewshot.alpha_filenames
+        image = read_image(path).astype(np.float32) / np.float32(255.0)
+        if masks is None:
+            return image
+        mask = read_mask(masks[image_idx])
+        check_mask_of(masks[image_idx], mask.shape, path)
+        alpha = resize_float(mask.astype(np.float32), (image.shape[0], image.shape[1]), "area")
+        return np.concatenate([image[..., :3], alpha[..., None]], axis=-1)
 
     def photo_at(self, image_idx: int, size: Tuple[int, int]) -> Tuple[Tensor, Tensor]:
         """A photo at another size than its camera's, averaged, for what looks at photos closer than training does.
@@ -128,10 +159,8 @@ class FewShotDataset(InputDataset):
             (H, W, 3) float32 in [0, 1] on its background, and (H, W) bool where the scene is: not masked out, and
             opaque where the photo has transparency.
         """
-        image = read_image(self.image_filenames[image_idx]).astype(np.float32) / np.float32(255.0)
+        image = self._sized(image_idx, size, "area")
         shown = self._training_mask_at(image_idx, size)
-        image = resize_float(image, self._file_size(image_idx, size), "area")
-        image = self._straightened(image, image_idx, size)
         if image.shape[-1] == 4:
             shown = shown & (image[..., 3] > 0.5)
         return self._on_background(torch.from_numpy(image)), torch.from_numpy(shown)
@@ -187,14 +216,20 @@ class FewShotDataset(InputDataset):
         return data
 
     def training_mask(self, image_idx: int) -> Tensor:
-        """(H, W, 1) bool, which pixels may train; all where the scene has no masks."""
+        """(H, W, 1) bool, which pixels may train; all where the scene has no masks.
+
+        Raises:
+            FileNotFoundError: the mask is missing.
+            ValueError: it is damaged, of other proportions than its photo, or of no two colours.
+        """
         return torch.from_numpy(self._training_mask_at(image_idx, self.size_of(image_idx)))[..., None]
 
     def _training_mask_at(self, image_idx: int, size: Tuple[int, int]) -> npt.NDArray[np.bool_]:
         files = self._dataparser_outputs.mask_filenames
         if files is None:
             return np.ones(size, dtype=np.bool_)
-        mask = read_image(files[image_idx])[..., 0] > 0
+        mask = read_mask(files[image_idx])
+        check_mask_of(files[image_idx], mask.shape, self.image_filenames[image_idx])
         # A pixel may train only where all that it is made of may.
         share = resize_float(mask.astype(np.float32), self._file_size(image_idx, size), self.fewshot.resize)
         return self._straightened(share, image_idx, size) >= 1.0 - 1e-5
@@ -208,7 +243,7 @@ class FewShotDataset(InputDataset):
         found: Dict[str, Tensor] = {}
         index, masks, depths = data["image_idx"], self.fewshot.object_mask_filenames, self.fewshot.true_depth_filenames
         if masks is not None:
-            mask = resize_float(read_object_mask(masks[index]), self.size_of_file(index), "bilinear")
+            mask = resize_float(self.object_mask_on_disk(index), self.size_of_file(index), "bilinear")
             found[OBJECT_MASK_KEY] = torch.from_numpy(self._straightened(mask, index))[..., None]
         depth = None if depths is None else depths[index]
         if depth is not None:
@@ -217,6 +252,18 @@ class FewShotDataset(InputDataset):
                 known = torch.from_numpy(self._straightened(known.float().numpy(), index, nearest=True)) > 0
             found[KNOWN_DEPTH_KEY] = known
         return found
+
+    def object_mask_on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W) evaluation mask of a view, which has one, of zeros and ones at the size of its file.
+
+        Raises:
+            FileNotFoundError: the mask is missing.
+            ValueError: it is damaged, or of other proportions than its photo.
+        """
+        path = (self.fewshot.object_mask_filenames or ())[image_idx]
+        mask = read_mask(path, self.fewshot.object_mask_level)
+        check_mask_of(path, mask.shape, self.image_filenames[image_idx])
+        return mask.astype(np.float32)
 
     def use_depth_maps(self, files: Sequence[Path], encoding: DepthEncoding) -> None:
         """Uses these maps, one per view, instead of those that the scene came with."""
@@ -333,14 +380,13 @@ def validate_dataset(dataset: FewShotDataset) -> None:
     """
     fewshot = dataset.fewshot
     for position, path in enumerate(dataset.image_filenames):
+        if not dataset.has_photo(position):
+            continue
         found = image_size(path)
         check_proportions(path, found, dataset.size_of_file(position), "its camera")
         read_image(path)
+        dataset.training_mask(position)
+        if fewshot.alpha_filenames is not None:
+            dataset.alpha(position)
         if fewshot.object_mask_filenames is not None:
-            mask_path = fewshot.object_mask_filenames[position]
-            mask = read_object_mask(mask_path)
-            if not same_aspect((mask.shape[0], mask.shape[1]), found):
-                raise ValueError(
-                    f"{mask_path}: expected the proportions of {path.name} ({found[1]}x{found[0]} pixels), "
-                    f"found {mask.shape[1]}x{mask.shape[0]}"
-                )
+            dataset.object_mask_on_disk(position)

@@ -97,6 +97,17 @@ def has_alpha(path: Path) -> bool:
         return _is_transparent(image)
 
 
+def is_plain(path: Path) -> bool:
+    """Whether the pixels of an image are stored as 8-bit grey, RGB or RGBA values, by its header.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image.
+    """
+    with _open(path) as image:
+        return image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info
+
+
 def _is_transparent(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
@@ -131,19 +142,6 @@ def read_image(path: Path, upright: bool = False) -> npt.NDArray[np.uint8]:
             return np.array(turned.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
-
-
-def read_object_mask(path: Path) -> npt.NDArray[np.float32]:
-    """Decodes an object mask of the DTU layout: a pixel belongs to the object where its first channel is 255.
-
-    Returns:
-        (H, W) float32 of zeros and ones.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: the file is no image or is cut short.
-    """
-    return (read_image(path)[..., 0] == 255).astype(np.float32)
 
 
 def resize_float(image: npt.NDArray[np.float32], size: Size, mode: ResizeMode) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.images import check_proportions, read_image
+from fewshot_ns.data.files.masks import mask_values
 from fewshot_ns.data.records.scene import Scene, SceneError
 from fewshot_ns.utils.cache import LRUCache
 
@@ -142,8 +143,7 @@ class SceneImages:
         """(H, W) float32 in [0, 1] at the size on disk."""
         if scene.mask_filenames is not None:
             path = scene.mask_filenames[view]
-            mask = _read(path, _camera_size(scene, view))
-            return mask[..., 0].astype(np.float32) / np.float32(255)
+            return _read(path, _camera_size(scene, view), mask_values).astype(np.float32) / np.float32(255)
         if not scene.mask_from_background:
             image = self._on_disk(scene, view)
             return image[..., 3].astype(np.float32) / np.float32(255) if image.shape[-1] == 4 else None
@@ -160,10 +160,12 @@ def _camera_size(scene: Scene, view: int) -> Size:
     return int(scene.cameras.height[view].item()), int(scene.cameras.width[view].item())
 
 
-def _read(path: Path, size: Size) -> npt.NDArray[np.uint8]:
-    """An image as stored, whose proportions have to be those of a camera of `size`."""
+def _read(
+    path: Path, size: Size, reader: Optional[Callable[[Path], npt.NDArray[np.uint8]]] = None
+) -> npt.NDArray[np.uint8]:
+    """An image or mask as stored, whose proportions have to be those of a camera of `size`."""
     try:
-        image = read_image(path)
+        image = read_image(path) if reader is None else reader(path)
         check_proportions(path, image.shape, size, "its camera")
         return image
     except (OSError, ValueError) as error:

@@ -81,18 +81,24 @@ class FewShotMetadata:
     """Scene indices of all test views; empty where nothing is held out, and 'val' and 'test' show training views."""
     scene_camera_to_worlds: Tensor
     """(N, 3, 4) poses of all N images of the scene, OpenGL axes, in the frame of the cameras."""
+    rendered_indices: Tuple[int, ...] = ()
+    """Scene indices of those images of this split that have no photo: cameras that are rendered, not measured."""
     photos: Tuple[PhotoName, ...] = ()
     """What each photo of this split is called among all of the scene; none where the files are not there."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Frames without a photo and photos without a pose that were skipped, by what they are; none where none were."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
+    ray_space_from: Optional[str] = None
+    """What of the cameras decided the ray space of the geometry; None where the format or the user says it."""
     pool_indices: Tuple[int, ...] = ()
     """Scene indices of all views that the training ones were chosen from; those that are not used still have a pose."""
     resize: ResizeMode = "area"
     """How images are brought from the size on disk to the size of the cameras."""
     has_alpha: bool = False
     """Whether the images are transparent where there is no object."""
+    alpha_filenames: Optional[Tuple[Path, ...]] = None
+    """One mask per image of this split that its alpha comes from, or None: their files have it, or they are opaque."""
     depth_prior_filenames: Optional[Tuple[Path, ...]] = None
     """One depth-prior file per image of this split, or None where the scene has none."""
     depth_encoding: DepthEncoding = DepthEncoding()
@@ -114,7 +120,9 @@ class FewShotMetadata:
     pair_box: Optional[PairBox] = None
     """Boxes in which the dataset's protocol draws pairs; None leaves it to the prior's config."""
     object_mask_filenames: Optional[Tuple[Path, ...]] = None
-    """One evaluation mask per image of this split (255 = object), or None."""
+    """One evaluation mask per image of this split, or None."""
+    object_mask_level: int = 128
+    """Smallest of a mask's values, 0 to 255, that belong to the object."""
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
     metrics of the region true-depth are of."""
@@ -141,8 +149,8 @@ def get_fewshot_metadata(metadata: Mapping[str, Any]) -> FewShotMetadata:
     if not isinstance(record, FewShotMetadata):
         raise ValueError(
             "this method needs a few-shot dataparser (llff-data, dtu-data, fewshot-blender-data, rgbd-data, "
-            "multiscale-blender-data, fewshot-nerfstudio-data, fewshot-colmap-data, or fewshot-data, which finds the "
-            f"right one), but the scene's metadata holds only {sorted(metadata)}; leave the dataparser's name out, or "
-            "give one of these after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
+            "multiscale-blender-data, fewshot-nerfstudio-data, idr-data, fewshot-colmap-data, or fewshot-data, which "
+            f"finds the right one), but the scene's metadata holds only {sorted(metadata)}; leave the dataparser's "
+            "name out, or give one of these after the other flags, e.g. `ns-train sparsenerf-lite --data DIR llff-data`"
         )
     return record

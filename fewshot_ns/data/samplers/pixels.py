@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -46,17 +46,19 @@ class MaskedPixelSampler:
 
     Args:
         masks: V maps (H_v, W_v, 1) of bool.
+        names: (V) what each mask is called in an error, such as its file; None: its number.
 
     Raises:
         ValueError: where a mask leaves no pixel.
     """
 
-    def __init__(self, masks: List[Tensor]) -> None:
+    def __init__(self, masks: List[Tensor], names: Optional[Sequence[str]] = None) -> None:
         self.allowed = []
         for view, mask in enumerate(masks):
             pixels = mask[..., 0].nonzero()
             if len(pixels) == 0:
-                raise ValueError(f"the mask of training view {view} leaves no pixel to train on")
+                name = f"the mask of training view {view}" if names is None else names[view]
+                raise ValueError(f"{name}: expected pixels to train on, white at the size of the camera, found none")
             self.allowed.append(torch.cat([torch.full_like(pixels[:, :1], view), pixels], dim=-1))
         self.all = torch.cat(self.allowed)
 

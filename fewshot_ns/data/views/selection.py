@@ -46,6 +46,8 @@ class ViewSelection:
     pool: Tuple[int, ...] = ()
     """Views that the training ones were chosen from, in the order of the scene; the cameras of those that were not
     chosen are known, and their images are not used."""
+    rendered: Tuple[int, ...] = ()
+    """Further test cameras, of which there is no photo: they are rendered, not measured."""
 
     @property
     def views(self) -> Tuple[int, ...]:

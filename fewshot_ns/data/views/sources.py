@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.data.records.scene import Scene, SceneError
@@ -39,6 +40,8 @@ PRESETS: Dict[str, Tuple[int, ...]] = {
     "srn-2": (64, 104),
 }
 """Source views of pixelNeRF's published evaluations."""
+_NEAREST_INSTEAD = ("srn-1", "srn-2")
+"""Of these the nearest numbers are taken where a scene has fewer views than SRN's test sets, which have 251."""
 
 
 @dataclass
@@ -46,7 +49,8 @@ class SourceViewsConfig:
     """Which views of a scene are source views. Views are numbered as in the scene's own files, from 0."""
 
     mode: SourceMode = "random"
-    """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones; viewlist: those that a file lists for
+    """views: those of --views; dtu-1 to dtu-9, srn-1, srn-2: the published ones (of srn the nearest numbers where a
+    scene has fewer than 105 views, which is said); viewlist: those that a file lists for
     each object; nearest: the --count views nearest to each target camera; nearby: --count views drawn among the --among
     nearest; pairs: --count views drawn among the first --among that the dataset's own list gives for each target
     (MVSNet-DTU); pool: all of --pool, else all that the scene's protocol trains on; random: --count views, drawn per
@@ -107,6 +111,7 @@ class SourceViews:
     def __init__(self, config: SourceViewsConfig) -> None:
         self.config = config
         self._viewlist: Optional[Viewlist] = None
+        self._said = False
         if config.mode == "views" and not config.views:
             raise ValueError("source views of mode 'views' need --views, got none")
         if config.mode == "viewlist":
@@ -169,7 +174,7 @@ class SourceViews:
             return tuple(self._allowed(scene))
         if config.mode == "views":
             return view_positions(scene, config.views, "--views")
-        return view_positions(scene, PRESETS[config.mode], f"the published source views {config.mode}")
+        return view_positions(scene, self._published(scene), f"the published source views {config.mode}")
 
     def views_of(self, scene: Scene) -> Tuple[int, ...]:
         """Positions of all views of a scene that may be source views, whatever the target.
@@ -182,6 +187,24 @@ class SourceViews:
     def pool_of(self, scene: Scene) -> Optional[Sequence[int]]:
         """Positions that the config's pool, else the scene's, allows; None: all."""
         return view_positions(scene, self.config.pool, "--pool") if self.config.pool else scene.pool
+
+    def _published(self, scene: Scene) -> Tuple[int, ...]:
+        """Numbers of the published source views, or of those nearest to them; the first such scene is named."""
+        mode, wanted = self.config.mode, PRESETS[self.config.mode]
+        if mode not in _NEAREST_INSTEAD:
+            return wanted
+        known = scene.view_indices or range(len(scene.image_filenames))
+        nearest = nearest_numbers(wanted, known)
+        if nearest != wanted and not self._said:
+            self._said = True
+            CONSOLE.print(
+                f"{scene.entry.scene_id}: of the published source views {mode}, {_words(wanted)}, a scene of "
+                f"{len(known)} views has not all; the nearest are taken: {_words(nearest)}. This is not the published "
+                "protocol",
+                highlight=False,
+                soft_wrap=True,
+            )
+        return nearest
 
     def _drawn(self, scene: Scene, candidates: Sequence[int], *seeds: int) -> Tuple[int, ...]:
         scene_number = zlib.crc32(scene.entry.scene_id.encode())
@@ -271,6 +294,24 @@ def view_positions(scene: Scene, numbers: Sequence[int], where: str) -> Tuple[in
     if len(set(numbers)) < len(numbers):
         raise SceneError(f"{scene.entry.folder}: expected each view once by {where}, got {list(numbers)}")
     return tuple(positions[number] for number in numbers)
+
+
+def nearest_numbers(wanted: Sequence[int], known: Sequence[int]) -> Tuple[int, ...]:
+    """For each wanted number in turn the nearest known one that is not taken yet, the lower of two; none are left over
+    where fewer are known than wanted."""
+    left = sorted(known)
+    # Wanted ones that are known are theirs, whatever comes before them.
+    kept = set(wanted) & set(left)
+    chosen: List[int] = []
+    for number in wanted:
+        free = [other for other in left if other not in chosen and (other == number or other not in kept)]
+        if free:
+            chosen.append(min(free, key=lambda other: (abs(other - number), other)))
+    return tuple(chosen)
+
+
+def _words(numbers: Sequence[int]) -> str:
+    return " and ".join(map(str, numbers))
 
 
 def camera_distances(poses: Tensor, target: Tensor, distance: Distance) -> Tensor:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fewshot_ns.data.files.images import image_size, read_image, read_object_mask
+from fewshot_ns.data.files.images import image_size, read_image
+from fewshot_ns.data.files.masks import read_mask
 from fewshot_ns.evaluation.runners.evaluator import Outputs
 from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData
 from fewshot_ns.utils.natural_order import natural_key
@@ -237,7 +238,7 @@ def _load(pair: ImagePair, mask: Optional[Path], background: Optional[Background
     _check_size(pair.render, image_size(pair.render), truth, pair.truth)
     if mask is None:
         return ViewData(torch.from_numpy(truth))
-    weights = read_object_mask(mask)
+    weights = read_mask(mask).astype(np.float32)
     _check_size(mask, weights.shape, truth, pair.truth)
     if not (weights == 1.0).any():
         raise ValueError(f"{mask}: expected an object mask (white on the object), found no pixel of an object")

@@ -248,6 +248,7 @@ def _scene_key(
 ) -> str:
     """Hash of all that the maps depend on but for the index of the view."""
     cameras, masks = dataset.cameras, dataset._dataparser_outputs.mask_filenames
+    alphas = dataset.fewshot.alpha_filenames
     if isinstance(config, StereoConfig):
         by: Tuple[Any, ...] = ("stereo", STEREO_VERSION)
     else:
@@ -260,6 +261,7 @@ def _scene_key(
         [
             file_hash(photo),
             None if masks is None else file_hash(masks[view]),
+            *(() if alphas is None else (file_hash(alphas[view]),)),
             cameras.camera_to_worlds[view].cpu().float().tolist(),
             fractions[view],
             None if lens is None else lens.tolist(),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fewshot_ns.cameras.poses import flip_camera_axes, look_at
-from fewshot_ns.data.capture.photos import Photo
+from fewshot_ns.data.capture.photos import Photo, warnings_of
 from fewshot_ns.data.capture.poses import CapturedPoses, poses_of_arrays, read_poses
 from fewshot_ns.data.capture.trust import judge, ray_angles, reprojection_errors, why_left_out
 
@@ -101,9 +101,20 @@ def test_verdicts() -> None:
         captured(), intrinsics=captured().intrinsics * [0.3, 0.3, 1, 1], observations=captured().observations
     )
     assert any("0.30 times the longer side" in reason for reason in judge(unlikely).reasons)
+    pairs = [("a.png", "b.png", 90), ("b.png", "c.png", 80), ("a.png", "c.png", 9)]
+    # One pair that shows that the camera moved is enough; one with too few matches to tell is not.
+    assert judge(captured(), pairs, flat={("a.png", "b.png")}).verdict == "good"
+    turned = judge(captured(), pairs, flat={("a.png", "b.png"), ("b.png", "c.png")})
+    assert turned.verdict == "doubtful" and turned.reasons[0].startswith("no parallax")
     near = captured()
     near = replace(near, points=near.points * [1, 1, 0] - [0, 0, 100.0], observations=near.observations)
     assert any("nearly one place" in reason for reason in judge(near).reasons)
+
+
+def test_one_point_is_no_points() -> None:
+    first = captured()
+    one = replace(first, points=first.points[:1], observations=tuple((n[:1], at[:1]) for n, at in first.observations))
+    assert "only 1 point" in judge(one).reasons and "a photo hangs on 1 match" in judge(one, [(*NAMES[:2], 1)]).reasons
 
 
 def photo(name: str, sharpness: float = 100.0, contrast: float = 50.0) -> Photo:
@@ -117,3 +128,14 @@ def test_reasons_for_photos_that_are_left_out() -> None:
     assert set(reasons) == {"plain", "blurred", "far"}
     assert "one colour" in reasons["plain"] and "blurred" in reasons["blurred"]
     assert "too few matches" in reasons["far"] and "9, with a" in reasons["far"]
+
+
+def test_blur_is_told_from_content() -> None:
+    """A blurred photo has few features; one of a smooth subject has its own, and they match nothing."""
+    photos = [photo("a"), photo("b"), photo("smeared", sharpness=3.0), photo("sky", sharpness=3.0), photo("tiny")]
+    features = {"a": 900, "b": 900, "smeared": 12, "sky": 700, "tiny": 12}
+    reasons = why_left_out(photos, ["a", "b"], features, [("a", "b", 300)])
+    assert reasons["smeared"].startswith("it is blurred") and reasons["sky"].startswith("too few matches")
+    assert reasons["tiny"] == "it has 12 features: nearly one colour, or too small"
+    said = warnings_of([replace(one, height=480, width=640) for one in photos], features)
+    assert [line.split(":")[0] for line in said] == ["smeared"]

@@ -221,3 +221,10 @@ def test_first_steps_see_the_middle_of_the_images(make_manager: Any) -> None:
         assert inside.all() == (step < 3)
     with pytest.raises(ValueError, match="fraction up to 1 that leaves pixels of 24x32, got 0.01"):
         make_manager(crop_steps=3, crop_fraction=0.01)
+
+
+def test_a_mask_that_leaves_nothing_is_named(make_manager: Any, masked_scene: Path) -> None:
+    name = "frame_00006.png"
+    cv2.imwrite(str(masked_scene / "masks" / name), np.zeros((24, 32), np.uint8))
+    with pytest.raises(ValueError, match=rf"masks/{name}: expected pixels to train on"):
+        make_manager(FewShotNerfstudioDataParserConfig(data=masked_scene, train_indices=(1, 6)))

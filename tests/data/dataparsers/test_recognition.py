@@ -37,6 +37,7 @@ ONE: Dict[str, Maker] = {
     "rgbd-data": lambda folder, _: touch(folder, "transforms_train.json", "train/target_depth/0.png"),
     "fewshot-blender-data": made_by("tiny_blender_scene"),
     "fewshot-nerfstudio-data": made_by("tiny_nerfstudio_scene"),
+    "idr-data": lambda folder, _: touch(folder, "cameras_sphere.npz", "image/000.png", "mask/000.png"),
     "fewshot-colmap-data": colmap,
 }
 SETS: Dict[str, Maker] = {
@@ -91,6 +92,7 @@ def test_the_order(first: int, tmp_path: Path) -> None:
         "rgbd-data": ["train/target_depth/0.png"],
         "fewshot-blender-data": ["transforms_train.json"],
         "fewshot-nerfstudio-data": ["transforms.json"],
+        "idr-data": ["cameras.npz", "image/000.png"],
         "fewshot-colmap-data": ["sparse/0/cameras.bin", "sparse/0/images.bin"],
     }
     rest = list(files)[first:]

@@ -11,7 +11,6 @@ from fewshot_ns.data.files.images import (
     image_size,
     list_images,
     read_image,
-    read_object_mask,
     resize_float,
     same_aspect,
 )
@@ -77,12 +76,6 @@ def test_resize_keeps_channels_and_the_identity():
     assert resize_float(image, (2, 3), "area").shape == (2, 3, 1)
     assert resize_float(image[..., 0], (2, 3), "area").shape == (2, 3)
     assert resize_float(image, (4, 6), "area") is image
-
-
-def test_object_mask_is_255_only(tmp_path):
-    mask = np.array([[0, 254], [255, 128]], np.uint8)
-    Image.fromarray(mask).save(tmp_path / "m.png")
-    np.testing.assert_array_equal(read_object_mask(tmp_path / "m.png"), [[0, 0], [1, 0]])
 
 
 def test_sizes(tmp_path):

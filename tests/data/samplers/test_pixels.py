@@ -141,7 +141,7 @@ def test_masked_pixels_are_not_drawn() -> None:
     assert (first[:, 0] == 0).all() and mask[first[:, 1], first[:, 2]].all()
     everywhere = pixels.sample(2000)
     assert set(everywhere[:, 0].tolist()) == {0, 1}
-    with pytest.raises(ValueError, match="view 1 leaves no pixel"):
+    with pytest.raises(ValueError, match="the mask of training view 1: expected pixels to train on"):
         MaskedPixelSampler([mask, torch.zeros_like(mask)])
 
 

@@ -16,6 +16,7 @@ from fewshot_ns.data.views.sources import (
     SourceViewsConfig,
     TargetViewsConfig,
     camera_distances,
+    nearest_numbers,
     target_views,
 )
 from fewshot_ns.data.views.viewlist import read_viewlist
@@ -58,8 +59,31 @@ def test_published_lists():
     assert select(scan, mode="dtu-9") == (25, 22, 28, 40, 44, 48, 0, 8, 13)
     assert select(scene_of(251), mode="srn-1") == (64,)
     assert select(scene_of(251), mode="srn-2") == (64, 104)
-    with pytest.raises(SceneError, match=r"set/chair: expected views among 0..23 .*source views srn-1, got \[64\]"):
-        select(scene_of(24), mode="srn-1")
+    with pytest.raises(SceneError, match=r"set/chair: expected views among 0..23 .*source views dtu-1, got \[25\]"):
+        select(scene_of(24), mode="dtu-1")
+
+
+def test_of_srn_the_nearest_views_that_exist(capsys: pytest.CaptureFixture) -> None:
+    # 105 views are enough, and nothing is said of them.
+    assert select(scene_of(105), mode="srn-2") == (64, 104)
+    assert capsys.readouterr().out == ""
+    sources = SourceViews(SourceViewsConfig(mode="srn-2"))
+    assert [sources.select(scene_of(count)) for count in (104, 65, 24, 2)] == [(64, 103), (64, 63), (23, 22), (1, 0)]
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == (
+        "chair: of the published source views srn-2, 64 and 104, a scene of 104 views has not all; the nearest are "
+        "taken: 64 and 103. This is not the published protocol"
+    )
+    assert select(scene_of(24), mode="srn-1") == (23,)
+    # As the files number them: positions of 60 and 110.
+    assert select(scene_of(4, numbers=(3, 60, 110, 200)), mode="srn-2") == (1, 2)
+
+
+def test_nearest_numbers() -> None:
+    assert nearest_numbers((64, 104), range(251)) == (64, 104)
+    assert nearest_numbers((64, 104), (104, 10)) == (10, 104)  # what is there is not given away
+    assert nearest_numbers((64, 104), (62, 66)) == (62, 66)
+    assert nearest_numbers((64, 104), (7,)) == (7,)
 
 
 def test_views_given_by_hand():

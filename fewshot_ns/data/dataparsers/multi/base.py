@@ -17,6 +17,7 @@ from tyro.conf import Suppress
 
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
+from fewshot_ns.data.datasets.camera_sized import camera_sized, sizes_of
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 
 SPLITS = ("train", "val", "test")
@@ -56,6 +57,9 @@ class MultiSceneDataParserConfig(DataParserConfig):
     """Views of the active scene that test; None: all others, or all where all train."""
     recognised_by: Suppress[Optional[str]] = None
     """Why fewshot-data took this dataparser; None where it was named."""
+    camera_sized_files: Suppress[bool] = False
+    """Whether photos, masks and depth are handed over as files of the cameras' size, which the datasets of nerfstudio's
+    own methods need; set where dataparsers are registered with it, taken back by methods that read them as they are."""
 
 
 class MultiSceneDataParser(DataParser):
@@ -199,8 +203,11 @@ class MultiSceneDataParser(DataParser):
         return near, far
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
-        entry = self.active_entry(split)
-        return self.outputs_of(self.open_scene(entry), split)
+        scene = self.open_scene(self.active_entry(split))
+        outputs = self.outputs_of(scene, split)
+        if not self.config.camera_sized_files:
+            return outputs
+        return camera_sized(outputs, sizes_of(scene.image_filenames, scene.cameras), depth_trains=False)
 
     def outputs_of(self, scene: Scene, split: str) -> DataparserOutputs:
         """An opened scene as nerfstudio sees it: the views of `split` that train or test.

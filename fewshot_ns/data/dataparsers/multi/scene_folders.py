@@ -17,6 +17,7 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDa
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
+from fewshot_ns.data.dataparsers.single.idr import IDRDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
@@ -35,6 +36,7 @@ else:
                 "fewshot-nerfstudio-data": FewShotNerfstudioDataParserConfig(),
                 "rgbd-data": RGBDDataParserConfig(),
                 "fewshot-colmap-data": FewShotColmapDataParserConfig(),
+                "idr-data": IDRDataParserConfig(),
             },
             prefix_names=False,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Sequence, Tuple, Type
 
@@ -24,6 +24,7 @@ from tyro.conf import Suppress
 
 from fewshot_ns.cameras.lenses import straightened_cameras
 from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.data.dataparsers.single.capture_checks import overlap_warning
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
@@ -31,9 +32,11 @@ from fewshot_ns.data.dataparsers.single.depth_maps import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
+from fewshot_ns.data.datasets.camera_sized import camera_sized, has_metric_depth, sizes_of
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
+from fewshot_ns.data.files.masks import find_masks
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -42,6 +45,7 @@ from fewshot_ns.data.records.metadata import (
     BoundsOrigin,
     DepthEncoding,
     FewShotMetadata,
+    get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
 
@@ -80,6 +84,9 @@ class FewShotDataParserConfig(DataParserConfig):
     max_depth: Optional[float] = None
     """Depth above this is invalid; in units of the scene's own files where the unit of the maps is known, else in
     stored units."""
+    training_mask_dir: Optional[Path] = None
+    """Folder of masks named like the photos, in the scene or elsewhere: only where they are white a photo trains. None:
+    those that the scene's files name, if any."""
     resize: Literal["bilinear", "area"] = "area"
     """How images are brought to the downscaled size: box average, or bilinear without smoothing."""
     near: Optional[float] = None
@@ -95,6 +102,9 @@ class FewShotDataParserConfig(DataParserConfig):
     that render images, which know pinhole cameras alone."""
     recognised_by: Suppress[Optional[str]] = None
     """Why fewshot-data took this dataparser; None where it was named."""
+    camera_sized_files: Suppress[bool] = False
+    """Whether photos, masks and depth are handed over as files of the cameras' size, which the datasets of nerfstudio's
+    own methods need; set where dataparsers are registered with it, taken back by methods that read them as they are."""
 
 
 class FewShotDataParser(DataParser):
@@ -152,8 +162,52 @@ class FewShotDataParser(DataParser):
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
         scene = self._complete(scene, selection)
+        if self.config.training_mask_dir is not None:
+            masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)
+            scene = replace(scene, training_masks=masks)
         check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
         return scene, selection
+
+    def _masks_in(self, folder: Path, scene: SceneFiles, train: Sequence[int]) -> Files:
+        """Masks of the training views in a folder that the user named.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: a mask whose name fits several of their photos.
+        """
+        data = self.config.data
+        inside = (data.parent if data.is_file() else data) / folder
+        found = next((path for path in (inside, folder) if path.is_dir()), None)
+        if found is None:
+            raise FileNotFoundError(f"{inside}: expected a folder of masks (--training-mask-dir), found none")
+        # A path to look for is what the error about a missing one names.
+        masks = find_masks(found, scene.photos, train)
+        expected = [found / f"{image.stem}.png" for image in scene.images]
+        return tuple(path if mask is None else mask for path, mask in zip(expected, masks, strict=True))
+
+    def get_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:
+        """What nerfstudio asks a parser for: photos, cameras and our record of a split.
+
+        Args:
+            split: 'train', 'val' or 'test'.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, or the flags or the protocol do not fit the scene.
+        """
+        outputs = super().get_dataparser_outputs(split, **kwargs)
+        if not self.config.camera_sized_files:
+            return outputs
+        scene, selection, cameras = self.read_views()
+        record = get_fewshot_metadata(outputs.metadata)
+        if record.rendered_indices and record.test_indices:
+            # nerfstudio's datasets know no camera without a photo.
+            outputs = self.outputs_of_views(record.test_indices, split)
+        train = outputs if split == "train" else self.outputs_of_views(selection.train, "train")
+        files = (*(scene.images[view] for view in selection.views), *outputs.image_filenames)
+        sizes = sizes_of(files, cameras, outputs.cameras)
+        sizes = {path: size for path, size in sizes.items() if path.is_file()}
+        return camera_sized(outputs, sizes, has_metric_depth(train))
 
     def outputs_of_views(self, views: Sequence[int], split: str) -> DataparserOutputs:
         """What `get_dataparser_outputs` says of a split, but of other views than the protocol's.
@@ -177,7 +231,11 @@ class FewShotDataParser(DataParser):
             )
         scene, selection = self._read_checked()
         chosen = self._views_of(scene, selection, split) if views is None else views
-        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views}))
+        sizes = self._image_sizes(scene, sorted({*chosen, *selection.views} - set(selection.rendered)))
+        rendered = tuple(index for index in chosen if index in selection.rendered)
+        # Of a camera without a photo the size is not known but by those that have one.
+        sizes.update(dict.fromkeys(rendered, sizes[selection.train[0]]))
+        with_photo = next((index for index in chosen if index not in rendered), selection.train[0])
         points: Optional[SeedPoints] = None
         if split == "train" and views is None:
             points = scene.read_seed_points(selection.train)
@@ -191,20 +249,24 @@ class FewShotDataParser(DataParser):
             straightened = "" if cameras is lenses else _straightened_words(lenses, cameras)
             self._echo(scene, selection, sizes, points, straightened)
         wanted = self.look_for_depths and own_split == "train" and depths is None
+        alphas = chosen_files(scene.alphas, chosen, "mask", "--masks", required=True)
         metadata = FewShotMetadata(
             geometry=scene.geometry,
             bounds_from=self._bounds_origin(scene),
+            ray_space_from=scene.ray_space_from,
             protocol=selection.protocol,
             split=split,
             image_indices=chosen,
             train_indices=selection.train,
             test_indices=selection.test,
+            rendered_indices=rendered,
             pool_indices=selection.pool,
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             photos=tuple(scene.photos[index] for index in chosen),
             left_out=scene.left_out,
             resize=self.config.resize,
-            has_alpha=has_alpha(scene.images[chosen[0]]),
+            has_alpha=alphas is not None or has_alpha(scene.images[with_photo]),
+            alpha_filenames=alphas,
             depth_prior_filenames=depths,
             depth_encoding=encoding,
             depth_prior_problem=missing_depth_map(scene, chosen) if wanted else None,
@@ -222,6 +284,7 @@ class FewShotDataParser(DataParser):
                 required=split != "train" and bool(selection.test),
             ),
             lenses=None if cameras is lenses else lenses,
+            object_mask_level=scene.object_mask_level,
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
             seed_points_source=None if points is None else points.source,
             seed_points_train_views=None
@@ -232,12 +295,14 @@ class FewShotDataParser(DataParser):
         if points is not None:
             seeds[SEED_POINTS_KEY] = torch.from_numpy(points.positions)
             seeds[SEED_COLOURS_KEY] = torch.from_numpy(points.colours)
-        training_masks = chosen_files(scene.training_masks, chosen, "mask", "mask_path", required=True)
+        # Only photos that train are masked.
+        flag = "mask_path" if self.config.training_mask_dir is None else "--training-mask-dir"
+        training_masks = chosen_files(scene.training_masks, chosen, "mask", flag, required=own_split == "train")
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
             cameras=cameras,
             alpha_color=get_color(scene.geometry.background),
-            scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
+            scene_box=SceneBox(aabb=scene.box * torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])),
             mask_filenames=None if training_masks is None else list(training_masks),
             metadata={METADATA_KEY: metadata, **seeds},
             dataparser_transform=torch.from_numpy(np.asarray(scene.transform)).float(),
@@ -267,7 +332,7 @@ class FewShotDataParser(DataParser):
             return scene.validation
         if split in ("val", "test"):
             # With nothing held out nerfstudio's viewer and renderers still want the cameras of some split.
-            return selection.test or selection.train
+            return (*selection.test, *selection.rendered) or selection.train
         raise ValueError(f"unknown split {split!r}; expected 'train', 'val' or 'test'")
 
     def _image_sizes(self, scene: SceneFiles, views: Sequence[int]) -> Dict[int, Tuple[int, int]]:
@@ -314,8 +379,11 @@ class FewShotDataParser(DataParser):
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
         line = (
+        turned = scene.ray_space_from is not None and geometry.ray_space == "metric"
+        decided = f" ({scene.ray_space_from})" if turned else ""
+        CONSOLE.print(
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
-            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays, "
+            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
@@ -334,7 +402,8 @@ class FewShotDataParser(DataParser):
                 "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
                 soft_wrap=True,
             )
-        for remark in scene.remarks:
+        alone = overlap_warning(scene, selection.train)
+        for remark in (*scene.remarks, *(() if alone is None else (f"{self.scene_name}: {alone}",))):
             CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
@@ -379,7 +448,10 @@ class FewShotDataParser(DataParser):
 
 
 def _held_out_words(selection: ViewSelection) -> str:
-    return f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+    words = f"test views {list(selection.test)}" if selection.test else "nothing is held out"
+    if not selection.rendered:
+        return words
+    return f"{words}, {len(selection.rendered)} test cameras without a photo (rendered, not measured)"
 
 
 def _straightened_words(lenses: Cameras, cameras: Cameras) -> str:

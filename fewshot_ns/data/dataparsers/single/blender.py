@@ -192,7 +192,11 @@ class FewShotBlenderDataParser(FewShotDataParser):
         )
 
     def _select(self, scene: SceneFiles) -> ViewSelection:
-        return select_frames(self.config, scene.protocol, self.least_views)
+        selection = select_frames(self.config, scene.protocol, self.least_views)
+        # Cameras to render have a pose in transforms_test.json alone.
+        rendered = tuple(index for index in selection.test if not scene.images[index].is_file())
+        test = tuple(index for index in selection.test if index not in rendered)
+        return replace(selection, test=test, rendered=rendered)
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
         usual = image_size(scene.images[selection.train[0]])

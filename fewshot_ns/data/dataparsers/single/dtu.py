@@ -93,7 +93,9 @@ class DTUDataParser(FewShotDataParser):
         )
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
-        return replace(scene, object_masks=self._find_masks(selection.test or selection.train, len(scene.images)))
+        masks = self._find_masks(selection.test or selection.train, len(scene.images))
+        # White alone is the object, as in the originals.
+        return replace(scene, object_masks=masks, object_mask_level=255)
 
     def _read_projections(self) -> npt.NDArray[np.float64]:
         """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""

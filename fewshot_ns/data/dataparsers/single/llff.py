@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Mapping, Optional, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
+from tyro.conf import Suppress
 
 from fewshot_ns.cameras.poses import check_finite_poses, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
 from fewshot_ns.data.dataparsers.single.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import usual_names
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import list_images
 from fewshot_ns.data.files.scene_folder import find_upward
 from fewshot_ns.data.records.metadata import DepthEncoding
-from fewshot_ns.data.views.selection import Protocol, every_eighth_protocol
+from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -35,12 +39,20 @@ class LLFFDataParserConfig(FewShotDataParserConfig):
     """Parser class to instantiate."""
     images_dir: Optional[Path] = None
     """Folder of the images, relative to the scene; None takes images_8, else images_4, images_2, images_16, images."""
-    ray_space: Literal["ndc", "metric"] = "ndc"
+    ray_space: Optional[Literal["ndc", "metric"]] = None
     """ndc: forward-facing capture, sampled in normalised device coordinates; metric: sampled in world space between
-    the bounds of the file, for captures that look in several directions."""
+    the bounds of the training views, for captures that look in several directions. None: by the cameras, metric where
+    viewing axes are more than 45 degrees apart, or a camera stands beyond the near plane of NDC."""
+    bounds_of_all_photos: Suppress[bool] = False
+    """Metric: whether near and far come from the bounds of all photos of the file, as in runs of earlier versions."""
     view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
     """llff: every eighth image tests; nvs-...: NVS-RGBD, images called *_train train and all others test, with the
     polarity, names and boxes of that camera's depth maps. None: llff, and an error where images are called *_train."""
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        """Keeps near and far of a run that an earlier version trained in world space."""
+        younger = {"bounds_of_all_photos": True} if saved.get("ray_space") == "metric" else {}
+        vars(self).update({**younger, **saved})
 
 
 class LLFFDataParser(FewShotDataParser):
@@ -63,7 +75,8 @@ class LLFFDataParser(FewShotDataParser):
 
         focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
         half = np.full(len(images), 0.5)
-        if config.ray_space == "ndc":
+        space = resolve_ray_space(config.ray_space, poses)
+        if space.space == "ndc":
             near, far = self._near_far(0.0, 1.0)
             # The first camera's focal length serves the whole scene, as in the originals.
             geometry = SceneGeometry(
@@ -75,6 +88,7 @@ class LLFFDataParser(FewShotDataParser):
                 ndc_focal=(2.0 * float(focal_x[0]), 2.0 * float(focal_y[0])),
             )
         else:
+            # Of all photos, until the training views are chosen.
             near, far = self._near_far(0.9 * float(bounds.min()), 1.1 * float(bounds.max()))
             geometry = SceneGeometry("metric", near, far, ray_shape="cone", background=config.background)
         return SceneFiles(
@@ -83,6 +97,8 @@ class LLFFDataParser(FewShotDataParser):
             intrinsics=np.stack([focal_x, focal_y, half, half], axis=1),
             protocol=self._protocol(images),
             geometry=geometry,
+            ray_space_from=space.reason,
+            remarks=() if space.warning is None else (f"{config.data}: {space.warning}",),
             calibrated_sizes=hwf[:, :2],
             calibration="poses_bounds.npy",
             transform=transform,
@@ -98,6 +114,29 @@ class LLFFDataParser(FewShotDataParser):
             pair_box=None if device is None else device.box,
             colmap_points=find_points_file(config.data),
         )
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        """In world space near and far are those of what the training views see."""
+        if scene.geometry.ray_space != "metric" or self.config.bounds_of_all_photos:
+            return scene
+        points = self._points_for(scene, selection.train)
+        found = bounds_of_views(scene, selection.train, points)
+        near, far = self._near_far(found.near, found.far)
+        given = self.config.near is not None and self.config.far is not None
+        remark = f"{self.config.data / 'poses_bounds.npy'}: {found.warning}"
+        remarks = scene.remarks if found.warning is None or given else (*scene.remarks, remark)
+        geometry = replace(scene.geometry, near=near, far=far)
+        return replace(scene, geometry=geometry, remarks=remarks, seed_points=points, colmap_points=None)
+
+    def _points_for(self, scene: SceneFiles, train: Tuple[int, ...]) -> Optional[SeedPoints]:
+        """COLMAP's points, read once for all splits."""
+        if train not in self._points:
+            self._points[train] = scene.read_seed_points(train)
+        return self._points[train]
+
+    @cached_property
+    def _points(self) -> Dict[Tuple[int, ...], Optional[SeedPoints]]:
+        return {}
 
     @property
     def _device(self) -> Optional[Device]:

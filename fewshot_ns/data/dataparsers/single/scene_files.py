@@ -14,6 +14,7 @@ from nerfstudio.cameras.cameras import Cameras, CameraType
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoints, colmap_seed_points
+from fewshot_ns.data.files.masks import HALF
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes, PairBox
@@ -35,6 +36,8 @@ class SceneFiles:
     """The dataset's rule for training and test views."""
     geometry: SceneGeometry
     """How rays are sampled."""
+    ray_space_from: Optional[str] = None
+    """What of the cameras decided how rays are sampled; None where the format or the user says it."""
     list_lengths: Optional[Tuple[int, ...]] = None
     """Lengths of the lists that the images are joined from, such as splits, in which the same names may come again;
     None: one list, in which a photo's path says which it is."""
@@ -68,8 +71,14 @@ class SceneFiles:
     """Boxes in which the protocol draws the pairs of a depth ranking."""
     object_masks: Optional[Files] = None
     """(N) evaluation masks, None where a view has none."""
+    object_mask_level: int = HALF
+    """Smallest of these masks' values, 0 to 255, that belong to the object."""
     training_masks: Optional[Files] = None
     """(N) masks of the pixels that may be used at all (nerfstudio's masks)."""
+    alphas: Optional[Files] = None
+    """(N) masks off which photos without alpha are transparent."""
+    box: float = 1.5
+    """Half the sides of the scene's box."""
     loss_weights: Optional[npt.NDArray[np.floating]] = None
     """(N) weight of each pixel's colour loss in a view, None where all count the same."""
     scale_labels: Optional[npt.NDArray[np.integer]] = None

@@ -97,8 +97,8 @@ def test_bad_scenes_are_refused(tiny_blender_scene):
     refused(json.dumps(broken), r"4x4 transform_matrix in frame 3, found shape \(2, 2\)")
     with pytest.raises(ValueError, match="--testskip must be at least 1"):
         parse(tiny_blender_scene, testskip=0)
-    (tiny_blender_scene / "test" / "r_8.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"r_8\.png: expected the photo of view 18"):
+    (tiny_blender_scene / "train" / "r_9.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"r_9\.png: expected the photo of view 9"):
         parse(tiny_blender_scene)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"transforms_train\.json"):

@@ -67,8 +67,9 @@ def test_metric_option_takes_the_bounds(tiny_llff_scene):
     record = get_fewshot_metadata(parse(tiny_llff_scene, ray_space="metric").metadata)
     assert record.scene_bounds is not None
     assert record.geometry.ray_space == "metric" and record.geometry.ray_shape == "cone"
-    assert record.geometry.near == pytest.approx(0.9 * record.scene_bounds.min().item(), rel=1e-5)
-    assert record.geometry.far == pytest.approx(1.1 * record.scene_bounds.max().item(), rel=1e-5)
+    own = record.scene_bounds[list(record.train_indices)]
+    assert record.geometry.near == pytest.approx(0.9 * own.min().item(), rel=1e-5)
+    assert record.geometry.far == pytest.approx(1.1 * own.max().item(), rel=1e-5)
     assert get_fewshot_metadata(parse(tiny_llff_scene, near=0.1, far=0.9).metadata).geometry.near == 0.1
     with pytest.raises(ValueError, match="0 <= near < far, got near 2"):
         parse(tiny_llff_scene, near=2.0)

@@ -1,0 +1,93 @@
+"""Every dialect by every dataparser: right to .1 pixel and .1 % of depth, or refused with a reason."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import numpy as np
+import pytest
+import torch
+from dialects import DIALECTS, PARSERS, RIGHT, Written, table
+
+from fewshot_ns.data.dataparsers.automatic import CONFIGS, FewShotAutoDataParserConfig
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
+
+CELLS = [(dialect, parser) for dialect in DIALECTS for parser in PARSERS]
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "dialects.md"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Written]:
+    """Writes each dialect once."""
+    found: Dict[str, Written] = {}
+
+    def get(name: str) -> Written:
+        if name not in found:
+            folder = tmp_path_factory.mktemp(name) / "capture"
+            folder.mkdir()
+            found[name] = DIALECTS[name].write(folder)
+        return found[name]
+
+    return get
+
+
+def read(parser: str, capture: Written) -> List[FewShotDataset]:
+    """Both splits as training reads them."""
+    config: Any = FewShotAutoDataParserConfig() if parser == PARSERS[0] else CONFIGS[parser]()
+    config = replace(config, data=capture.data, **capture.flags)
+    built = config.setup()
+    splits = [FewShotDataset(built.get_dataparser_outputs(split)) for split in ("train", "test")]
+    for dataset in splits:
+        validate_dataset(dataset)
+    return splits
+
+
+def truth_of(path: Path, capture: Written) -> str:
+    (name,) = [name for name in capture.pixels if path.as_posix().endswith(f"/{name}")]
+    return name
+
+
+def worst_errors(splits: List[FewShotDataset], capture: Written) -> Tuple[float, float, int]:
+    """Largest distance of a ray from the point that it should meet, in pixels; largest relative error of depth; and
+    how many views were looked at."""
+    pixels_off, depth_off, views = 0.0, 0.0, 0
+    for dataset in splits:
+        transform, scale = dataset.file_to_world.double(), dataset.world_scale
+        points = scale * (torch.from_numpy(capture.points) @ transform[:, :3].T + transform[:, 3])
+        for position, path in enumerate(dataset.image_filenames):
+            name = truth_of(path, capture)
+            coords = torch.from_numpy(capture.pixels[name][:, ::-1].copy()).float()
+            rays = dataset.cameras.generate_rays(position, coords=coords)
+            toward = points - rays.origins
+            away = torch.linalg.cross(rays.directions.double(), toward) / toward.norm(dim=-1, keepdim=True)
+            focal = float(dataset.cameras.fx[position])
+            pixels_off = max(pixels_off, focal * float(away.norm(dim=-1).max()))
+            views += 1
+            if name in capture.depths and dataset.has_metric_depth(position):
+                depth, true = dataset.metric_depth(position), capture.depths[name]
+                assert np.array_equal(depth.valid, true > 0)
+                wrong = np.abs(depth.z_depth[depth.valid] / scale / true[depth.valid] - 1.0)
+                depth_off = max(depth_off, float(wrong.max()))
+    return pixels_off, depth_off, views
+
+
+@pytest.mark.parametrize(("dialect", "parser"), CELLS, ids=[f"{dialect}-{parser}" for dialect, parser in CELLS])
+def test_read_right_or_refused(dialect: str, parser: str, written: Callable[[str], Written]) -> None:
+    capture, outcome = written(dialect), DIALECTS[dialect].outcomes.get(parser)
+    if outcome == RIGHT:
+        splits = read(parser, capture)
+        pixels_off, depth_off, views = worst_errors(splits, capture)
+        assert views == 5 and pixels_off < 0.1 and depth_off < 1e-3
+        if capture.depths:
+            assert all(splits[0].has_metric_depth(position) for position in range(3))
+        return
+    with pytest.raises((FileNotFoundError, ValueError), match=None if outcome is None else re.escape(outcome)) as error:
+        read(parser, capture)
+    assert str(capture.data) in str(error.value)
+
+
+def test_the_page_shows_what_is_tested() -> None:
+    assert table() in DOCUMENT.read_text("utf8"), "write it anew: python tools/dialects_page.py"
