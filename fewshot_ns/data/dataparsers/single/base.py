@@ -378,10 +378,9 @@ class FewShotDataParser(DataParser):
         geometry = scene.geometry
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
-        line = (
         turned = scene.ray_space_from is not None and geometry.ray_space == "metric"
         decided = f" ({scene.ray_space_from})" if turned else ""
-        CONSOLE.print(
+        line = (
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
