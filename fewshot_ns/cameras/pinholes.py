@@ -19,10 +19,13 @@ def check_pinholes(cameras: Cameras) -> None:
         ValueError: one has lens distortion or is no perspective camera.
     """
     distorted = cameras.distortion_params is not None and bool((cameras.distortion_params != 0).any())
-    if distorted or bool((cameras.camera_type != CameraType.PERSPECTIVE.value).any()):
+    other = sorted({CameraType(int(kind)).name for kind in cameras.camera_type} - {CameraType.PERSPECTIVE.name})
+    if distorted or other:
+        found = f"cameras of type {', '.join(other)}" if other else "lens distortion"
         raise ValueError(
-            "splats are projected into pinhole cameras, and these have lens distortion or another projection; "
-            "undistort the photos first (COLMAP's image_undistorter), or take a method that renders rays"
+            f"splats are projected into pinhole cameras: expected such, found {found}; straighten the photos by "
+            "`ns-fewshot prepare --images PHOTOS --poses COLMAP_MODEL --output SCENE` (the model's folder, such as "
+            "sparse/0), or take a method that renders rays, such as sparsenerf-lite"
         )
 
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from fewshot_ns.cameras.ray_space import attach_radii, depth_slope, ray_parameter, to_model_rays
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.encoding import to_z_depth
-from fewshot_ns.data.depth.maps import read_depth_map
-from fewshot_ns.data.files.normals import NORMAL_PLACES, read_normals
+from fewshot_ns.data.files.normals import NORMAL_PLACES
 from fewshot_ns.data.records.metadata import NormalAxes
 
 DEPTH_KEY = "depth"
@@ -73,14 +72,14 @@ def nearness_labels(dataset: FewShotDataset) -> List[Tensor]:
         raise ValueError(
             f"{dataset.image_filenames[0].parent}: expected depth maps of the {record.split} views, found none"
         )
-    for view, path in enumerate(record.depth_prior_filenames):
+    for view in range(len(dataset)):
         norms = dataset.ray_norms(view)
         if dataset.has_metric_depth(view):
             measured = dataset.metric_depth(view)
             valid, inverse = measured.valid, True
             nearness = 1.0 / np.where(valid, measured.z_depth, 1.0)
         else:
-            depth = read_depth_map(path, record.depth_encoding.polarity, dataset.size_of(view), record.depth_encoding)
+            depth = dataset.depth_map(view)
             valid, inverse = depth.valid, depth.polarity == "inverse_depth"
             # The shift of such a map is unknown, so that its reciprocal would mean nothing.
             nearness = depth.values if inverse else -to_z_depth(depth.values, record.depth_encoding.meaning, norms)
@@ -122,9 +121,8 @@ def normal_labels(dataset: FewShotDataset) -> List[Tensor]:
             "from the photo NAME.*, or .exr), which --pipeline.normals.weight needs, found none"
         )
     labels = []
-    for view, path in enumerate(record.normal_filenames):
-        size = dataset.size_of(view)
-        vectors = np.zeros((*size, 3), np.float32) if path is None else read_normals(path, size)[0]
+    for view in range(len(dataset)):
+        vectors = dataset.normals(view)
         pose = dataset.cameras.camera_to_worlds[view].cpu()
         labels.append(world_normals(torch.from_numpy(vectors), record.normal_axes, pose, dataset.file_to_world))
     return labels

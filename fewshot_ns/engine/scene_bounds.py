@@ -13,6 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import torch
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
@@ -75,6 +76,24 @@ def from_main_process(value: Optional[Bounds], device: str) -> Optional[Bounds]:
     where = torch.device(device) if device.startswith("cuda") else None
     torch.distributed.broadcast_object_list(shared, src=0, device=where)
     return shared[0]
+
+
+def check_scene(config: TrainerConfig) -> None:
+    """Looks for the files of a run's one scene and reads its cameras, without a word, before anything is built.
+
+    Raises:
+        FileNotFoundError: the scene is not there, or lacks a file.
+        ValueError: a file is damaged, or flags and scene do not fit.
+    """
+    manager = config.pipeline.datamanager
+    parser = manager.dataparser if isinstance(manager, FewShotDataManagerConfig) else None
+    if not isinstance(parser, FewShotDataParserConfig):
+        return
+    quiet, CONSOLE.quiet = CONSOLE.quiet, True
+    try:
+        replace(parser, data=_data(config)).setup().read_views()
+    finally:
+        CONSOLE.quiet = quiet
 
 
 def _data(config: TrainerConfig) -> Path:

@@ -20,6 +20,7 @@ from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 from fewshot_ns.engine.best import BEST_KEY, BestCheckpoint
+from fewshot_ns.engine.error_lines import shorten_errors_of_training
 from fewshot_ns.engine.optimizers import CheckedOptimizers, pose_optimizer
 from fewshot_ns.engine.resume import (
     capture_random_states,
@@ -30,6 +31,7 @@ from fewshot_ns.engine.resume import (
 from fewshot_ns.engine.scene_bounds import (
     RESOLVED_NAME,
     bounds_to_train_with,
+    check_scene,
     from_main_process,
     parser_without_bounds,
 )
@@ -74,8 +76,11 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     validation split."""
 
     def set_timestamp(self) -> None:
-        """What `ns-train` calls first, before it shows and saves the config: the dataparser is settled here."""
+        """What `ns-train` calls first, before it shows and saves the config: the dataparser is settled and the scene
+        looked at here, so that an error is not the last line after hundreds."""
+        shorten_errors_of_training()
         settle_dataparser(self.pipeline.datamanager)
+        check_scene(self)
         super().set_timestamp()
 
     def set_experiment_name(self) -> None:

@@ -23,6 +23,7 @@ from fewshot_ns.data.datamanagers.fewshot import (
 )
 from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.dataparsers.automatic import recognition_record
+from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record, validate_dataset
@@ -66,8 +67,9 @@ from fewshot_ns.utils.checkpoints import load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
 
 NOTHING_HELD_OUT = (
-    "Nothing is held out: every view trains, so there is nothing to measure on. Figures of the training views: "
-    "ns-fewshot eval --split train, or train with --pipeline.evaluation.split train."
+    "Nothing is held out: every view trains, so there is nothing to measure on. Figures of this run's training views: "
+    "`ns-fewshot eval --load-config CONFIG --split train`. To have them while training, and by ns-eval "
+    "too, give --pipeline.evaluation.split train to ns-train, which alone has that flag."
 )
 EVALUATED_KEY = "evaluated_views"
 """Key of averages that are not of held-out views: 'train', or 'none'."""
@@ -173,7 +175,7 @@ class FewShotPipeline(VanillaPipeline):
             manager = with_stored_scene_if_missing(config.datamanager, config.run_dir)
             config = config if manager is config.datamanager else replace(config, datamanager=manager)
         settle_dataparser(config.datamanager)
-        _use_metric_rays(config)
+        suit_scene_to_backbone(config)
         measures_training_views = config.evaluation.split == "train"
         if isinstance(config.datamanager, FewShotDataManagerConfig):
             config.datamanager.evaluate_training_views = measures_training_views
@@ -427,10 +429,19 @@ class FewShotPipeline(VanillaPipeline):
         return measure_view(self.suite, outputs, ViewData.from_batch(batch))
 
 
+def suit_scene_to_backbone(config: FewShotPipelineConfig) -> None:
+    """Has the scene read as the backbone needs it: image backbones know metric scenes and pinhole cameras alone.
+
+    In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
+    """
+    _use_metric_rays(config)
+    _use_pinholes(config)
+
+
 def _use_metric_rays(config: FewShotPipelineConfig) -> None:
     """Takes a scene that may be in NDC as a metric one where the backbone renders images, which know no NDC.
 
-    The cameras are the same. In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
+    The cameras are the same.
     """
     parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
     if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, LLFFDataParserConfig):
@@ -438,6 +449,16 @@ def _use_metric_rays(config: FewShotPipelineConfig) -> None:
             instead = " for ndc" if parser.ray_space == "ndc" else ""
             parser.ray_space = "metric"
             CONSOLE.print(f"The backbone renders images of cameras in the world: --ray-space metric is taken{instead}")
+
+
+def _use_pinholes(config: FewShotPipelineConfig) -> None:
+    """Has photos of bent lenses straightened where the backbone renders images, which know pinhole cameras alone.
+
+    Those of pinhole cameras stay as they are.
+    """
+    parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
+    if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, FewShotDataParserConfig):
+        parser.straighten = True
 
 
 def _check_one_process(config: FewShotPipelineConfig, found: int) -> None:

@@ -12,7 +12,7 @@ from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
+from fewshot_ns.data.depth.metric import MetricDepth
 from fewshot_ns.data.files.colmap import find_points_file, read_colmap
 from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY
 from fewshot_ns.data.seeds.cloud import ALL_VIEWS, SeedCloud
@@ -193,12 +193,8 @@ class _Maker:
         with fields_as_flags(self.flag), ways_out(self._ways("mvs")):
             depths = photo_depths(self.dataset, matching, weights, config.cache_dir, config.flat_regions)
         # Read from the files, so that the depth prior keeps the maps that it has.
-        cameras = self.dataset.cameras
-        maps = []
-        for view, path in enumerate(depths.files):
-            rays = cameras.generate_rays(camera_indices=view, keep_shape=True)
-            norms = rays.metadata["directions_norm"][..., 0].cpu().numpy()
-            maps.append(read_metric_depth(path, depths.encoding, norms))
+        dataset = self.dataset
+        maps = [dataset.metric_depth_of(view, path, depths.encoding) for view, path in enumerate(depths.files)]
         return self._of_maps(source, maps), depths
 
     def _of_maps(self, kind: str, maps: List[MetricDepth]) -> SeedCloud:
@@ -214,7 +210,7 @@ class _Maker:
         folder = self.scene.parent if self.scene.is_file() else self.scene
         path = find_points_file(folder, self.config.colmap_dir)
         if path is not None:
-            cloud = colmap_cloud(read_colmap(path), self.dataset)
+            cloud = colmap_cloud(read_colmap(path), self.dataset.as_photographed())
             if cloud is not None and len(cloud) > 0:
                 return cloud
             if cloud is not None:

@@ -74,12 +74,15 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
     from fewshot_ns.data.datamanagers.fewshot import with_stored_scene_if_missing
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
+    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig, suit_scene_to_backbone
 
     datamanager = config.pipeline.datamanager
     if isinstance(datamanager, MultiSceneDataManagerConfig):
         # The scene that nerfstudio's commands render, not the first that trained.
         outputs = datamanager.setup(device="cpu", test_mode="inference").train_dataparser_outputs
         return outputs, get_fewshot_metadata(outputs.metadata)
+    if isinstance(config.pipeline, FewShotPipelineConfig):
+        suit_scene_to_backbone(config.pipeline)
     parser_config = getattr(datamanager, "dataparser", None)
     if parser_config is None:
         raise ValueError(f"a run with a dataparser is expected, but {type(datamanager).__name__} has none")

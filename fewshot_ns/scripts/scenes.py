@@ -40,12 +40,15 @@ def is_of_format(data: Path, config: DataParserConfig) -> bool:
 
     Raises:
         FileNotFoundError: no such folder.
+        NoPosesError: a folder of bare photos, which are of no format.
     """
     from fewshot_ns.data.dataparsers.automatic import CONFIGS
-    from fewshot_ns.data.dataparsers.recognition import recognise
+    from fewshot_ns.data.dataparsers.recognition import NoPosesError, recognise
 
     try:
         return CONFIGS[recognise(data, many_scenes=True).parser] is type(config)
+    except NoPosesError:
+        raise
     except ValueError:
         return True
 

@@ -152,5 +152,6 @@ def test_photos_alone_say_what_to_do(environment: Dict[str, str], colmap_scene: 
         timeout=300,
     )
     said = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode != 0 and "found 6 photos, no poses. `ns-fewshot prepare --images" in said
+    assert done.returncode == 1 and "error: " in said and "Traceback" not in said
+    assert "found 6 photos, no poses. `ns-fewshot prepare --images" in said
     assert not (tmp_path / "out").exists()

@@ -50,7 +50,7 @@ def test_ns_eval_says_that_there_is_nothing_to_measure(
     run_command: Callable[..., str], three_run: Path, tmp_path: Path
 ):
     output = run_command("ns-eval", "--load-config", three_run / "config.yml", "--output-path", tmp_path / "eval.json")
-    assert output.count("Nothing is held out") == 1 and "ns-fewshot eval --split train" in output
+    assert output.count("Nothing is held out") == 1 and "ns-fewshot eval --load-config CONFIG --split train" in output
     results = load_json(tmp_path / "eval.json")["results"]
     assert results == {**dict.fromkeys(METRICS), "evaluated_views": "none"}
 

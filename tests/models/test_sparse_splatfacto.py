@@ -356,7 +356,7 @@ def test_cameras_that_are_no_pinholes_are_refused() -> None:
     model = build(cloud_of()).eval()
     distortion = torch.tensor([[0.1, 0.0, 0.0, 0.0, 0.0, 0.0]])
     for refused in (camera(distortion_params=distortion), camera(camera_type=CameraType.FISHEYE)):
-        with pytest.raises(ValueError, match="splats are projected into pinhole cameras.*undistort the photos first"):
+        with pytest.raises(ValueError, match="splats are projected into pinhole cameras.*`ns-fewshot prepare --images"):
             model.get_outputs_for_camera(refused)
     model.get_outputs_for_camera(camera(distortion_params=torch.zeros(1, 6)))
 

@@ -12,11 +12,13 @@ import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules im
 import numpy as np
 import pytest
 import torch
+from colmap_models import Lens, write_spheres
 from torch import Tensor
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot
 from fewshot_ns.configs.sparse_splatfacto import sparse_splatfacto
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
@@ -290,16 +292,41 @@ def test_masked_pixels_teach_nothing(method: Any, tiny_nerfstudio_scene: Path) -
     assert float(pipeline.get_train_loss_dict(0)[1]["rgb_loss"].detach()) != terms[0]["rgb_loss"]
 
 
-def test_photos_of_a_lens_are_refused_before_anything_is_made_of_them(
+def test_photos_that_cannot_be_straightened_are_refused_before_anything_is_made_of_them(
     method: Any, tiny_nerfstudio_scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny_nerfstudio_scene / "transforms.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "k1": 0.1}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "k4": 0.1}))
     method.pipeline.datamanager.dataparser = SCENES["tiny_nerfstudio_scene"](tiny_nerfstudio_scene)
     asked: list[str] = []
     monkeypatch.setattr(
         "fewshot_ns.pipelines.fewshot_pipeline.make_initial_points", lambda *args: asked.append("points")
     )
-    with pytest.raises(ValueError, match="undistort the photos first"):
+    with pytest.raises(ValueError, match="to straighten the photo, found k4 0.1"):
         method.pipeline.setup(device="cpu", test_mode="val")
     assert not asked
+
+
+@pytest.mark.parametrize("source", ["stereo", "colmap"])
+def test_photos_of_a_bent_lens_are_straightened(source: Any, method: Any, tmp_path: Path) -> None:
+    write_spheres(tmp_path / "spheres", (Lens("OPENCV"),))
+    method.pipeline.datamanager.dataparser = FewShotColmapDataParserConfig(data=tmp_path / "spheres")
+    method.pipeline.initial_points.source, method.max_num_iterations = source, 2
+    # Depth of the photos is matched in them as they are, and is straightened with them.
+    method.pipeline.depth.enabled, method.pipeline.depth.loss, method.pipeline.depth.source = True, "pearson", "stereo"
+    trainer = trained(method)
+    manager = trainer.pipeline.datamanager
+    for dataset in (manager.train_dataset, manager.eval_dataset):
+        assert dataset.fewshot.lenses is not None and dataset.cameras.distortion_params is None
+    figures = trainer.pipeline.get_average_eval_image_metrics(step=1)
+    assert figures["psnr"] > 5
+    stored = json.loads((trainer.base_dir / "scene.json").read_text())
+    assert stored["splits"]["test"]["cameras"]["distortion_params"] is None
+    assert stored["splits"]["test"]["cameras"]["width"][0][0] == int(manager.eval_dataset.cameras.width[0])
+
+
+def test_fisheye_photos_are_refused_with_the_way_out(method: Any, tmp_path: Path) -> None:
+    write_spheres(tmp_path / "spheres", (Lens("OPENCV_FISHEYE"),))
+    method.pipeline.datamanager.dataparser = FewShotColmapDataParserConfig(data=tmp_path / "spheres")
+    with pytest.raises(ValueError, match="found OPENCV_FISHEYE.*`ns-fewshot prepare --poses"):
+        trained(method)

@@ -14,12 +14,30 @@ TRANSFORMS_PARSER = "fewshot-nerfstudio-data"
 SCENE_FOLDER_PARSER = "scene-folder-data"
 _PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
 """Photos that `ns-fewshot prepare` reads."""
-_PHOTO_FOLDERS = (".", "images", "images_2", "images_4", "images_8", "images_16", "photos", "input", "rgb")
+_PHOTO_FOLDERS = (
+    ".",
+    "images",
+    "images_2",
+    "images_4",
+    "images_8",
+    "images_16",
+    "photos",
+    "input",
+    "rgb",
+    "color",
+    "colour",
+)
 """Where photos without poses are looked for, for the message."""
+_DEPTH_FOLDERS, _TRAJECTORIES = ("depth", "depths"), ("*traj*", "*pose*", "*groundtruth*", "*odometry*")
+"""Folders and files of what RGB-D reconstruction programs write, for the message."""
 _SPLITS = ("train", "val", "test")
 _NVS_RGBD = {"kinect": "nvs-kinect", "zed": "nvs-zed", "iphone": "nvs-iphone"}
 """Words in the path of a scene of NVS-RGBD that say by which camera it was taken."""
 _NAME_IT = "where poses lie elsewhere, give the dataparser's name and flags after all others"
+
+
+class NoPosesError(ValueError):
+    """A folder of photos that nothing says the poses of."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,7 @@ def recognise(data: Path, many_scenes: bool = False) -> Recognition:
 
     Raises:
         FileNotFoundError: nothing is there.
+        NoPosesError: bare photos; the message says what makes a scene of them.
         ValueError: no format fits; the message says what was looked for, what is there and what to do.
     """
     if data.is_file():
@@ -178,7 +197,8 @@ def recognise(data: Path, many_scenes: bool = False) -> Recognition:
     scenes = {} if sets else _scenes_in(data)
     if many_scenes and scenes:
         return _of_scenes(data, scenes)
-    raise ValueError(f"{data}: {_nothing_fits(data, many_scenes, sets, scenes)}")
+    bare = not sets and not scenes and _photos_in(data) is not None
+    raise (NoPosesError if bare else ValueError)(f"{data}: {_nothing_fits(data, many_scenes, sets, scenes)}")
 
 
 def _fitting(data: Path, formats: Tuple[Format, ...]) -> List[Recognition]:
@@ -248,22 +268,54 @@ def _nothing_fits(data: Path, many: bool, sets: List[Recognition], scenes: Dict[
         return f"expected one scene, found scenes below: {names}{more}; give one of them as --data"
     formats = (*SINGLE, *MANY) if many else SINGLE
     wanted = ", ".join(f"{one.looks_for} ({one.parser})" for one in formats)
-    return f"expected the files of a scene, one of {wanted}; found {_contents(data)}"
+    return f"expected the files of a scene, one of {wanted}; found {_contents(data, many)}"
 
 
-def _contents(data: Path) -> str:
-    """What a folder holds that is no scene, and the command that helps."""
+def _photos_in(data: Path) -> Optional[Tuple[str, int]]:
+    """Name of the folder in `data` that holds photos, and how many; None where none does."""
     for name in _PHOTO_FOLDERS:
         folder = data / name
         count = sum(path.suffix.lower() in _PHOTO_SUFFIXES for path in folder.glob("*")) if folder.is_dir() else 0
         if count:
-            number = f"{count} photo{'s' if count > 1 else ''}" + ("" if name == "." else f" in {name}/")
+            return name, count
+    return None
+
+
+def _contents(data: Path, many: bool) -> str:
+    """What a folder holds that is no scene, and the command that helps."""
+    photos = _photos_in(data)
+    if photos is not None:
+        name, count = photos
+        folder = data / name
+        number = f"{count} photo{'s' if count > 1 else ''}" + ("" if name == "." else f" in {name}/")
+        trajectory = _rgbd(data, name)
+        if trajectory is not None:
+            depth, poses = trajectory
             return (
-                f"{number}, no poses. `ns-fewshot prepare --images {folder} --output SCENE` makes a scene of photos, "
-                f"`ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
+                f"{number}, depth maps in {depth}/ and poses in {poses}, an RGB-D capture whose poses no dataparser "
+                "reads. Write them and the camera's fl_x, fl_y, cx, cy into a transforms.json beside the folders, per "
+                "frame file_path, depth_file_path and transform_matrix (camera to world, OpenGL axes: a matrix with "
+                "OpenCV's axes times diag(1, -1, -1, 1)), and name `rgbd-data` after the other flags; or let "
+                f"`ns-fewshot prepare --images {folder} --output SCENE` find poses anew; {_NAME_IT}"
             )
+        one = "`ns-fewshot photo IMAGE` shows one photo of an object by pixelNeRF, without poses; " if many else ""
+        return (
+            f"{number}, no poses. {one}`ns-fewshot prepare --images {folder} --output SCENE` makes a scene of photos, "
+            f"`ns-fewshot photos {folder}` a trained one at once; {_NAME_IT}"
+        )
     names = sorted(path.name + "/" * path.is_dir() for path in data.iterdir())
     if not names:
-        return "an empty folder"
+        return (
+            "an empty folder; `ns-fewshot prepare --images PHOTOS --output SCENE` makes a scene of photos, or of a "
+            "video"
+        )
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return f"{', '.join(names[:5])}{more}; {_NAME_IT}"
+
+
+def _rgbd(data: Path, photos: str) -> Optional[Tuple[str, str]]:
+    """Folder of depth maps and file of poses beside the folder of an RGB-D capture's photos; None where it is none."""
+    depth = next((name for name in _DEPTH_FOLDERS if (data / name).is_dir()), None)
+    files = (path for pattern in _TRAJECTORIES for path in sorted(data.glob(pattern)))
+    poses = next((path.name for path in files if path.is_file()), None)
+    return None if photos == "." or depth is None or poses is None else (depth, poses)

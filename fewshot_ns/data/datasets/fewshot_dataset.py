@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
@@ -9,10 +10,14 @@ from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from torch import Tensor
 
+from fewshot_ns.cameras.lenses import photographed_at, resampled
+from fewshot_ns.cameras.scene_geometry import Size
+from fewshot_ns.data.depth.maps import DepthMap, read_depth_map
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
 from fewshot_ns.data.files.depth_formats import resolve_polarity
@@ -23,6 +28,7 @@ from fewshot_ns.data.files.images import (
     resize_float,
 )
 from fewshot_ns.data.files.masks import check_mask_of, read_mask
+from fewshot_ns.data.files.normals import read_normals
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -41,6 +47,9 @@ OBJECT_MASK_KEY = "object_mask"
 class FewShotDataset(InputDataset):
     """Images resized to the cameras, with object masks where the scene has them.
 
+    Where the scene's record has `lenses`, photos and all that belongs to them are straightened here as they are read,
+    and nowhere else: files are of the lenses, what this class gives is of the cameras.
+
     Args:
         dataparser_outputs: Output of one of our dataparsers.
         scale_factor: Scales the cameras; the images follow.
@@ -51,6 +60,9 @@ class FewShotDataset(InputDataset):
     def __init__(self, dataparser_outputs: DataparserOutputs, scale_factor: float = 1.0):
         super().__init__(dataparser_outputs, scale_factor)
         self.fewshot: FewShotMetadata = get_fewshot_metadata(dataparser_outputs.metadata)
+        self._lenses: Optional[Cameras] = deepcopy(self.fewshot.lenses)
+        if self._lenses is not None:
+            self._lenses.rescale_output_resolution(scaling_factor=scale_factor)
 
     @property
     def file_to_world(self) -> Tensor:
@@ -71,6 +83,36 @@ class FewShotDataset(InputDataset):
         """Returns (height, width) of the camera, which is the size of everything that belongs to this view."""
         return int(self.cameras.height[image_idx].item()), int(self.cameras.width[image_idx].item())
 
+    def size_of_file(self, image_idx: int) -> Size:
+        """(height, width) that the files of a view are brought to, before photos of a bent lens are straightened."""
+        cameras = self.cameras if self._lenses is None else self._lenses
+        return int(cameras.height[image_idx].item()), int(cameras.width[image_idx].item())
+
+    def as_photographed(self) -> FewShotDataset:
+        """The same views as their lenses have taken them; itself where nothing is straightened."""
+        if self._lenses is None:
+            return self
+        metadata = {**self._dataparser_outputs.metadata, METADATA_KEY: replace(self.fewshot, lenses=None)}
+        outputs = replace(self._dataparser_outputs, cameras=self.fewshot.lenses, metadata=metadata)
+        return type(self)(outputs, self.scale_factor)
+
+    def _straightened(
+        self, values: npt.NDArray[np.float32], image_idx: int, size: Optional[Size] = None, nearest: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """(H, W, ...) what a file of a view holds, at the pixels of its camera; as it is where nothing is bent."""
+        if self._lenses is None:
+            return values
+        size = self.size_of(image_idx) if size is None else size
+        return resampled(values, photographed_at(self.cameras, self._lenses, image_idx, size), nearest)
+
+    def _file_size(self, image_idx: int, size: Size) -> Size:
+        """Size of a photo whose straightened one has a given size."""
+        if self._lenses is None:
+            return size
+        pairs = zip(size, self.size_of_file(image_idx), self.size_of(image_idx), strict=True)
+        height, width = (max(1, round(wanted * of / to)) for wanted, of, to in pairs)
+        return height, width
+
     def has_photo(self, image_idx: int) -> bool:
         """Whether there is a photo of a view; of a camera that is only rendered there is none."""
         return self.fewshot.image_indices[image_idx] not in self.fewshot.rendered_indices
@@ -79,12 +121,13 @@ class FewShotDataset(InputDataset):
         return self._sized(image_idx, self.size_of(image_idx), self.fewshot.resize)
 
     def _sized(self, image_idx: int, size: Tuple[int, int], mode: ResizeMode) -> npt.NDArray[np.float32]:
-        image = self._on_disk(image_idx)
-        if self.fewshot.alpha_filenames is None or image.shape[:2] == size:
-            return resize_float(image, size, mode)
+        image, of_file = self._on_disk(image_idx), self._file_size(image_idx, size)
+        as_it_is = self._lenses is None and image.shape[:2] == size
+        if self.fewshot.alpha_filenames is None or as_it_is:
+            return self._straightened(resize_float(image, of_file, mode), image_idx, size)
         # What a mask hides is a background of all colours, of which nothing may mix into the object's edge.
         image[..., :3] *= image[..., 3:]
-        image = resize_float(image, size, mode)
+        image = self._straightened(resize_float(image, of_file, mode), image_idx, size)
         image[..., :3] /= np.maximum(image[..., 3:], np.float32(1e-6))
         return np.minimum(image, np.float32(1.0))
 
@@ -95,7 +138,7 @@ class FewShotDataset(InputDataset):
         """
         if not self.has_photo(image_idx):
             white = self.fewshot.geometry.background == "white"
-            return np.full((*self.size_of(image_idx), 3), float(white), dtype=np.float32)
+            return np.full((*self.size_of_file(image_idx), 3), float(white), dtype=np.float32)
         path, masks = self.image_filenames[image_idx], self.fewshot.alpha_filenames
         image = read_image(path).astype(np.float32) / np.float32(255.0)
         if masks is None:
@@ -188,7 +231,8 @@ class FewShotDataset(InputDataset):
         mask = read_mask(files[image_idx])
         check_mask_of(files[image_idx], mask.shape, self.image_filenames[image_idx])
         # A pixel may train only where all that it is made of may.
-        return resize_float(mask.astype(np.float32), size, self.fewshot.resize) >= 1.0 - 1e-5
+        share = resize_float(mask.astype(np.float32), self._file_size(image_idx, size), self.fewshot.resize)
+        return self._straightened(share, image_idx, size) >= 1.0 - 1e-5
 
     def get_metadata(self, data: Dict) -> Dict:
         """Returns {'object_mask': (H, W, 1) float32 in [0, 1]} where the scene has evaluation masks, and
@@ -199,11 +243,14 @@ class FewShotDataset(InputDataset):
         found: Dict[str, Tensor] = {}
         index, masks, depths = data["image_idx"], self.fewshot.object_mask_filenames, self.fewshot.true_depth_filenames
         if masks is not None:
-            mask = resize_float(self.object_mask_on_disk(index), self.size_of(index), "bilinear")
-            found[OBJECT_MASK_KEY] = torch.from_numpy(mask)[..., None]
+            mask = resize_float(self.object_mask_on_disk(index), self.size_of_file(index), "bilinear")
+            found[OBJECT_MASK_KEY] = torch.from_numpy(self._straightened(mask, index))[..., None]
         depth = None if depths is None else depths[index]
         if depth is not None:
-            found[KNOWN_DEPTH_KEY] = read_known_depth(depth, self.image_filenames[index], self.size_of(index))
+            known = read_known_depth(depth, self.image_filenames[index], self.size_of_file(index))
+            if self._lenses is not None:
+                known = torch.from_numpy(self._straightened(known.float().numpy(), index, nearest=True)) > 0
+            found[KNOWN_DEPTH_KEY] = known
         return found
 
     def object_mask_on_disk(self, image_idx: int) -> npt.NDArray[np.float32]:
@@ -247,7 +294,52 @@ class FewShotDataset(InputDataset):
             raise ValueError(
                 f"{self.image_filenames[image_idx]}: expected a depth map of this {self.fewshot.split} view, found none"
             )
-        return read_metric_depth(files[image_idx], self.fewshot.depth_encoding, self.ray_norms(image_idx))
+        return self.metric_depth_of(image_idx, files[image_idx], self.fewshot.depth_encoding)
+
+    def metric_depth_of(self, image_idx: int, path: Path, encoding: DepthEncoding) -> MetricDepth:
+        """Depth of a view by any map of known scale of its photo, see `metric_depth`."""
+        norms = self.ray_norms(image_idx)
+        if self._lenses is None:
+            return read_metric_depth(path, encoding, norms)
+        found = read_metric_depth(path, encoding, _ray_norms(self._lenses, image_idx))
+        z_depth, valid = self._straightened_depth(found.z_depth, found.valid, image_idx)
+        sigma = None if found.sigma is None else self._straightened_depth(found.sigma, found.valid, image_idx)[0]
+        return MetricDepth(z_depth, valid, norms, sigma)
+
+    def depth_map(self, image_idx: int) -> DepthMap:
+        """Depth map of a view, of any scale and polarity, at the size of its camera; the scene has to have one.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: it is unusable.
+        """
+        record, size = self.fewshot, self.size_of_file(image_idx)
+        assert record.depth_prior_filenames is not None, "callers have looked"
+        encoding = record.depth_encoding
+        found = read_depth_map(record.depth_prior_filenames[image_idx], encoding.polarity, size, encoding)
+        # A straightened pixel sees along the ray of the one that it is made of, so depth along rays holds as well.
+        return DepthMap(*self._straightened_depth(found.values, found.valid, image_idx), found.polarity)
+
+    def _straightened_depth(
+        self, values: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], image_idx: int
+    ) -> Tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Values (H, W) and where they mean something (H, W); the nearest pixel, so that surfaces do not mix."""
+        if self._lenses is None:
+            return values, valid
+        shown = self._straightened(valid.astype(np.float32), image_idx, nearest=True) > 0
+        return self._straightened(values, image_idx, nearest=True), shown
+
+    def normals(self, image_idx: int) -> npt.NDArray[np.float32]:
+        """(H, W, 3) measured unit normals of a view in the axes of their file, zero where there is none.
+
+        Raises:
+            FileNotFoundError: the file is missing.
+            ValueError: it is unusable.
+        """
+        path = None if self.fewshot.normal_filenames is None else self.fewshot.normal_filenames[image_idx]
+        if path is None:
+            return np.zeros((*self.size_of(image_idx), 3), np.float32)
+        return self._straightened(read_normals(path, self.size_of_file(image_idx))[0], image_idx, nearest=True)
 
     def has_metric_depth(self, image_idx: int) -> bool:
         """Whether a view has a depth map of known scale."""
@@ -258,8 +350,12 @@ class FewShotDataset(InputDataset):
 
     def ray_norms(self, image_idx: int) -> npt.NDArray[np.float32]:
         """(H, W) distance along the ray of each pixel per unit of planar depth, at the size of the camera."""
-        rays = self.cameras.generate_rays(camera_indices=image_idx, keep_shape=True)
-        return rays.metadata["directions_norm"][..., 0].cpu().numpy()
+        return _ray_norms(self.cameras, image_idx)
+
+
+def _ray_norms(cameras: Cameras, index: int) -> npt.NDArray[np.float32]:
+    rays = cameras.generate_rays(camera_indices=index, keep_shape=True)
+    return rays.metadata["directions_norm"][..., 0].cpu().numpy()
 
 
 def depth_maps_record(dataset: FewShotDataset) -> Dict[str, Dict[str, Any]]:
@@ -287,7 +383,7 @@ def validate_dataset(dataset: FewShotDataset) -> None:
         if not dataset.has_photo(position):
             continue
         found = image_size(path)
-        check_proportions(path, found, dataset.size_of(position), "its camera")
+        check_proportions(path, found, dataset.size_of_file(position), "its camera")
         read_image(path)
         dataset.training_mask(position)
         if fewshot.alpha_filenames is not None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Dict, Literal, Optional, Tuple, Union
+from typing import Dict, List, Literal, Optional, Tuple, Union
 
 from nerfstudio.data.dataparsers.base_dataparser import DataParser
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser
-from fewshot_ns.data.dataparsers.multi.scene_folders import scene_of_parser
+from fewshot_ns.data.dataparsers.multi.scene_folders import resized_cameras, scene_of_parser
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser
+from fewshot_ns.data.files.images import same_aspect
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 from fewshot_ns.utils.cache import LRUCache
@@ -128,10 +130,32 @@ class SceneLibrary:
             scene = self.parser.open_scene(entry)
         else:
             scene = scene_of_parser(self.parser, entry)
-        sizes = {(int(h), int(w)) for h, w in zip(scene.cameras.height, scene.cameras.width, strict=True)}
-        if len(sizes) > 1:
-            raise SceneError(f"{entry.folder}: expected views of one size, found (height, width) {sorted(sizes)}")
+        return of_one_size(scene)
+
+
+def of_one_size(scene: Scene) -> Scene:
+    """A scene whose views are all as large as the smallest, which source views have to be; itself where they are.
+
+    Raises:
+        SceneError: the views have different proportions; the message names those of each size.
+    """
+    sizes: Dict[Tuple[int, int], List[int]] = defaultdict(list)
+    for view, (height, width) in enumerate(zip(scene.cameras.height, scene.cameras.width, strict=True)):
+        sizes[int(height), int(width)].append(scene.view_indices[view] if scene.view_indices else view)
+    if len(sizes) <= 1:
         return scene
+    smallest = min(sizes)
+    if all(same_aspect(smallest, size) for size in sizes):
+        return replace(scene, cameras=resized_cameras(scene.cameras, smallest, scene.image_filenames[0]))
+    found = ", ".join(
+        f"{width}x{height} (views {' '.join(map(str, views))})" for (height, width), views in sorted(sizes.items())
+    )
+    *train, last = max(sizes.values(), key=len)
+    example = f", such as `--train-indices {' '.join(map(str, train))} --test-indices {last}`" if train else ""
+    raise SceneError(
+        f"{scene.entry.folder}: expected photos of the same proportions, found {found} pixels; leave the others out by "
+        f"the dataparser's name with --train-indices and --test-indices, after all other flags{example}, or crop them"
+    )
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Mapping, Optional, Tuple
 
+from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
@@ -125,6 +126,9 @@ class FewShotMetadata:
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
     metrics of the region true-depth are of."""
+    lenses: Optional[Cameras] = None
+    """Cameras that have taken the photos of this split, where these are straightened for the cameras that the split has
+    (image backbones); None where photos and their masks, depth maps and normals are used as they are."""
     scene_bounds: Optional[Tensor] = None
     """(N, 2) nearest and farthest depth seen by each image in world units, where the format stores them."""
     seed_points_source: Optional[str] = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 import torch
-from torch import Tensor
 
+from fewshot_ns.cameras.lenses import lens_of
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.metric import MetricDepth
 from fewshot_ns.data.stereo.lens import depth_straightened, straightened
@@ -33,7 +33,7 @@ def training_views(dataset: FewShotDataset) -> List[StereoView]:
         mask = dataset.photo_at(index, dataset.size_of(index))[1]
         pose = camera.camera_to_worlds.float().cpu()
         view = StereoView(image, pose, intrinsics, *ranges[index], mask, photo.name)
-        lens = lens_of(dataset, index)
+        lens = lens_of(dataset.cameras, index)
         views.append(view if lens is None else straightened(view, lens))
     return views
 
@@ -52,14 +52,6 @@ def training_depths(
     for index, (view, found) in enumerate(zip(views, maps, strict=True)):
         z_depth, valid = torch.from_numpy(found.z_depth), torch.from_numpy(found.valid & (found.z_depth > 0))
         sigma = UNKNOWN_SIGMA * z_depth if found.sigma is None else torch.from_numpy(found.sigma)
-        depth, lens = ViewDepth(z_depth, sigma, valid), lens_of(dataset, index)
+        depth, lens = ViewDepth(z_depth, sigma, valid), lens_of(dataset.cameras, index)
         depths.append(depth if lens is None else depth_straightened(depth, view, lens))
     return depths
-
-
-def lens_of(dataset: FewShotDataset, index: int) -> Optional[Tensor]:
-    """(6,) lens distortion of a view; None where it has none."""
-    every = dataset.cameras.distortion_params
-    if every is None or not bool((every[index] != 0).any()):
-        return None
-    return every[index].cpu().float()

@@ -9,27 +9,12 @@ import torch
 from nerfstudio.cameras.camera_utils import radial_and_tangential_undistort
 from torch import Tensor
 
+from fewshot_ns.cameras.lenses import bent
 from fewshot_ns.data.stereo.views import StereoView, ViewDepth, sample
 
 _TOLERANCE = 1e-3
 """By how much a point that is bent and straightened again may miss its place, as a fraction of the focal length; beyond
 the edge of a photo the polynomial of a lens may turn back."""
-
-
-def bent(points: Tensor, distortion: Tensor) -> Tensor:
-    """Where a lens shows points (..., 2) of the plane at distance 1, OpenCV axes.
-
-    Args:
-        points: (..., 2).
-        distortion: (6,) k1, k2, k3, k4, p1, p2, nerfstudio's order.
-    """
-    x, y = points.unbind(-1)
-    k1, k2, k3, k4, p1, p2 = distortion.unbind()
-    square = x * x + y * y
-    radial = 1.0 + square * (k1 + square * (k2 + square * (k3 + square * k4)))
-    across = x * radial + 2.0 * p1 * x * y + p2 * (square + 2.0 * x * x)
-    down = y * radial + 2.0 * p2 * x * y + p1 * (square + 2.0 * y * y)
-    return torch.stack([across, down], dim=-1)
 
 
 def straightened(view: StereoView, distortion: Tensor) -> StereoView:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from nerfstudio.cameras.cameras import CameraType
-from torch import Tensor
 
+from fewshot_ns.cameras.lenses import lens_of
 from fewshot_ns.cameras.poses import intrinsic_fractions
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.encoding import to_z_depth
@@ -108,6 +108,7 @@ def photo_depths(
         FieldError: a field out of its range.
         ValueError: a damaged photo.
     """
+    dataset = dataset.as_photographed()
     _check_views(dataset)
     config.check()
     if flat_regions is not None and flat_regions.enabled:
@@ -150,6 +151,7 @@ def filled_by_maps(
         FileNotFoundError: a map is missing.
         ValueError: a damaged map, or one of which it is not known whether larger values are nearer.
     """
+    dataset = dataset.as_photographed()
     polarity = resolve_polarity(maps[0], encoding.polarity)
     sizes = [dataset.size_of(view) for view in range(len(maps))]
     read = [read_depth_map(path, polarity, size, encoding) for path, size in zip(maps, sizes, strict=True)]
@@ -226,7 +228,7 @@ def _matched(
 ) -> List[ViewDepth]:
     """Depth of each view from the others, of photos as a pinhole camera would have taken them."""
     photos = stereo_views(dataset, config.max_side)
-    lenses = [_lens(dataset, view) for view in range(len(photos))]
+    lenses = [lens_of(dataset.cameras, view) for view in range(len(photos))]
     views = [photo if lens is None else straightened(photo, lens) for photo, lens in zip(photos, lenses, strict=True)]
     if isinstance(config, StereoConfig):
         found = stereo_depths(config, views)
@@ -241,14 +243,6 @@ def _matched(
     ]
 
 
-def _lens(dataset: FewShotDataset, view: int) -> Optional[Tensor]:
-    """(6,) lens distortion of a view; None where it has none."""
-    every = dataset.cameras.distortion_params
-    if every is None or not bool((every[view] != 0).any()):
-        return None
-    return every[view].cpu().float()
-
-
 def _scene_key(
     dataset: FewShotDataset, config: PhotoConfig, flag: str, flat_regions: Optional[FlatRegionConfig]
 ) -> str:
@@ -259,7 +253,7 @@ def _scene_key(
         by: Tuple[Any, ...] = ("stereo", STEREO_VERSION)
     else:
         by = ("mvs", STEREO_VERSION, MVS_VERSION, file_hash(find_itermvs(config.weights, flag)))
-    lenses = [_lens(dataset, view) for view in range(len(dataset))]
+    lenses = [lens_of(dataset.cameras, view) for view in range(len(dataset))]
     # Of a smaller camera the fractions differ by rounding, and the photos that are matched do not.
     fractions = np.round(intrinsic_fractions(cameras), 6).tolist()
     ranges = [[f"{bound:.5g}" for bound in pair] for pair in planar_ranges(dataset)]

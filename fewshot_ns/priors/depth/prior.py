@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
-from fewshot_ns.data.depth.maps import read_depth_map
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NEARNESS_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
 from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
@@ -231,9 +230,8 @@ class DepthPrior(Prior[DepthPriorConfig]):
             options = replace(options, box_pixels=box.side, min_valid=box.min_valid, tie=box.tie)
         nearness: List[Tensor] = []
         valid: List[Tensor] = []
-        for index, path in enumerate(record.depth_prior_filenames):
-            size = dataset.size_of(index)
-            depth = read_depth_map(path, record.depth_encoding.polarity, size, record.depth_encoding)
+        for index in range(len(dataset)):
+            depth = dataset.depth_map(index)
             nearness.append(torch.as_tensor(depth.nearness()))
             valid.append(torch.as_tensor(depth.valid) & dataset.training_mask(index)[..., 0])
         return QuadSampler(nearness, valid, options)

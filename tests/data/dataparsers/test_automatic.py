@@ -39,8 +39,8 @@ def test_flags_are_those_of_all_formats() -> None:
         {one.name for one in dataclasses.fields(base)} for base in (FewShotDataParserConfig, MultiSceneDataParserConfig)
     ]
     assert flags - {"_target", "data"} <= set.union(*shared)
-    # All of them but what is set by the trainer, and a convention of single files.
-    assert set.union(*shared) - flags == {"bounds_from_photos", "recognised_by", "integer_pixels"}
+    # All of them but what is set by trainer and pipeline, and a convention of single files.
+    assert set.union(*shared) - flags == {"bounds_from_photos", "recognised_by", "straighten", "integer_pixels"}
 
 
 def test_without_settings_it_is_the_formats_own_config(tiny_llff_scene: Path, tiny_dtu_scene: Path) -> None:

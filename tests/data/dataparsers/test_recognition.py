@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict
 import pytest
 from colmap_models import write_spheres
 
-from fewshot_ns.data.dataparsers.recognition import MANY, SINGLE, recognise
+from fewshot_ns.data.dataparsers.recognition import MANY, SINGLE, NoPosesError, recognise
 
 Maker = Callable[[Path, Any], Path]
 
@@ -159,8 +159,11 @@ def test_photos_without_poses(tmp_path: Path) -> None:
     assert f"found 5 photos in images/, no poses. `ns-fewshot prepare --images {scene}/images --output SCENE`" in text
     assert f"`ns-fewshot photos {scene}/images`" in text
     assert "softras" not in text
-    with pytest.raises(ValueError, match=r"softras_\*\.lst .*found 5 photos"):
+    with pytest.raises(
+        NoPosesError, match=r"softras_\*\.lst .*found 5 photos.*`ns-fewshot photo IMAGE` shows one photo"
+    ):
         recognise(scene, many_scenes=True)
+    assert "ns-fewshot photo IMAGE" not in text and isinstance(caught.value, NoPosesError)
     with pytest.raises(ValueError, match="found 5 photos, no poses"):
         recognise(scene / "images")
 
@@ -177,7 +180,7 @@ def test_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sol
 
 def test_anything_else(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="found an empty folder"):
+    with pytest.raises(ValueError, match="found an empty folder; `ns-fewshot prepare --images PHOTOS --output SCENE`"):
         recognise(tmp_path / "empty")
     touch(tmp_path / "code", *(f"{letter}.py" for letter in "abcdefg"))
     with pytest.raises(ValueError, match=r"found a.py, b.py, c.py, d.py, e.py and 2 more; where poses lie elsewhere"):
@@ -188,3 +191,17 @@ def test_a_metadata_json_alone_is_no_multiscale_scene(tmp_path: Path) -> None:
     touch(tmp_path, "metadata.json")
     (tmp_path / "transforms.json").write_text(json.dumps({}), encoding="utf8")
     assert recognise(tmp_path).parser == "fewshot-nerfstudio-data"
+
+
+@pytest.mark.parametrize("photos, poses", [("color", "trajectory.log"), ("rgb", "groundtruth.txt")])
+def test_an_rgbd_capture_of_other_programs(photos: str, poses: str, tmp_path: Path) -> None:
+    """Redwood's (Open3D) and TUM's layout, which the error names with what reads them."""
+    touch(tmp_path, f"{photos}/00000.jpg", "depth/00000.png", poses)
+    with pytest.raises(
+        ValueError, match=f"found 1 photo in {photos}/, depth maps in depth/ and poses in {poses}"
+    ) as caught:
+        recognise(tmp_path)
+    assert all(word in str(caught.value) for word in ("transforms.json", "rgbd-data", "depth_file_path", "diag(1, -1"))
+    (tmp_path / poses).unlink()
+    with pytest.raises(NoPosesError, match=f"found 1 photo in {photos}/, no poses"):
+        recognise(tmp_path)

@@ -10,7 +10,7 @@ import os
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Dict, Literal, Optional, Sequence, Tuple, Type
+from typing import Dict, List, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from nerfstudio.utils.colors import get_color
 from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.lenses import straightened_cameras
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.data.dataparsers.single.capture_checks import overlap_warning
 from fewshot_ns.data.dataparsers.single.depth_maps import (
@@ -47,6 +48,9 @@ from fewshot_ns.data.records.metadata import (
     get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
+
+_LAST_TOLD: List[str] = []
+"""Folder of the scene that was told of last, and what was said: commands read a scene several times."""
 
 
 @dataclass
@@ -93,6 +97,9 @@ class FewShotDataParserConfig(DataParserConfig):
     """Whether near and far are those that training found in the photos; set and saved by the trainer."""
     background: Literal["black", "white"] = "black"
     """What lies behind the scene, and under transparent pixels."""
+    straighten: Suppress[bool] = False
+    """Whether photos of lenses that bend lines are straightened as they are read; set by the pipeline for backbones
+    that render images, which know pinhole cameras alone."""
     recognised_by: Suppress[Optional[str]] = None
     """Why fewshot-data took this dataparser; None where it was named."""
     camera_sized_files: Suppress[bool] = False
@@ -232,10 +239,15 @@ class FewShotDataParser(DataParser):
         points: Optional[SeedPoints] = None
         if split == "train" and views is None:
             points = scene.read_seed_points(selection.train)
-            self._echo(scene, selection, sizes, points)
         # Priors are for training views; others need not have one.
         own_split = split if views is None else "test"
         depths, encoding = self._depths_of(scene, chosen, own_split)
+        lenses = scene.cameras(chosen, sizes)
+        names = [str(scene.images[index]) for index in chosen]
+        cameras = straightened_cameras(lenses, names) if self.config.straighten else lenses
+        if split == "train" and views is None:
+            straightened = "" if cameras is lenses else _straightened_words(lenses, cameras)
+            self._echo(scene, selection, sizes, points, straightened)
         wanted = self.look_for_depths and own_split == "train" and depths is None
         alphas = chosen_files(scene.alphas, chosen, "mask", "--masks", required=True)
         metadata = FewShotMetadata(
@@ -271,6 +283,7 @@ class FewShotDataParser(DataParser):
                 "--mask-dir",
                 required=split != "train" and bool(selection.test),
             ),
+            lenses=None if cameras is lenses else lenses,
             object_mask_level=scene.object_mask_level,
             scene_bounds=None if scene.bounds is None else torch.from_numpy(scene.bounds).float(),
             seed_points_source=None if points is None else points.source,
@@ -287,7 +300,7 @@ class FewShotDataParser(DataParser):
         training_masks = chosen_files(scene.training_masks, chosen, "mask", flag, required=own_split == "train")
         return DataparserOutputs(
             image_filenames=[scene.images[index] for index in chosen],
-            cameras=scene.cameras(chosen, sizes),
+            cameras=cameras,
             alpha_color=get_color(scene.geometry.background),
             scene_box=SceneBox(aabb=scene.box * torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])),
             mask_filenames=None if training_masks is None else list(training_masks),
@@ -359,18 +372,27 @@ class FewShotDataParser(DataParser):
         selection: ViewSelection,
         sizes: Dict[int, Tuple[int, int]],
         points: Optional[SeedPoints],
+        straightened: str,
     ) -> None:
+        """Says what was decided, unless the scene that was told of last in this process is this one, with the same."""
         geometry = scene.geometry
         origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
         height, width = sizes[selection.train[0]]
         turned = scene.ray_space_from is not None and geometry.ray_space == "metric"
         decided = f" ({scene.ray_space_from})" if turned else ""
-        CONSOLE.print(
+        line = (
             f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
             f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
+        told = [os.path.abspath(self.config.data), line, straightened, *scene.remarks]
+        if CONSOLE.quiet or _LAST_TOLD == told:
+            return
+        _LAST_TOLD[:] = told
+        CONSOLE.print(line)
+        if straightened:
+            CONSOLE.print(straightened, soft_wrap=True)
         turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
         if turned:
             CONSOLE.print(
@@ -429,6 +451,11 @@ def _held_out_words(selection: ViewSelection) -> str:
     if not selection.rendered:
         return words
     return f"{words}, {len(selection.rendered)} test cameras without a photo (rendered, not measured)"
+
+
+def _straightened_words(lenses: Cameras, cameras: Cameras) -> str:
+    sizes = [f"{int(each.width[0])}x{int(each.height[0])}" for each in (lenses, cameras)]
+    return f"photos are straightened as they are read, for pinhole cameras: {sizes[0]} to {sizes[1]} pixels"
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Type
+from typing import Any, Type
 
 import numpy as np
 import pytest
@@ -14,6 +14,8 @@ from PIL import Image
 from fewshot_ns.cameras.paths import spheric
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.files.images import list_images
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
@@ -92,3 +94,15 @@ def test_other_proportions_than_calibrated_are_refused(scene: Path):
 def test_views_without_a_split(scene: Path):
     files, selection, cameras = NpzDataParserConfig(data=scene).setup().read_views()
     assert selection.views == (0, 1, 4, 7, 8) and len(cameras) == 5 and len(files.images) == COUNT
+
+
+def test_a_scene_is_told_of_once(tiny_llff_scene: Path, tiny_rgbd_scene: Path, capsys: pytest.CaptureFixture) -> None:
+    """Commands read a scene several times: as training views, as evaluated ones, for a camera path."""
+    first, second = LLFFDataParserConfig(data=tiny_llff_scene), RGBDDataParserConfig(data=tiny_rgbd_scene)
+
+    def told(config: Any) -> int:
+        config.setup().get_dataparser_outputs(split="train")
+        return capsys.readouterr().out.count("train views")
+
+    assert [told(first), told(first), told(second), told(first)] == [1, 0, 1, 1]
+    assert told(replace(first, near=0.01)) + told(replace(first, num_views=2)) == 2, "what else is decided is said"
