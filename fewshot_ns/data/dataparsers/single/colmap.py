@@ -105,6 +105,7 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
         )
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        scene = super()._complete(scene, selection)
         return replace(scene, seed_points=self._seed_points(scene, selection.train))
 
     def _generate_dataparser_outputs(

@@ -16,6 +16,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
+from tyro.conf import Suppress
 
 from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, focus_point, look_away, planar_depth
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
@@ -59,8 +60,8 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Parser class to instantiate."""
     near: Optional[float] = None
     """First ray parameter sampled, in units of the scaled scene; None takes the file's `near`, else estimates it from
-    the sparse points of the file, else from the point that the cameras look at. Such a guess is replaced where training
-    finds depth in the photos (the depth prior's sources stereo, mvs and auto)."""
+    the file's sparse points that the training views see, else from the point that the cameras look at. Such a guess is
+    replaced where training finds depth in the photos (the depth prior's sources stereo, mvs and auto)."""
     far: Optional[float] = None
     """Last ray parameter sampled, in units of the scaled scene; None takes the file's `far`, else estimates it."""
     orientation_method: Literal["pca", "up", "vertical", "none"] = "up"
@@ -69,9 +70,15 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Whether the scene is scaled so that the cameras fit into a cube from -1 to 1, as nerfstudio does."""
     center_method: Literal["poses", "focus", "none"] = "poses"
     """How nerfstudio chooses the centre of the scene."""
+    bounds_of_all_photos: Suppress[bool] = False
+    """Whether near and far hold the sparse points that any photo of the file sees, as in runs of earlier versions."""
     on_missing: Optional[OnMissing] = None
     """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop. Views keep
     their indices. None skips, but stops at a missing view in use of a scene of `ns-fewshot prepare` or of a set."""
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        """Keeps near and far of a run that an earlier version trained."""
+        vars(self).update({"bounds_of_all_photos": True, **saved})
 
 
 class FewShotNerfstudioDataParser(FewShotDataParser):
@@ -93,6 +100,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """What is said of cameras that all look outwards; None where their axes are sure."""
     _stated_unit: Optional[StatedUnit] = None
     """What the transforms file says of its depth maps' unit."""
+    _bounding_points: Optional[npt.NDArray] = None
+    """(P, 3) sparse points that near and far come from; None where they come from elsewhere."""
 
     def _read_scene(self) -> SceneFiles:
         data = self.config.data
@@ -154,6 +163,17 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             colmap_points=find_points_file(folder),
             remarks=(f"{path}: {AXES_HINT}",) if look_away(poses) else (),
         )
+
+    def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
+        # Of a capture from all around, the other photos see what is behind these.
+        points, train = self._bounding_points, list(selection.train)
+        if points is None or self.config.bounds_of_all_photos:
+            return scene
+        bounds = bounds_from_points(scene.camera_to_worlds[train], scene.intrinsics[train], points)
+        if bounds is None:
+            return scene
+        near, far = self._near_far(*bounds)
+        return replace(scene, geometry=replace(scene.geometry, near=near, far=far))
 
     def _left_out(self, images: Tuple[Path, ...], meta: Mapping[str, Any]) -> Dict[str, int]:
         """Counts of what is skipped: frames without photos, and photos without poses."""
@@ -249,6 +269,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if points is not None:
             bounds = bounds_from_points(poses, intrinsics, points)
             if bounds is not None:
+                self._bounding_points = points
                 return bounds, False
         try:
             focus = focus_point(poses)

@@ -274,3 +274,25 @@ def test_poses_that_are_none(tmp_path: Path) -> None:
         path.write_text("\n".join([lines[0], " ".join(words), *lines[2:]]), encoding="utf8")
         with pytest.raises(ValueError, match=text):
             parse(tmp_path)
+
+
+def test_near_and_far_hold_what_the_training_views_see(tmp_path: Path) -> None:
+    scene = write_spheres(tmp_path)
+    outputs = parse(tmp_path, train_indices=(0, 1, 2))
+    geometry, scale = get_fewshot_metadata(outputs.metadata).geometry, outputs.dataparser_scale
+    depths = []
+    for view in range(3):
+        local, (height, width) = scene.local(view), scene.lenses[view].size
+        pixels = scene.lenses[view].project(local)
+        depths.append(local[((pixels >= 0) & (pixels <= (width, height))).all(-1), 2])
+    low, high = np.quantile(np.concatenate(depths), [0.01, 0.99])
+    assert (geometry.near / scale, geometry.far / scale) == pytest.approx((0.8 * low, 1.25 * high), rel=1e-4)
+    old = get_fewshot_metadata(parse(tmp_path, train_indices=(0, 1, 2), bounds_of_all_photos=True).metadata).geometry
+    assert (old.near, old.far) != (geometry.near, geometry.far)
+
+
+def test_a_run_of_an_earlier_version_keeps_its_bounds() -> None:
+    saved = {name: value for name, value in vars(FewShotColmapDataParserConfig()).items() if "all_photos" not in name}
+    restored = FewShotColmapDataParserConfig.__new__(FewShotColmapDataParserConfig)
+    restored.__setstate__(saved)
+    assert restored.bounds_of_all_photos and not FewShotColmapDataParserConfig().bounds_of_all_photos
