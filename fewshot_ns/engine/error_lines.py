@@ -35,8 +35,9 @@ def _show(kind: Type[BaseException], error: BaseException, trace: Optional[Trace
         return
     text = escape(str(error) or kind.__name__)
     console = Console(stderr=True)
+    console.print(f"[dim]{DEBUG_ENV}=1 shows where this comes from:[/dim]", highlight=False)
+    # Last, since benchmarks give the last line of a log as the reason.
     console.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
-    console.print(f"[dim]{DEBUG_ENV}=1 shows where it comes from[/dim]", highlight=False)
 
 
 def is_of_this_package(error: BaseException, trace: Optional[TracebackType]) -> bool:
