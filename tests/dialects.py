@@ -172,6 +172,17 @@ def _twice(meta: Dict[str, Any], scene: Spheres, folder: Path) -> None:
     meta["frames"][2]["file_path"] = meta["frames"][1]["file_path"]
 
 
+def _other_focal(meta: Dict[str, Any], scene: Spheres, folder: Path) -> None:
+    _angle_alone(meta, scene, folder)
+    meta["fl_x"] = 2.0 * scene.lenses[0].focal
+
+
+def _some_masks(meta: Dict[str, Any], scene: Spheres, folder: Path) -> None:
+    _wrong_mask(meta, scene, folder)
+    meta["frames"][1].pop("mask_path")
+    meta["frames"][4]["mask_path"] = None
+
+
 def _one_frame(meta: Dict[str, Any], scene: Spheres, folder: Path) -> None:
     meta["frames"] = meta["frames"][:1]
 
@@ -188,6 +199,20 @@ def _depth_pngs(unit: float, name: str = "depth_file_path", **entries: Any) -> C
         meta.update(entries)
 
     return change
+
+
+def _depth_folder(meta: Dict[str, Any], scene: Spheres, folder: Path) -> None:
+    """The maps that no frame names."""
+    _depth_pngs(0.0002, depth_scaling_factor=5000)(meta, scene, folder)
+    (folder / "depth").rename(folder / "depth_maps")
+    for frame in meta["frames"]:
+        frame.pop("depth_file_path")
+
+
+def _depth_of_frames(meta: Dict[str, Any], scene: Spheres, folder: Path) -> None:
+    _depth_pngs(0.0002)(meta, scene, folder)
+    for frame in meta["frames"]:
+        frame["depth_scaling_factor"] = 5000
 
 
 def _with_depths(write: Callable[[Path], Written], lens: Lens) -> Callable[[Path], Written]:
@@ -289,6 +314,13 @@ def _colmap(lens: Lens, suffix: str = ".bin", **options: Any) -> Callable[[Path]
     return write
 
 
+def _colmap_twice(folder: Path) -> Written:
+    written = _colmap(Lens(), ".txt")(folder)
+    images = folder / "sparse" / "0" / "images.txt"
+    images.write_text(images.read_text().replace("photo_002.png", "photo_001.png"))
+    return written
+
+
 def _rig(view: int) -> str:
     return f"{('left', 'right')[view % 2]}/{view // 2:04d}.png"
 
@@ -358,6 +390,16 @@ DIALECTS: Dict[str, Dialect] = {
         _with_depths(_transforms(_depth_pngs(0.0002, "depth_path", integer_depth_scale=0.0002)), Lens()),
         _FILE | {"rgbd-data": RIGHT},
     ),
+    "depth-folder": Dialect(
+        "the same in a folder `depth_maps`, named by no frame",
+        _with_depths(_transforms(_depth_folder), Lens()),
+        _FILE | {"rgbd-data": RIGHT},
+    ),
+    "depth-frames": Dialect(
+        "the same with the factor in each frame",
+        _with_depths(_transforms(_depth_of_frames), Lens()),
+        _FILE | {"rgbd-data": RIGHT},
+    ),
     "fisheye": Dialect("`is_fisheye`", _transforms(_each(is_fisheye=True)), _file_refused("is_fisheye")),
     "fisheye-model": Dialect(
         "`camera_model: OPENCV_FISHEYE`",
@@ -366,6 +408,16 @@ DIALECTS: Dict[str, Dialect] = {
     ),
     "rolling-shutter": Dialect(
         "a rolling shutter", _transforms(_each(rolling_shutter=[0.0, 0.0, 0.01, 0.0])), _file_refused("rolling_shutter")
+    ),
+    "distortion-model": Dialect(
+        "`distortion_model: equidistant`",
+        _transforms(_each(distortion_model="equidistant")),
+        _file_refused("equidistant"),
+    ),
+    "other-focal": Dialect(
+        "`fl_x` of an image of another size beside `camera_angle_x`",
+        _transforms(_other_focal, CENTRED),
+        _file_refused("one focal length"),
     ),
     "scaled": Dialect("rotations times 1.7", _transforms(_scaled), _file_refused("1.7")),
     "opencv-axes": Dialect("poses with OpenCV's axes", _transforms(_opencv_axes), _file_refused("axes")),
@@ -376,6 +428,9 @@ DIALECTS: Dict[str, Dialect] = {
         "masks of other proportions than the photos",
         _transforms(_wrong_mask),
         _refused("proportions", "fewshot-nerfstudio-data"),
+    ),
+    "mask-some": Dialect(
+        "masks of some frames", _transforms(_some_masks), _refused("mask_path", "fewshot-nerfstudio-data", "rgbd-data")
     ),
     "colmap-bin": Dialect(
         "COLMAP: `sparse/0`, binary, PINHOLE", _colmap(Lens()), {"fewshot-data": RIGHT, "fewshot-colmap-data": RIGHT}
@@ -392,6 +447,9 @@ DIALECTS: Dict[str, Dialect] = {
         "the same, a rig with photos of one name in two folders",
         _colmap(Lens(), name_of=_rig),
         {"fewshot-data": RIGHT, "fewshot-colmap-data": RIGHT},
+    ),
+    "colmap-twice": Dialect(
+        "the same, one photo with two poses", _colmap_twice, _refused("two of photo_001", "fewshot-colmap-data")
     ),
     "colmap-full": Dialect(
         "the same, FULL_OPENCV", _colmap(Lens("FULL_OPENCV")), _refused("FULL_OPENCV", "fewshot-colmap-data")

@@ -159,6 +159,12 @@ def check_finite_poses(poses: Poses, where: str) -> None:
         )
 
 
+def in_one_place(poses: Poses) -> bool:
+    """Whether several cameras (N, 3 or 4, 4) all stand in one place, from where no depth can be told."""
+    places = poses[:, :3, 3]
+    return len(places) > 1 and bool(np.ptp(places, axis=0).max() <= 1e-6 * max(1.0, float(np.abs(places).max())))
+
+
 def check_rotations(poses: Poses, names: Sequence[str], where: str, mirrored: bool = False) -> None:
     """Checks that the axes of cameras are those of a rotation: of unit length, at right angles and right-handed.
 

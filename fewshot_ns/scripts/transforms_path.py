@@ -36,7 +36,7 @@ def path_of_transforms(
     """The frames of a file in its order, as the dictionary that `ns-render camera-path` reads.
 
     Args:
-        file: transforms.json; an `applied_transform` that it states is undone, as the run's transform expects it.
+        file: transforms.json; its `applied_transform` and `applied_scale` are undone, as the run's transform expects.
         run: config.yml of the run.
         fps: frames per second.
         width: of the video in pixels; None: as the file's images, or after `height`.
@@ -79,7 +79,11 @@ def path_of_transforms(
     if min(height, width) < 1:
         raise ValueError(f"--width, --height: expected positive sizes, got {width}x{height}")
     transform, scale = world_of_run(run)
-    moved = into_world(poses, meta.get("applied_transform"), transform, scale, file)
+    applied_scale = meta.get("applied_scale", 1.0)
+    if isinstance(applied_scale, bool) or not isinstance(applied_scale, (int, float)) or not applied_scale > 0:
+        raise ValueError(f"{file}: expected a positive number for 'applied_scale', found {applied_scale!r}")
+    # nerfstudio puts it into the run's scale once more, though the file's positions have it already.
+    moved = into_world(poses, meta.get("applied_transform"), transform, scale / applied_scale, file)
     focals = [own.focal * height / own.height for own in optics]
     return camera_path_dict(moved, focals, height, width, fps, is_cycle=False), _losses(merged, optics)
 

@@ -57,10 +57,11 @@ def own_file(scene: Path) -> Dict[str, Any]:
 @pytest.mark.parametrize("applied", [False, True])
 @pytest.mark.parametrize("recorded", [False, True])
 def test_the_scenes_own_file_gives_the_cameras_of_the_run(scene: Path, tmp_path: Path, applied: bool, recorded: bool):
-    """Poses are turned and scaled by the run; a file that states an applied_transform has it in its poses."""
+    """Poses are turned and scaled by the run; a file has its applied_transform and scale in its poses."""
     if applied:
         content = own_file(scene)
-        (scene / "transforms.json").write_text(json.dumps({**content, "applied_transform": APPLIED}), encoding="utf8")
+        content = {**content, "applied_transform": APPLIED, "applied_scale": 0.5}
+        (scene / "transforms.json").write_text(json.dumps(content), encoding="utf8")
     run = config_of(scene, tmp_path / "runs")
     outputs, record = scene_of_run(load_run_config(run))
     assert outputs.dataparser_scale != 1.0

@@ -124,6 +124,14 @@ def test_missing_ones_are_left_out_where_that_is_asked_for(tmp_path, capsys):
         pair_images(tmp_path / "others", tmp_path / "truth", "skip")
 
 
+def test_two_renders_of_one_name_in_one_folder(tmp_path):
+    write(tmp_path, "0-truth.png 0-render.png 0.png", 1)
+    with pytest.raises(
+        ValueError, match=r"expected one image of a name, found .*0-render\.png.*0\.png|0\.png.*0-render"
+    ):
+        pair_images(tmp_path, tmp_path)
+
+
 def test_sizes_must_agree(tmp_path):
     write(tmp_path / "renders", "1.png", 1, size=(12, 16))
     write(tmp_path / "truth", "1.png", 2, size=(16, 12))

@@ -86,6 +86,9 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     """Last ray parameter sampled."""
     background: Optional[Literal["black", "white"]] = None
     """What lies behind the scene, and under transparent pixels."""
+    on_missing: Optional[Literal["skip", "stop"]] = None
+    """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop; of formats
+    whose files list the photos."""
     scene: Optional[str] = None
     """Of many scenes: the one that the viewer and ns-render see, by its name."""
     categories: Optional[Tuple[str, ...]] = None
@@ -141,6 +144,7 @@ class FewShotAutoDataParserConfig(DataParserConfig):
         }
         base = MultiSceneDataParserConfig if isinstance(config, MultiSceneDataParserConfig) else FewShotDataParserConfig
         known = {one.name for one in fields(base)}
+        known |= {one.name for one in fields(config) if one.name == "on_missing"}
         inner: Dict[str, Any] = {}
         if isinstance(config, SceneFolderDataParserConfig):
             # The scenes have their own background and views.

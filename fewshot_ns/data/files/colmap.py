@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -202,9 +202,7 @@ def _read_files(path: Optional[Path], folder: Path, suffix: str) -> SparseModel:
     points = {} if path is None else _read(path, read_points)
     images_file, cameras_file = folder / f"images{suffix}", folder / f"cameras{suffix}"
     complete = images_file.is_file() and cameras_file.is_file()
-    images = (
-        {image.name.replace("\\", "/"): image for image in _read(images_file, read_images).values()} if complete else {}
-    )
+    images = _by_name(_read(images_file, read_images).values(), images_file) if complete else {}
     return SparseModel(
         path=folder / f"points3D{suffix}",
         ids=np.array(list(points), dtype=np.int64),
@@ -215,6 +213,24 @@ def _read_files(path: Optional[Path], folder: Path, suffix: str) -> SparseModel:
         images=images,
         cameras=_read(cameras_file, read_cameras) if complete else {},
     )
+
+
+def _by_name(entries: Iterable[Any], path: Path) -> Dict[str, Any]:
+    """Images of a reconstruction by their names, with slashes of one kind.
+
+    Raises:
+        ValueError: one name comes twice.
+    """
+    images: Dict[str, Any] = {}
+    for entry in entries:
+        name = entry.name.replace("\\", "/")
+        if name in images:
+            raise ValueError(
+                f"{path}: expected one pose for each photo, found two of {name}: of image {images[name].id} and of "
+                f"image {entry.id}; remove one of them"
+            )
+        images[name] = entry
+    return images
 
 
 def _read_images_text(path: str) -> Dict[int, Any]:

@@ -21,16 +21,22 @@ def mask_values(path: Path) -> npt.NDArray[np.uint8]:
     """Decodes a mask of any kind of 8-bit image: grey, RGB, palette, 1-bit, or with alpha.
 
     Returns:
-        (H, W) uint8: the alpha where it varies, else the largest of the colour channels.
+        (H, W) uint8: the alpha where it hides something, else the largest of the colour channels.
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: the file is no image, is cut short, or has more than 8 bits per channel.
+        ValueError: the file is no image, is cut short, has more than 8 bits per channel, or is coloured all over.
     """
     image = read_image(path)
-    if image.shape[-1] == 4 and image[..., 3].min() != image[..., 3].max():
+    if image.shape[-1] == 4 and image[..., 3].min() < HALF <= image[..., 3].max():
         return image[..., 3]
-    return image[..., :3].max(axis=-1)
+    values = image[..., :3].max(axis=-1)
+    if values.min() >= HALF > image[..., :3].min():
+        raise ValueError(
+            f"{path}: expected a mask that is dark off the object, found colours on both sides of it; make it black "
+            "and white"
+        )
+    return values
 
 
 def read_mask(path: Path, least: int = HALF) -> npt.NDArray[np.bool_]:

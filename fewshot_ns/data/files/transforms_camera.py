@@ -16,21 +16,35 @@ import numpy as np
 import numpy.typing as npt
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
+_NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
+"""Names of no distortion, and of the one that is used, in capitals."""
 """Names of camera models that can be read, in capitals."""
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 """Terms of a lens's distortion that are used, in nerfstudio's order."""
-_MODEL_KEYS = ("camera_model", "camera_type", "lens_model")
+_MODEL_KEYS = ("camera_model", "camera_type", "lens_model", "distortion_model", "projection", "projection_model")
 _OTHER_LENSES = {
     "is_fisheye": "fisheye",
     "fisheye": "fisheye",
     "latlong": "equirectangular",
     "equirectangular": "equirectangular",
     "orthographic": "orthographic",
+    "fisheye_crop_radius": "fisheye",
+    "xi": "omnidirectional",
+    "skew": "skewed",
 }
 """Keys that say another camera model where they are true."""
-_FTHETA, _SHUTTER = "ftheta_p", "rolling_shutter"
+_FTHETA, _SHUTTER = "ftheta_p", ("rolling_shutter", "shutter")
 _MORE_TERMS = re.compile(r"k[5-9]|p[3-9]|s[1-4]|tau_?[xy12]")
-_LISTS = ("distortion", "distortion_coefficients", "dist_coeffs", "distCoeffs")
+_LISTS = (
+    "distortion",
+    "distortion_coefficients",
+    "dist_coeffs",
+    "distCoeffs",
+    "radial_distortion",
+    "tangential_distortion",
+)
+_ALIKE = 0.1
+"""Largest relative difference of a focal length and an angle that mean the same camera."""
 _SAME = 1e-6
 """Largest relative difference of two statements of one focal length that is the rounding of a file."""
 
@@ -54,7 +68,7 @@ def check_lens(meta: Dict[str, Any], path: Path) -> None:
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}); undistort the photos"
                 )
-            if key.startswith(_SHUTTER) and _says_something(value):
+            if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"
                     " where it is too short to matter, remove the key"
@@ -68,7 +82,7 @@ def check_lens(meta: Dict[str, Any], path: Path) -> None:
 
 
 def _check_model(name: Any, where: str, key: str) -> None:
-    if name is None or str(name).upper() in PERSPECTIVE:
+    if name is None or str(name).upper() in (*PERSPECTIVE, *_NO_LENS):
         return
     known = ", ".join(PERSPECTIVE[:-1])
     lens = "fisheye" if "FISHEYE" in str(name).upper() else str(name).lower()
@@ -136,6 +150,8 @@ class StatedCamera:
     """(width, height) that the pixels are of."""
     distortion: Tuple[float, ...]
     """As `DISTORTION`."""
+    where: str = ""
+    """File and frame, for messages."""
 
     @classmethod
     def of_frame(cls, meta: Dict[str, Any], number: int, path: Path) -> StatedCamera:
@@ -185,6 +201,7 @@ class StatedCamera:
             centre=(_number(stated, "cx", where), _number(stated, "cy", where)),
             size=(None if width is None else int(width), None if height is None else int(height)),
             distortion=distortion_of(lens, where),
+            where=where,
         )
 
     @property
@@ -203,6 +220,7 @@ class StatedCamera:
             image: (width, height) of the image on disk.
         """
         width, height = self.size_at(image)
+        self._check_angles(width, height)
         fx = _focal_fraction(self.focal[0], self.tangents[0], width)
         fy = _focal_fraction(self.focal[1], self.tangents[1], height)
         if fx is None and fy is not None:
@@ -213,6 +231,17 @@ class StatedCamera:
         fy = square if fy is None or abs(fy - square) <= _SAME * square else fy
         cx, cy = self.centre
         return fx, fy, 0.5 if cx is None else cx / width, 0.5 if cy is None else cy / height
+
+    def _check_angles(self, width: int, height: int) -> None:
+        """Checks that focal lengths and opening angles say the same."""
+        for axis, side, focal, tangent in zip("xy", (width, height), self.focal, self.tangents, strict=True):
+            if focal is None or tangent is None or abs(0.5 * side / tangent - focal) <= _ALIKE * focal:
+                continue
+            raise ValueError(
+                f"{self.where}: expected one focal length, found fl_{axis} {focal:g} and camera_angle_{axis}, by which "
+                f"it is {0.5 * side / tangent:g} pixels of an image of {width}x{height}; the focal length is in pixels "
+                "of the size that w and h state: state it, or remove one of the two"
+            )
 
 
 def _focal_fraction(focal: Optional[float], tangent: Optional[float], side: int) -> Optional[float]:

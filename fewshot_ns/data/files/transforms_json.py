@@ -67,7 +67,8 @@ def with_local_files(meta: Dict[str, Any], folder: Path) -> Dict[str, Any]:
             frames.append(frame)
             continue
         named = {"file_path": photo(frame["file_path"])} if "file_path" in frame else {}
-        frames.append({**frame, **named, **{key: file(frame[key]) for key in _FRAME_FILES if key in frame}})
+        own = {key: value for key, value in frame.items() if key not in _FRAME_FILES or value is not None}
+        frames.append({**own, **named, **{key: file(own[key]) for key in _FRAME_FILES if key in own}})
     lists = {key: [photo(name) for name in meta[key]] for key in _PHOTO_LISTS if isinstance(meta.get(key), list)}
     points = {"ply_file_path": file(meta["ply_file_path"])} if "ply_file_path" in meta else {}
     return {**meta, "frames": frames, **lists, **points}

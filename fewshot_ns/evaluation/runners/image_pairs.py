@@ -142,9 +142,15 @@ def _pairs_of_one_folder(folder: Path, on_missing: OnMissing) -> Tuple[Tuple[Ima
             f"{folder}: expected NAME{TRUTH_END}.png beside NAME{RENDER_END}.png in a folder given both as --images "
             "and --truth, found none"
         )
-    renders = {
-        path.with_name(path.stem.removesuffix(RENDER_END)): path for path in files if path not in truths.values()
-    }
+    renders: Dict[Path, Path] = {}
+    for path in files:
+        if path in truths.values():
+            continue
+        other = renders.setdefault(path.with_name(path.stem.removesuffix(RENDER_END)), path)
+        if other != path:
+            raise ValueError(
+                f"{folder}: expected one image of a name, found {_listed([other, path])}; remove one of them"
+            )
     pairs = tuple(
         ImagePair(folder / renders[name], folder / path, path.as_posix())
         for name, path in truths.items()

@@ -110,3 +110,21 @@ def test_a_name_of_several_photos_is_refused(tmp_path: Path) -> None:
     touch(tmp_path / "masks", "1.png")
     with pytest.raises(ValueError, match=r"masks/1\.png: .* found 2 photos of that name, left/1\.jpg and right/1\.jpg"):
         find_masks(tmp_path / "masks", photo_names(images))
+
+
+def test_colours_are_no_mask_unless_they_are_dark_somewhere(tmp_path: Path) -> None:
+    inside = np.zeros((4, 4, 1), bool)
+    inside[:2] = True
+    Image.fromarray(np.where(inside, [255, 0, 0], [0, 0, 255]).astype(np.uint8)).save(tmp_path / "colours.png")
+    with pytest.raises(ValueError, match=r"colours\.png: expected a mask that is dark off the object"):
+        read_mask(tmp_path / "colours.png")
+    Image.fromarray(np.where(inside, [255, 0, 0], [0, 0, 0]).astype(np.uint8)).save(tmp_path / "red.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "red.png"), inside[..., 0])
+
+
+def test_alpha_that_hides_nothing_is_no_mask(tmp_path: Path) -> None:
+    image = np.zeros((4, 4, 4), np.uint8)
+    image[:2, :, :3], image[..., 3] = 255, 255
+    image[0, 0, 3] = 254
+    Image.fromarray(image).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png")[:, 0], [1, 1, 0, 0])

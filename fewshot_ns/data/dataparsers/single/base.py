@@ -23,7 +23,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.lenses import straightened_cameras
-from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.cameras.poses import check_rotations, in_one_place
 from fewshot_ns.data.dataparsers.single.capture_checks import overlap_warning
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
@@ -166,6 +166,11 @@ class FewShotDataParser(DataParser):
             masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)
             scene = replace(scene, training_masks=masks)
         check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
+        if in_one_place(scene.camera_to_worlds):
+            remark = (
+                f"{self.config.data}: all {len(scene.images)} cameras are in one place, from where no depth can be told"
+            )
+            scene = replace(scene, remarks=(*scene.remarks, remark))
         return scene, selection
 
     def _masks_in(self, folder: Path, scene: SceneFiles, train: Sequence[int]) -> Files:

@@ -26,6 +26,7 @@ from fewshot_ns.data.dataparsers.single.seed_points import SceneCameras, SeedPoi
 from fewshot_ns.data.files.colmap import COLMAP_FOLDERS, SparseModel, find_model, read_model
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.photo_files import find_photo
+from fewshot_ns.data.files.transforms_camera import check_listed_once
 from fewshot_ns.data.views.selection import ViewSelection, every_eighth_protocol
 
 IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "images_16", "input", ".")
@@ -79,11 +80,13 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
         config, model = self.config, self._model
         entries = sorted(model.images.values(), key=lambda image: image.name)
         images = self._images([image.name for image in entries])
+        poses = camera_to_worlds(entries, model.path.parent)
+        check_listed_once([image.name for image in entries], images, poses, model.path.parent)
         cameras = [model.cameras[image.camera_id] for image in entries]
         lenses = [read_camera(camera, model.path.parent) for camera in cameras]
         intrinsics = np.array([lens for lens, _ in lenses])
         distortion = np.array([bent for _, bent in lenses])
-        poses, transform, scale = self._upright(camera_to_worlds(entries, model.path.parent))
+        poses, transform, scale = self._upright(poses)
         scene = SceneCameras(images, poses, intrinsics, transform, scale)
         points = scene.to_world(model.positions) if len(model.positions) else None
         bounds, guessed = self._estimate(poses, intrinsics, points, model.path)

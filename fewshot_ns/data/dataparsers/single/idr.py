@@ -15,7 +15,7 @@ from fewshot_ns.cameras.projections import Matrices, split_projection
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.files.images import image_size, list_images
+from fewshot_ns.data.files.images import image_size, list_images, same_aspect
 from fewshot_ns.data.files.masks import find_masks
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.files.scene_folder import Files
@@ -28,7 +28,7 @@ NEAREST = 0.05
 """Near where a camera stands within the sphere, as a fraction of its radius."""
 _SKEW = 0.5
 """Most that skew may move a pixel of a photo, pixels."""
-_OFF_CENTRE = 0.45
+_OFF_CENTRE = 0.2
 """Most that the principal point may lie off the middle, as a fraction of the photo; of halved photos it is the edge."""
 
 
@@ -104,6 +104,17 @@ class IDRDataParser(FewShotDataParser):
         masks = find_masks(self.config.data / MASKS, photo_names(images))
         if all(mask is None for mask in masks):
             return None
+        for mask, image in zip(masks, images, strict=True):
+            if mask is None or not mask.is_file():
+                continue
+            (height, width), (own_height, own_width) = image_size(image), image_size(mask)
+            # Other proportions are a fault of the mask, which is named where it is read.
+            if height != own_height and same_aspect((height, width), (own_height, own_width)):
+                raise ValueError(
+                    f"{image}: expected a photo of the size of its mask, {own_width}x{own_height}, which the matrices "
+                    f"are made for, found {width}x{height}; give the photos as they were (--downscale-factor shrinks "
+                    "them)"
+                )
         lacking = (self.config.data / MASKS / f"{image.stem}.png" for image in images)
         return tuple(path if mask is None else mask for mask, path in zip(masks, lacking, strict=True))
 
@@ -174,6 +185,12 @@ def _numbers(images: Tuple[Path, ...], arrays: Dict[str, npt.NDArray], path: Pat
         return list(range(count))
     numbers = [int(image.stem) if image.stem.isdigit() else -1 for image in images]
     if len(set(numbers)) == len(images) and all(f"world_mat_{number}" in arrays for number in numbers):
+        if 0 not in numbers:
+            raise ValueError(
+                f"{path}: expected the photo of world_mat_0 in {images[0].parent}, found {len(images)} photos from "
+                f"{images[0].name} on for {count} matrices; their numbers may count from 0 or from 1: add the "
+                "photos that are missing, or remove their matrices"
+            )
         return numbers
     raise ValueError(
         f"{path}: expected world_mat_0, world_mat_1, ... of the photos in {images[0].parent}, or photos named by their "

@@ -8,7 +8,7 @@ from typing import Tuple
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.poses import AXES_HINT, focus_depths, look_away
+from fewshot_ns.cameras.poses import AXES_HINT, focus_depths, in_one_place, look_away
 
 NEAR, FAR = 2.0, 6.0
 """What NeRF's synthetic scenes are sampled between, whose cameras are about 4 from the object."""
@@ -40,7 +40,7 @@ def layout_bounds(poses: npt.NDArray[np.floating]) -> LayoutBounds:
         2 and 6 where the point that all cameras look at lies between them, or where nothing can be told; else half and
         one and a half times its depth, which are the layout's proportions.
     """
-    depths = focus_depths(poses)
+    depths = None if in_one_place(poses) else focus_depths(poses)
     if depths is None:
         return LayoutBounds(NEAR, FAR)
     advice = "give --near and --far"

@@ -57,12 +57,14 @@ def photos_without_pose(
     """
     known = {*images, *others}
     stems = {(image.parent, image.stem) for image in images}
-    kinds = {image.suffix.lower() for image in images} & set(IMAGE_SUFFIXES)
     unplaced = []
     for folder in sorted({image.parent for image in images}):
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            own = any((folder, file.stem[:end]) in stems for end in range(1, len(file.stem) + 1))
-            if file.suffix.lower() in kinds and file not in known and not own and not file.name.startswith("."):
+            stem = file.stem
+            ends = [end for end in range(1, len(stem) + 1) if end == len(stem) or not stem[end].isalnum()]
+            own = any((folder, stem[:end]) in stems for end in ends)
+            own = own or file in known or file.name.startswith(".")
+            if file.suffix.lower() in IMAGE_SUFFIXES and not own:
                 unplaced.append(file)
     if unplaced and on_missing == "stop":
         raise ValueError(

@@ -32,7 +32,7 @@ from fewshot_ns.data.dataparsers.single.left_out import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
-from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, stated_depth_unit
+from fewshot_ns.data.depth.stated_unit import StatedUnit, ambiguous_unit, holds_whole_numbers, stated_depth_unit
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once
@@ -122,6 +122,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         frame_names = [f"frame {number} ({name})" for number, name in enumerate(names)]
         check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path)
         self._stated_unit = stated_depth_unit(meta, path)
+        _check_masks(meta, path)
         frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
         cameras, images = frames.cameras, frames.images
         self._whole |= HELD_OUT in meta
@@ -142,6 +143,9 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             encoding = self._with_stated_unit(DepthEncoding(polarity="distance", unit=MILLIMETRE), depths)
         else:
             depths = self._find_depths([folder / name for name in self.depth_folders], images)
+            if self._stated_unit is not None and frames.depths is None and any(depths or ()):
+                # Nothing else can be what the file speaks of.
+                encoding = self._with_stated_unit(DepthEncoding(polarity="distance"), depths or ())
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,
@@ -161,7 +165,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
             seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
             colmap_points=find_points_file(folder),
-            remarks=(f"{path}: {AXES_HINT}",) if look_away(poses) else (),
+            remarks=(*((f"{path}: {AXES_HINT}",) if look_away(poses) else ()), *ambiguous_unit(meta, path)),
         )
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
@@ -324,6 +328,16 @@ def _as_nerfstudio_reads(meta: Dict[str, Any], path: Path, beside: bool) -> Iter
         file = Path(folder) / path.name
         file.write_text(json.dumps(changed), encoding="utf-8")
         yield file
+
+
+def _check_masks(meta: Dict[str, Any], path: Path) -> None:
+    """Checks that all frames have masks, or none."""
+    lacking = [str(frame["file_path"]) for frame in meta["frames"] if "mask_path" not in frame]
+    if 0 < len(lacking) < len(meta["frames"]):
+        raise ValueError(
+            f"{path}: expected a 'mask_path' of every frame or of none, found none of {len(lacking)} frames, such as "
+            f"{lacking[0]}; masks of the training views alone may lie in a folder (--training-mask-dir)"
+        )
 
 
 def _protocol(meta: Dict[str, Any], images: Tuple[Path, ...], path: Path) -> Protocol:

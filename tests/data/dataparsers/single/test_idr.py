@@ -251,3 +251,17 @@ def test_absent_or_damaged_files(scan: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"scan: expected the cameras of the scan, cameras_sphere\.npz or"):
         parse(scan)
+
+
+def test_numbers_that_may_count_from_one_are_refused(scan: Path) -> None:
+    for part in ("image", "mask"):
+        (scan / part / "000.png").unlink()
+    with pytest.raises(ValueError, match=r"expected the photo of world_mat_0 .* may count from 0 or from 1"):
+        parse(scan)
+
+
+def test_photos_smaller_than_their_masks_are_refused(scan: Path) -> None:
+    for path in (scan / "image").iterdir():
+        Image.open(path).resize((60, 45)).save(path)
+    with pytest.raises(ValueError, match=r"000\.png: expected a photo of the size of its mask, 64x48, .* found 60x45"):
+        parse(scan)
