@@ -24,7 +24,7 @@ from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.photo_files import files_beside
-from fewshot_ns.data.files.scene_folder import Files
+from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
 from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
@@ -184,6 +184,10 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
         check_listed_once(names, images, poses, path)
         cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(images))]
+        for camera, image in zip(cameras, images, strict=True):
+            width, height = camera.size
+            if width is not None and height is not None and image.is_file():
+                check_same_aspect(image, (height, width), f"w and h of its frame in {path.name}")
         maps = [named_depth_map(frame) for frame in meta["frames"]]
         return _Split(
             meta,

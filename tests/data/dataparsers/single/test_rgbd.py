@@ -204,3 +204,13 @@ def test_real_frames_agree_with_each_other(redwood):
     # In metres of the room.
     scale = dataset._dataparser_outputs.dataparser_scale
     assert 0.5 < np.median(depth) / scale < 5.0
+
+
+def test_the_stated_size_has_to_be_that_of_the_photo(scannet_scene):
+    path = scannet_scene / "transforms_train.json"
+    meta = json.loads(path.read_text())
+    for frame in meta["frames"]:
+        frame.update(w=100, h=100)
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=r"expected the proportions .* w and h of its frame in transforms_train\.json"):
+        dataset_of(scannet_scene)
