@@ -102,6 +102,7 @@ def test_a_training_that_was_interrupted_goes_on(
     assert not (output / "training").exists() and (output / "train.log").is_file()
 
 
+@pytest.mark.slow
 def test_nothing_is_held_out(photos: Path, run_command: Callable[..., str], tmp_path: Path) -> None:
     scene = tmp_path / "scene"
     scene.mkdir()
