@@ -49,6 +49,8 @@ from fewshot_ns.data.records.metadata import (
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
 
+_OFF_CENTRE = 0.2
+"""Largest distance of a principal point from the middle, as a share of the photo's side, that nothing is said of."""
 _LAST_TOLD: List[str] = []
 """Folder of the scene that was told of last, and what was said: commands read a scene several times."""
 
@@ -391,7 +393,8 @@ class FewShotDataParser(DataParser):
             f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
             f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
         )
-        told = [os.path.abspath(self.config.data), line, straightened, *scene.remarks]
+        off_centre = _off_centre(scene, selection.train)
+        told = [os.path.abspath(self.config.data), line, straightened, str(off_centre), *scene.remarks]
         if CONSOLE.quiet or _LAST_TOLD == told:
             return
         _LAST_TOLD[:] = told
@@ -406,8 +409,8 @@ class FewShotDataParser(DataParser):
                 "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
                 soft_wrap=True,
             )
-        alone = overlap_warning(scene, selection.train)
-        for remark in (*scene.remarks, *(() if alone is None else (f"{self.scene_name}: {alone}",))):
+        said = [overlap_warning(scene, selection.train), off_centre]
+        for remark in (*scene.remarks, *(f"{self.scene_name}: {words}" for words in said if words is not None)):
             CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
@@ -449,6 +452,19 @@ class FewShotDataParser(DataParser):
             ValueError: --depth-dir holds a prior that may be of several images.
         """
         return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
+
+
+def _off_centre(scene: SceneFiles, train: Sequence[int]) -> Optional[str]:
+    """What is said of a principal point that lies far off the middle of its photo; None where none does."""
+    off = np.abs(scene.intrinsics[list(train), 2:] - 0.5).max(axis=1)
+    worst = int(off.argmax())
+    if off[worst] <= _OFF_CENTRE:
+        return None
+    across, down = scene.intrinsics[train[worst], 2:]
+    return (
+        f"the principal point of {scene.photos[train[worst]].name} lies at {across:.2f} of its width and {down:.2f} "
+        "of its height, as of a cropped photo; where the photo is whole, cx and cy are of another size"
+    )
 
 
 def _held_out_words(selection: ViewSelection) -> str:

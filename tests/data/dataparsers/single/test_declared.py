@@ -484,3 +484,13 @@ def test_rendered_depth_of_a_blender_scene_in_a_stated_unit(tiny_blender_scene):
     edit(tiny_blender_scene / "transforms_train.json", lambda meta: meta.update(depth_scaling_factor=5000))
     found = FewShotDataset(blender(tiny_blender_scene)).metric_depth(0)
     np.testing.assert_allclose(found.z_depth, 3.01, rtol=1e-6)
+
+
+def test_a_principal_point_far_off_the_middle_is_said(tiny_nerfstudio_scene: Path, capsys: Any) -> None:
+    path = tiny_nerfstudio_scene / "transforms.json"
+    meta = json.loads(path.read_text())
+    for cx, said in ((0.55 * 32, False), (32.0, True)):
+        path.write_text(json.dumps({**meta, "cx": cx}))
+        FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene).setup().get_dataparser_outputs("train")
+        words = " ".join(capsys.readouterr().out.split())
+        assert ("lies at 1.00 of its width" in words) == said
