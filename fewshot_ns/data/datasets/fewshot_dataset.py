@@ -307,16 +307,17 @@ class FewShotDataset(InputDataset):
         return MetricDepth(z_depth, valid, norms, sigma)
 
     def depth_map(self, image_idx: int) -> DepthMap:
-        """Depth map of a view, of any scale and polarity, at the size of its camera; the scene has to have one.
+        """Depth map of a view, of any scale and polarity, at the size of its camera.
 
         Raises:
             FileNotFoundError: the file is missing.
-            ValueError: it is unusable.
+            ValueError: the scene has none, or it is unusable.
         """
-        record, size = self.fewshot, self.size_of_file(image_idx)
-        assert record.depth_prior_filenames is not None, "callers have looked"
-        encoding = record.depth_encoding
-        found = read_depth_map(record.depth_prior_filenames[image_idx], encoding.polarity, size, encoding)
+        files, encoding = self.fewshot.depth_prior_filenames, self.fewshot.depth_encoding
+        size = self.size_of_file(image_idx)
+        if files is None:
+            raise ValueError(f"{self.image_filenames[image_idx]}: expected a depth map of this view, found none")
+        found = read_depth_map(files[image_idx], encoding.polarity, size, encoding)
         # A straightened pixel sees along the ray of the one that it is made of, so depth along rays holds as well.
         return DepthMap(*self._straightened_depth(found.values, found.valid, image_idx), found.polarity)
 

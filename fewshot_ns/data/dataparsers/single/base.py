@@ -10,7 +10,7 @@ import os
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Dict, List, Literal, Optional, Sequence, Tuple, Type
+from typing import Dict, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -19,23 +19,22 @@ from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
-from nerfstudio.utils.rich_utils import CONSOLE
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.lenses import straightened_cameras
 from fewshot_ns.cameras.poses import check_rotations, in_one_place
-from fewshot_ns.data.dataparsers.single.capture_checks import overlap_warning
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
     missing_depth_map,
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.scene_words import straightened_words, tell_of_scene
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.datasets.camera_sized import camera_sized, has_metric_depth, sizes_of
 from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
-from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size, may_be_turned
+from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.files.masks import find_masks
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
@@ -48,11 +47,6 @@ from fewshot_ns.data.records.metadata import (
     get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
-
-_OFF_CENTRE = 0.2
-"""Largest distance of a principal point from the middle, as a share of the photo's side, that nothing is said of."""
-_LAST_TOLD: List[str] = []
-"""Folder of the scene that was told of last, and what was said: commands read a scene several times."""
 
 
 @dataclass
@@ -253,8 +247,8 @@ class FewShotDataParser(DataParser):
         names = [str(scene.images[index]) for index in chosen]
         cameras = straightened_cameras(lenses, names) if self.config.straighten else lenses
         if split == "train" and views is None:
-            straightened = "" if cameras is lenses else _straightened_words(lenses, cameras)
-            self._echo(scene, selection, sizes, points, straightened)
+            straightened = "" if cameras is lenses else straightened_words(lenses, cameras)
+            self._echo(scene, selection, sizes[selection.train[0]], points, straightened)
         wanted = self.look_for_depths and own_split == "train" and depths is None
         alphas = chosen_files(scene.alphas, chosen, "mask", "--masks", required=True)
         metadata = FewShotMetadata(
@@ -377,41 +371,13 @@ class FewShotDataParser(DataParser):
         self,
         scene: SceneFiles,
         selection: ViewSelection,
-        sizes: Dict[int, Tuple[int, int]],
+        size: Tuple[int, int],
         points: Optional[SeedPoints],
         straightened: str,
     ) -> None:
-        """Says what was decided, unless the scene that was told of last in this process is this one, with the same."""
-        geometry = scene.geometry
-        origin = {"cameras": " (a guess from the cameras)", "photos": " (from the photos)"}
-        height, width = sizes[selection.train[0]]
-        turned = scene.ray_space_from is not None and geometry.ray_space == "metric"
-        decided = f" ({scene.ray_space_from})" if turned else ""
-        line = (
-            f"[bold]{self.scene_name}[/bold] ({selection.protocol}): train views {list(selection.train)}, "
-            f"{_held_out_words(selection)}; {width}x{height} pixels, {geometry.ray_space} rays{decided}, "
-            f"near {geometry.near:g}, far {geometry.far:g}{origin.get(self._bounds_origin(scene), '')}, "
-            f"{geometry.background} background" + ("" if points is None else f", {len(points.positions)} seed points")
-        )
-        off_centre = _off_centre(scene, selection.train)
-        told = [os.path.abspath(self.config.data), line, straightened, str(off_centre), *scene.remarks]
-        if CONSOLE.quiet or _LAST_TOLD == told:
-            return
-        _LAST_TOLD[:] = told
-        CONSOLE.print(line)
-        if straightened:
-            CONSOLE.print(straightened, soft_wrap=True)
-        turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
-        if turned:
-            CONSOLE.print(
-                f"[yellow]{self.scene_name}: {len(turned)} photos, such as {turned[0]}, have an EXIF orientation by "
-                "which viewers turn them; they are read as they are stored, and their cameras taken to be of that. If "
-                "the scene comes out upside down or mirrored, `ns-fewshot prepare` makes upright photos[/yellow]",
-                soft_wrap=True,
-            )
-        said = [overlap_warning(scene, selection.train), off_centre]
-        for remark in (*scene.remarks, *(f"{self.scene_name}: {words}" for words in said if words is not None)):
-            CONSOLE.print(f"[yellow]{remark}[/yellow]", highlight=False, soft_wrap=True)
+        """Says what was decided; formats that left something out add to it."""
+        origin = self._bounds_origin(scene)
+        tell_of_scene(self.scene_name, self.config.data, scene, selection, size, points, straightened, origin)
 
     def _bounds_origin(self, scene: SceneFiles) -> BoundsOrigin:
         """Where near and far come from."""
@@ -452,31 +418,6 @@ class FewShotDataParser(DataParser):
             ValueError: --depth-dir holds a prior that may be of several images.
         """
         return find_scene_depths(self.config.depth_dir, self.scene_name, folders, images, names, eight_bit)
-
-
-def _off_centre(scene: SceneFiles, train: Sequence[int]) -> Optional[str]:
-    """What is said of a principal point that lies far off the middle of its photo; None where none does."""
-    off = np.abs(scene.intrinsics[list(train), 2:] - 0.5).max(axis=1)
-    worst = int(off.argmax())
-    if off[worst] <= _OFF_CENTRE:
-        return None
-    across, down = scene.intrinsics[train[worst], 2:]
-    return (
-        f"the principal point of {scene.photos[train[worst]].name} lies at {across:.2f} of its width and {down:.2f} "
-        "of its height, as of a cropped photo; where the photo is whole, cx and cy are of another size"
-    )
-
-
-def _held_out_words(selection: ViewSelection) -> str:
-    words = f"test views {list(selection.test)}" if selection.test else "nothing is held out"
-    if not selection.rendered:
-        return words
-    return f"{words}, {len(selection.rendered)} test cameras without a photo (rendered, not measured)"
-
-
-def _straightened_words(lenses: Cameras, cameras: Cameras) -> str:
-    sizes = [f"{int(each.width[0])}x{int(each.height[0])}" for each in (lenses, cameras)]
-    return f"photos are straightened as they are read, for pinhole cameras: {sizes[0]} to {sizes[1]} pixels"
 
 
 def _picked(values: Optional[npt.NDArray], chosen: Sequence[int]) -> Optional[Tuple]:
