@@ -16,6 +16,7 @@ from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
 from fewshot_ns.data.dataparsers.single.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
+from fewshot_ns.data.dataparsers.single.odd_bounds import PlainBounds, plain_bounds
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
 from fewshot_ns.data.depth.maps import usual_names
@@ -45,14 +46,16 @@ class LLFFDataParserConfig(FewShotDataParserConfig):
     viewing axes are more than 45 degrees apart, or a camera stands beyond the near plane of NDC."""
     bounds_of_all_photos: Suppress[bool] = False
     """Metric: whether near and far come from the bounds of all photos of the file, as in runs of earlier versions."""
+    odd_bounds_count: Suppress[bool] = False
+    """Whether bounds that are far off those of all other photos count, as in runs of earlier versions."""
     view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
     """llff: every eighth image tests; nvs-...: NVS-RGBD, images called *_train train and all others test, with the
     polarity, names and boxes of that camera's depth maps. None: llff, and an error where images are called *_train."""
 
     def __setstate__(self, saved: Mapping[str, Any]) -> None:
-        """Keeps near and far of a run that an earlier version trained in world space."""
+        """Keeps the scale of a run that an earlier version trained, and in world space its near and far."""
         younger = {"bounds_of_all_photos": True} if saved.get("ray_space") == "metric" else {}
-        vars(self).update({**younger, **saved})
+        vars(self).update({"odd_bounds_count": True, **younger, **saved})
 
 
 class LLFFDataParser(FewShotDataParser):
@@ -64,7 +67,9 @@ class LLFFDataParser(FewShotDataParser):
         config, device = self.config, self._device
         images = list_images(self._images_dir())
         rows = self._read_poses_bounds(len(images), images[0].parent)
-        matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
+        matrices, stated = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
+        names = [image.name for image in images]
+        bounds, odd = PlainBounds(stated, None) if config.odd_bounds_count else plain_bounds(stated, names)
         hwf = matrices[:, :, 4]
         # The file's axes are down, right, backward.
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
@@ -76,6 +81,7 @@ class LLFFDataParser(FewShotDataParser):
         focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
         half = np.full(len(images), 0.5)
         space = resolve_ray_space(config.ray_space, poses)
+        remarks = () if odd is None else (f"{config.data / 'poses_bounds.npy'}: {odd}",)
         if space.space == "ndc":
             near, far = self._near_far(0.0, 1.0)
             # The first camera's focal length serves the whole scene, as in the originals.
@@ -98,7 +104,7 @@ class LLFFDataParser(FewShotDataParser):
             protocol=self._protocol(images),
             geometry=geometry,
             ray_space_from=space.reason,
-            remarks=() if space.warning is None else (f"{config.data}: {space.warning}",),
+            remarks=remarks if space.warning is None else (f"{config.data}: {space.warning}", *remarks),
             calibrated_sizes=hwf[:, :2],
             calibration="poses_bounds.npy",
             transform=transform,
