@@ -6,14 +6,15 @@ The keys are those of NeRF's Blender scenes, instant-ngp and nerfstudio. A frame
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Hashable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
+
+from fewshot_ns.data.files.one_photo_once import file_identity
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
@@ -204,6 +205,22 @@ class StatedCamera:
             where=where,
         )
 
+    def is_like(self, other: StatedCamera) -> bool:
+        """Whether another statement says the same, but for the rounding of a file."""
+        sides = zip(self._numbers(), other._numbers(), strict=True)
+        return all(
+            one == two or (one is not None and two is not None and math.isclose(one, two, rel_tol=_SAME))
+            for one, two in sides
+        )
+
+    def _numbers(self) -> Tuple[Optional[float], ...]:
+        return (*self.focal, *self.tangents, *self.centre, *self.size, *self.distortion)
+
+    @property
+    def states_size(self) -> bool:
+        """Whether anything says how wide and high the photo is."""
+        return None not in self.size
+
     @property
     def has_focal(self) -> bool:
         """Whether anything says how wide the camera sees."""
@@ -252,23 +269,40 @@ def _focal_fraction(focal: Optional[float], tangent: Optional[float], side: int)
     return by_angle if by_angle is not None and abs(by_angle * side - focal) <= _SAME * focal else focal / side
 
 
-def check_listed_once(names: Sequence[str], files: Sequence[Path], poses: npt.NDArray[np.floating], path: Path) -> None:
-    """Checks that no photo is listed with two poses.
+def stated_cameras(meta: Dict[str, Any], path: Path) -> Tuple[StatedCamera, ...]:
+    """`StatedCamera.of_frame` of each frame of a file."""
+    return tuple(StatedCamera.of_frame(meta, number, path) for number in range(len(meta["frames"])))
+
+
+def check_listed_once(
+    names: Sequence[str],
+    files: Sequence[Path],
+    poses: npt.NDArray[np.floating],
+    path: Path,
+    cameras: Optional[Sequence[StatedCamera]] = None,
+) -> None:
+    """Checks that no photo is listed with two poses, or with two cameras; it is the same file by whatever path.
 
     Args:
         names: How each frame is called in the message.
         files: The photo of each frame.
         poses: (N, 3 or 4, 4).
         path: The file that lists them.
+        cameras: What is stated of each frame's camera; None: not compared.
 
     Raises:
-        ValueError: one photo has two poses; names both frames.
+        ValueError: one photo has two poses or two cameras; names both frames.
     """
-    first: Dict[str, int] = {}
+    first: Dict[Hashable, int] = {}
     for number, file in enumerate(files):
-        other = first.setdefault(os.path.normpath(file), number)
+        other = first.setdefault(file_identity(file), number)
         if not np.allclose(poses[number], poses[other], rtol=1e-6, atol=1e-6):
             raise ValueError(
                 f"{path}: expected one pose for each photo, found two of {file.name}: {names[other]} and "
                 f"{names[number]}; remove one of them"
+            )
+        if cameras is not None and not cameras[number].is_like(cameras[other]):
+            raise ValueError(
+                f"{path}: expected one camera for each photo, found two of {file.name} (focal length, principal point, "
+                f"size or distortion): {names[other]} and {names[number]}; remove one of them"
             )

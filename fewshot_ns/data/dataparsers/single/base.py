@@ -36,6 +36,7 @@ from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.files.masks import find_masks
+from fewshot_ns.data.files.one_photo_once import check_one_name_each
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -157,6 +158,7 @@ class FewShotDataParser(DataParser):
                 if scene.images[index].is_file():
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
+        check_one_name_each(scene.images, scene.list_lengths, self.config.data)
         scene = self._complete(scene, selection)
         if self.config.training_mask_dir is not None:
             masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)

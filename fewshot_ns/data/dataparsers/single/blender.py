@@ -158,8 +158,8 @@ class FewShotBlenderDataParser(FewShotDataParser):
         poses = np.concatenate([split.poses for split in splits])
         names = [name for split in splits for name in split.names]
         check_rotations(poses, [image.name for image in images], str(config.data))
-        check_listed_once(names, images, poses, config.data)
         self._cameras = [camera for split in splits for camera in split.cameras]
+        check_listed_once(names, images, poses, config.data, self._cameras)
         num_train, num_test = len(splits[0].files), len(splits[1].files)
         protocol = frame_protocol(config, num_train, num_test)
         validation = tuple(range(num_train + num_test, len(images), config.testskip))
@@ -182,6 +182,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
             list_lengths=tuple(len(split.files) for split in splits),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=bounds.guessed,
+            states_sizes=all(camera.states_size for camera in self._cameras),
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
             depth_encoding=encoding,
             normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),

@@ -35,7 +35,7 @@ from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
 from fewshot_ns.data.depth.stated_unit import StatedUnit, ambiguous_unit, holds_whole_numbers, stated_depth_unit
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
-from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once
+from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import (
     frame_poses,
     read_transforms,
@@ -120,7 +120,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         # Before anything is made of the poses, which would be blamed for it.
         check_rotations(file_poses, [Path(name).name for name in names], str(path))
         frame_names = [f"frame {number} ({name})" for number, name in enumerate(names)]
-        check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path)
+        lenses = stated_cameras(meta, path)
+        check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path, lenses)
         self._stated_unit = stated_depth_unit(meta, path)
         _check_masks(meta, path)
         frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
@@ -156,6 +157,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             bounds_guessed=guessed,
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
             calibration=path.name,
+            states_sizes=all(lens.states_size for lens in lenses),
             transform=frames.transform,
             scale=frames.scale,
             depths=depths,

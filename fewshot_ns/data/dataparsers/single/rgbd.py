@@ -25,7 +25,7 @@ from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.photo_files import files_beside
 from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
-from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
+from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
@@ -154,6 +154,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             list_lengths=tuple(len(split.images) for split in splits.values()),
             left_out=left_out,
+            states_sizes=all(split.states_sizes for split in splits.values()),
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
@@ -182,8 +183,8 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
-        check_listed_once(names, images, poses, path)
-        cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(images))]
+        cameras = stated_cameras(meta, path)
+        check_listed_once(names, images, poses, path, cameras)
         for camera, image in zip(cameras, images, strict=True):
             width, height = camera.size
             if width is not None and height is not None and image.is_file():
@@ -196,6 +197,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             np.array(intrinsics).reshape(-1, 4),
             np.array([camera.distortion for camera in cameras]).reshape(-1, 6),
             tuple(None if name is None else self.config.data / name for name in maps),
+            all(camera.states_size for camera in cameras),
         )
 
 
@@ -211,6 +213,8 @@ class _Split:
     """(N, 6) in nerfstudio's order."""
     depths: Files
     """Depth maps that the frames name."""
+    states_sizes: bool = False
+    """Whether width and height of every photo are stated."""
 
 
 def frame_intrinsics(

@@ -50,6 +50,8 @@ class SceneFiles:
     check."""
     calibration: str = "the calibration"
     """What these sizes are of, for the message."""
+    states_sizes: bool = True
+    """Whether files state how wide and high the photos are, so that one that viewers turn by its side shows."""
     transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
     """(3, 4) rigid transform from the file's world to ours, before scaling."""
     scale: float = 1.0

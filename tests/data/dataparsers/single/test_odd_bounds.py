@@ -44,7 +44,7 @@ def test_one_odd_row_among_others_or_of_a_training_view(tiny_llff_scene, capsys,
     assert geometry.ray_space == wanted.ray_space == (ray_space or "ndc")
     assert (geometry.near, geometry.far) == pytest.approx((wanted.near, wanted.far), rel=0.3)
     said = " ".join(capsys.readouterr().out.split())
-    assert "poses_bounds.npy: the depth bounds of" in said and "more than 20 times off those of the other photos" in said
+    assert "poses_bounds.npy: the depth bounds of" in said and "more than 20 times off those of the other" in said
 
 
 def test_an_odd_row_that_is_not_the_nearest_changes_nothing_but_itself(tiny_llff_scene):
