@@ -116,7 +116,19 @@ LISTED_TWICE = [
     for parser in ("fewshot-nerfstudio-data", "fewshot-blender-data")
 ]
 
+
+
+def _says(**entries: Any) -> Change:
+    return lambda meta, folder: meta.update(entries)
+
+
+SCALES = [
+    Case(f"applied-scale-{name}", "json", _capture(_says(applied_scale=value)), ("transforms.json", "'applied_scale'"))
+    for name, value in {"zero": 0, "negative": -2.0, "list": [1.0], "word": "x", "true": True, "null": None}.items()
+]
+
 CASES = [
+    *SCALES,
     *LISTED_TWICE,
     Case("llff-symlink", "photo", _llff(_linked_llff(_symlink)), ("each photo once", "1.png", "2.png")),
     Case("llff-hard-link", "photo", _llff(_linked_llff(os.link)), ("each photo once", "1.png", "2.png")),

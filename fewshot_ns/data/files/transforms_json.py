@@ -99,7 +99,7 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
 
 
 def stated_bounds(meta: Dict[str, Any], path: Path) -> Optional[Tuple[float, float]]:
-    """Near and far that a transforms file gives for its scene, in its own units; None where it has neither.
+    """Near and far that a transforms file gives for its scene, in units of its poses; None where it has neither.
 
     Raises:
         ValueError: one without the other, or not 0 <= near < far.
@@ -110,3 +110,16 @@ def stated_bounds(meta: Dict[str, Any], path: Path) -> Optional[Tuple[float, flo
     if isinstance(near, (int, float)) and isinstance(far, (int, float)) and 0 <= near < far < float("inf"):
         return float(near), float(far)
     raise ValueError(f"{path}: expected numbers 0 <= near < far, found near {near!r} and far {far!r}")
+
+
+def applied_scale(meta: Dict[str, Any], path: Path) -> float:
+    """By what the poses of a transforms file were scaled when it was made, nerfstudio's `applied_scale`; 1 where it is
+    silent.
+
+    Raises:
+        ValueError: no positive number.
+    """
+    value = meta.get("applied_scale", 1.0)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise ValueError(f"{path}: expected a positive number for 'applied_scale', found {value!r}")

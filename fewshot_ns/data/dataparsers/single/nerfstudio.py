@@ -37,6 +37,7 @@ from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import (
+    applied_scale,
     frame_poses,
     read_transforms,
     stated_bounds,
@@ -120,7 +121,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         # Before anything is made of the poses, which would be blamed for it.
         check_rotations(file_poses, [Path(name).name for name in names], str(path))
         frame_names = [f"frame {number} ({name})" for number, name in enumerate(names)]
-        lenses = stated_cameras(meta, path)
+        lenses, applied = stated_cameras(meta, path), applied_scale(meta, path)
         check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path, lenses)
         self._stated_unit = stated_depth_unit(meta, path)
         _check_masks(meta, path)
@@ -137,7 +138,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if bounds is None:
             bounds, guessed = self._estimate(poses, intrinsics, frames.points, path)
         else:
-            bounds = (bounds[0] * frames.scale, bounds[1] * frames.scale)
+            # Unlike the scale of the outputs, near and far count from the poses as the file has them.
+            bounds = (bounds[0] * frames.scale / applied, bounds[1] * frames.scale / applied)
         near, far = self._near_far(*bounds)
         depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
