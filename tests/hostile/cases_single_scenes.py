@@ -117,7 +117,6 @@ LISTED_TWICE = [
 ]
 
 
-
 def _says(**entries: Any) -> Change:
     return lambda meta, folder: meta.update(entries)
 

@@ -12,7 +12,13 @@ import numpy.typing as npt
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
-from fewshot_ns.data.dataparsers.single.layout_bounds import FAR, NEAR, LayoutBounds, layout_bounds
+from fewshot_ns.data.dataparsers.single.layout_bounds import (
+    FAR,
+    NEAR,
+    LayoutBounds,
+    layout_bounds,
+    stated_layout_bounds,
+)
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.images import bits_of_png, image_size
@@ -53,6 +59,8 @@ def rendered_depths(
     if any(path is not None and path.is_file() for path in named):
         kinds = {path.suffix.lower() for path in named if path is not None}
         encoding = RENDERED.get(kinds.pop(), RENDERED[".exr"]) if len(kinds) == 1 else DepthEncoding("distance")
+        if all(path is None or holds_whole_numbers(path) for path in named):
+            encoding = RENDERED[".png"]
         return named, _in_stated_unit(encoding, named, unit)
     for suffix, encoding in RENDERED.items():
         found = tuple(_rendered_depth(image, suffix) for image in images)
@@ -215,10 +223,10 @@ class FewShotBlenderDataParser(FewShotDataParser):
     def _bounds(self, split: BlenderSplit) -> LayoutBounds:
         """Near and far of the layout, held against the training cameras unless the user gives both."""
         stated = stated_bounds(split.meta, self.config.data / "transforms_train.json")
-        if stated is not None:
-            return LayoutBounds(*stated)
         if self.config.near is not None and self.config.far is not None:
-            return LayoutBounds(NEAR, FAR)
+            return LayoutBounds(*(stated or (NEAR, FAR)))
+        if stated is not None:
+            return stated_layout_bounds(*stated, split.poses)
         return layout_bounds(split.poses)
 
     def _read_split(self, split: str) -> BlenderSplit:

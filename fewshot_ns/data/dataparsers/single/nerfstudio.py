@@ -32,7 +32,13 @@ from fewshot_ns.data.dataparsers.single.left_out import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
-from fewshot_ns.data.depth.stated_unit import StatedUnit, ambiguous_unit, holds_whole_numbers, stated_depth_unit
+from fewshot_ns.data.depth.stated_unit import (
+    WHOLE_NUMBERS,
+    StatedUnit,
+    ambiguous_unit,
+    holds_whole_numbers,
+    stated_depth_unit,
+)
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
@@ -51,6 +57,8 @@ HELD_OUT = "held_out"
 """Key of the list of frames (as their file_path says) that are not trained on."""
 MILLIMETRE = 1e-3
 """Unit of the maps that `depth_file_path` names, as nerfstudio reads them."""
+FRACTIONS = "nerfstudio: depth_file_path counts millimetres, also in fractions"
+"""What a record says of the unit of maps that hold more than whole numbers."""
 
 
 @dataclass
@@ -143,7 +151,10 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         near, far = self._near_far(*bounds)
         depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
-            encoding = self._with_stated_unit(DepthEncoding(polarity="distance", unit=MILLIMETRE), depths)
+            encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE, unit_from=WHOLE_NUMBERS)
+            if not all(path is None or holds_whole_numbers(path) for path in depths):
+                encoding = replace(encoding, unit_from=FRACTIONS)
+            encoding = self._with_stated_unit(encoding, depths)
         else:
             depths = self._find_depths([folder / name for name in self.depth_folders], images)
             if self._stated_unit is not None and frames.depths is None and any(depths or ()):
@@ -169,7 +180,11 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
             seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
             colmap_points=find_points_file(folder),
-            remarks=(*((f"{path}: {AXES_HINT}",) if look_away(poses) else ()), *ambiguous_unit(meta, path)),
+            remarks=(
+                *((f"{path}: {AXES_HINT}",) if look_away(poses) else ()),
+                *ambiguous_unit(meta, path),
+                *self._unit_remark(encoding, path),
+            ),
         )
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
@@ -215,6 +230,15 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if unit is None or not all(path is None or holds_whole_numbers(path) for path in files):
             return encoding
         return replace(encoding, unit=unit.length, unit_from=unit.source)
+
+    def _unit_remark(self, encoding: DepthEncoding, path: Path) -> Tuple[str, ...]:
+        """What is said of maps of fractions, which other programs write in metres."""
+        if encoding.unit_from != FRACTIONS or self.config.depth_unit is not None:
+            return ()
+        return (
+            f"{path}: depth maps of fractions are taken to count millimetres, as nerfstudio takes them; of metres give "
+            "--depth-unit 1, or rgbd-data, which takes fractions as metres",
+        )
 
     def _check_places(self, poses: npt.NDArray, path: Path) -> None:
         """Checks that nerfstudio can scale a scene by how far its cameras are apart.

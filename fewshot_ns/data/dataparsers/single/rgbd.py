@@ -19,7 +19,7 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.encoding import override_encoding, read_note
-from fewshot_ns.data.depth.stated_unit import named_depth_map, stated_depth_unit
+from fewshot_ns.data.depth.stated_unit import WHOLE_NUMBERS, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
@@ -38,8 +38,8 @@ MIN_DEPTH = 0.1
 
 @dataclass
 class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
-    """Captures with sensor depth. Integer PNG files hold millimetres, all others metres, unless --depth-unit says
-    otherwise."""
+    """Captures with sensor depth. Maps of whole numbers (PNG, integers in .npy and .npz) hold millimetres, all others
+    metres, unless --depth-unit says otherwise."""
 
     _target: Type = field(default_factory=lambda: RGBDDataParser)
     """Parser class to instantiate."""
@@ -85,14 +85,21 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         self._needs_bounds = self.config.near is None or self.config.far is None
         return (0.0, float("inf")), False
 
+    def _unit_remark(self, encoding: DepthEncoding, path: Path) -> Tuple[str, ...]:
+        """Nothing: fractions are metres here, and that is not known before views are chosen."""
+        return ()
+
     def _sensor_encoding(self, files: Sequence[Path]) -> DepthEncoding:
-        whole = {path.suffix.lower() == ".png" for path in files}
+        whole = {holds_whole_numbers(path) for path in files}
         if len(whole) != 1:
             raise ValueError(
-                f"{files[0].parent}: expected depth maps of one kind, found .png (millimetres) beside others"
+                f"{files[0].parent}: expected depth maps of one kind, found whole numbers, as in .png (millimetres), "
+                "beside fractions (metres)"
             )
-        unit = MILLIMETRE if whole.pop() else 1.0
-        encoding = DepthEncoding("distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth())
+        unit, source = (MILLIMETRE, WHOLE_NUMBERS) if whole.pop() else (1.0, "the layout: fractions count metres")
+        encoding = DepthEncoding(
+            "distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth(), unit_from=source
+        )
         return self._with_stated_unit(encoding, files)
 
     def _train_depths(self, scene: SceneFiles, train: Sequence[int]) -> List[Path]:
