@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.layout_bounds import (
     FAR,
     NEAR,
@@ -19,7 +18,9 @@ from fewshot_ns.data.dataparsers.single.layout_bounds import (
     layout_bounds,
     stated_layout_bounds,
 )
+from fewshot_ns.data.dataparsers.single.left_out import frames_without_photo
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
@@ -86,7 +87,7 @@ def _is_depth(path: Path) -> bool:
 
 
 @dataclass
-class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
+class FewShotBlenderDataParserConfig(SkippingDataParserConfig):
     """Synthetic scenes in the Blender layout."""
 
     _target: Type = field(default_factory=lambda: FewShotBlenderDataParser)
@@ -121,7 +122,10 @@ def frame_protocol(config: FewShotBlenderDataParserConfig, num_train: int, num_t
 
 
 def select_frames(
-    config: FewShotBlenderDataParserConfig, protocol: Protocol, least: int = MIN_TRAIN_VIEWS
+    config: FewShotBlenderDataParserConfig,
+    protocol: Protocol,
+    least: int = MIN_TRAIN_VIEWS,
+    images: Optional[Sequence[Path]] = None,
 ) -> ViewSelection:
     """Training and test frames as indices in the list of all training frames followed by all test frames.
 
@@ -129,6 +133,7 @@ def select_frames(
         config: its `train_indices` and `test_indices` count frames of their own split.
         protocol: as from `frame_protocol`; its pool holds all training frames.
         least: number of training frames below which there is an error.
+        images: files of all frames, where training frames of the rule are to be chosen among those that have one.
 
     Raises:
         ValueError: an index outside of its split, or what `select_views` refuses.
@@ -136,6 +141,9 @@ def select_frames(
     num_train = len(protocol.pool)
     train = _in_list(config, "--train-indices", config.train_indices, num_train, 0)
     test = _in_list(config, "--test-indices", config.test_indices, protocol.num_images - num_train, num_train)
+    if images is not None:
+        there = tuple(frame for frame in protocol.pool if images[frame].is_file())
+        protocol = replace(protocol, pool=there, default_views=min(protocol.default_views, len(there)))
     return select_views(protocol, config.num_views, train, test, str(config.data), least)
 
 
@@ -149,7 +157,7 @@ def _in_list(
     return None if indices is None else tuple(index + offset for index in indices)
 
 
-class FewShotBlenderDataParser(FewShotDataParser):
+class FewShotBlenderDataParser(SkippingDataParser):
     """Parser of the Blender layout.
 
     `--train-indices` count in transforms_train.json and `--test-indices` in transforms_test.json. The scene's list of
@@ -187,6 +195,7 @@ class FewShotBlenderDataParser(FewShotDataParser):
             # The layout states the horizontal angle alone, so that the sizes of photos have to be known.
             intrinsics=np.full((len(images), 4), 0.5),
             protocol=protocol,
+            left_out=self._left_out(images[:num_train], images[num_train : num_train + num_test]),
             list_lengths=tuple(len(split.files) for split in splits),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=bounds.guessed,
@@ -200,8 +209,17 @@ class FewShotBlenderDataParser(FewShotDataParser):
             remarks=tuple(f"{config.data}: {remark}" for remark in bounds.remarks),
         )
 
+    def _left_out(self, train: Sequence[Path], test: Sequence[Path]) -> Dict[str, int]:
+        """Counts of training frames without a photo, where the user asks; test frames without one are rendered."""
+        on_missing = self.config.on_missing
+        if on_missing == "stop":
+            frames_without_photo([*train, *test], self.config.data, on_missing)
+        return frames_without_photo(train, self.config.data, on_missing) if on_missing == "skip" else {}
+
     def _select(self, scene: SceneFiles) -> ViewSelection:
         selection = select_frames(self.config, scene.protocol, self.least_views)
+        if self.config.on_missing == "skip" and not all(scene.images[view].is_file() for view in selection.train):
+            selection = select_frames(self.config, scene.protocol, self.least_views, scene.images)
         # Cameras to render have a pose in transforms_test.json alone.
         rendered = tuple(index for index in selection.test if not scene.images[index].is_file())
         test = tuple(index for index in selection.test if index not in rendered)

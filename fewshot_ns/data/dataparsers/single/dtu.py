@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.left_out import frames_without_photo
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import Files, find_upward
@@ -31,7 +32,7 @@ DEPTH_FOLDERS = ("mono_depth", *(f"{folder}/DTU" for folder in MIDAS_FOLDERS), "
 
 
 @dataclass
-class DTUDataParserConfig(FewShotDataParserConfig):
+class DTUDataParserConfig(SkippingDataParserConfig):
     """Scans of the DTU MVS dataset."""
 
     _target: Type = field(default_factory=lambda: DTUDataParser)
@@ -52,7 +53,7 @@ class DTUDataParserConfig(FewShotDataParserConfig):
     """Rule for training and test views: pixelnerf is the published one."""
 
 
-class DTUDataParser(FewShotDataParser):
+class DTUDataParser(SkippingDataParser):
     """Parser of the DTU layout. The world keeps the originals' recentred frame, so that their plane z=0 stands."""
 
     config: DTUDataParserConfig
@@ -84,6 +85,7 @@ class DTUDataParser(FewShotDataParser):
                 axis=1,
             ),
             protocol=dtu_protocol(count, config.view_protocol),
+            left_out=frames_without_photo(images, config.data, config.on_missing) if config.on_missing else {},
             geometry=SceneGeometry("metric", near, far, "cone", config.background, origin_plane_z=0.0),
             calibrated_sizes=np.tile([height, width], (count, 1)),
             calibration="its calibration (--calibration-size)",
