@@ -105,6 +105,10 @@ def _numbered(stems: Sequence[str], count: int) -> Optional[Sequence[str]]:
     if max(parts) > count - 1 + first or (first == 1 and count not in parts):
         return None
     widths = {len(digits) for digits in parts.values()}
-    width = widths.pop() if len(widths) == 1 else 0
+    padded = any(str(number) != digits for number, digits in parts.items())
+    # Of 10 and 11 alone nothing shows if the others are 01 or 1, which sort otherwise.
+    if len(widths) > 1 if padded else widths == {len(str(count - 1 + first))} != {len(str(first))}:
+        return None
+    width = max(widths) if padded else 0
     prefix = prefixes.pop()
     return sorted(f"{prefix}{number:0{width}d}" for number in range(first, first + count))
