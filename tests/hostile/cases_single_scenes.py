@@ -15,7 +15,7 @@ from fewshot_ns.cameras.poses import look_at
 
 COUNT, WIDTH, HEIGHT = 8, 16, 12
 Meta = Dict[str, Any]
-Change = Callable[[Meta, Path], None]
+Change = Callable[[Meta, Path], Any]
 
 
 def _poses() -> np.ndarray:
@@ -126,8 +126,114 @@ SCALES = [
     for name, value in {"zero": 0, "negative": -2.0, "list": [1.0], "word": "x", "true": True, "null": None}.items()
 ]
 
+
+def _scaled_row(factor: float, *views: int) -> Callable[[np.ndarray, Path], np.ndarray]:
+    def change(rows: np.ndarray, folder: Path) -> np.ndarray:
+        rows[list(views), 15:] *= factor
+        return rows
+
+    return change
+
+
+def _without(*names: str) -> Callable[[np.ndarray, Path], np.ndarray]:
+    def change(rows: np.ndarray, folder: Path) -> np.ndarray:
+        for name in names:
+            (folder / "images" / name).unlink()
+        return rows
+
+    return change
+
+
+def _depth(change: Callable[[int], np.ndarray]) -> Change:
+    """Depth maps as .npy under depth_file_path."""
+
+    def add(meta: Meta, folder: Path) -> None:
+        for number, frame in enumerate(meta["frames"]):
+            np.save(folder / f"{number}.npy", change(number))
+            frame["depth_file_path"] = f"{number}.npy"
+
+    return add
+
+
+def _one_metre(number: int) -> np.ndarray:
+    return np.full((HEIGHT, WIDTH), 1000, np.uint16)
+
+
+def _mixed(number: int) -> np.ndarray:
+    return _one_metre(number) if number % 2 else np.ones((HEIGHT, WIDTH), np.float32)
+
+
+ROWS_AND_PHOTOS = "expected one row per photo, found 8 rows and "
+LLFF = [
+    Case("llff-one-row-too-near", "camera", _llff(_scaled_row(1 / 200, 2)), None),
+    Case("llff-one-row-too-far", "camera", _llff(_scaled_row(200.0, 1), ray_space="metric"), None),
+    Case("llff-no-positive-bounds", "camera", _llff(_scaled_row(-1.0, 3)), ("poses_bounds.npy", "positive depth")),
+    Case("llff-fewer-photos", "photo", _llff(_without("3.png")), ("poses_bounds.npy", ROWS_AND_PHOTOS + "7")),
+    Case("llff-fewer-photos-skipped", "photo", _llff(_without("3.png"), on_missing="skip"), None),
+    Case(
+        "llff-first-and-last-photo-missing",
+        "photo",
+        _llff(_without("0.png", "7.png"), on_missing="skip"),
+        ("poses_bounds.npy", ROWS_AND_PHOTOS + "6"),
+    ),
+    Case(
+        "llff-all-but-one-missing",
+        "photo",
+        _llff(_without(*(f"{number}.png" for number in range(1, 8))), on_missing="skip"),
+        ("input", "at least 2 views", "photos of 0 of those that llff trains on"),
+    ),
+]
+FILES = [
+    Case("rgbd-mixed-npy", "depth", _capture(_depth(_mixed), "rgbd-data"), ("input", "whole numbers", "fractions")),
+    Case("rgbd-whole-npy", "depth", _capture(_depth(_one_metre), "rgbd-data"), None),
+    Case(
+        "blender-photo-missing",
+        "photo",
+        _capture(lambda meta, folder: (folder / "images" / "3.png").unlink(), "fewshot-blender-data"),
+        ("3.png", "photo of view 3"),
+    ),
+    Case(
+        "blender-photo-missing-stop",
+        "photo",
+        _capture(
+            lambda meta, folder: (folder / "images" / "3.png").unlink(), "fewshot-blender-data", on_missing="stop"
+        ),
+        ("input", "8 frames", "found no 3.png", "--on-missing skip"),
+    ),
+    Case(
+        "blender-photo-missing-skipped",
+        "photo",
+        _capture(
+            lambda meta, folder: (folder / "images" / "3.png").unlink(), "fewshot-blender-data", on_missing="skip"
+        ),
+        None,
+    ),
+    Case(
+        "blender-all-photos-but-one-missing",
+        "photo",
+        _capture(
+            lambda meta, folder: [(folder / "images" / f"{number}.png").unlink() for number in range(1, 8)],
+            "fewshot-blender-data",
+            on_missing="skip",
+        ),
+        ("input", "at least 2 views", "photos of 1 of those that blender trains on"),
+    ),
+    Case(
+        "blender-all-photos-missing",
+        "photo",
+        _capture(
+            lambda meta, folder: [photo.unlink() for photo in (folder / "images").iterdir()],
+            "fewshot-blender-data",
+            on_missing="skip",
+        ),
+        ("input", "8 frames", "add the photos"),
+    ),
+]
+
 CASES = [
     *SCALES,
+    *LLFF,
+    *FILES,
     *LISTED_TWICE,
     Case("llff-symlink", "photo", _llff(_linked_llff(_symlink)), ("each photo once", "1.png", "2.png")),
     Case("llff-hard-link", "photo", _llff(_linked_llff(os.link)), ("each photo once", "1.png", "2.png")),

@@ -18,7 +18,7 @@ from fewshot_ns.data.dataparsers.single.layout_bounds import (
     layout_bounds,
     stated_layout_bounds,
 )
-from fewshot_ns.data.dataparsers.single.left_out import frames_without_photo
+from fewshot_ns.data.dataparsers.single.left_out import check_enough_left, frames_without_photo
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
@@ -144,6 +144,8 @@ def select_frames(
     if images is not None:
         there = tuple(frame for frame in protocol.pool if images[frame].is_file())
         protocol = replace(protocol, pool=there, default_views=min(protocol.default_views, len(there)))
+        if train is None:
+            check_enough_left(protocol, least, config.data)
     return select_views(protocol, config.num_views, train, test, str(config.data), least)
 
 

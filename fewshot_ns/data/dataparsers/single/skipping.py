@@ -8,7 +8,12 @@ from typing import Any, Optional, Tuple
 from nerfstudio.cameras.cameras import Cameras
 
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
-from fewshot_ns.data.dataparsers.single.left_out import OnMissing, among_those_there, echo_left_out
+from fewshot_ns.data.dataparsers.single.left_out import (
+    OnMissing,
+    among_those_there,
+    check_enough_left,
+    echo_left_out,
+)
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.views.selection import ViewSelection
 
@@ -35,7 +40,10 @@ class SkippingDataParser(FewShotDataParser):
         skips = self.config.on_missing == "skip" or (self.config.on_missing is None and self.skips_unasked)
         if not skips or all(scene.images[view].is_file() for view in selection.views):
             return selection
-        return super()._select(replace(scene, protocol=among_those_there(scene.protocol, scene.images)))
+        protocol = among_those_there(scene.protocol, scene.images)
+        if self.config.train_indices is None:
+            check_enough_left(protocol, self.least_views, self.config.data)
+        return super()._select(replace(scene, protocol=protocol))
 
     def read_views(self) -> Tuple[SceneFiles, ViewSelection, Cameras]:
         """As of every format; a scene of a set stops at a missing view in use, since nobody reads a line per scene."""

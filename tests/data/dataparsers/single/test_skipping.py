@@ -184,7 +184,7 @@ def test_dtu_views_without_a_photo(tiny_dtu_scene, capsys) -> None:
 
 
 def test_blender_frames_without_a_photo(tiny_blender_scene, capsys) -> None:
-    flags = {"testskip": 4}
+    flags: Any = {"testskip": 4}
     whole = parse(FewShotBlenderDataParserConfig, tiny_blender_scene, num_views=0, **flags)
     for name in ("train/r_3.png", "train/r_9.png", "test/r_4.png"):
         (tiny_blender_scene / name).unlink()
@@ -205,7 +205,7 @@ def test_blender_frames_without_a_photo(tiny_blender_scene, capsys) -> None:
     for position, view in enumerate(record_of(outputs).image_indices):
         assert (outputs.cameras.camera_to_worlds[position] == whole.cameras.camera_to_worlds[view]).all()
     # Indices count frames of the file, with or without a photo; one that the user names has to be there.
-    listed = {"train_indices": (0, 9), "test_indices": (0,), "on_missing": "skip"}
+    listed: Any = {"train_indices": (0, 9), "test_indices": (0,), "on_missing": "skip"}
     with pytest.raises(FileNotFoundError, match=r"train/r_9\.png: expected the photo of view 9"):
         parse(FewShotBlenderDataParserConfig, tiny_blender_scene, **listed)
 
