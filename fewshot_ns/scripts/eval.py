@@ -92,6 +92,7 @@ class EvalCommand:
             FileNotFoundError: no run, no checkpoint, no images or partner of one, no masks, or nothing to summarise.
             ValueError: a metric or view is unknown, or a size makes no sense.
         """
+        from fewshot_ns.engine.best import BEST_CONFIG
         from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.runs import find_config
 
@@ -101,6 +102,7 @@ class EvalCommand:
             return
         config = find_config(self.load_config)
         self.split = self.split or _configured_split(config)
+        self.best = self.best or config.name == BEST_CONFIG
         kinds = (("train", self.split == "train"), ("best", self.best))
         name = "-".join(["eval", *(kind for kind, is_so in kinds if is_so)])
         output = self.output_path or config.parent / f"{name}.json"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def evaluate_with_progress(
     evaluator: ViewEvaluator, scene: EvaluatedScene, key: str, about: Dict[str, Any], count: int
 ) -> None:
-    """Measures and records the views of a scene; every view, also one that was measured before, has its line.
+    """Measures and records the views of a scene, with a line of each one that has no row yet.
 
     Args:
         evaluator: with a ledger.
