@@ -151,7 +151,10 @@ def test_one_frame_may_be_of_another_lens(run: Path, scene: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"camera_model": "OPENCV_FISHEYE"}, r"path.json: expected a perspective camera model, found fisheye \(camera_m"),
+        (
+            {"camera_model": "OPENCV_FISHEYE"},
+            r"path.json: expected a perspective camera model, found fisheye \(camera",
+        ),
         ({"is_fisheye": True}, r"found fisheye \('is_fisheye'\)$"),
         ({"latlong": True}, r"path.json: expected a perspective camera model, found equirectangular \('latlong'\)$"),
         ({"camera_model": "EQUIRECTANGULAR"}, r"found equirectangular \(.*FULL_OPENCV\)$"),

@@ -69,9 +69,7 @@ def check_lens(meta: Dict[str, Any], path: Path, of_photos: bool = True) -> None
         for key, value in stated.items():
             lens = _OTHER_LENSES.get(key) or ("f-theta" if key.startswith(_FTHETA) else None)
             if lens is not None and _says_something(value):
-                raise ValueError(
-                    f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}){way_out}"
-                )
+                raise ValueError(f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}){way_out}")
             if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"

@@ -75,6 +75,9 @@ class MultiSceneDataParser(DataParser):
     config: MultiSceneDataParserConfig
     downscale_factor: Optional[int] = None
     """Set by nerfstudio in inference mode to keep parsers from opening images; has no effect here."""
+    may_have_evaluation_masks: bool = False
+    """Whether scenes of the format may have `EvaluationMasks`; rows of metrics from before there were such are measured
+    anew."""
     min_views: int = 2
     """A scene with fewer views has nothing to render from its source view."""
 
@@ -187,6 +190,7 @@ class MultiSceneDataParser(DataParser):
             background=config.background,
             mask_filenames=views.masks,
             mask_from_background=views.mask_from_background,
+            evaluation_masks=views.evaluation_masks,
             depth_filenames=views.depths,
             pool=views.pool,
             targets=views.targets,

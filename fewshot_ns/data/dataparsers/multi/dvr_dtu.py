@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Optional, Type
+from pathlib import Path
+from typing import Literal, Optional, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,9 @@ import numpy.typing as npt
 from fewshot_ns.data.dataparsers.multi.dvr import CameraFile, DVRDataParser, DVRDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.dataparsers.single.dtu import decompose_projections
-from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.data.files.masks import find_masks
+from fewshot_ns.data.files.photo_files import photo_names
+from fewshot_ns.data.records.scene import EvaluationMasks, SceneEntry, SceneError
 
 NEAR, FAR = 0.1, 5.0
 """Published sampling range."""
@@ -36,10 +39,14 @@ class DVRDTUDataParserConfig(DVRDataParserConfig):
 
 
 class DVRDTUDataParser(DVRDataParser):
-    """Parser of DTU in DVR format. The camera file holds whole projection matrices; scans have no object masks."""
+    """Parser of DTU in DVR format, and of sets of scans of IDR and NeuS, which have the same files.
+
+    The camera file holds whole projection matrices. Masks serve evaluation alone, as the published set has none.
+    """
 
     config: DVRDTUDataParserConfig
     list_of_split = {"train": ("train",), "val": ("val",), "test": ("test", "val")}
+    may_have_evaluation_masks = True
 
     def _read_views(self, entry: SceneEntry) -> SceneViews:
         config = self.config
@@ -61,7 +68,17 @@ class DVRDTUDataParser(DVRDataParser):
             centre=intrinsics[:, :2, 2],
             near=NEAR,
             far=FAR,
+            evaluation_masks=_masks(entry.folder / "mask", images),
         )
+
+
+def _masks(folder: Path, images: Tuple[Path, ...]) -> Optional[EvaluationMasks]:
+    """Masks named like the images; None where there is none."""
+    found = find_masks(folder, photo_names(images))
+    if all(mask is None for mask in found):
+        return None
+    named = (folder / f"{image.stem}.png" for image in images)
+    return EvaluationMasks(tuple(path if mask is None else mask for mask, path in zip(found, named, strict=True)))
 
 
 def _normalised(centre: npt.NDArray[np.float64], cameras: CameraFile, index: int) -> npt.NDArray[np.float64]:

@@ -22,7 +22,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
-from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneEntry, SceneError
 
 if TYPE_CHECKING:
     SingleSceneParser = FewShotDataParserConfig
@@ -64,6 +64,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
     """
 
     config: SceneFolderDataParserConfig
+    may_have_evaluation_masks = True
 
     def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
         data = Path(os.path.abspath(self.config.data))
@@ -131,6 +132,9 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
         far=far,
         planar_range=planar,
         background=files.geometry.background,
+        evaluation_masks=None
+        if files.object_masks is None
+        else EvaluationMasks(tuple(files.object_masks[view] for view in views), files.object_mask_level),
         pool=tuple(position for position, view in enumerate(views) if view in train),
         view_indices=views,
     )
