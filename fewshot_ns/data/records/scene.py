@@ -37,6 +37,16 @@ class SceneEntry:
 
 
 @dataclass(frozen=True)
+class SceneWorld:
+    """How the world of a scene's files becomes that of its cameras."""
+
+    transform: Tuple[Tuple[float, ...], ...] = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0))
+    """(3, 4) rows, before scaling."""
+    scale: float = 1.0
+    """World units per unit of the files."""
+
+
+@dataclass(frozen=True)
 class EvaluationMasks:
     """Object masks that metrics are also computed within, and that training knows nothing of."""
 
@@ -68,6 +78,8 @@ class Scene:
     """One object mask per view, where the format stores them."""
     mask_from_background: bool = False
     """Whether the object is where the image is not the background (SRN), so that boxes need no mask files."""
+    world: SceneWorld = SceneWorld()
+    """What the format's own reading makes of the world of the files."""
     evaluation_masks: Optional[EvaluationMasks] = None
     """Object masks of formats whose training draws no boxes around objects; for masked metrics alone."""
     depth_filenames: Optional[Tuple[Optional[Path], ...]] = None

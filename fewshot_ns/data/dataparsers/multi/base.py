@@ -190,6 +190,7 @@ class MultiSceneDataParser(DataParser):
             background=config.background,
             mask_filenames=views.masks,
             mask_from_background=views.mask_from_background,
+            world=views.world,
             evaluation_masks=views.evaluation_masks,
             depth_filenames=views.depths,
             pool=views.pool,

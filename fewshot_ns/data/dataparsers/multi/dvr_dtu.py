@@ -14,7 +14,7 @@ from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.dataparsers.single.dtu import decompose_projections
 from fewshot_ns.data.files.masks import find_masks
 from fewshot_ns.data.files.photo_files import photo_names
-from fewshot_ns.data.records.scene import EvaluationMasks, SceneEntry, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, SceneEntry, SceneError, SceneWorld
 
 NEAR, FAR = 0.1, 5.0
 """Published sampling range."""
@@ -68,8 +68,25 @@ class DVRDTUDataParser(DVRDataParser):
             centre=intrinsics[:, :2, 2],
             near=NEAR,
             far=FAR,
+            world=_world(cameras, len(images)),
             evaluation_masks=_masks(entry.folder / "mask", images),
         )
+
+
+def _world(cameras: CameraFile, count: int) -> SceneWorld:
+    """How lengths and places of the files are read; of scans whose `scale_mat` differ, or scale axes unlike, as if
+    there were none."""
+    flipped = np.diag(_FLIP)[:3]
+    if not all(cameras.has("scale_mat", index) for index in range(count)):
+        return SceneWorld(tuple(map(tuple, flipped.tolist())))
+    matrices = np.stack([cameras.matrix("scale_mat", index) for index in range(count)])
+    scale, middle = matrices[0, 0, 0], matrices[0, :3, 3]
+    expected = np.diag([scale, scale, scale, 1.0])
+    expected[:3, 3] = middle
+    if scale <= 0 or not np.allclose(matrices, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()):
+        return SceneWorld(tuple(map(tuple, flipped.tolist())))
+    flipped[:, 3] = -flipped[:, :3] @ middle
+    return SceneWorld(tuple(map(tuple, flipped.tolist())), float(1.0 / scale))
 
 
 def _masks(folder: Path, images: Tuple[Path, ...]) -> Optional[EvaluationMasks]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Tuple, Type
 
+import numpy as np
 import torch
 import tyro
 from nerfstudio.cameras.cameras import Cameras
@@ -22,7 +23,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
-from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneEntry, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneEntry, SceneError, SceneWorld
 
 if TYPE_CHECKING:
     SingleSceneParser = FewShotDataParserConfig
@@ -132,6 +133,7 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
         far=far,
         planar_range=planar,
         background=files.geometry.background,
+        world=SceneWorld(tuple(map(tuple, np.asarray(files.transform)[:3].tolist())), float(files.scale)),
         evaluation_masks=None
         if files.object_masks is None
         else EvaluationMasks(tuple(files.object_masks[view] for view in views), files.object_mask_level),

@@ -20,7 +20,7 @@ from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.files.masks import HALF
 from fewshot_ns.data.files.scene_folder import check_same_aspect, chosen_files
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
-from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneError, SceneWorld
 
 PROTOCOL = "multi-scene"
 """Name of the view protocol of such scenes."""
@@ -49,6 +49,8 @@ class SceneViews:
     masks: Optional[Tuple[Path, ...]] = None
     """(N) object masks."""
     mask_from_background: bool = False
+    """See `Scene`."""
+    world: SceneWorld = SceneWorld()
     """See `Scene`."""
     evaluation_masks: Optional[EvaluationMasks] = None
     """See `Scene`."""
@@ -164,7 +166,7 @@ def scene_outputs(
         else chosen_files(masks.files, views, "object mask", "of the scene", required=split != "train"),
         object_mask_level=HALF if masks is None else masks.level,
         true_depth_filenames=None
-        if split == "train" or scene.depth_filenames is None
+        if scene.depth_filenames is None
         else tuple(scene.depth_filenames[view] for view in views),
     )
     return DataparserOutputs(
@@ -173,4 +175,6 @@ def scene_outputs(
         alpha_color=get_color(scene.background),
         scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * scene.far),
         metadata={METADATA_KEY: metadata},
+        dataparser_transform=torch.tensor(scene.world.transform, dtype=torch.float32),
+        dataparser_scale=scene.world.scale,
     )
