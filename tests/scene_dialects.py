@@ -58,9 +58,11 @@ def _opencv(scene: Spheres) -> npt.NDArray[np.float64]:
 
 
 def _each(folder: Path, write: Callable[[Path], Written], names: Sequence[str] = SCENES) -> Written:
-    """Scenes in sub-folders, alike; without COLMAP's files, which their writer puts beside them."""
+    """Scenes in sub-folders, alike; without what their writers put beside them: COLMAP's files, and a second scene that
+    gives true depth."""
     written = [write(_made(folder / name)) for name in names]
-    shutil.rmtree(folder / "model", ignore_errors=True)
+    for beside in ("model", "again"):
+        shutil.rmtree(folder / beside, ignore_errors=True)
     return replace(written[0], data=folder)
 
 

@@ -16,8 +16,8 @@ not named do not know the files, and say so. What the formats mean: [Data format
 ## Sets of many scenes
 
 The same of the layouts that [methods across scenes](generalizable.md) train on, with the dataparsers of sets;
-`mvsnet-dtu-data` has true depth. Dataparsers of one scene refuse them all, `--data` alone by saying that there are many
-scenes, and those of sets refuse the folder of one scene.
+`mvsnet-dtu-data` has true depth. Dataparsers of one scene refuse them all, saying that there are many scenes, and those
+of sets refuse the folder of one scene, saying which dataparser it asks for.
 
 {set_table}
 This page is written by `python tools/dialects_page.py`. Every line is checked, the first table by

@@ -82,11 +82,11 @@ def test_sets_are_read_right_or_refused(dialect: str, parser: str, written: Call
 @pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("dialect", list(SET_DIALECTS))
 def test_dataparsers_of_one_scene_refuse_sets(dialect: str, parser: str, written: Callable[[str], Written]) -> None:
-    """The one that goes by the files says that there are many scenes."""
+    """Each says that there are many scenes."""
     capture = written(dialect)
     config: Any = FewShotAutoDataParserConfig() if parser == PARSERS[0] else CONFIGS[parser]()
     config.data = capture.data
-    words = "expected one scene, found" if parser == PARSERS[0] else None
+    words = "expected one scene, found" if parser == PARSERS[0] else "is a data set of many scenes|holds scenes, as a"
     with pytest.raises((FileNotFoundError, ValueError), match=words) as error:
         config.setup().get_dataparser_outputs("train")
     assert str(capture.data) in str(error.value)
@@ -95,8 +95,10 @@ def test_dataparsers_of_one_scene_refuse_sets(dialect: str, parser: str, written
 @pytest.mark.parametrize("parser", [parser for parser in SET_PARSERS if parser != "fewshot-data"])
 @pytest.mark.parametrize("dialect", SINGLES)
 def test_dataparsers_of_sets_refuse_one_scene(dialect: str, parser: str, written: Callable[[str], Written]) -> None:
+    """Each says what the folder is instead."""
     capture = written(dialect)
-    with pytest.raises((FileNotFoundError, ValueError)) as error:
+    words = rf"{re.escape(str(capture.data))} is one scene \([a-z-]+-data by "
+    with pytest.raises((FileNotFoundError, ValueError), match=words) as error:
         read(parser, capture, "")
     assert str(capture.data) in str(error.value)
 

@@ -14,6 +14,7 @@ from fewshot_ns.cameras.depth_ranges import planar_of_distances, world_ranges
 from fewshot_ns.data.dataparsers.multi.base import SPLITS, MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.dvr import read_list
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
+from fewshot_ns.data.dataparsers.recognition import one_instead_of_many
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
@@ -87,7 +88,11 @@ class SceneFolderDataParser(MultiSceneDataParser):
         raise TypeError("scenes of a folder are read by their own parser; see open_scene")
 
     def _open(self, entry: SceneEntry) -> Scene:
-        scene = scene_of_parser(self._parser_of(entry.folder), entry)
+        try:
+            scene = scene_of_parser(self._parser_of(entry.folder), entry)
+        except SceneError as error:
+            # Its folders of photos and masks have been taken for scenes.
+            raise SceneError(f"{error}{one_instead_of_many(self.config.data)}") from error
         near, far = self._near_far(scene.near, scene.far)
         size = self.config.image_size
         cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
