@@ -55,7 +55,9 @@ class DVRDTUDataParser(DVRDataParser):
             images = images[: config.max_train_views]
         cameras = CameraFile(entry.folder / "cameras.npz")
         projections = np.stack([cameras.matrix("world_mat", index)[:3] for index in range(len(images))])
-        intrinsics, poses = decompose_projections(projections)
+        intrinsics, poses = decompose_projections(
+            projections, [f"{cameras.path}, world_mat_{index}" for index in range(len(images))]
+        )
         for index in range(len(images)):
             if cameras.has("scale_mat", index):
                 poses[index, :, 3] = _normalised(poses[index, :, 3], cameras, index)
