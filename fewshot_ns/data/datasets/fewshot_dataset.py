@@ -19,7 +19,7 @@ from fewshot_ns.cameras.lenses import photographed_at, resampled
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.depth.maps import DepthMap, read_depth_map
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
-from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
+from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth, read_true_depth
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import (
     check_proportions,
@@ -245,7 +245,8 @@ class FewShotDataset(InputDataset):
         if masks is not None:
             mask = resize_float(self.object_mask_on_disk(index), self.size_of_file(index), "bilinear")
             found[OBJECT_MASK_KEY] = torch.from_numpy(self._straightened(mask, index))[..., None]
-        depth = None if depths is None else depths[index]
+        # Training knows nothing of it.
+        depth = None if depths is None or self.fewshot.split == "train" else depths[index]
         if depth is not None:
             known = read_known_depth(depth, self.image_filenames[index], self.size_of_file(index))
             if self._lenses is not None:
@@ -305,6 +306,22 @@ class FewShotDataset(InputDataset):
         z_depth, valid = self._straightened_depth(found.z_depth, found.valid, image_idx)
         sigma = None if found.sigma is None else self._straightened_depth(found.sigma, found.valid, image_idx)[0]
         return MetricDepth(z_depth, valid, norms, sigma)
+
+    def true_depth(self, image_idx: int) -> Optional[npt.NDArray[np.float32]]:
+        """(H, W) measured planar depth of a view in world units at the size of its camera, 0 where nothing was
+        measured; None where the view has none. Nothing trains on it.
+
+        Raises:
+            FileNotFoundError: the map is missing.
+            ValueError: it is damaged, or too small.
+        """
+        files = self.fewshot.true_depth_filenames
+        path = None if files is None else files[image_idx]
+        if path is None:
+            return None
+        size = self.size_of_file(image_idx)
+        depth = read_true_depth(path, self.image_filenames[image_idx], size, self.world_scale)
+        return depth if self._lenses is None else self._straightened(depth, image_idx, nearest=True)
 
     def depth_map(self, image_idx: int) -> DepthMap:
         """Depth map of a view, of any scale and polarity, at the size of its camera.

@@ -22,6 +22,7 @@ _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
 """Names of camera models that can be read, in capitals."""
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 """Terms of a lens's distortion that are used, in nerfstudio's order."""
+_TERMS = (*DISTORTION, "distortion_params")
 _MODEL_KEYS = ("camera_model", "camera_type", "lens_model", "distortion_model", "projection", "projection_model")
 _OTHER_LENSES = {
     "is_fisheye": "fisheye",
@@ -50,46 +51,68 @@ _SAME = 1e-6
 """Largest relative difference of two statements of one focal length that is the rounding of a file."""
 
 
-def check_lens(meta: Dict[str, Any], path: Path) -> None:
+def check_lens(meta: Dict[str, Any], path: Path, of_photos: bool = True) -> None:
     """Checks that a file states perspective cameras, without rolling shutter or more distortion than is used.
 
     Args:
         meta: Content of the file.
         path: The file.
+        of_photos: Whether the cameras have taken photos; False: they are rendered alone, and may have any distortion of
+            a perspective camera, which is left out (`bends`).
 
     Raises:
         ValueError: another camera model, a rolling shutter, or terms of distortion that are not used.
     """
+    way_out = "; undistort the photos" if of_photos else ""
     for where, stated in _statements(meta):
         for key in _MODEL_KEYS:
-            _check_model(stated.get(key), f"{path}{where}", key)
+            _check_model(stated.get(key), f"{path}{where}", key, of_photos)
         for key, value in stated.items():
             lens = _OTHER_LENSES.get(key) or ("f-theta" if key.startswith(_FTHETA) else None)
             if lens is not None and _says_something(value):
-                raise ValueError(
-                    f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}); undistort the photos"
-                )
+                raise ValueError(f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}){way_out}")
             if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"
                     " where it is too short to matter, remove the key"
                 )
-            if (_MORE_TERMS.fullmatch(key) or key in _LISTS) and _says_something(value):
+            if of_photos and _is_unused_term(key) and _says_something(value):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model with the distortion {', '.join(DISTORTION)}, "
                     f"found {key!r}; undistort the photos"
                 )
-        distortion_of(stated, f"{path}{where}")
+        if of_photos:
+            distortion_of(stated, f"{path}{where}")
 
 
-def _check_model(name: Any, where: str, key: str) -> None:
-    if name is None or str(name).upper() in (*PERSPECTIVE, *_NO_LENS):
+def bends(meta: Dict[str, Any], number: int) -> bool:
+    """Whether a file states distortion of a frame's camera, of any kind; the frame's own words win over the file's.
+
+    Args:
+        meta: Content of the file.
+        number: Of the frame.
+    """
+    own = meta["frames"][number]
+
+    def terms(stated: Dict[str, Any]) -> Dict[str, Any]:
+        return {key: stated[key] for key in stated if key in _TERMS or _is_unused_term(key)}
+
+    return any(_says_something(value) for value in (terms(own) or terms(meta)).values())
+
+
+def _is_unused_term(key: str) -> bool:
+    return key in _LISTS or _MORE_TERMS.fullmatch(key) is not None
+
+
+def _check_model(name: Any, where: str, key: str, of_photos: bool) -> None:
+    models = PERSPECTIVE if of_photos else (*PERSPECTIVE, "FULL_OPENCV")
+    if name is None or str(name).upper() in (*models, *_NO_LENS):
         return
-    known = ", ".join(PERSPECTIVE[:-1])
+    known = ", ".join(model for model in models if model != "PERSPECTIVE")
     lens = "fisheye" if "FISHEYE" in str(name).upper() else str(name).lower()
+    way_out = "; undistort the photos, e.g. by `colmap image_undistorter`" if of_photos else ""
     raise ValueError(
-        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}); undistort the "
-        "photos, e.g. by `colmap image_undistorter`"
+        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}){way_out}"
     )
 
 

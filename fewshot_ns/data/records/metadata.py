@@ -125,7 +125,7 @@ class FewShotMetadata:
     """Smallest of a mask's values, 0 to 255, that belong to the object."""
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
-    metrics of the region true-depth are of."""
+    metrics of the region true-depth are of. Nothing trains on it."""
     lenses: Optional[Cameras] = None
     """Cameras that have taken the photos of this split, where these are straightened for the cameras that the split has
     (image backbones); None where photos and their masks, depth maps and normals are used as they are."""

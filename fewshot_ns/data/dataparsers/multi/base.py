@@ -17,6 +17,7 @@ from tyro.conf import Suppress
 
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
+from fewshot_ns.data.dataparsers.recognition import one_instead_of_many
 from fewshot_ns.data.datasets.camera_sized import camera_sized, sizes_of
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
 
@@ -75,6 +76,9 @@ class MultiSceneDataParser(DataParser):
     config: MultiSceneDataParserConfig
     downscale_factor: Optional[int] = None
     """Set by nerfstudio in inference mode to keep parsers from opening images; has no effect here."""
+    may_have_evaluation_masks: bool = False
+    """Whether scenes of the format may have `EvaluationMasks`; rows of metrics from before there were such are measured
+    anew."""
     min_views: int = 2
     """A scene with fewer views has nothing to render from its source view."""
 
@@ -105,7 +109,11 @@ class MultiSceneDataParser(DataParser):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; expected {', '.join(SPLITS)}")
         if split not in self._tables:
-            self._tables[split] = self._chosen_categories(tuple(self._list_scenes(split)), split)
+            try:
+                entries = tuple(self._list_scenes(split))
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error}{one_instead_of_many(self.config.data)}") from error
+            self._tables[split] = self._chosen_categories(entries, split)
         return self._tables[split]
 
     def _chosen_categories(self, entries: Tuple[SceneEntry, ...], split: str) -> Tuple[SceneEntry, ...]:
@@ -116,7 +124,8 @@ class MultiSceneDataParser(DataParser):
                 raise ValueError(f"{self.config.data}: expected categories among {found}, got {unknown} (--categories)")
             entries = tuple(entry for entry in entries if entry.category in wanted)
         if not entries:
-            raise ValueError(f"{self.config.data}: expected scenes of the split {split!r}, found none")
+            one = one_instead_of_many(self.config.data)
+            raise ValueError(f"{self.config.data}: expected scenes of the split {split!r}, found none{one}")
         return entries
 
     def find_scene(self, scene_id: str, split: str) -> SceneEntry:
@@ -187,6 +196,8 @@ class MultiSceneDataParser(DataParser):
             background=config.background,
             mask_filenames=views.masks,
             mask_from_background=views.mask_from_background,
+            world=views.world,
+            evaluation_masks=views.evaluation_masks,
             depth_filenames=views.depths,
             pool=views.pool,
             targets=views.targets,

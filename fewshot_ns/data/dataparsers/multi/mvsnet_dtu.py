@@ -15,7 +15,7 @@ from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSc
 from fewshot_ns.data.dataparsers.multi.dvr import read_list
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.files.mvsnet import read_mvsnet_camera, read_pairs
-from fewshot_ns.data.records.scene import SceneEntry
+from fewshot_ns.data.records.scene import SceneEntry, SceneWorld
 
 PAIR_FILES = ("view_pairs.txt", "pair.txt", "Cameras/pair.txt")
 """Where the list of source views per target is looked for, below the data."""
@@ -117,6 +117,7 @@ class MVSNetDTUDataParser(MultiSceneDataParser):
             near=nearest * config.scale,
             far=farthest * config.scale,
             planar=True,
+            world=SceneWorld(scale=config.scale),
             depths=tuple(path if path.is_file() else None for path in depths),
             neighbours=self._neighbours(data),
             pool=self._known(config.test_sources) if entry.split == "test" else None,

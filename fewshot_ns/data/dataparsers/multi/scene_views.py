@@ -17,9 +17,10 @@ from nerfstudio.utils.colors import get_color
 from fewshot_ns.cameras.poses import check_finite_poses, check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
-from fewshot_ns.data.files.scene_folder import check_same_aspect
+from fewshot_ns.data.files.masks import HALF
+from fewshot_ns.data.files.scene_folder import check_same_aspect, chosen_files
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
-from fewshot_ns.data.records.scene import Scene, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneError, SceneWorld
 
 PROTOCOL = "multi-scene"
 """Name of the view protocol of such scenes."""
@@ -48,6 +49,10 @@ class SceneViews:
     masks: Optional[Tuple[Path, ...]] = None
     """(N) object masks."""
     mask_from_background: bool = False
+    """See `Scene`."""
+    world: SceneWorld = SceneWorld()
+    """See `Scene`."""
+    evaluation_masks: Optional[EvaluationMasks] = None
     """See `Scene`."""
     depths: Optional[Tuple[Optional[Path], ...]] = None
     """(N) depth maps."""
@@ -145,6 +150,7 @@ def scene_outputs(
         FileNotFoundError: the first image is missing.
         ValueError: it is no image.
     """
+    masks = scene.evaluation_masks
     metadata = FewShotMetadata(
         geometry=SceneGeometry("metric", *scene.planar_range, "cone", scene.background),
         protocol=PROTOCOL,
@@ -155,8 +161,12 @@ def scene_outputs(
         scene_camera_to_worlds=scene.cameras.camera_to_worlds,
         pool_indices=tuple(train),
         has_alpha=has_alpha(scene.image_filenames[views[0]]),
+        object_mask_filenames=None
+        if masks is None
+        else chosen_files(masks.files, views, "object mask", "of the scene", required=split != "train"),
+        object_mask_level=HALF if masks is None else masks.level,
         true_depth_filenames=None
-        if split == "train" or scene.depth_filenames is None
+        if scene.depth_filenames is None
         else tuple(scene.depth_filenames[view] for view in views),
     )
     return DataparserOutputs(
@@ -165,4 +175,6 @@ def scene_outputs(
         alpha_color=get_color(scene.background),
         scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * scene.far),
         metadata={METADATA_KEY: metadata},
+        dataparser_transform=torch.tensor(scene.world.transform, dtype=torch.float32),
+        dataparser_scale=scene.world.scale,
     )

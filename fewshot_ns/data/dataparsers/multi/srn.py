@@ -14,7 +14,7 @@ from fewshot_ns.cameras.poses import flip_camera_axes
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, listed_files
 from fewshot_ns.data.files.images import list_images
-from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.data.records.scene import SceneEntry, SceneError, SceneWorld
 
 NEAR_FAR: Dict[str, Tuple[float, float]] = {"cars": (0.8, 1.8), "chairs": (1.25, 2.75)}
 """Published sampling ranges."""
@@ -83,6 +83,7 @@ class SRNDataParser(MultiSceneDataParser):
             near=near,
             far=far,
             mask_from_background=True,
+            world=SceneWorld(scale=self.config.world_scale),
         )
 
     def _pose_files(self, entry: SceneEntry, images: Tuple[Path, ...]) -> List[Path]:

@@ -23,6 +23,7 @@ from tyro.conf import Suppress
 
 from fewshot_ns.cameras.lenses import straightened_cameras
 from fewshot_ns.cameras.poses import check_rotations, in_one_place
+from fewshot_ns.data.dataparsers.recognition import many_instead_of_one
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
@@ -148,10 +149,14 @@ class FewShotDataParser(DataParser):
         """The scene, whose cameras have been checked, and its chosen views.
 
         Raises:
+            FileNotFoundError: a file of the scene is missing.
             ValueError: a pose that turns its camera by something else than a rotation, or an image of other
                 proportions than its calibration.
         """
-        scene = self._read_scene()
+        try:
+            scene = self._read_scene()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}{many_instead_of_one(self.config.data)}") from error
         selection = self._select(scene)
         if scene.calibrated_sizes is not None:
             for index in (*selection.train, *selection.test):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import List, Literal, Optional, Tuple, Type
+from typing import List, Literal, Optional, Sequence, Tuple, Type
 
 import cv2
 import numpy as np
@@ -60,11 +60,12 @@ class DTUDataParser(SkippingDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        projections = self._read_projections()
+        folder, projections = self._read_projections()
         count = len(projections)
         images = self._images(count)
         height, width = config.calibration_size
-        intrinsics, poses = decompose_projections(projections)
+        files = [f"{folder / f'pos_{number:03d}.txt'}" for number in range(1, len(projections) + 1)]
+        intrinsics, poses = decompose_projections(projections, files)
         poses, transform = recenter(poses)
         reach = float(np.abs(poses[:, :, 3]).max())
         if reach == 0:
@@ -99,8 +100,8 @@ class DTUDataParser(SkippingDataParser):
         # White alone is the object, as in the originals.
         return replace(scene, object_masks=masks, object_mask_level=255)
 
-    def _read_projections(self) -> npt.NDArray[np.float64]:
-        """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
+    def _read_projections(self) -> Tuple[Path, npt.NDArray[np.float64]]:
+        """The folder, and (N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
         folder = self.config.calibration_dir or find_upward(self.config.data, CALIBRATION_FOLDERS)
         if folder is None:
             raise FileNotFoundError(
@@ -122,7 +123,7 @@ class DTUDataParser(SkippingDataParser):
             matrices.append(matrix)
         if not matrices:
             raise FileNotFoundError(f"{folder / 'pos_001.txt'}: expected projection matrices, found no such file")
-        return np.stack(matrices)
+        return folder, np.stack(matrices)
 
     def _images(self, count: int) -> Tuple[Path, ...]:
         light = self.config.light_condition
@@ -154,17 +155,27 @@ class DTUDataParser(SkippingDataParser):
         return None
 
 
-def decompose_projections(projections: npt.NDArray[np.floating]) -> Tuple[npt.NDArray, npt.NDArray]:
+def decompose_projections(
+    projections: npt.NDArray[np.floating], names: Sequence[str] = ()
+) -> Tuple[npt.NDArray, npt.NDArray]:
     """Splits projection matrices into intrinsics and poses.
 
     Args:
         projections: (N, 3, 4), world to pixels, OpenCV axes.
+        names: (N) what each is called in the message; none: by its number.
 
     Returns:
         (N, 3, 3) intrinsics with last element 1, and (N, 3, 4) camera-to-world poses with OpenCV axes.
+
+    Raises:
+        ValueError: a matrix whose 3x3 part has no inverse.
     """
     intrinsics, poses = [], []
-    for projection in projections:
+    for number, projection in enumerate(projections):
+        left = projection[:, :3]
+        if not abs(np.linalg.det(left / max(float(np.abs(left).max()), 1e-30))) > 1e-12:
+            where = names[number] if names else f"projection {number}"
+            raise ValueError(f"{where}: expected a projection matrix whose 3x3 part has an inverse, found one without")
         # The originals read the matrix in float32; the arithmetic after that is in float64 with every OpenCV.
         rounded = projection.astype(np.float32).astype(np.float64)
         calibration, rotation, centre = cv2.decomposeProjectionMatrix(rounded)[:3]
