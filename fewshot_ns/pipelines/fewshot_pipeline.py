@@ -310,9 +310,11 @@ class FewShotPipeline(VanillaPipeline):
         }
 
     def _left_out(self) -> Dict[str, Any]:
-        """What the scene's files list and was skipped, by what it is; empty where nothing was."""
-        skipped = dict(self.datamanager.train_dataset.fewshot.left_out)
-        return {"left_out": skipped} if skipped else {}
+        """What the scene's files list and was skipped, by what it is, and held-out photos that are copies of ones that
+        train; empty where there are none."""
+        record = self.datamanager.train_dataset.fewshot
+        skipped, equal = dict(record.left_out), {held_out: trains for held_out, trains in record.equal_photos}
+        return {**({"left_out": skipped} if skipped else {}), **({"equal_photos": equal} if equal else {})}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.
