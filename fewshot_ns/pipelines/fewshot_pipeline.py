@@ -26,7 +26,7 @@ from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
-from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.data.seeds.cloud import SeedCloud
@@ -266,8 +266,7 @@ class FewShotPipeline(VanillaPipeline):
             keep_freed_memory()
         if self.config.initial_weights is not None:
             self.model.start_from(self.config.initial_weights)
-        validate_dataset(manager.train_dataset)
-        validate_dataset(manager.eval_dataset)
+        self.suite.prepare_for(manager.check_files())
         self.model.prepare_training(manager.train_dataset)
         self._prepare_priors(num_scenes=1, takes_requests=True)
         manager.use_labels(self.priors.labels() | self.model.labels)

@@ -93,8 +93,7 @@ class Lpips:
             raise ValueError(
                 f"expected two images of one shape (height, width, 3), got {tuple(pred.shape)} and {tuple(truth.shape)}"
             )
-        if min(pred.shape[:2]) < SMALLEST_IMAGE[self.backbone]:
-            self._say_too_small(tuple(pred.shape[:2]))
+        if not self.fits((pred.shape[0], pred.shape[1])):
             return None
         network = self._get_network()
         if network is None:
@@ -103,6 +102,22 @@ class Lpips:
             image.to(device=self.device, dtype=torch.float32).permute(2, 0, 1)[None] for image in (pred, truth)
         )
         return float(network(first, second, normalize=not unscaled))
+
+    def fits(self, size: Tuple[int, int]) -> bool:
+        """Whether images of (height, width) are large enough; says it once where they are not."""
+        if min(size) >= SMALLEST_IMAGE[self.backbone]:
+            return True
+        self._say_too_small(size)
+        return False
+
+    def check_named(self) -> None:
+        """Reads the weights that a user named; others are looked for, or downloaded, at the first image.
+
+        Raises:
+            ValueError: they are damaged, or do not fit the backbone.
+        """
+        if self.weights is not None:
+            self._get_network()
 
     def _get_network(self) -> Optional[torch.nn.Module]:
         """The network, built at the first call; None when its weights are not found."""
