@@ -274,7 +274,13 @@ CASES = [
     Case(
         "points-nan", "points", transforms(_points(_ply(_ROWS.replace("0.3", "nan"), 3))), ("points.ply", "not", "of 3")
     ),
-    Case("points-of-words", "points", transforms(_points(_ply("a b c\n" * 3, 3))), ("points.ply", "none can be read")),
+    Case("points-of-words", "points", transforms(_points(_ply("a b c\n" * 3, 3))), ("points.ply", "numbers")),
+    Case(
+        "points-end-in-words",
+        "points",
+        transforms(_points(_ply(_ROWS + "0.1 x 0.3\n", 4))),
+        ("points.ply", "12 numbers"),
+    ),
     Case("points-other-suffix", "points", transforms(_points(b"1 2", "points.txt")), ("points.txt", "none")),
     Case("points-none-listed", "points", transforms(_points(_ply("", 0))), None),
     Case("points-right", "points", transforms(_points(_ply(_ROWS, 3))), None),
@@ -316,7 +322,7 @@ CASES = [
         "masks-turned",
         "evaluation",
         scene("dtu", "dtu-data", _masks(lambda box: box * 255, (64, 48))),
-        ("001.png", "proportions"),
+        ("000.png", "proportions"),
     ),
     Case(
         "masks-of-a-pixel",
@@ -325,7 +331,10 @@ CASES = [
         ("001.png", "16x12"),
     ),
     Case(
-        "idr-test-mask-empty", "evaluation", scene("idr", "idr-data", _mask_of_idr_empty), ("mask/photo_001.png", "none")
+        "idr-test-mask-empty",
+        "evaluation",
+        scene("idr", "idr-data", _mask_of_idr_empty),
+        ("mask/photo_001.png", "none"),
     ),
     Case("idr-test-mask-cut", "evaluation", scene("idr", "idr-data", _mask_of_idr_cut), ("mask/photo_001.png", "cut")),
     Case(

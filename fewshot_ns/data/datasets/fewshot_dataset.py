@@ -413,8 +413,9 @@ def _check_measured(dataset: FewShotDataset, position: int) -> None:
     if mask is not None and files is not None and not bool((mask == 1.0).any()):
         height, width = mask.shape[:2]
         level = dataset.fewshot.object_mask_level
+        of_level = f" (of a mask with values above {HALF - 1}, those from {level} on are the object)"
         raise ValueError(
             f"{files[position]}: expected an object mask with an object of a pixel or more at {width}x{height} pixels, "
             f"at which {dataset.image_filenames[position].name} is measured, found none"
-            + (f" (of a mask with values above {HALF - 1}, those from {level} on are the object)" if level > HALF else "")
+            f"{of_level if level > HALF else ''}"
         )

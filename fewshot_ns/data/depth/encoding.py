@@ -41,8 +41,8 @@ def read_note(folder: Path) -> Dict[str, Any]:
         raise ValueError(f"{path}: expected a JSON object, found {type(note).__name__}")
     if note.get(INCOMPLETE):
         raise ValueError(
-            f"{path}: expected the note of a whole set of depth maps, found that {note.get('written_by') or 'a command'} "
-            "was interrupted while it put new maps in the place of old ones, so that some are of one kind and some of "
+            f"{path}: expected a whole set of depth maps, found that {note.get('written_by') or 'a command'} was "
+            "interrupted while it put new maps in the place of old ones, so that some are of one kind and some of "
             "the other; run it again, or remove the folder"
         )
     for key, known in (("polarity", get_args(Polarity)), ("meaning", get_args(DepthMeaning))):

@@ -1,10 +1,16 @@
-"""What the header of a PLY file promises, held against the size of the file before any library reads it."""
+"""What the header of a PLY file promises, held against the file before a library reads it.
+
+Open3D allocates what a header says, and gives points of zeros where it could not read the rest.
+"""
 
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import List, Optional, Tuple
+
+import numpy as np
 
 _MOST_HEADER = 1 << 16
 _SIZES = {
@@ -36,7 +42,7 @@ def count_vertices(path: Path) -> int:
         raise ValueError(f"{path}: expected a point cloud (PLY), found no header of one")
     lines = [line.split() for line in head[: found.start()].decode("ascii", "replace").splitlines()]
     kind = next((line[1] for line in lines if line[0:1] == ["format"] and len(line) > 1), "")
-    count, properties = _vertices(lines)
+    count, properties, has_list = _vertices(lines)
     if count is None or not {"x", "y", "z"} <= {name for name, _ in properties}:
         raise ValueError(f"{path}: expected points with x, y and z, found a header without them")
     least = sum(_ASCII_LEAST if kind == "ascii" else size for _, size in properties)
@@ -47,12 +53,25 @@ def count_vertices(path: Path) -> int:
             f"{path}: expected the {count} points of its header, found room for {max(there, 0) // max(least, 1)}: the "
             "file is cut or damaged"
         )
+    if kind == "ascii" and not has_list:
+        _check_numbers(path, found.end(), count * len(properties))
     return count
 
 
-def _vertices(lines: List[List[str]]) -> Tuple[Optional[int], List[Tuple[str, int]]]:
-    """Number of vertices, and name and least bytes of each of their properties."""
+def _check_numbers(path: Path, start: int, wanted: int) -> None:
+    """Checks that so many numbers follow a header in text."""
+    with warnings.catch_warnings():
+        # Of text that is no number, before which it stops.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = len(np.fromstring(path.read_bytes()[start:], sep=" "))
+    if found < wanted:
+        raise ValueError(f"{path}: expected the {wanted} numbers of its points, found fewer: the file is damaged")
+
+
+def _vertices(lines: List[List[str]]) -> Tuple[Optional[int], List[Tuple[str, int]], bool]:
+    """Number of vertices, name and least bytes of each of their properties, and whether one of these is a list."""
     count: Optional[int] = None
+    has_list = False
     properties: List[Tuple[str, int]] = []
     element = ""
     for line in lines:
@@ -62,5 +81,6 @@ def _vertices(lines: List[List[str]]) -> Tuple[Optional[int], List[Tuple[str, in
                 count = int(line[2])
         elif line[0:1] == ["property"] and element == "vertex" and len(line) > 2:
             # A list may be empty, but for its length.
+            has_list |= line[1] == "list"
             properties.append((line[-1], 1 if line[1] == "list" else _SIZES.get(line[1], 1)))
-    return count, properties
+    return count, properties, has_list

@@ -103,7 +103,7 @@ class Lpips:
         )
         return float(network(first, second, normalize=not unscaled))
 
-    def fits(self, size: Tuple[int, int]) -> bool:
+    def fits(self, size: tuple[int, int]) -> bool:
         """Whether images of (height, width) are large enough; says it once where they are not."""
         if min(size) >= SMALLEST_IMAGE[self.backbone]:
             return True
@@ -152,9 +152,10 @@ def build_network(backbone: Backbone, weights: Path) -> torch.nn.Module:
     Raises:
         ValueError: the file cannot be read or does not fit the backbone.
     """
+    state = load_weights(weights)
+    # After the file, whose faults need not wait for it.
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    state = load_weights(weights)
     features = {key[len("features.") :]: value for key, value in state.items() if key.startswith("features.")} or state
     # The random initialisation that the loaded weights replace must not move the random state of a training run.
     with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -188,7 +188,11 @@ class FewShotBlenderDataParser(FewShotDataParser):
             normal_axes=config.normal_axes,
             validation=validation or None,
             distortion=distortion if distortion.any() else None,
-            remarks=tuple(f"{config.data}: {remark}" for remark in bounds.remarks),
+            remarks=(
+                *(f"{config.data}: {remark}" for remark in bounds.remarks),
+                *self._lacking("test", splits[1].files, "they are rendered, not measured"),
+                *self._lacking("val", splits[2].files, "the test photos are looked at while training"),
+            ),
         )
 
     def _select(self, scene: SceneFiles) -> ViewSelection:
@@ -210,6 +214,15 @@ class FewShotBlenderDataParser(FewShotDataParser):
                 check_same_aspect(photo, (stated[1], stated[0]), "its frame's w and h")
             intrinsics.append(camera.fractions((width, height)))
         return replace(scene, intrinsics=np.array(intrinsics))
+
+    def _lacking(self, split: str, files: Sequence[Path], instead: str) -> Tuple[str, ...]:
+        """What is said of evaluated frames some of which, not all, have no photo."""
+        evaluated = files[:: self.config.testskip]
+        lacking = [file for file in evaluated if not file.is_file()]
+        if self.config.test_indices is not None or not 0 < len(lacking) < len(evaluated):
+            return ()
+        path, first = self.config.data / f"transforms_{split}.json", lacking[0].relative_to(self.config.data)
+        return (f"{path}: {len(lacking)} of its {len(evaluated)} frames have no photo, such as {first}; {instead}",)
 
     def _bounds(self, split: BlenderSplit) -> LayoutBounds:
         """Near and far of the layout, held against the training cameras unless the user gives both."""
