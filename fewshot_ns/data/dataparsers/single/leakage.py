@@ -50,7 +50,7 @@ def without_leakage(scene: SceneFiles, selection: ViewSelection, where: Path) ->
                 raise ValueError(
                     f"{where}: expected held-out photos that do not train, found one file under two names, "
                     f"{scene.images[other]} (view {other}, which trains) and {scene.images[view]} (view {view}, which "
-                    "is held out); remove one of the two views"
+                    "is held out); remove one of the two views, or choose others (--train-indices, --test-indices)"
                 )
         alike = [other for other in by_size.get(found.st_size, ()) if _same_bytes(scene, view, other)]
         pairs += [(scene.photos[view].name, scene.photos[other].name) for other in alike[:1]]
