@@ -87,6 +87,8 @@ class FewShotMetadata:
     """What each photo of this split is called among all of the scene; none where the files are not there."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Frames without a photo and photos without a pose that were skipped, by what they are; none where none were."""
+    equal_photos: Tuple[Tuple[str, str], ...] = ()
+    """Names of held-out photos, each with one of a photo that trains and has the same bytes; none where none has."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
     ray_space_from: Optional[str] = None

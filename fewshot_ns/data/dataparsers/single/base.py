@@ -29,6 +29,7 @@ from fewshot_ns.data.dataparsers.single.depth_maps import (
     find_scene_depths,
     missing_depth_map,
 )
+from fewshot_ns.data.dataparsers.single.leakage import without_leakage
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.scene_words import straightened_words, tell_of_scene
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
@@ -150,8 +151,8 @@ class FewShotDataParser(DataParser):
 
         Raises:
             FileNotFoundError: a file of the scene is missing.
-            ValueError: a pose that turns its camera by something else than a rotation, or an image of other
-                proportions than its calibration.
+            ValueError: a pose that turns its camera by something else than a rotation, an image of other proportions
+                than its calibration, or a photo that both trains and is held out.
         """
         try:
             scene = self._read_scene()
@@ -164,7 +165,7 @@ class FewShotDataParser(DataParser):
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
         check_one_name_each(scene.images, scene.list_lengths, self.config.data)
-        scene = self._complete(scene, selection)
+        scene = without_leakage(self._complete(scene, selection), selection, self.config.data)
         if self.config.training_mask_dir is not None:
             masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)
             scene = replace(scene, training_masks=masks)
@@ -272,6 +273,7 @@ class FewShotDataParser(DataParser):
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             photos=tuple(scene.photos[index] for index in chosen),
             left_out=scene.left_out,
+            equal_photos=scene.equal_photos,
             resize=self.config.resize,
             has_alpha=alphas is not None or has_alpha(scene.images[with_photo]),
             alpha_filenames=alphas,

@@ -208,7 +208,11 @@ class FewShotBlenderDataParser(SkippingDataParser):
             normal_axes=config.normal_axes,
             validation=validation or None,
             distortion=distortion if distortion.any() else None,
-            remarks=tuple(f"{config.data}: {remark}" for remark in bounds.remarks),
+            remarks=(
+                *(f"{config.data}: {remark}" for remark in bounds.remarks),
+                *self._lacking("test", splits[1].files, "they are rendered, not measured"),
+                *self._lacking("val", splits[2].files, "the test photos are looked at while training"),
+            ),
         )
 
     def _left_out(self, train: Sequence[Path], test: Sequence[Path]) -> Dict[str, int]:
@@ -239,6 +243,15 @@ class FewShotBlenderDataParser(SkippingDataParser):
                 check_same_aspect(photo, (stated[1], stated[0]), "its frame's w and h")
             intrinsics.append(camera.fractions((width, height)))
         return replace(scene, intrinsics=np.array(intrinsics))
+
+    def _lacking(self, split: str, files: Sequence[Path], instead: str) -> Tuple[str, ...]:
+        """What is said of evaluated frames some of which, not all, have no photo."""
+        evaluated = files[:: self.config.testskip]
+        lacking = [file for file in evaluated if not file.is_file()]
+        if self.config.test_indices is not None or not 0 < len(lacking) < len(evaluated):
+            return ()
+        path, first = self.config.data / f"transforms_{split}.json", lacking[0].relative_to(self.config.data)
+        return (f"{path}: {len(lacking)} of its {len(evaluated)} frames have no photo, such as {first}; {instead}",)
 
     def _bounds(self, split: BlenderSplit) -> LayoutBounds:
         """Near and far of the layout, held against the training cameras unless the user gives both."""

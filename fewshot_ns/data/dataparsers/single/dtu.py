@@ -101,7 +101,12 @@ class DTUDataParser(SkippingDataParser):
         return replace(scene, object_masks=masks, object_mask_level=255)
 
     def _read_projections(self) -> Tuple[Path, npt.NDArray[np.float64]]:
-        """The folder, and (N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
+        """The folder, and (N, 3, 4) projection matrices of the views 1..N, up to `max_images`.
+
+        Raises:
+            FileNotFoundError: there are none, or one is missing among them, or of a photo.
+            ValueError: a file is damaged.
+        """
         folder = self.config.calibration_dir or find_upward(self.config.data, CALIBRATION_FOLDERS)
         if folder is None:
             raise FileNotFoundError(
@@ -109,10 +114,14 @@ class DTUDataParser(SkippingDataParser):
                 "found none; give --calibration-dir"
             )
         matrices: List[npt.NDArray[np.float64]] = []
-        for number in range(1, self.config.max_images + 1):
+        for number in range(1, self._last_view(folder) + 1):
             path = folder / f"pos_{number:03d}.txt"
             if not path.is_file():
-                break
+                raise FileNotFoundError(
+                    f"{path}: expected a projection matrix of every view, since photos or matrices go on behind view "
+                    f"{number - 1}, found no such file; add it, or give --max-images {number - 1} to leave out the "
+                    "views from there on"
+                )
             try:
                 matrix = np.loadtxt(path, dtype=np.float64)
             except ValueError as error:
@@ -125,14 +134,22 @@ class DTUDataParser(SkippingDataParser):
             raise FileNotFoundError(f"{folder / 'pos_001.txt'}: expected projection matrices, found no such file")
         return folder, np.stack(matrices)
 
+    def _last_view(self, calibration: Path) -> int:
+        """Largest number, up to `max_images`, of a view with a matrix or a photo: none before it may lack its matrix,
+        since fewer views are other test views and another centre of the world."""
+        numbers = range(self.config.max_images, 0, -1)
+        present = (n for n in numbers if (calibration / f"pos_{n:03d}.txt").is_file() or self._image(n).is_file())
+        return next(present, 0)
+
     def _images(self, count: int) -> Tuple[Path, ...]:
+        return tuple(self._image(number) for number in range(1, count + 1))
+
+    def _image(self, number: int) -> Path:
+        """Photo of a view, counted from 1; where there is none, where it is expected."""
         light = self.config.light_condition
         name = f"{light}_r5000" if light < 7 else "max"
-        files = []
-        for number in range(1, count + 1):
-            candidates = [self.config.data / f"rect_{number:03d}_{name}{suffix}" for suffix in IMAGE_SUFFIXES]
-            files.append(next((path for path in candidates if path.is_file()), candidates[0]))
-        return tuple(files)
+        candidates = [self.config.data / f"rect_{number:03d}_{name}{suffix}" for suffix in IMAGE_SUFFIXES]
+        return next((path for path in candidates if path.is_file()), candidates[0])
 
     def _depth_folders(self) -> List[Path]:
         scan = self.scene_name

@@ -40,6 +40,7 @@ from fewshot_ns.data.depth.stated_unit import (
     stated_depth_unit,
 )
 from fewshot_ns.data.files.colmap import find_points_file
+from fewshot_ns.data.files.ply_header import count_vertices
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import (
@@ -55,6 +56,10 @@ from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eight
 SPLITS = ("train", "val", "test")
 HELD_OUT = "held_out"
 """Key of the list of frames (as their file_path says) that are not trained on."""
+_NO_POINT_SEEN = (
+    "no camera sees any of the sparse points (ply_file_path), which may be of another world; near and far are a guess "
+    "from the cameras"
+)
 MILLIMETRE = 1e-3
 """Unit of the maps that `depth_file_path` names, as nerfstudio reads them."""
 FRACTIONS = "nerfstudio: depth_file_path counts millimetres, also in fractions"
@@ -109,6 +114,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """What is said of cameras that all look outwards; None where their axes are sure."""
     _stated_unit: Optional[StatedUnit] = None
     """What the transforms file says of its depth maps' unit."""
+    _sees_no_point: bool = False
+    """Whether the scene has sparse points of which no camera sees any."""
     _bounding_points: Optional[npt.NDArray] = None
     """(P, 3) sparse points that near and far come from; None where they come from elsewhere."""
 
@@ -182,6 +189,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             colmap_points=find_points_file(folder),
             remarks=(
                 *((f"{path}: {AXES_HINT}",) if look_away(poses) else ()),
+                *((f"{path}: {_NO_POINT_SEEN}",) if self._sees_no_point else ()),
                 *ambiguous_unit(meta, path),
                 *self._unit_remark(encoding, path),
             ),
@@ -259,7 +267,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         """What nerfstudio's parser makes of a file."""
         self._check_places(poses, path)
         meta = completed.meta
-        has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
+        has_points = _names_points(meta, path)
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
         with _as_nerfstudio_reads(meta, path, self._is_of_folder(path)) as file:
@@ -271,6 +279,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 # The points are those of the scene, and read once.
                 parser.config.load_3D_points = False
         frames = _Frames.pooled(outputs)
+        if has_points:
+            _check_points(frames.points, path.parent / str(meta["ply_file_path"]))
         return frames if completed.depths is None else frames.with_depths(completed.depths)
 
     def _nerfstudio_parser(self, path: Path, alone: bool, has_points: bool) -> _Reader:
@@ -303,6 +313,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             if bounds is not None:
                 self._bounding_points = points
                 return bounds, False
+            self._sees_no_point = True
         try:
             focus = focus_point(poses)
         except ValueError as error:
@@ -356,6 +367,38 @@ def _as_nerfstudio_reads(meta: Dict[str, Any], path: Path, beside: bool) -> Iter
         file = Path(folder) / path.name
         file.write_text(json.dumps(changed), encoding="utf-8")
         yield file
+
+
+def _names_points(meta: Dict[str, Any], path: Path) -> bool:
+    """Whether a file names sparse points, which are there; of a file without points it is as if it named none.
+
+    Raises:
+        FileNotFoundError: it names some that are not there.
+        ValueError: they are damaged.
+    """
+    name = meta.get("ply_file_path")
+    if not isinstance(name, str) or not name:
+        return False
+    file = path.parent / name
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file}: expected the sparse points that {path} names (ply_file_path), found no such file; add it, or "
+            "remove the key, and near and far are guessed from the cameras"
+        )
+    return file.suffix.lower() != ".ply" or count_vertices(file) > 0
+
+
+def _check_points(points: Optional[npt.NDArray], file: Path) -> None:
+    """Checks what was read of the sparse points that a file names.
+
+    Raises:
+        ValueError: nothing, or numbers that are not finite.
+    """
+    if points is None or not len(points):
+        raise ValueError(f"{file}: expected sparse points (ply_file_path), found a file of which none can be read")
+    bad = int((~np.isfinite(points).all(axis=1)).sum())
+    if bad:
+        raise ValueError(f"{file}: expected finite sparse points, found {bad} of {len(points)} that are not")
 
 
 def _check_masks(meta: Dict[str, Any], path: Path) -> None:

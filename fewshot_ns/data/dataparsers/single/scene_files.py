@@ -97,6 +97,8 @@ class SceneFiles:
     """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
     remarks: Tuple[str, ...] = ()
     """What a user should know of the scene before it trains."""
+    equal_photos: Tuple[Tuple[str, str], ...] = ()
+    """Names of held-out photos, each with one of a photo that trains and has the same bytes."""
 
     @cached_property
     def photos(self) -> Tuple[PhotoName, ...]:
