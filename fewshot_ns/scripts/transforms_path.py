@@ -51,6 +51,7 @@ def path_of_transforms(
     """
     from fewshot_ns.cameras.paths import camera_path_dict
     from fewshot_ns.cameras.poses import check_rotations
+    from fewshot_ns.data.files.applied_world import check_applied_scale
     from fewshot_ns.data.files.images import same_aspect
     from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 
@@ -79,9 +80,7 @@ def path_of_transforms(
     if min(height, width) < 1:
         raise ValueError(f"--width, --height: expected positive sizes, got {width}x{height}")
     transform, scale = world_of_run(run)
-    applied_scale = meta.get("applied_scale", 1.0)
-    if isinstance(applied_scale, bool) or not isinstance(applied_scale, (int, float)) or not applied_scale > 0:
-        raise ValueError(f"{file}: expected a positive number for 'applied_scale', found {applied_scale!r}")
+    applied_scale = check_applied_scale(meta, file)
     # nerfstudio puts it into the run's scale once more, though the file's positions have it already.
     moved = into_world(poses, meta.get("applied_transform"), transform, scale / applied_scale, file)
     focals = [own.focal * height / own.height for own in optics]

@@ -183,7 +183,8 @@ class StatedCamera:
             if angle is None:
                 return None
             if not 0.0 < angle < math.pi:
-                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}")
+                hint = f", which in degrees is {math.radians(angle):.6g}" if math.pi <= angle < 180.0 else ""
+                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}{hint}")
             # numpy's, since its tangent may differ from math's in the last bit.
             return float(np.tan(0.5 * np.float64(angle)))
 

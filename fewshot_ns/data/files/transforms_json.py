@@ -94,7 +94,9 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found shape {matrix.shape}")
         poses.append(np.concatenate([matrix[:3], [[0.0, 0.0, 0.0, 1.0]]]))
     stacked = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
-    check_finite_poses(stacked, str(path))
+    check_finite_poses(
+        stacked, str(path), [f"frame {number} ({str(frame['file_path'])[:80]})" for number, frame in enumerate(frames)]
+    )
     return stacked
 
 

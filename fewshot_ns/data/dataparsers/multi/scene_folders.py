@@ -23,6 +23,7 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataP
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+from fewshot_ns.utils.number_flags import check_at_least
 
 if TYPE_CHECKING:
     SingleSceneParser = FewShotDataParserConfig
@@ -86,7 +87,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _open(self, entry: SceneEntry) -> Scene:
         scene = scene_of_parser(self._parser_of(entry.folder), entry)
-        near, far = self._near_far(scene.near, scene.far)
+        near, far = self._near_far(scene.near, scene.far, entry.folder)
         size = self.config.image_size
         cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
         given = self.config.near is not None or self.config.far is not None
@@ -95,6 +96,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
+        check_at_least("--downscale-factor", 1, own.downscale_factor)
         changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
         if config.whole_pool:
             changes["num_views"] = 0

@@ -6,6 +6,7 @@ packing nerfstudio's cameras happens here, once.
 
 from __future__ import annotations
 
+import math
 import os
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,10 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.checks import check_range
 from fewshot_ns.cameras.lenses import straightened_cameras
-from fewshot_ns.cameras.poses import check_rotations, in_one_place
+from fewshot_ns.cameras.poses import in_one_place
+from fewshot_ns.data.dataparsers.single.camera_checks import check_stated_sizes, checked_cameras
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
@@ -47,6 +50,7 @@ from fewshot_ns.data.records.metadata import (
     get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
+from fewshot_ns.utils.number_flags import check_at_least, check_finite, check_length, check_positive
 
 
 @dataclass
@@ -143,15 +147,33 @@ class FewShotDataParser(DataParser):
         """The scene with what a format can only say once views are chosen; as it is unless a format overrides this."""
         return scene
 
-    def _read_checked(self) -> Tuple[SceneFiles, ViewSelection]:
-        """The scene, whose cameras have been checked, and its chosen views.
+    def _check_flags(self) -> None:
+        """Checks the numbers among the flags, before a file is read.
 
         Raises:
-            ValueError: a pose that turns its camera by something else than a rotation, or an image of other
+            ValueError: one that nothing can be computed with.
+        """
+        config = self.config
+        check_at_least("--downscale-factor", 1, config.downscale_factor)
+        check_finite("--near", config.near)
+        check_finite("--far", config.far)
+        check_length("--depth-unit", config.depth_unit)
+        check_positive("--max-depth", config.max_depth, finite=False)
+
+    def _read_checked(self, also: Sequence[int] = ()) -> Tuple[SceneFiles, ViewSelection]:
+        """The scene, whose cameras have been checked, and its chosen views.
+
+        Args:
+            also: Further views that are looked at.
+
+        Raises:
+            ValueError: a flag that is no such number, a camera that casts no finite rays, or an image of other
                 proportions than its calibration.
         """
+        self._check_flags()
         scene = self._read_scene()
         selection = self._select(scene)
+        check_stated_sizes(scene, selection.views, self.config.data)
         if scene.calibrated_sizes is not None:
             for index in (*selection.train, *selection.test):
                 if scene.images[index].is_file():
@@ -161,7 +183,8 @@ class FewShotDataParser(DataParser):
         if self.config.training_mask_dir is not None:
             masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)
             scene = replace(scene, training_masks=masks)
-        check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
+        used = {*selection.views, *selection.rendered, *(scene.validation or ()), *also}
+        scene = checked_cameras(scene, used, self.config.data)
         if in_one_place(scene.camera_to_worlds):
             remark = (
                 f"{self.config.data}: all {len(scene.images)} cameras are in one place, from where no depth can be told"
@@ -230,7 +253,7 @@ class FewShotDataParser(DataParser):
             raise FileNotFoundError(
                 f"{self.config.data}: expected the folder of a scene (--data), found nothing; {MOVED_SCENE}"
             )
-        scene, selection = self._read_checked()
+        scene, selection = self._read_checked(views or ())
         chosen = self._views_of(scene, selection, split) if views is None else views
         sizes = self._image_sizes(scene, sorted({*chosen, *selection.views} - set(selection.rendered)))
         rendered = tuple(index for index in chosen if index in selection.rendered)
@@ -389,12 +412,13 @@ class FewShotDataParser(DataParser):
         """The layout's near and far, unless the user gave others.
 
         Raises:
-            ValueError: not 0 <= near < far.
+            ValueError: not 0 <= near < far, or none that can be sampled.
         """
         near = near if self.config.near is None else self.config.near
         far = far if self.config.far is None else self.config.far
-        if not 0 <= near < far:
-            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+        # A layout may say later, when its depth maps are known, how far it reaches.
+        if not 0 <= near < far or far < math.inf:
+            check_range(near, far, str(self.config.data))
         return near, far
 
     def _find_depths(

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
+from fewshot_ns.cameras.checks import check_mean_axes
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, flip_camera_axes, recenter
+from fewshot_ns.cameras.projections import check_projection
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
@@ -18,6 +20,7 @@ from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import Files, find_upward
 from fewshot_ns.data.views.selection import ViewSelection, dtu_protocol
+from fewshot_ns.utils.number_flags import check_at_least
 
 CALIBRATION_FOLDERS = (
     "SampleSet/MVS Data/Calibration/cal18",
@@ -59,11 +62,13 @@ class DTUDataParser(FewShotDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        projections = self._read_projections()
+        folder, projections = self._read_projections()
         count = len(projections)
         images = self._images(count)
         height, width = config.calibration_size
         intrinsics, poses = decompose_projections(projections)
+        check_rotations(poses, [f"pos_{number:03d}.txt" for number in range(1, count + 1)], str(folder))
+        check_mean_axes(poses, (1, 2), str(folder), "the world is turned by those of all calibrated views")
         poses, transform = recenter(poses)
         reach = float(np.abs(poses[:, :, 3]).max())
         if reach == 0:
@@ -87,6 +92,7 @@ class DTUDataParser(FewShotDataParser):
             geometry=SceneGeometry("metric", near, far, "cone", config.background, origin_plane_z=0.0),
             calibrated_sizes=np.tile([height, width], (count, 1)),
             calibration="its calibration (--calibration-size)",
+            cameras_file=folder,
             transform=transform,
             scale=scale,
             depths=self._find_depths(self._depth_folders(), images),
@@ -97,8 +103,15 @@ class DTUDataParser(FewShotDataParser):
         # White alone is the object, as in the originals.
         return replace(scene, object_masks=masks, object_mask_level=255)
 
-    def _read_projections(self) -> npt.NDArray[np.float64]:
-        """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        check_at_least("--calibration-size", 1, *self.config.calibration_size)
+        check_at_least("--max-images", 1, self.config.max_images)
+
+    def _read_projections(self) -> Tuple[Path, npt.NDArray[np.float64]]:
+        """Folder of the calibration, and the (N, 3, 4) projection matrices of the views 1..N that have a file, up to
+        `max_images`. All must be right, whichever views are used: the world is centred on and scaled by all of them.
+        """
         folder = self.config.calibration_dir or find_upward(self.config.data, CALIBRATION_FOLDERS)
         if folder is None:
             raise FileNotFoundError(
@@ -116,11 +129,12 @@ class DTUDataParser(FewShotDataParser):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found {error}") from error
             if matrix.shape != (3, 4):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found shape {matrix.shape}")
-            check_finite_poses(matrix[None], str(path))
+            check_finite_poses(matrix[None], str(path), [path.name])
+            check_projection(matrix, str(path), "; the world is that of the cameras of all views, used or not")
             matrices.append(matrix)
         if not matrices:
             raise FileNotFoundError(f"{folder / 'pos_001.txt'}: expected projection matrices, found no such file")
-        return np.stack(matrices)
+        return folder, np.stack(matrices)
 
     def _images(self, count: int) -> Tuple[Path, ...]:
         light = self.config.light_condition

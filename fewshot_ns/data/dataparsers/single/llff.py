@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.poses import check_finite_poses, recenter
+from fewshot_ns.cameras.checks import check_bounds, check_mean_axes
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
@@ -63,17 +64,23 @@ class LLFFDataParser(FewShotDataParser):
     def _read_scene(self) -> SceneFiles:
         config, device = self.config, self._device
         images = list_images(self._images_dir())
-        rows = self._read_poses_bounds(len(images), images[0].parent)
+        path = config.data / "poses_bounds.npy"
+        rows = self._read_poses_bounds(images)
         matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
         hwf = matrices[:, :, 4]
         # The file's axes are down, right, backward.
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
+        names = [image.name for image in images]
+        check_rotations(poses, names, str(path))
+        check_mean_axes(poses, (1, 2), str(path), "LLFF's world is turned by them")
         poses, transform = recenter(poses)
         scale = 1.0 / (BOUND_FACTOR * bounds.min())
         poses[:, :, 3] *= scale
         bounds = bounds * scale
 
-        focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
+        # A size of 0, of a photo that is used, is refused with the other cameras.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
         half = np.full(len(images), 0.5)
         space = resolve_ray_space(config.ray_space, poses)
         if space.space == "ndc":
@@ -101,6 +108,7 @@ class LLFFDataParser(FewShotDataParser):
             remarks=() if space.warning is None else (f"{config.data}: {space.warning}",),
             calibrated_sizes=hwf[:, :2],
             calibration="poses_bounds.npy",
+            cameras_file=path,
             transform=transform,
             scale=scale,
             bounds=bounds,
@@ -171,19 +179,34 @@ class LLFFDataParser(FewShotDataParser):
             "found none of them"
         )
 
-    def _read_poses_bounds(self, num_images: int, folder: Path) -> npt.NDArray[np.float64]:
+    def _read_poses_bounds(self, images: Tuple[Path, ...]) -> npt.NDArray[np.float64]:
         path = self.config.data / "poses_bounds.npy"
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected the poses of the LLFF layout, found no such file")
         try:
-            rows = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+            rows = np.asarray(_real(np.load(path, allow_pickle=False)), dtype=np.float64)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path}: expected a numeric array (N, 17), found a damaged file ({error})") from error
         if rows.ndim != 2 or rows.shape[1] != 17:
             raise ValueError(f"{path}: expected shape (N, 17), found {rows.shape}")
-        if len(rows) != num_images:
-            raise ValueError(f"{path}: expected one row per photo, found {len(rows)} rows and {num_images} in {folder}")
-        check_finite_poses(rows, str(path))
-        if rows[:, 15:].min() <= 0:
-            raise ValueError(f"{path}: expected positive depth bounds, found {rows[:, 15:].min():g}")
+        if len(rows) != len(images):
+            raise ValueError(
+                f"{path}: expected one row per photo, found {len(rows)} rows and {len(images)} in {images[0].parent}"
+            )
+        names = [image.name for image in images]
+        # The world is centred on all rows, and scaled by the nearest bound of any.
+        check_finite_poses(rows[:, :15].reshape(-1, 3, 5)[:, :, :4], str(path), names)
+        check_bounds(rows[:, 15:], names, str(path))
         return rows
+
+
+def _real(loaded: Any) -> Any:
+    """The array of a file.
+
+    Raises:
+        ValueError: it holds something else than real numbers.
+    """
+    kind = loaded.dtype if isinstance(loaded, np.ndarray) else type(loaded).__name__
+    if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "fiu":
+        raise ValueError(f"of {kind}")
+    return loaded

@@ -50,6 +50,8 @@ class SceneFiles:
     check."""
     calibration: str = "the calibration"
     """What these sizes are of, for the message."""
+    cameras_file: Optional[Path] = None
+    """File or folder that the cameras were read from, for messages; None: the scene's."""
     transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
     """(3, 4) rigid transform from the file's world to ours, before scaling."""
     scale: float = 1.0
