@@ -232,11 +232,11 @@ def check_bounds(bounds: Numbers, names: Sequence[str], where: str) -> None:
     """Checks the nearest and farthest depth (N, 2) that a file states of each photo.
 
     Raises:
-        ValueError: not 0 < nearest < farthest; names the row and its photo.
+        ValueError: not 0 < nearest <= farthest; names the row and its photo.
     """
     for row, (near, far) in enumerate(bounds):
         # Said so that NaN fails.
-        if not 0.0 < near < far < np.inf:
+        if not 0.0 < near <= far < np.inf:
             raise ValueError(
                 f"{where}: photo {names[row]}: expected positive depth bounds, the nearer first, in row {row}, found "
                 f"{near:g} and {far:g}"

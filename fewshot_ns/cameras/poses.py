@@ -160,11 +160,9 @@ def check_finite_poses(poses: Poses, where: str, names: Sequence[str] = ()) -> N
     bad = np.flatnonzero(~(np.abs(rows) <= LARGEST).all(axis=1))
     if len(bad):
         kind = "NaN or infinite values" if not np.isfinite(rows[bad]).all() else f"values beyond {LARGEST:g}"
-        named = ", ".join(str(names[view] if names else view) for view in bad[:4])
-        more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
-        raise ValueError(
-            f"{where}: expected finite camera poses, found {kind} for view{'s' if len(bad) > 1 else ''} {named}{more}"
-        )
+        named = ", ".join(names[view] for view in bad[:3]) if names else f"views {bad.tolist()[:20]}"
+        more = f" and {len(bad) - 3} more" if names and len(bad) > 3 else ""
+        raise ValueError(f"{where}: expected finite camera poses, found {kind} for {named}{more}")
 
 
 def in_one_place(poses: Poses) -> bool:

@@ -209,7 +209,6 @@ class MultiSceneDataParser(DataParser):
             ValueError: one that nothing can be computed with.
         """
         config = self.config
-        check_at_least("--downscale-factor", 1, config.downscale_factor)
         check_at_least("--image-size", 2, *(config.image_size or ()))
         check_finite("--near", config.near)
         check_finite("--far", config.far)

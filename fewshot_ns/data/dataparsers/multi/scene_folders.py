@@ -96,7 +96,8 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
-        check_at_least("--downscale-factor", 1, own.downscale_factor)
+        # Two that are wrong may multiply to one that is not.
+        check_at_least("--downscale-factor", 1, own.downscale_factor, config.downscale_factor)
         changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
         if config.whole_pool:
             changes["num_views"] = 0

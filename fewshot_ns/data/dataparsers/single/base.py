@@ -50,7 +50,7 @@ from fewshot_ns.data.records.metadata import (
     get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
-from fewshot_ns.utils.number_flags import check_at_least, check_finite, check_length, check_positive
+from fewshot_ns.utils.number_flags import check_finite, check_length, check_positive
 
 
 @dataclass
@@ -154,7 +154,6 @@ class FewShotDataParser(DataParser):
             ValueError: one that nothing can be computed with.
         """
         config = self.config
-        check_at_least("--downscale-factor", 1, config.downscale_factor)
         check_finite("--near", config.near)
         check_finite("--far", config.far)
         check_length("--depth-unit", config.depth_unit)
