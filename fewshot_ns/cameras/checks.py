@@ -33,6 +33,9 @@ _FEWEST_STEPS = 100.0
 """Steps of float32, at the place of a camera, that the sampled interval must have."""
 _GRID = 33
 """Points per side of a photo at which its lens is tried."""
+_OFF_TARGET, _MOST_FOLDED = 0.02, 0.5
+"""A point of the photo that undoing the lens misses by more than the first, as a fraction of the photo, is not undone;
+the share of such points up to which the lens is one."""
 _SIZE_LIMIT = 1e6
 """Pixels per side."""
 
@@ -89,15 +92,23 @@ def lens_fault(intrinsics: Sequence[float], distortion: Sequence[float]) -> Opti
     import torch
     from nerfstudio.cameras.camera_utils import radial_and_tangential_undistort
 
+    from fewshot_ns.cameras.lenses import bent
+
     fx, fy, cx, cy = intrinsics
     along = torch.linspace(0.0, 1.0, _GRID)
     down, across = torch.meshgrid((along - cy) / fy, (along - cx) / fx, indexing="ij")
-    seen = radial_and_tangential_undistort(
-        torch.stack([across, down], dim=-1), torch.from_numpy(terms).float().expand(_GRID, _GRID, -1)
-    )
+    target = torch.stack([across, down], dim=-1)
+    seen = radial_and_tangential_undistort(target, torch.from_numpy(terms).float().expand(_GRID, _GRID, -1))
     widest = math.tan(math.radians(0.5 * WIDEST))
     if bool((seen.abs() <= widest).all()):
-        return None
+        off = (bent(seen, torch.from_numpy(terms).float()) - target).abs().max(dim=-1).values
+        # Lenses that were measured may fold in the corners, where nothing was seen.
+        if float((off > _OFF_TARGET * target.abs().max()).float().mean()) <= _MOST_FOLDED:
+            return None
+        return (
+            f"expected distortion that can be undone, found k1, k2, k3, k4, p1, p2 of {listed}, by which most of the "
+            "photo shows nothing"
+        )
     return (
         f"expected distortion that can be undone all over the photo, found k1, k2, k3, k4, p1, p2 of {listed}, by "
         f"which parts of it show more than {WIDEST:g} degrees"
@@ -172,7 +183,28 @@ def check_range(near: float, far: float, where: str) -> None:
         )
 
 
-def check_places(poses: Numbers, names: Sequence[str], where: str, interval: float, scale: float = 1.0) -> None:
+def check_places(poses: Numbers, names: Sequence[str], where: str, scale: float = 1.0) -> None:
+    """Checks that cameras stand where distances hold in float32.
+
+    Args:
+        poses: (N, 3 or 4, 4) finite.
+        names: (N) what their photos are called.
+        where: File or folder named in the message.
+        scale: World units per unit of the files, for the message.
+
+    Raises:
+        ValueError: a camera farther than `FARTHEST` from the origin; names its photo.
+    """
+    worst, reach = _farthest(poses)
+    if reach > FARTHEST:
+        scaled = "" if scale == 1.0 else f" (a unit of the files is {scale:.3g})"
+        raise ValueError(
+            f"{where}: photo {names[worst]}: expected cameras near the origin, {FARTHEST:g} world units at most, found "
+            f"one {reach:.4g} from it{scaled}; move or scale the world of the files"
+        )
+
+
+def check_steps(poses: Numbers, names: Sequence[str], where: str, interval: float) -> None:
     """Checks that float32 can tell samples along a ray apart from where cameras stand.
 
     Args:
@@ -180,25 +212,18 @@ def check_places(poses: Numbers, names: Sequence[str], where: str, interval: flo
         names: (N) what their photos are called.
         where: File or folder named in the message.
         interval: far minus near, world units.
-        scale: World units per unit of the files, for the message.
 
     Raises:
-        ValueError: a camera farther than `FARTHEST` from the origin, or so far that its rounding is a large part of
-            what is sampled; names its photo.
+        ValueError: a camera whose rounding is a large part of what is sampled; names its photo.
     """
-    if not len(poses):
-        return
-    reach = np.abs(poses[:, :3, 3]).max(axis=1)
-    worst = int(reach.argmax())
-    step = float(np.spacing(np.float32(min(float(reach[worst]), 3e38))))
-    if reach[worst] <= FARTHEST and _FEWEST_STEPS * step <= interval:
-        return
-    scaled = "" if scale == 1.0 else f" (a unit of the files is {scale:.3g})"
-    raise ValueError(
-        f"{where}: photo {names[worst]}: expected cameras near the origin, {FARTHEST:g} world units at most, found one "
-        f"{reach[worst]:.4g} from it{scaled}, where float32 counts in steps of {step:.2g}, of a sampled interval of "
-        f"{interval:.4g}; move or scale the world of the files"
-    )
+    worst, reach = _farthest(poses)
+    step = float(np.spacing(np.float32(reach)))
+    if _FEWEST_STEPS * step > interval:
+        raise ValueError(
+            f"{where}: photo {names[worst]}: expected cameras near the origin, found one {reach:.6g} from it, where "
+            f"float32 counts in steps of {step:.2g}, of a sampled interval of {interval:.4g}; subtract a common offset "
+            "from the positions, as of map coordinates"
+        )
 
 
 def check_float32_places(poses: Numbers, names: Sequence[str], where: str) -> None:
@@ -210,22 +235,31 @@ def check_float32_places(poses: Numbers, names: Sequence[str], where: str) -> No
         where: File or folder named in the message.
 
     Raises:
-        ValueError: they stand so far from the origin that rounding moves them by a part of how far they are apart.
+        ValueError: they stand so far from the origin, or one so far from the others, that rounding moves them by a part
+            of how far they are apart.
     """
+    worst, reach = _farthest(poses)
+    if reach <= FARTHEST:
+        return
     places = poses[:, :3, 3]
-    reach, apart = float(np.abs(places).max()), float(np.ptp(places, axis=0).max())
     step = float(np.spacing(np.float32(reach)))
-    # Of cameras in one place, which are said elsewhere, nothing can be told apart.
-    if apart <= 1e-6 * max(1.0, reach) and reach <= FARTHEST:
+    apart = float(np.ptp(places, axis=0).max())
+    # Of one camera far from all others the distance of these counts.
+    usual = float(np.median(np.abs(places - np.median(places, axis=0)).max(axis=1)))
+    if _FEWEST_STEPS * step <= apart and step <= usual:
         return
-    if _FEWEST_STEPS * step <= apart:
-        return
-    worst = int(np.abs(places).max(axis=1).argmax())
     raise ValueError(
         f"{where}: photo {names[worst]}: expected cameras around the origin, found this one {reach:.6g} from it and "
-        f"all {apart:.4g} apart, where float32 counts in steps of {step:.2g}; subtract a common offset from the "
-        "positions, as of map coordinates"
+        f"the cameras {min(apart, usual):.4g} apart, where float32 counts in steps of {step:.2g}; subtract a common "
+        "offset from the positions, as of map coordinates"
     )
+
+
+def _farthest(poses: Numbers) -> Tuple[int, float]:
+    """Which of poses (N, 3 or 4, 4), N at least 1, is farthest from the origin, and its largest coordinate."""
+    reach = np.abs(poses[:, :3, 3]).max(axis=1)
+    worst = int(reach.argmax())
+    return worst, float(reach[worst])
 
 
 def check_bounds(bounds: Numbers, names: Sequence[str], where: str) -> None:

@@ -96,9 +96,7 @@ def _idr_numbers() -> Numbers:
 
 
 def _frames(names: Sequence[str], poses: Array) -> List[Dict[str, Any]]:
-    return [
-        {"file_path": name, "transform_matrix": pose.tolist()} for name, pose in zip(names, poses, strict=True)
-    ]
+    return [{"file_path": name, "transform_matrix": pose.tolist()} for name, pose in zip(names, poses, strict=True)]
 
 
 def _transforms(folder: Path, numbers: Numbers) -> Path:
@@ -229,7 +227,9 @@ def _nmr(folder: Path, numbers: Numbers) -> Path:
     scene = folder / "chairs" / "one"
     _photos(scene, [f"image/{view:04d}.png" for view in range(COUNT)])
     arrays = {f"camera_mat_{view}": matrix for view, matrix in enumerate(numbers["inner"])}
-    np.savez(scene / "cameras.npz", **arrays, **{f"world_mat_{view}": one for view, one in enumerate(numbers["worlds"])})
+    np.savez(
+        scene / "cameras.npz", **arrays, **{f"world_mat_{view}": one for view, one in enumerate(numbers["worlds"])}
+    )
     (folder / "chairs" / "softras_train.lst").write_text("one\n")
     return folder
 
@@ -245,7 +245,9 @@ def _dvr_dtu(folder: Path, numbers: Numbers) -> Path:
     scene = folder / "scan1"
     _photos(scene, [f"image/{view:06d}.png" for view in range(COUNT)])
     arrays = {f"world_mat_{view}": matrix for view, matrix in enumerate(numbers["worlds"])}
-    np.savez(scene / "cameras.npz", **arrays, **{f"scale_mat_{view}": one for view, one in enumerate(numbers["scales"])})
+    np.savez(
+        scene / "cameras.npz", **arrays, **{f"scale_mat_{view}": one for view, one in enumerate(numbers["scales"])}
+    )
     (folder / "new_train.lst").write_text("scan1\n")
     return folder
 

@@ -15,7 +15,7 @@ from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.checks import check_cameras, check_places, check_range
+from fewshot_ns.cameras.checks import check_cameras, check_places, check_range, check_steps
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
 from fewshot_ns.data.datasets.camera_sized import camera_sized, sizes_of
@@ -178,13 +178,14 @@ class MultiSceneDataParser(DataParser):
     def _open(self, entry: SceneEntry) -> Scene:
         views, config = self._read_views(entry), self.config
         check_views(views, entry.folder)
+        names = [image.name for image in views.images]
+        check_places(views.camera_to_worlds, names, str(entry.folder))
         bounds = self._near_far(views.near, views.far, entry.folder)
         cameras = pack_cameras(views, config.image_size, config.downscale_factor, config.integer_pixels)
-        names = [image.name for image in views.images]
         check_cameras(cameras, names, str(entry.folder))
         near, far = distances_of_planar(*bounds, cameras) if views.planar else bounds
         check_range(near, far, str(entry.folder))
-        check_places(views.camera_to_worlds, names, str(entry.folder), far - near)
+        check_steps(views.camera_to_worlds, names, str(entry.folder), far - near)
         return Scene(
             entry=entry,
             cameras=cameras,

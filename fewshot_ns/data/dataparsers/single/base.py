@@ -6,7 +6,6 @@ packing nerfstudio's cameras happens here, once.
 
 from __future__ import annotations
 
-import math
 import os
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,6 @@ from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.checks import check_range
 from fewshot_ns.cameras.lenses import straightened_cameras
 from fewshot_ns.cameras.poses import in_one_place
 from fewshot_ns.data.dataparsers.single.camera_checks import check_stated_sizes, checked_cameras
@@ -411,13 +409,15 @@ class FewShotDataParser(DataParser):
         """The layout's near and far, unless the user gave others.
 
         Raises:
-            ValueError: not 0 <= near < far, or none that can be sampled.
+            ValueError: not 0 <= near < far.
         """
         near = near if self.config.near is None else self.config.near
         far = far if self.config.far is None else self.config.far
-        # A layout may say later, when its depth maps are known, how far it reaches.
-        if not 0 <= near < far or far < math.inf:
-            check_range(near, far, str(self.config.data))
+        # How far they may reach is checked with the cameras: a layout may say it later, by its depth maps.
+        if not 0 <= near < far:
+            raise ValueError(
+                f"{self.config.data}: expected 0 <= near < far, got near {near} and far {far} (--near, --far)"
+            )
         return near, far
 
     def _find_depths(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.checks import check_bounds, check_mean_axes
+from fewshot_ns.cameras.checks import check_bounds, check_mean_axes, check_world
 from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
@@ -75,6 +75,7 @@ class LLFFDataParser(FewShotDataParser):
         check_mean_axes(poses, (1, 2), str(path), "LLFF's world is turned by them")
         poses, transform = recenter(poses)
         scale = 1.0 / (BOUND_FACTOR * bounds.min())
+        check_world(transform, scale, str(path))
         poses[:, :, 3] *= scale
         bounds = bounds * scale
 

@@ -244,8 +244,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
         """What nerfstudio's parser makes of a file."""
         meta = completed.meta
-        self._check_places(poses, path)
         self._check_turned(poses, [str(frame["file_path"]) for frame in meta["frames"]], path)
+        self._check_places(poses, path)
         has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
