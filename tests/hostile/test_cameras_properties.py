@@ -43,9 +43,7 @@ def test_layouts_as_they_are_written_are_read(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-@settings(
-    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_one_number_of_a_camera(name: str, data: st.DataObject) -> None:
     layout = LAYOUTS[name]

@@ -15,6 +15,8 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.cameras.checks import size_fault
+
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
 """Names of no distortion, and of the one that is used, in capitals."""
@@ -195,6 +197,9 @@ class StatedCamera:
         ):
             stated = {key: value for key, value in stated.items() if key not in ("fl_x", "fl_y", "fx", "fy")}
         width, height = positive("w"), positive("h")
+        fault = size_fault(1.0 if height is None else height, 1.0 if width is None else width)
+        if fault is not None:
+            raise ValueError(f"{where}: {fault} ('w', 'h')")
         lens = own if any(name in own for name in (*DISTORTION, "distortion_params")) else stated
         return cls(
             focal=(positive("fl_x", "fx"), positive("fl_y", "fy")),
