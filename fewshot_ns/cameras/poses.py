@@ -160,7 +160,7 @@ def check_finite_poses(poses: Poses, where: str, names: Sequence[str] = ()) -> N
     bad = np.flatnonzero(~(np.abs(rows) <= LARGEST).all(axis=1))
     if len(bad):
         kind = "NaN or infinite values" if not np.isfinite(rows[bad]).all() else f"values beyond {LARGEST:g}"
-        named = ", ".join(names[view] for view in bad[:3]) if names else f"views {bad.tolist()[:20]}"
+        named = ", ".join(str(names[view]) for view in bad[:3]) if names else f"views {bad.tolist()[:20]}"
         more = f" and {len(bad) - 3} more" if names and len(bad) > 3 else ""
         raise ValueError(f"{where}: expected finite camera poses, found {kind} for {named}{more}")
 

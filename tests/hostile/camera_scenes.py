@@ -306,7 +306,8 @@ class Layout:
         def write(folder: Path) -> Path:
             numbers = self.numbers()
             for name, change in changes.items():
-                numbers[name] = change(numbers[name]) if callable(change) else np.full_like(numbers[name], change)
+                new: Any = change(numbers[name]) if callable(change) else np.full_like(numbers[name], change)
+                numbers[name] = new
             return self.write(folder, numbers)
 
         return write
