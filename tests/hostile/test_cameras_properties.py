@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
 
 import numpy as np
 import pytest
 import torch
-from camera_scenes import LAYOUTS, read_cameras
+from camera_scenes import LAYOUTS, UNUSED, read_cameras
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fewshot_ns.data.dataparsers.automatic import CONFIGS
 from fewshot_ns.engine.error_lines import is_of_this_package
 
 REPLACED = ("nan", "inf", "-inf", "0", "-x", "1e300", "-1e300", "1e30", "1e12", "1e-30", "1e-300", "x+1", "1000x")
@@ -64,3 +66,13 @@ def test_one_number_of_a_camera(name: str, data: st.DataObject) -> None:
             assert Path(folder).name in str(error), f"no file is named: {error}"
             return
         _check_rays(read)
+
+
+def test_a_camera_that_is_not_used_is_said(tmp_path: Path) -> None:
+    layout = LAYOUTS["frames"]
+    numbers = layout.numbers()
+    numbers["inner"][UNUSED, 0] = 1e12
+    config: Any = CONFIGS[layout.parser]()
+    data = layout.write(tmp_path, numbers)
+    scene, _, _ = replace(config, data=data, **layout.flags).setup().read_views()
+    assert any(f"photos that are not used are none: {UNUSED}.png" in remark for remark in scene.remarks)
