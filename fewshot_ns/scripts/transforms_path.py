@@ -54,9 +54,10 @@ def path_of_transforms(
     """
     from fewshot_ns.cameras.paths import camera_path_dict
     from fewshot_ns.cameras.poses import check_rotations
+    from fewshot_ns.data.files.applied_world import applied_scale
     from fewshot_ns.data.files.images import same_aspect
     from fewshot_ns.data.files.transforms_camera import StatedCamera, bends, check_lens
-    from fewshot_ns.data.files.transforms_json import applied_scale, frame_poses, read_transforms
+    from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 
     meta = read_transforms(file)
     # Cameras without photos need no names.

@@ -251,7 +251,7 @@ CASES = [
     Case("photo-spelled-twice", "leakage", transforms(_spelled), ("images/photo_000.png", "one file under two names")),
     Case("photo-linked", "leakage", transforms(_linked(hard=False)), ("zz.png", "one file under two names")),
     Case("photo-folder-linked", "leakage", transforms(_folder_linked), ("same/photo_000.png", "one file")),
-    Case("photo-hard-linked", "leakage", transforms(_linked(hard=True)), None),
+    Case("photo-hard-linked", "leakage", transforms(_linked(hard=True)), ("zz.png", "one file under two names")),
     Case("photo-copied", "leakage", transforms(_copied), None),
     Case(
         "blender-test-names-a-training-photo",

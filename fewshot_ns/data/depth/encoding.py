@@ -48,9 +48,12 @@ def read_note(folder: Path) -> Dict[str, Any]:
     for key, known in (("polarity", get_args(Polarity)), ("meaning", get_args(DepthMeaning))):
         if note.get(key) is not None and note[key] not in known:
             raise ValueError(f"{path}: expected {key} {' or '.join(known)}, found {note[key]!r}")
-    for key in ("unit", "max_depth"):
+    # A unit that float32 holds; depth without a limit may say so.
+    for key, largest in (("unit", 1e12), ("max_depth", float("inf"))):
         value = note.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= largest
+        ):
             raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
     if not isinstance(note.get("may_be_empty", False), bool):
         raise ValueError(f"{path}: expected true or false for 'may_be_empty', found {note['may_be_empty']!r}")

@@ -47,7 +47,8 @@ def stated_depth_unit(meta: Dict[str, Any], path: Path) -> Optional[StatedUnit]:
     """
     found: List[StatedUnit] = []
     for key, value in _statements(meta):
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+        # A unit that float32 holds.
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 1e-12 <= value <= 1e12
         if not good:
             raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
         length = float(value) if key in _TIMES else 1.0 / float(value)

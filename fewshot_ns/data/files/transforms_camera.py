@@ -14,6 +14,7 @@ from typing import Any, Dict, Hashable, Iterator, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.cameras.checks import size_fault
 from fewshot_ns.data.files.one_photo_once import file_identity
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
@@ -207,7 +208,8 @@ class StatedCamera:
             if angle is None:
                 return None
             if not 0.0 < angle < math.pi:
-                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}")
+                hint = f", which in degrees is {math.radians(angle):.6g}" if math.pi <= angle < 180.0 else ""
+                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}{hint}")
             # numpy's, since its tangent may differ from math's in the last bit.
             return float(np.tan(0.5 * np.float64(angle)))
 
@@ -218,6 +220,9 @@ class StatedCamera:
         ):
             stated = {key: value for key, value in stated.items() if key not in ("fl_x", "fl_y", "fx", "fy")}
         width, height = positive("w"), positive("h")
+        fault = size_fault(1.0 if height is None else height, 1.0 if width is None else width)
+        if fault is not None:
+            raise ValueError(f"{where}: {fault} ('w', 'h')")
         lens = own if any(name in own for name in (*DISTORTION, "distortion_params")) else stated
         return cls(
             focal=(positive("fl_x", "fx"), positive("fl_y", "fy")),

@@ -94,7 +94,9 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found shape {matrix.shape}")
         poses.append(np.concatenate([matrix[:3], [[0.0, 0.0, 0.0, 1.0]]]))
     stacked = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
-    check_finite_poses(stacked, str(path))
+    check_finite_poses(
+        stacked, str(path), [f"frame {number} ({str(frame['file_path'])[:80]})" for number, frame in enumerate(frames)]
+    )
     return stacked
 
 
@@ -110,16 +112,3 @@ def stated_bounds(meta: Dict[str, Any], path: Path) -> Optional[Tuple[float, flo
     if isinstance(near, (int, float)) and isinstance(far, (int, float)) and 0 <= near < far < float("inf"):
         return float(near), float(far)
     raise ValueError(f"{path}: expected numbers 0 <= near < far, found near {near!r} and far {far!r}")
-
-
-def applied_scale(meta: Dict[str, Any], path: Path) -> float:
-    """By what the poses of a transforms file were scaled when it was made, nerfstudio's `applied_scale`; 1 where it is
-    silent.
-
-    Raises:
-        ValueError: no positive number.
-    """
-    value = meta.get("applied_scale", 1.0)
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
-        return float(value)
-    raise ValueError(f"{path}: expected a positive number for 'applied_scale', found {value!r}")

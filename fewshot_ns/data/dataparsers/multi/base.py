@@ -15,11 +15,13 @@ from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.checks import check_cameras, check_places, check_range, check_steps
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
 from fewshot_ns.data.dataparsers.recognition import one_instead_of_many
 from fewshot_ns.data.datasets.camera_sized import camera_sized, sizes_of
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+from fewshot_ns.utils.number_flags import check_at_least, check_finite
 
 SPLITS = ("train", "val", "test")
 
@@ -166,8 +168,10 @@ class MultiSceneDataParser(DataParser):
         """Reads the cameras of a scene and the header of its first image.
 
         Raises:
-            SceneError: a file is missing or damaged, or there are too few views.
+            SceneError: a file is missing or damaged, a camera casts no finite rays, or there are too few views.
+            ValueError: a flag is no number that anything can be computed with.
         """
+        self._check_flags()
         try:
             scene = self._open(entry)
         except SceneError:
@@ -183,9 +187,14 @@ class MultiSceneDataParser(DataParser):
     def _open(self, entry: SceneEntry) -> Scene:
         views, config = self._read_views(entry), self.config
         check_views(views, entry.folder)
-        bounds = self._near_far(views.near, views.far)
+        names = [image.name for image in views.images]
+        check_places(views.camera_to_worlds, names, str(entry.folder))
+        bounds = self._near_far(views.near, views.far, entry.folder)
         cameras = pack_cameras(views, config.image_size, config.downscale_factor, config.integer_pixels)
+        check_cameras(cameras, names, str(entry.folder))
         near, far = distances_of_planar(*bounds, cameras) if views.planar else bounds
+        check_range(near, far, str(entry.folder))
+        check_steps(views.camera_to_worlds, names, str(entry.folder), far - near)
         return Scene(
             entry=entry,
             cameras=cameras,
@@ -205,12 +214,22 @@ class MultiSceneDataParser(DataParser):
             view_indices=views.view_indices,
         )
 
-    def _near_far(self, near: float, far: float) -> Tuple[float, float]:
-        """The format's near and far with the user's in their place."""
+    def _check_flags(self) -> None:
+        """Checks the numbers among the flags, before a scene is read.
+
+        Raises:
+            ValueError: one that nothing can be computed with.
+        """
+        config = self.config
+        check_at_least("--image-size", 2, *(config.image_size or ()))
+        check_finite("--near", config.near)
+        check_finite("--far", config.far)
+
+    def _near_far(self, near: float, far: float, folder: Path) -> Tuple[float, float]:
+        """The format's near and far of the scene in a folder with the user's in their place."""
         near = near if self.config.near is None else self.config.near
         far = far if self.config.far is None else self.config.far
-        if not 0 <= near < far:
-            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+        check_range(near, far, str(folder))
         return near, far
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:

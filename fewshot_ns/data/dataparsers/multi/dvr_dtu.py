@@ -9,6 +9,7 @@ from typing import Literal, Optional, Tuple, Type
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.cameras.projections import check_projection
 from fewshot_ns.data.dataparsers.multi.dvr import CameraFile, DVRDataParser, DVRDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.dataparsers.single.dtu import decompose_projections
@@ -55,6 +56,8 @@ class DVRDTUDataParser(DVRDataParser):
             images = images[: config.max_train_views]
         cameras = CameraFile(entry.folder / "cameras.npz")
         projections = np.stack([cameras.matrix("world_mat", index)[:3] for index in range(len(images))])
+        for index, projection in enumerate(projections):
+            check_projection(projection, f"{cameras.path}, world_mat_{index}")
         intrinsics, poses = decompose_projections(
             projections, [f"{cameras.path}, world_mat_{index}" for index in range(len(images))]
         )

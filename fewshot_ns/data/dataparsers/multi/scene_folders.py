@@ -25,6 +25,7 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataP
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
 from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneEntry, SceneError, SceneWorld
+from fewshot_ns.utils.number_flags import check_at_least
 
 if TYPE_CHECKING:
     SingleSceneParser = FewShotDataParserConfig
@@ -93,7 +94,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
         except SceneError as error:
             # Its folders of photos and masks have been taken for scenes.
             raise SceneError(f"{error}{one_instead_of_many(self.config.data)}") from error
-        near, far = self._near_far(scene.near, scene.far)
+        near, far = self._near_far(scene.near, scene.far, entry.folder)
         size = self.config.image_size
         cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
         given = self.config.near is not None or self.config.far is not None
@@ -102,6 +103,8 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
+        # Two that are wrong may multiply to one that is not.
+        check_at_least("--downscale-factor", 1, own.downscale_factor, config.downscale_factor)
         changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
         if config.whole_pool:
             changes["num_views"] = 0

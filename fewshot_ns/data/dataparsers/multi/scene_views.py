@@ -14,6 +14,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 
+from fewshot_ns.cameras.checks import size_fault
 from fewshot_ns.cameras.poses import check_finite_poses, check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
@@ -72,7 +73,8 @@ def check_views(views: SceneViews, folder: Path) -> None:
     """Checks what a format says of a scene.
 
     Raises:
-        SceneError: no images, not one camera and mask per image, or focal lengths that are not positive.
+        SceneError: no images, not one camera and mask per image, focal lengths that are not positive, or a calibration
+            of no size.
         ValueError: poses that are not finite, or turn the camera by something else than a rotation.
     """
     count = len(views.images)
@@ -84,12 +86,19 @@ def check_views(views: SceneViews, folder: Path) -> None:
     for what, found in parts.items():
         if found != count:
             raise SceneError(f"{folder}: expected one {what} per image, found {found} for {count} images")
-    check_finite_poses(views.camera_to_worlds, str(folder))
-    check_rotations(
-        views.camera_to_worlds, [image.name for image in views.images], str(folder), mirrored=views.may_be_mirrored
-    )
-    if not (np.isfinite(views.focal) & (views.focal > 0)).all():
-        raise SceneError(f"{folder}: expected positive focal lengths, found {views.focal.min()}")
+    names = [image.name for image in views.images]
+    check_finite_poses(views.camera_to_worlds, str(folder), names)
+    check_rotations(views.camera_to_worlds, names, str(folder), mirrored=views.may_be_mirrored)
+    if views.size is not None:
+        fault = size_fault(*views.size)
+        if fault is not None:
+            raise SceneError(f"{folder}: {fault} (its calibration)")
+    for name, focal in zip(names, views.focal, strict=True):
+        # Said so that NaN fails.
+        if not (np.isfinite(focal) & (focal > 0)).all():
+            raise SceneError(
+                f"{folder}: photo {name}: expected positive focal lengths, found {focal[0]:g}, {focal[1]:g}"
+            )
 
 
 def pack_cameras(

@@ -15,6 +15,7 @@ from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSc
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, listed_files
 from fewshot_ns.data.files.images import list_images
 from fewshot_ns.data.records.scene import SceneEntry, SceneError, SceneWorld
+from fewshot_ns.utils.number_flags import check_length
 
 NEAR_FAR: Dict[str, Tuple[float, float]] = {"cars": (0.8, 1.8), "chairs": (1.25, 2.75)}
 """Published sampling ranges."""
@@ -67,6 +68,10 @@ class SRNDataParser(MultiSceneDataParser):
         raise FileNotFoundError(
             f"{data}: expected objects in {beside}, or in one folder *_{split} below it; found {found} (--data)"
         )
+
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        check_length("--world-scale", self.config.world_scale)
 
     def _read_views(self, entry: SceneEntry) -> SceneViews:
         images = list_images(entry.folder / "rgb")

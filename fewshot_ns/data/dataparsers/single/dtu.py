@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
+from fewshot_ns.cameras.checks import check_mean_axes
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, flip_camera_axes, recenter
+from fewshot_ns.cameras.projections import check_projection
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.left_out import frames_without_photo
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
@@ -19,6 +21,7 @@ from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import Files, find_upward
 from fewshot_ns.data.views.selection import ViewSelection, dtu_protocol
+from fewshot_ns.utils.number_flags import check_at_least
 
 CALIBRATION_FOLDERS = (
     "SampleSet/MVS Data/Calibration/cal18",
@@ -66,6 +69,8 @@ class DTUDataParser(SkippingDataParser):
         height, width = config.calibration_size
         files = [f"{folder / f'pos_{number:03d}.txt'}" for number in range(1, len(projections) + 1)]
         intrinsics, poses = decompose_projections(projections, files)
+        check_rotations(poses, [f"pos_{number:03d}.txt" for number in range(1, count + 1)], str(folder))
+        check_mean_axes(poses, (1, 2), str(folder), "the world is turned by those of all calibrated views")
         poses, transform = recenter(poses)
         reach = float(np.abs(poses[:, :, 3]).max())
         if reach == 0:
@@ -90,6 +95,7 @@ class DTUDataParser(SkippingDataParser):
             geometry=SceneGeometry("metric", near, far, "cone", config.background, origin_plane_z=0.0),
             calibrated_sizes=np.tile([height, width], (count, 1)),
             calibration="its calibration (--calibration-size)",
+            cameras_file=folder,
             transform=transform,
             scale=scale,
             depths=self._find_depths(self._depth_folders(), images),
@@ -100,8 +106,14 @@ class DTUDataParser(SkippingDataParser):
         # White alone is the object, as in the originals.
         return replace(scene, object_masks=masks, object_mask_level=255)
 
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        check_at_least("--calibration-size", 1, *self.config.calibration_size)
+        check_at_least("--max-images", 1, self.config.max_images)
+
     def _read_projections(self) -> Tuple[Path, npt.NDArray[np.float64]]:
-        """The folder, and (N, 3, 4) projection matrices of the views 1..N, up to `max_images`.
+        """The folder, and (N, 3, 4) projection matrices of the views 1..N, up to `max_images`. All must
+        be right, whichever views are used: the world is centred on and scaled by all of them.
 
         Raises:
             FileNotFoundError: there are none, or one is missing among them, or of a photo.
@@ -128,7 +140,8 @@ class DTUDataParser(SkippingDataParser):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found {error}") from error
             if matrix.shape != (3, 4):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found shape {matrix.shape}")
-            check_finite_poses(matrix[None], str(path))
+            check_finite_poses(matrix[None], str(path), [path.name])
+            check_projection(matrix, str(path), "; the world is that of the cameras of all views, used or not")
             matrices.append(matrix)
         if not matrices:
             raise FileNotFoundError(f"{folder / 'pos_001.txt'}: expected projection matrices, found no such file")

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.poses import check_finite_poses, recenter
+from fewshot_ns.cameras.checks import check_bounds, check_mean_axes, check_world
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
 from fewshot_ns.data.dataparsers.single.left_out import OnMissing
@@ -78,16 +79,24 @@ class LLFFDataParser(SkippingDataParser):
         images, left_out = photos_of_rows(photos, len(rows), path, IMAGE_FOLDERS, config.on_missing)
         matrices, stated = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
         names = [image.name for image in images]
+        # The world is centred on all rows.
+        check_finite_poses(matrices[:, :, :4], str(path), names)
+        check_bounds(stated, names, str(path))
         bounds, odd = PlainBounds(stated, None) if config.odd_bounds_count else plain_bounds(stated, names)
         hwf = matrices[:, :, 4]
         # The file's axes are down, right, backward.
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
+        check_rotations(poses, names, str(path))
+        check_mean_axes(poses, (1, 2), str(path), "LLFF's world is turned by them")
         poses, transform = recenter(poses)
         scale = 1.0 / (BOUND_FACTOR * bounds.min())
+        check_world(transform, scale, str(path))
         poses[:, :, 3] *= scale
         bounds = bounds * scale
 
-        focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
+        # A size of 0, of a photo that is used, is refused with the other cameras.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
         half = np.full(len(images), 0.5)
         space = resolve_ray_space(config.ray_space, poses)
         remarks = () if odd is None else (f"{path}: {odd}",)
@@ -117,6 +126,7 @@ class LLFFDataParser(SkippingDataParser):
             remarks=remarks if space.warning is None else (f"{config.data}: {space.warning}", *remarks),
             calibrated_sizes=hwf[:, :2],
             calibration="poses_bounds.npy",
+            cameras_file=path,
             transform=transform,
             scale=scale,
             bounds=bounds,
@@ -192,12 +202,21 @@ class LLFFDataParser(SkippingDataParser):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected the poses of the LLFF layout, found no such file")
         try:
-            rows = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+            rows = np.asarray(_real(np.load(path, allow_pickle=False)), dtype=np.float64)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path}: expected a numeric array (N, 17), found a damaged file ({error})") from error
         if rows.ndim != 2 or rows.shape[1] != 17:
             raise ValueError(f"{path}: expected shape (N, 17), found {rows.shape}")
-        check_finite_poses(rows, str(path))
-        if rows[:, 15:].min() <= 0:
-            raise ValueError(f"{path}: expected positive depth bounds, found {rows[:, 15:].min():g}")
         return rows
+
+
+def _real(loaded: Any) -> Any:
+    """The array of a file.
+
+    Raises:
+        ValueError: it holds something else than real numbers.
+    """
+    kind = loaded.dtype if isinstance(loaded, np.ndarray) else type(loaded).__name__
+    if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "fiu":
+        raise ValueError(f"of {kind}")
+    return loaded

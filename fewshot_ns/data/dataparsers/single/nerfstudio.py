@@ -18,6 +18,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.checks import check_float32_places, check_mean_axes
 from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, focus_point, look_away, planar_depth
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
@@ -39,12 +40,12 @@ from fewshot_ns.data.depth.stated_unit import (
     holds_whole_numbers,
     stated_depth_unit,
 )
+from fewshot_ns.data.files.applied_world import applied_scale, check_applied_world
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.ply_header import count_vertices
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import (
-    applied_scale,
     frame_poses,
     read_transforms,
     stated_bounds,
@@ -132,6 +133,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if len(file_poses) < self.least_views:
             raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
         check_lens(meta, path)
+        check_applied_world(meta, path)
         names = [str(frame["file_path"]) for frame in meta["frames"]]
         # Before anything is made of the poses, which would be blamed for it.
         check_rotations(file_poses, [Path(name).name for name in names], str(path))
@@ -178,6 +180,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
             calibration=path.name,
             states_sizes=all(lens.states_size for lens in lenses),
+            cameras_file=path,
             transform=frames.transform,
             scale=frames.scale,
             depths=depths,
@@ -263,10 +266,21 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 "--auto-scale-poses False, --near and --far to read them all the same"
             )
 
+    def _check_turned(self, poses: npt.NDArray, names: Sequence[str], path: Path) -> None:
+        """Checks that nerfstudio, which computes in float32, can centre and turn a scene.
+
+        Raises:
+            ValueError: cameras far from the origin of their files, or without a common direction upwards.
+        """
+        check_float32_places(poses, names, str(path))
+        if self.config.orientation_method in ("up", "vertical") and len(poses) > 1:
+            check_mean_axes(poses, (1,), str(path), "give --orientation-method none")
+
     def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
         """What nerfstudio's parser makes of a file."""
-        self._check_places(poses, path)
         meta = completed.meta
+        self._check_turned(poses, [str(frame["file_path"]) for frame in meta["frames"]], path)
+        self._check_places(poses, path)
         has_points = _names_points(meta, path)
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1

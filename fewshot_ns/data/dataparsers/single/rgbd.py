@@ -29,6 +29,7 @@ from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_onc
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
+from fewshot_ns.utils.number_flags import check_positive
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
 """Folders beside a transforms.json in which sensor depth is looked for."""
@@ -176,9 +177,11 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             return None
         try:
             value = json.loads(path.read_bytes()).get("max_depth")
-            return None if value is None else float(value)
+            limit = None if value is None else float(value)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
+        check_positive(f"{path}, 'max_depth'", limit, finite=False)
+        return limit
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
@@ -186,11 +189,12 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         poses = frame_poses(meta["frames"], path)[:, :3]
         check_lens(meta, path)
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
+        # Before anything is divided by what they state.
+        cameras = stated_cameras(meta, path)
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
-        cameras = stated_cameras(meta, path)
         check_listed_once(names, images, poses, path, cameras)
         for camera, image in zip(cameras, images, strict=True):
             width, height = camera.size

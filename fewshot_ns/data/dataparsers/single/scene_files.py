@@ -52,6 +52,8 @@ class SceneFiles:
     """What these sizes are of, for the message."""
     states_sizes: bool = True
     """Whether files state how wide and high the photos are, so that one that viewers turn by its side shows."""
+    cameras_file: Optional[Path] = None
+    """File or folder that the cameras were read from, for messages; None: the scene's."""
     transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
     """(3, 4) rigid transform from the file's world to ours, before scaling."""
     scale: float = 1.0

@@ -202,7 +202,7 @@ def test_bad_captures_are_refused(tiny_nerfstudio_scene):
     broken = json.loads(original)
     broken["frames"][2]["transform_matrix"][1][1] = float("inf")
     path.write_text(json.dumps(broken))
-    with pytest.raises(ValueError, match=r"transforms\.json: .*views \[2\]"):
+    with pytest.raises(ValueError, match=r"transforms\.json: .*frame 2 \(images"):
         parse(tiny_nerfstudio_scene)
     path.write_text(original)
     (tiny_nerfstudio_scene / "images" / "frame_00005.png").unlink()
