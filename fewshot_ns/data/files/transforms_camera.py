@@ -15,6 +15,8 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.utils.json_files import shown
+
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
 """Names of no distortion, and of the one that is used, in capitals."""
@@ -70,7 +72,7 @@ def check_lens(meta: Dict[str, Any], path: Path) -> None:
                 )
             if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
-                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"
+                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {shown(value)}),"
                     " where it is too short to matter, remove the key"
                 )
             if (_MORE_TERMS.fullmatch(key) or key in _LISTS) and _says_something(value):
@@ -85,9 +87,9 @@ def _check_model(name: Any, where: str, key: str) -> None:
     if name is None or str(name).upper() in (*PERSPECTIVE, *_NO_LENS):
         return
     known = ", ".join(PERSPECTIVE[:-1])
-    lens = "fisheye" if "FISHEYE" in str(name).upper() else str(name).lower()
+    lens = "fisheye" if "FISHEYE" in str(name).upper() else shown(name).strip("'").lower()
     raise ValueError(
-        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}); undistort the "
+        f"{where}: expected a perspective camera model, found {lens} ({key} {shown(name)}, can be {known}); undistort the "
         "photos, e.g. by `colmap image_undistorter`"
     )
 
@@ -118,7 +120,7 @@ def distortion_of(stated: Dict[str, Any], where: str) -> Tuple[float, ...]:
     if listed is None:
         return tuple(_number(stated, name, where) or 0.0 for name in DISTORTION)
     if not isinstance(listed, list) or (len(listed) != len(DISTORTION) and _says_something(listed)):
-        raise ValueError(f"{where}: expected 'distortion_params' {', '.join(DISTORTION)}, found {listed!r}")
+        raise ValueError(f"{where}: expected 'distortion_params' {', '.join(DISTORTION)}, found {shown(listed)}")
     values: Dict[str, Any] = dict(zip(DISTORTION, listed, strict=False))
     return tuple(_number(values, name, where) or 0.0 for name in DISTORTION)
 
@@ -129,10 +131,10 @@ def _number(stated: Dict[str, Any], key: str, where: str) -> Optional[float]:
         return None
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not math.isfinite(number):
-        raise ValueError(f"{where}: expected a number for {key!r}, found {value!r}")
+        raise ValueError(f"{where}: expected a number for {key!r}, found {shown(value)}")
     return number
 
 

@@ -34,7 +34,7 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        splits = read_multiscale(config.data)
+        splits = read_multiscale(config.data, config.allow_outside)
         parts = [splits[name] for name in ("train", "test", "val") if name in splits]
         frames = [frames_of(part) for part in parts]
         num_train, num_test = len(frames[0]), len(frames[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
@@ -29,6 +28,7 @@ from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, ch
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
+from fewshot_ns.utils.json_files import NUMBER_OR_TEXT, checked, read_json_object, shown_keys
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
 """Folders beside a transforms.json in which sensor depth is looked for."""
@@ -167,23 +167,24 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         if not path.is_file():
             return None
         try:
-            value = json.loads(path.read_bytes()).get("max_depth")
-            return None if value is None else float(value)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
+            value = checked(read_json_object(path), {"max_depth": NUMBER_OR_TEXT}, str(path)).get("max_depth")
+        except ValueError as error:
+            raise ValueError(f"{path}: expected a JSON object with a number max_depth ({error})") from error
+        return None if value is None else float(value)
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
-        meta = with_local_files(read_transforms(path, may_be_empty=split != "train"), self.config.data)
+        meta = read_transforms(path, may_be_empty=split != "train")
+        meta = with_local_files(meta, path, self.config.data, self.config.allow_outside)
         poses = frame_poses(meta["frames"], path)[:, :3]
         check_lens(meta, path)
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
+        cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(images))]
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
         check_listed_once(names, images, poses, path)
-        cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(images))]
         for camera, image in zip(cameras, images, strict=True):
             width, height = camera.size
             if width is not None and height is not None and image.is_file():
@@ -224,7 +225,7 @@ def frame_intrinsics(
     found = {**meta, **frame}
     focal = found.get("fx", found.get("fl_x"))
     if focal is None:
-        raise ValueError(f"{path}: expected the focal length fx of {image.name}, found {sorted(frame)}")
+        raise ValueError(f"{path}: expected the focal length fx of {image.name}, found {shown_keys(frame)}")
     if "w" in found and "h" in found:
         width, height = float(found["w"]), float(found["h"])
     elif image.is_file():
