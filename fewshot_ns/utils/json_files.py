@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple
 
-import numpy as np
+from typing_extensions import TypeGuard
 
 MOST_BYTES = 1 << 29
 """Size above which a file is refused; a transforms.json of ten thousand photos has some ten million bytes."""
@@ -116,7 +116,7 @@ class Kind:
     """The value as it is used; raises `UnfitError`."""
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a JSON value is a finite number that a float can hold."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -209,6 +209,9 @@ def numbers(words: str, *shapes: Sequence[int]) -> Kind:
     """Finite numbers as lists in lists, of one of some shapes, in which -1 stands for any size."""
 
     def take(value: Any) -> Any:
+        # Not above: commands that read no matrix start without it.
+        import numpy as np
+
         try:
             array = np.asarray(_is_a(list)(value))
         except (ValueError, OverflowError) as error:

@@ -67,8 +67,8 @@ def ambiguous_unit(meta: Dict[str, Any], path: Path) -> Tuple[str, ...]:
     """What has to be said of keys by which different programs mean different things; nothing where there are none."""
     keys = [key for key in _AMBIGUOUS if meta.get(key) is not None]
     return tuple(
-        f"{path}: {key!r} ({shown(meta[key])}) is not read, since programs mean different things by it; --depth-unit says "
-        "what a stored unit of depth is"
+        f"{path}: {key!r} ({shown(meta[key])}) is not read, since programs mean different things by it; --depth-unit "
+        "says what a stored unit of depth is"
         for key in keys
     )
 

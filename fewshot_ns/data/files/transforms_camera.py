@@ -72,8 +72,8 @@ def check_lens(meta: Dict[str, Any], path: Path) -> None:
                 )
             if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
-                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {shown(value)}),"
-                    " where it is too short to matter, remove the key"
+                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is "
+                    f"{shown(value)}), where it is too short to matter, remove the key"
                 )
             if (_MORE_TERMS.fullmatch(key) or key in _LISTS) and _says_something(value):
                 raise ValueError(
@@ -89,8 +89,8 @@ def _check_model(name: Any, where: str, key: str) -> None:
     known = ", ".join(PERSPECTIVE[:-1])
     lens = "fisheye" if "FISHEYE" in str(name).upper() else shown(name).strip("'").lower()
     raise ValueError(
-        f"{where}: expected a perspective camera model, found {lens} ({key} {shown(name)}, can be {known}); undistort the "
-        "photos, e.g. by `colmap image_undistorter`"
+        f"{where}: expected a perspective camera model, found {lens} ({key} {shown(name)}, can be {known}); undistort "
+        "the photos, e.g. by `colmap image_undistorter`"
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any, Dict, List, Mapping
 
 from fewshot_ns.utils.json_files import (
     FILE_NAME,
-    NUMBER,
     NUMBER_OR_TEXT,
     POSITIVE,
     TEXT,
@@ -45,7 +44,6 @@ _NAMES = list_of(FILE_NAME, "a list of names of photos")
 _FILE: Mapping[str, Kind] = {
     **_CAMERA,
     **_UNITS,
-    **dict.fromkeys(("near", "far"), NUMBER),
     **dict.fromkeys(PHOTO_LISTS, _NAMES),
     "ply_file_path": FILE_NAME,
     "applied_scale": POSITIVE,

@@ -1,4 +1,4 @@
-"""What nerfstudio's own parser makes of a `transforms.json`: photos, cameras and points in one upright, scaled world."""
+"""What nerfstudio's own parser makes of a `transforms.json`: photos, cameras and points in one upright world."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, ch
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
-from fewshot_ns.utils.json_files import NUMBER_OR_TEXT, checked, read_json_object, shown_keys
+from fewshot_ns.utils.json_files import NUMBER, NUMBER_OR_TEXT, checked, read_json_object, shown_keys
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
 """Folders beside a transforms.json in which sensor depth is looked for."""
@@ -133,8 +133,9 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         pool, tested = tuple(range(num_train)), tuple(range(num_train, num_train + num_test))
         meta = splits["train"].meta
         self._stated_unit = stated_depth_unit(meta, config.data / "transforms_train.json")
-        self._needs_bounds = "near" not in meta or "far" not in meta
-        near, far = self._near_far(float(meta.get("near", 0.0)), float(meta.get("far", "inf")))
+        bounds = checked(meta, {"near": NUMBER, "far": NUMBER}, str(config.data / "transforms_train.json"))
+        self._needs_bounds = "near" not in bounds or "far" not in bounds
+        near, far = self._near_far(float(bounds.get("near", 0.0)), float(bounds.get("far", "inf")))
         name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
         folder = "omni" if config.depth_source == "mono" else "target_depth"
         depths: Optional[Files] = files_beside(images, folder, lambda stem: name.format(stem=stem), "depth map")
