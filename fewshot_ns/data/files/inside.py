@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Union
 
 from fewshot_ns.utils.json_files import shown
@@ -28,11 +28,6 @@ def lies_inside(folder: Path, name: Union[str, Path]) -> bool:
         return True
     # A folder that is reached by a link may be named by where it is.
     return _is_below(_real(path), _real(top))
-
-
-def climbs_out(name: str) -> bool:
-    """Whether a name that should lie in a folder, whichever, is absolute or goes up."""
-    return any(path.is_absolute() or ".." in path.parts for path in (PurePosixPath(name), PureWindowsPath(name)))
 
 
 def outside_words(folder: Path, name: str, flag: bool = True) -> str:
