@@ -15,12 +15,12 @@ HUGE = 10**400
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
-def _capture(name: str, change: scenes.Change, *says: str, parser: str = "fewshot-nerfstudio-data") -> Case:
+def _capture(name: str, change: scenes.Change, *says: str) -> Case:
     """A transforms.json in which something is changed."""
 
     def prepare(folder: Path) -> Action:
         scenes.write_capture(folder, change)
-        return training_inputs(parser, folder)
+        return training_inputs("fewshot-nerfstudio-data", folder)
 
     return Case(f"json-{name}", "json", prepare, (TRANSFORMS, *says) if says else None)
 
@@ -208,8 +208,10 @@ CASES: List[Case] = [
     _capture("matrix-huge", _frame("transform_matrix", [[HUGE] * 4] * 4), "frame 1", "transform_matrix"),
     _capture("matrix-three-rows", _frame("transform_matrix", scenes.pose(1)[:3].tolist())),
     _capture("matrix-other-last-row", _last_rows),
-    _capture("sensor-null-depth", _frame("depth_file_path", None, 0), "depth of view", parser="rgbd-data"),
     # Other layouts.
+    _of(
+        "sensor-null", scenes.write_capture, "rgbd-data", _frame("depth_file_path", None, 0), "depth of view 0 (0.png)"
+    ),
     _of("blender-angle", scenes.write_blender, BLENDER, _set("camera_angle_x", {}), TRAIN, "'camera_angle_x'"),
     _of("blender-null-angle", scenes.write_blender, BLENDER, _set("camera_angle_x", None), TRAIN, "'camera_angle_x'"),
     _of("blender-name", scenes.write_blender, BLENDER, _frame("file_path", None), TRAIN, "'file_path'", "frame 1"),

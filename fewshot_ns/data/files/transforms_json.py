@@ -53,8 +53,9 @@ def with_local_files(meta: Dict[str, Any], path: Path, folder: Path, allow_outsi
         found = find_photo(folder, name)
         if not allow_outside and not lies_inside(folder, found.absolute()):
             inside = find_photo(folder, name, inside=True)
-            _check_outside(folder, name, where, inside.is_file(), found.is_file())
-            found = inside if inside.is_file() else found
+            there = inside.is_file() and lies_inside(folder, inside.absolute())
+            _check_outside(folder, name, where, there, found.is_file())
+            found = inside if there else found
         if found == folder / name:
             return name
         return found.relative_to(folder).as_posix() if found.is_relative_to(folder) else str(found)

@@ -40,6 +40,7 @@ _FRAME: Mapping[str, Kind] = {
     **_UNITS,
     **dict.fromkeys(("file_path", *FRAME_FILES), FILE_NAME),
 }
+_MATRIX = numbers("an invertible 3x4 applied_transform", (3, 4), (4, 4))
 _NAMES = list_of(FILE_NAME, "a list of names of photos")
 _FILE: Mapping[str, Kind] = {
     **_CAMERA,
@@ -47,7 +48,7 @@ _FILE: Mapping[str, Kind] = {
     **dict.fromkeys(PHOTO_LISTS, _NAMES),
     "ply_file_path": FILE_NAME,
     "applied_scale": POSITIVE,
-    "applied_transform": numbers("an invertible 3x4 applied_transform", (3, 4), (4, 4)),
+    "applied_transform": Kind(_MATRIX.words, lambda value: _MATRIX.take(value)[:3]),
     "orientation_override": one_of("pca", "up", "vertical", "none"),
 }
 

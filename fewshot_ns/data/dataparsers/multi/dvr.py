@@ -20,7 +20,7 @@ from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
-from fewshot_ns.utils.json_files import is_file_name, shown
+from fewshot_ns.utils.json_files import is_file_name
 
 
 @dataclass
@@ -80,9 +80,7 @@ def read_list(path: Path) -> List[str]:
         raise ValueError(f"{path}: expected a list of names, found {error}") from error
     for number, name in enumerate(names, start=1):
         if name and (Path(name).is_absolute() or ".." in Path(name).parts or not is_file_name(name)):
-            raise ValueError(
-                f"{path} line {number}: expected the name of a folder beside the list, found {shown(name)}"
-            )
+            raise ValueError(f"{path} line {number}: expected the name of a folder beside the list, found {found}")
     return [name for name in names if name]
 
 
