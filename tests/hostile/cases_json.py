@@ -209,9 +209,7 @@ CASES: List[Case] = [
     _capture("matrix-three-rows", _frame("transform_matrix", scenes.pose(1)[:3].tolist())),
     _capture("matrix-other-last-row", _last_rows),
     # Other layouts.
-    _of(
-        "sensor-null", scenes.write_capture, "rgbd-data", _frame("depth_file_path", None, 0), "depth of view 0 (0.png)"
-    ),
+    _of("sensor-null", scenes.write_capture, "rgbd-data", _frame("depth_file_path", None, 0), "depth of view 0 (0"),
     _of("blender-angle", scenes.write_blender, BLENDER, _set("camera_angle_x", {}), TRAIN, "'camera_angle_x'"),
     _of("blender-null-angle", scenes.write_blender, BLENDER, _set("camera_angle_x", None), TRAIN, "'camera_angle_x'"),
     _of("blender-name", scenes.write_blender, BLENDER, _frame("file_path", None), TRAIN, "'file_path'", "frame 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Callable, List, Optional
 
@@ -46,7 +47,13 @@ def _case(
 
 def _frame(key: str, name: str, number: int = 1) -> Callable[[Any, Path], Any]:
     """Puts a name into a frame, in which {} is the folder of the case."""
-    return lambda meta, folder: meta["frames"][number].update({key: name.format(folder)})
+
+    def change(meta: Any, folder: Path) -> None:
+        if key == "file_path":
+            _without_lists(meta)
+        meta["frames"][number][key] = name.format(folder)
+
+    return change
 
 
 def _file(key: str, value: Any) -> Callable[[Any, Path], Any]:
@@ -62,8 +69,7 @@ def _all_names(prefix: str) -> Callable[[Any, Path], Any]:
     """Begins the names of all photos with something, and leaves out lists of them."""
 
     def change(meta: Any, folder: Path) -> None:
-        for key in ("train_filenames", "val_filenames", "test_filenames", "held_out"):
-            meta.pop(key)
+        _without_lists(meta)
         for frame in meta["frames"]:
             frame["file_path"] = prefix.format(folder) + frame["file_path"]
 
@@ -97,16 +103,22 @@ def _through_link(folder: Path) -> Action:
 
 def _file_given(folder: Path) -> Action:
     """A transforms file in a folder of its own, beside that of the photos."""
-    scenes.write_capture(folder, _no_lists)
+    scenes.write_capture(folder, _photos_alone)
     (folder / "sparse").mkdir()
     text = (folder / "transforms.json").read_text().replace('"images/', '"../images/')
     (folder / "sparse" / "cameras.json").write_text(text)
     return training_inputs(NERFSTUDIO, folder / "sparse" / "cameras.json")
 
 
-def _no_lists(meta: Any) -> None:
-    for key in ("train_filenames", "val_filenames", "test_filenames", "held_out", "ply_file_path"):
-        meta.pop(key)
+def _without_lists(meta: Any) -> None:
+    """Takes away what names photos besides the frames."""
+    for key in ("train_filenames", "val_filenames", "test_filenames", "held_out"):
+        meta.pop(key, None)
+
+
+def _photos_alone(meta: Any) -> None:
+    _without_lists(meta)
+    meta.pop("ply_file_path")
     for frame in meta["frames"]:
         frame.pop("mask_path")
         frame.pop("depth_file_path")
@@ -181,7 +193,7 @@ def _maps_note(folder: Path) -> Action:
     (folder / "maps").mkdir()
     np.savez(folder / "precious.npz", 1)
     names = ["../precious.npz", f"{folder}/precious.npz", "a" * 3000 + ".npz", "\0.npz"]
-    (folder / "maps" / "depth.json").write_text(f'{{"written_by": "test", "files": {names}}}'.replace("'", '"'))
+    (folder / "maps" / "depth.json").write_text(json.dumps({"written_by": "test", "files": names}))
 
     def action() -> None:
         MapFolder.prepare(folder / "maps", ["a.npz"], "test", False).finish(DepthEncoding("distance"), [])

@@ -80,7 +80,9 @@ def read_list(path: Path) -> List[str]:
         raise ValueError(f"{path}: expected a list of names, found {error}") from error
     for number, name in enumerate(names, start=1):
         if name and (Path(name).is_absolute() or ".." in Path(name).parts or not is_file_name(name)):
-            raise ValueError(f"{path} line {number}: expected the name of a folder beside the list, found {found}")
+            raise ValueError(
+                f"{path} line {number}: expected the name of a folder beside the list, found {shown(name)}"
+            )
     return [name for name in names if name]
 
 
