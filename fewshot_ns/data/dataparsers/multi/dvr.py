@@ -20,7 +20,7 @@ from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
-from fewshot_ns.utils.json_files import is_file_name
+from fewshot_ns.utils.json_files import is_file_name, shown
 
 
 @dataclass

@@ -173,6 +173,11 @@ def _read_split(columns: Dict[str, List[Any]], split: str, path: Path, allow_out
             raise ValueError(f"{path}, {split}: {outside_words(path.parent, name)}")
     poses = np.asarray(columns["cam2world"], dtype=np.float64)[:, :3]
     values = {name: np.asarray(columns[name], dtype=np.float64) for name in COLUMNS[2:]}
+    for name in ("width", "height", "focal"):
+        if not values[name].min() > 0:
+            raise ValueError(f"{path}, {split}: expected positive numbers for {name!r}, found {values[name].min()}")
+    if not 0 <= values["near"].min() < values["far"].max():
+        raise ValueError(f"{path}, {split}: expected numbers 0 <= near < far, found others")
     return MultiscaleSplit(
         files=tuple(columns["file_path"]),
         poses=poses,

@@ -135,7 +135,11 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         self._stated_unit = stated_depth_unit(meta, config.data / "transforms_train.json")
         bounds = checked(meta, {"near": NUMBER, "far": NUMBER}, str(config.data / "transforms_train.json"))
         self._needs_bounds = "near" not in bounds or "far" not in bounds
-        near, far = self._near_far(float(bounds.get("near", 0.0)), float(bounds.get("far", "inf")))
+        near, far = float(bounds.get("near", 0.0)), float(bounds.get("far", "inf"))
+        if config.near is None and config.far is None and not 0 <= near < far:
+            where = config.data / "transforms_train.json"
+            raise ValueError(f"{where}: expected numbers 0 <= near < far, found near {near} and far {far}")
+        near, far = self._near_far(near, far)
         name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
         folder = "omni" if config.depth_source == "mono" else "target_depth"
         depths: Optional[Files] = files_beside(images, folder, lambda stem: name.format(stem=stem), "depth map")
