@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     level, depth = [content], 0
     while level:
         depth += 1
-        if depth > MOST_LEVELS + 1:
+        if depth > MOST_LEVELS:
             raise ValueError(f"{path}: expected JSON of at most {MOST_LEVELS} levels, found more")
         level = [child for node in level for child in _children(node) if isinstance(child, (list, dict))]
     return content

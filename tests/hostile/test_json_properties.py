@@ -31,7 +31,7 @@ SCALARS = st.one_of(
     st.integers(-3, 40),
     st.sampled_from([10**25, -(10**400), 10**400]),
     st.floats(-100.0, 100.0),
-    st.sampled_from([float("nan"), float("inf"), 1e-320, 1e30]),
+    st.sampled_from([float("nan"), float("inf"), 1e30]),
     st.sampled_from(WORDS),
     st.text(max_size=5),
 )

@@ -173,8 +173,8 @@ def _read_split(columns: Dict[str, List[Any]], split: str, path: Path, allow_out
             raise ValueError(f"{path}, {split}: {outside_words(path.parent, name)}")
     poses = np.asarray(columns["cam2world"], dtype=np.float64)[:, :3]
     values = {name: np.asarray(columns[name], dtype=np.float64) for name in COLUMNS[2:]}
-    for name in ("width", "height", "focal"):
-        if not values[name].min() > 0:
+    for name, least in (("width", 1.0), ("height", 1.0), ("focal", 1e-6)):
+        if values[name].min() < least:
             raise ValueError(f"{path}, {split}: expected positive numbers for {name!r}, found {values[name].min()}")
     if not 0 <= values["near"].min() < values["far"].max():
         raise ValueError(f"{path}, {split}: expected numbers 0 <= near < far, found others")
