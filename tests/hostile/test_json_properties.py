@@ -24,6 +24,7 @@ from fewshot_ns.engine.error_lines import is_of_this_package
 from fewshot_ns.utils.json_files import read_json, shown
 
 Where = Tuple[Any, ...]
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 WORDS = ("", "up", "images/0.png", "../0.png", "/etc/passwd", "1", "nan", "1e999", "\0", "\ud800", "é", "x" * 300, ".")
 SCALARS = st.one_of(
     st.none(),
@@ -99,7 +100,7 @@ def test_any_value_of_a_scene(layout: str, tmp_path: Path) -> None:
     right = json.loads((tmp_path / name).read_text("utf8"))
     keys = st.sampled_from(list(places(right)))
 
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=SLOW)
     @given(where=keys, value=ANY_JSON)
     def run(where: Where, value: Any) -> None:
         (tmp_path / name).write_text(json.dumps(replaced(right, where, value)), "utf8")
@@ -134,7 +135,7 @@ def test_any_value_of_a_note(tmp_path: Path) -> None:
     run()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=SLOW)
 @given(content=st.binary(max_size=40) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "any.json").write_bytes(content)
@@ -149,7 +150,7 @@ def test_a_value_in_a_message_is_short(value: Any) -> None:
     assert len(shown(value)) <= 60
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=SLOW)
 @given(parts=st.lists(st.sampled_from(["..", ".", "a", "in", "out", "/", "b.png"]), min_size=1, max_size=7))
 def test_what_counts_as_inside_is_inside(parts: List[str], tmp_path: Path) -> None:
     """Against what the system says: of a folder with a link to another one, only what is below that link lies elsewhere
