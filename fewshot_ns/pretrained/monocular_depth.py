@@ -5,7 +5,6 @@ model, the hash of its weights and the version of the processing around it, so i
 and machines, and is never stale.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Literal, Optional, Sequence, Tuple
@@ -24,6 +23,7 @@ from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weigh
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.hashing import file_hash, json_hash
+from fewshot_ns.utils.json_files import OBJECT, checked, read_json_object, shown
 from fewshot_ns.utils.optional_imports import require
 
 PREPROCESSING_VERSION = 1
@@ -114,7 +114,7 @@ def model_polarity(folder: Path) -> Polarity:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf8"))
+        config = checked(read_json_object(path), {"backbone_config": OBJECT}, str(path))
     except ValueError as error:
         raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
     kind = config.get("model_type")
@@ -126,7 +126,7 @@ def model_polarity(folder: Path) -> Polarity:
         return "inverse_depth"
     raise ValueError(
         f"{path}: expected a known kind of depth model ({', '.join(_RELATIVE_TYPES + _DISTANCE_TYPES)}), "
-        f"found {kind!r}; say what it gives by the flag that ends in polarity"
+        f"found {shown(kind)}; say what it gives by the flag that ends in polarity"
     )
 
 

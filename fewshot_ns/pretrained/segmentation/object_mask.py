@@ -3,7 +3,6 @@ semantic segmentation)."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -23,6 +22,7 @@ from fewshot_ns.pretrained.weights import (
 )
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.devices import find_device
+from fewshot_ns.utils.json_files import read_json_object
 from fewshot_ns.utils.optional_imports import require
 
 _INSTANCES = "maskrcnn"
@@ -188,7 +188,7 @@ class _Transformers:
 def _model_type(folder: Path) -> str:
     path = folder / CONFIG_NAME
     try:
-        return str(json.loads(path.read_text(encoding="utf8")).get("model_type"))
+        return str(read_json_object(path).get("model_type"))
     except ValueError as error:
         raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
 

@@ -21,6 +21,7 @@ from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.utils.json_files import is_file_name, shown
 
 
 @dataclass
@@ -79,8 +80,10 @@ def read_list(path: Path) -> List[str]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected a list of names, found {error}") from error
     for number, name in enumerate(names, start=1):
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"{path} line {number}: expected the name of a folder beside the list, found {name!r}")
+        if name and (Path(name).is_absolute() or ".." in Path(name).parts or not is_file_name(name)):
+            raise ValueError(
+                f"{path} line {number}: expected the name of a folder beside the list, found {shown(name)}"
+            )
     return [name for name in names if name]
 
 
