@@ -131,13 +131,13 @@ def _upside_down(poses: np.ndarray) -> np.ndarray:
 
 _STATED = "expected a positive number"
 _TRANSFORMS = [
-    _case("fl-nan", "transforms", ("transforms.json", "frame 0", "'fl_x'"), fl_x=NAN),
+    _case("fl-nan", "transforms", ("transforms.json", "a number for 'fl_x'"), fl_x=NAN),
     _case("fl-zero", "transforms", ("transforms.json", "frame 0", _STATED), fl_x=0.0),
     _case("fl-negative", "transforms", ("transforms.json", "frame 0", _STATED), fl_y=-9.0),
-    _case("fl-infinite", "transforms", ("transforms.json", "frame 0", "'fl_x'"), fl_x=INF),
+    _case("fl-infinite", "transforms", ("transforms.json", "a number for 'fl_x'"), fl_x=INF),
     _case("fl-huge", "transforms", ("transforms.json", "photo 0.png", "positive focal length"), fl_x=1e300),
     _case("fl-tiny", "transforms", ("transforms.json", "photo 0.png", "focal length in pixels"), fl_y=1e-3),
-    _case("cx-nan", "transforms", ("transforms.json", "frame 0", "'cx'"), cx=NAN),
+    _case("cx-nan", "transforms", ("transforms.json", "a number for 'cx'"), cx=NAN),
     _case("cx-zero", "transforms", None, cx=0.0),
     _case("cx-huge", "transforms", ("transforms.json", "photo 0.png", "principal point"), cx=1e9),
     _case("w-negative", "transforms", ("transforms.json", "frame 0", "'w'"), w=-10),
@@ -229,10 +229,10 @@ def _mono(folder: Path) -> Action:
 _RGBD = [
     _case("fx-zero", "rgbd", ("transforms_train.json", "frame 0", "'fx'"), fx=0.0),
     _case("w-zero", "rgbd", ("transforms_train.json", "frame 0", "'w'"), w=0.0),
-    _case("cx-nan", "rgbd", ("transforms_train.json", "frame 0", "'cx'"), cx=NAN),
+    _case("cx-nan", "rgbd", ("transforms_train.json", "a number for 'cx'"), cx=NAN),
     _case("fy-huge", "rgbd", ("input", "photo train/rgb/0.png", "focal length"), fy=1e30),
-    _case("far-infinite", "rgbd", ("input", "far between"), far=INF),
-    _case("near-nan", "rgbd", ("input", "0 <= near < far"), near=NAN),
+    _case("far-infinite", "rgbd", ("transforms_train.json", "a number for 'far'"), far=INF),
+    _case("near-nan", "rgbd", ("transforms_train.json", "a number for 'near'"), near=NAN),
     Case("rgbd-mono-without-far", "camera", _mono, ("input", "give --near and --far")),
     *(_unit(word, value) for word, value in (("zero", 0), ("infinite", INF), ("nan", NAN), ("tiny", 1e-310))),
     *(_note(word, value) for word, value in (("infinite", INF), ("nan", NAN), ("negative", -1))),
@@ -245,9 +245,9 @@ _OTHERS = [
     _case("huge", "idr", ("cameras_sphere.npz", "world_mat_2", "huge"), worlds=_at((2, 0, 3), 1e300)),
     _case("scale-zero", "idr", ("cameras_sphere.npz", "scale_mat"), scales=0.0),
     _case("scale-huge", "idr", ("cameras_sphere.npz", "huge"), scales=_at((slice(None), 0, 0), 1e300)),
-    _case("focal-zero", "multiscale", ("input", "images_train/0_d0.png", _FOCAL), focal=0.0),
-    _case("width-zero", "multiscale", ("input", "images_train/0_d0.png"), width=0.0),
-    _case("near-nan", "multiscale", ("input", "0 <= near < far"), near=NAN),
+    _case("focal-zero", "multiscale", ("metadata.json", "positive numbers for 'focal'"), focal=0.0),
+    _case("width-zero", "multiscale", ("metadata.json", "positive numbers for 'width'"), width=0.0),
+    _case("near-nan", "multiscale", ("metadata.json", "numbers for 'near'"), near=NAN),
     _case("focal-zero", "colmap", ("sparse/0", "positive focal lengths"), inner=_at(0, 0.0)),
     _case("focal-huge", "colmap", ("sparse/0", "photo 0.png", "focal length in pixels"), inner=_at(0, 1e300)),
     _case("cx-huge", "colmap", ("sparse/0", "photo 0.png", "principal point"), inner=_at(2, 1e12)),
@@ -362,7 +362,7 @@ _SPECIAL: List[Case] = [
     Case("auto-llff-focal-zero", "camera", _found_by_its_files("llff", rows=_at((0, 14), 0.0)), ("poses_bounds.npy",)),
     Case("auto-transforms-fl-zero", "camera", _found_by_its_files("transforms", fl_x=0.0), ("transforms.json",)),
     Case("auto-blender-angle", "camera", _found_by_its_files("blender", camera_angle_x=0.0), ("transforms_train",)),
-    Case("stored-scene-fx-nan", "camera", _stored, ("scene.json", "photo second.png", "positive focal length")),
+    Case("stored-scene-fx-nan", "camera", _stored, ("scene.json", "a number of each camera for 'fx'")),
 ]
 assert (COUNT, HEIGHT, WIDTH) == (6, 8, 10), "places in the cases are of scenes of this size"
 
