@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-import numpy as np
+from fewshot_ns.utils.arrays import array_dtype
 
 _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
 """Keys of what stored values are multiplied by: instant-ngp's, and nerfstudio's word for it."""
@@ -79,8 +79,8 @@ def holds_whole_numbers(path: Path) -> bool:
     if path.suffix.lower() != ".npy" or not path.is_file():
         return path.suffix.lower() == ".png"
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind in "ui"
-    except (OSError, ValueError, EOFError):
+        return array_dtype(path, "a depth map").kind in "ui"
+    except (OSError, ValueError):
         return False  # which the reader of the map says better
 
 

@@ -7,7 +7,6 @@ name the objects of a split.
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterator, List, Tuple, Type
@@ -20,6 +19,7 @@ from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.utils.arrays import read_arrays
 
 
 @dataclass
@@ -98,11 +98,7 @@ class CameraFile:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected the cameras of the scene, found no such file")
         self.path = path
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                self._arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-            raise SceneError(f"{path}: expected an archive of matrices, found a damaged file ({error})") from error
+        self._arrays = read_arrays(path, "an archive of matrices", kind=SceneError)
 
     def has(self, name: str, index: int) -> bool:
         """Whether there is a matrix of this kind of a view."""

@@ -18,6 +18,7 @@ from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import Files, find_upward
 from fewshot_ns.data.views.selection import ViewSelection, dtu_protocol
+from fewshot_ns.utils.reading import reading
 
 CALIBRATION_FOLDERS = (
     "SampleSet/MVS Data/Calibration/cal18",
@@ -110,10 +111,8 @@ class DTUDataParser(FewShotDataParser):
             path = folder / f"pos_{number:03d}.txt"
             if not path.is_file():
                 break
-            try:
+            with reading(path, "a 3x4 projection matrix"):
                 matrix = np.loadtxt(path, dtype=np.float64)
-            except ValueError as error:
-                raise ValueError(f"{path}: expected a 3x4 projection matrix, found {error}") from error
             if matrix.shape != (3, 4):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found shape {matrix.shape}")
             check_finite_poses(matrix[None], str(path))
