@@ -77,6 +77,22 @@ def reading(
         raise kind(f"{path}: expected {expected}, found {found} ({reason_of(error)})") from error
 
 
+def read_text(path: Path, expected: str, kind: Type[Exception] = ValueError) -> str:
+    """A text file, UTF-8.
+
+    Args:
+        path: the file.
+        expected: what it should hold, for the message.
+        kind: class of the error.
+
+    Raises:
+        FileNotFoundError: no such file.
+        kind: it cannot be read, or is no text.
+    """
+    with reading(path, expected, "no text", kind):
+        return path.read_text(encoding="utf-8")
+
+
 def reason_of(error: BaseException) -> str:
     """What an exception says in its first line, in at most 200 characters; its name where it says nothing."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.scene import SceneError
+from fewshot_ns.utils.reading import read_text
 
 
 class MVSNetCamera(NamedTuple):
@@ -28,10 +29,7 @@ class MVSNetCamera(NamedTuple):
 def _lines_of(path: Path, what: str) -> List[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected {what}, found no such file")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SceneError(f"{path}: expected text, found {error}") from error
+    return read_text(path, what, SceneError).splitlines()
 
 
 def read_mvsnet_camera(path: Path) -> MVSNetCamera:
@@ -106,6 +104,8 @@ def read_pairs(path: Path, num_views: int) -> Tuple[Tuple[int, ...], ...]:
             view, count, sources = int(head[0]), int(row[0]), tuple(int(word) for word in row[1::2])
         except ValueError as error:
             raise SceneError(f"{path}: expected 'count view score ...' in entry {number}, found {error}") from error
+        if min(view, count, *sources) < 0:
+            raise SceneError(f"{path}: expected views and counts from 0 in entry {number}, found negative ones")
         if count > len(sources):
             raise SceneError(f"{path}: expected {count} views in entry {number}, found {len(sources)}")
         if view < num_views:

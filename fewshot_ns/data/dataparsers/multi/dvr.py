@@ -20,6 +20,7 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.utils.arrays import read_arrays
+from fewshot_ns.utils.reading import read_text
 
 
 @dataclass
@@ -73,12 +74,9 @@ def read_list(path: Path) -> List[str]:
     Raises:
         ValueError: the file is no text, or names something outside of its folder.
     """
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a list of names, found {error}") from error
+    names = [line.strip() for line in read_text(path, "a list of names").splitlines()]
     for number, name in enumerate(names, start=1):
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             raise ValueError(f"{path} line {number}: expected the name of a folder beside the list, found {name!r}")
     return [name for name in names if name]
 
