@@ -15,6 +15,8 @@ from fewshot_ns.utils.reading import reading
 
 MAX_KEYS_SHOWN = 20
 """Number of keys of each kind that a mismatch message lists."""
+_IS_FOLDER = 0x10
+"""Bit of the attributes of an entry of a zip archive that says so, as MS-DOS has it."""
 
 
 class CheckpointMismatchError(RuntimeError):
@@ -100,7 +102,9 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
     with reading(path, "a checkpoint", kind=DamagedCheckpointError):
         # torch writes checksums, but does not verify them.
         with zipfile.ZipFile(path) as archive:
-            wrong_part = archive.testzip()
+            # Of an entry that its directory calls a folder torch reads nothing, and gives what was in memory.
+            folders = (info.filename for info in archive.infolist() if info.external_attr & _IS_FOLDER)
+            wrong_part = next(folders, None) or archive.testzip()
         state = torch.load(path, map_location="cpu", weights_only=True)
     if wrong_part is not None:
         raise DamagedCheckpointError(f"{path}: expected a checkpoint, found wrong bytes in its part {wrong_part}")

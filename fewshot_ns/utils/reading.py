@@ -77,19 +77,18 @@ def reading(
         raise kind(f"{path}: expected {expected}, found {found} ({reason_of(error)})") from error
 
 
-def read_text(path: Path, expected: str, kind: Type[Exception] = ValueError) -> str:
+def read_text(path: Path, kind: Type[Exception] = ValueError) -> str:
     """A text file, UTF-8.
 
     Args:
         path: the file.
-        expected: what it should hold, for the message.
         kind: class of the error.
 
     Raises:
         FileNotFoundError: no such file.
         kind: it cannot be read, or is no text.
     """
-    with reading(path, expected, "no text", kind):
+    with reading(path, "text", "another kind of file", kind):
         return path.read_text(encoding="utf-8")
 
 

@@ -29,7 +29,7 @@ class MVSNetCamera(NamedTuple):
 def _lines_of(path: Path, what: str) -> List[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected {what}, found no such file")
-    return read_text(path, what, SceneError).splitlines()
+    return read_text(path, SceneError).splitlines()
 
 
 def read_mvsnet_camera(path: Path) -> MVSNetCamera:

@@ -53,7 +53,7 @@ def read_viewlist(path: Path) -> Viewlist:
     views: Dict[Tuple[str, str], Tuple[int, ...]] = {}
     lines: Dict[Tuple[str, str], int] = {}
     expected = "expected '<category> <object> <view> ...' with views from 0"
-    text = read_text(path, "a list of source views")
+    text = read_text(path)
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words:

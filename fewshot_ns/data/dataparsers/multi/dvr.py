@@ -74,7 +74,7 @@ def read_list(path: Path) -> List[str]:
     Raises:
         ValueError: the file is no text, or names something outside of its folder.
     """
-    names = [line.strip() for line in read_text(path, "a list of names").splitlines()]
+    names = [line.strip() for line in read_text(path).splitlines()]
     for number, name in enumerate(names, start=1):
         if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
             raise ValueError(f"{path} line {number}: expected the name of a folder beside the list, found {name!r}")

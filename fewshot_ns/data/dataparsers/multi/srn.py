@@ -104,7 +104,7 @@ class SRNDataParser(MultiSceneDataParser):
             return NEAR_FAR[config.sampling_range]
         path = entry.folder.parent / RANGE_FILE
         if path.is_file():
-            values = _numbers(path, read_text(path, "near and far of the set", SceneError).split(), 2, "near and far")
+            values = _numbers(path, read_text(path, SceneError).split(), 2, "near and far")
             return float(values[0]), float(values[1])
         names = [os.path.abspath(config.data).rsplit(os.sep, 1)[-1], entry.folder.parent.name]
         for word, published in NEAR_FAR.items():
@@ -144,7 +144,7 @@ def read_intrinsics(path: Path) -> Tuple[float, npt.NDArray[np.float64], Tuple[i
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the camera of the object, found no such file")
-    text = read_text(path, "the camera of the object", SceneError)
+    text = read_text(path, SceneError)
     lines = [line.split() for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
         raise SceneError(f"{path}: expected lines 'f cx cy ..' to 'height width', found {len(lines)} lines")
@@ -164,7 +164,7 @@ def read_pose(path: Path) -> npt.NDArray[np.float64]:
     Raises:
         SceneError: it holds something else.
     """
-    words = read_text(path, "a camera-to-world matrix", SceneError).split()
+    words = read_text(path, SceneError).split()
     values = _numbers(path, words, 16, "a 4x4 camera-to-world matrix")
     if len(values) != 16:
         raise SceneError(f"{path}: expected a 4x4 camera-to-world matrix, found {len(values)} numbers")
