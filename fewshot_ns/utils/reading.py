@@ -9,6 +9,7 @@ import binascii
 import lzma
 import pickle
 import struct
+import tokenize
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ DAMAGE: Tuple[Type[Exception], ...] = (
     lzma.LZMAError,
     pickle.UnpicklingError,
     struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,

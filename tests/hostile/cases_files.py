@@ -43,7 +43,8 @@ def _depth(path: Path) -> object:
 def _photo(path: Path) -> object:
     from fewshot_ns.data.files.images import has_alpha, image_size, is_plain, may_be_turned, read_image
 
-    may_be_turned(path), has_alpha(path), is_plain(path)
+    for of_the_header in (may_be_turned, has_alpha, is_plain):
+        of_the_header(path)
     pixels = read_image(path)
     assert image_size(path) == pixels.shape[:2] and pixels.dtype == np.uint8
     return pixels
@@ -146,7 +147,7 @@ _DEPTH_ARRAYS = [
     ("npy-of-words", "d.npy", npy(np.array([["a", "b"]] * 2)), "real numbers"),
     ("npy-of-records", "d.npy", npy(np.zeros((4, 4), dtype=[("a", "<f4"), ("b", "<i4")])), "real numbers"),
     ("npy-complex", "d.npy", npy(DEPTH.astype(np.complex64)), "real numbers"),
-    ("npy-of-one-number", "d.npy", npy(np.float32(3)), "one depth value per pixel"),
+    ("npy-of-one-number", "d.npy", npy(np.array(3.0, np.float32)), "one depth value per pixel"),
     ("npy-nested-header", "d.npy", npy_header("(" * 5000 + ")" * 5000), "d.npy"),
     ("npy-header-is-no-dictionary", "d.npy", npy_header("[1, 2]"), "d.npy"),
     ("npy-header-lacks-the-shape", "d.npy", npy_header("{'descr': '<f4'}"), "d.npy"),

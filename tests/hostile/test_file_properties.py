@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import time
 from pathlib import Path
@@ -112,7 +111,7 @@ FILES: Dict[str, Tuple[str, Callable[[], bytes], Callable[[Path], None]]] = {
     "tiff": ("a.png", lambda: picture("TIFF"), photo),
     "bmp": ("a.bmp", lambda: picture("BMP"), photo),
     "gif": ("a.png", lambda: picture("GIF"), photo),
-    "mask": ("m.png", lambda: picture("PNG", np.tile(np.uint8([[0, 255]]), (12, 8))), mask),
+    "mask": ("m.png", lambda: picture("PNG", np.tile(np.array([[0, 255]], np.uint8), (12, 8))), mask),
     "capture": ("a.jpg", lambda: picture("JPEG", _large(PHOTO), exif=_exif()), capture),
     "checkpoint": ("step-000000003.ckpt", checkpoint, saved),
 }
@@ -123,8 +122,6 @@ def _exif() -> bytes:
 
     tags = Image.Exif()
     tags[0x0112], tags[0x010F] = 6, "maker"
-    stream = io.BytesIO()
-    Image.new("RGB", (2, 2)).save(stream, "JPEG", exif=tags)
     return tags.tobytes()
 
 
@@ -207,7 +204,9 @@ def test_a_damaged_scene_of_many_is_one_that_can_be_skipped(
         path.write_bytes(changed(content, changes, cut, start))
         scene = parser.open_scene(entry)
         images = SceneImages()
-        images.images(scene, range(2)), images.boxes(scene, range(2)), images.mask(scene, 0)
+        images.images(scene, range(2))
+        images.boxes(scene, range(2))
+        images.mask(scene, 0)
     except SceneError as error:
         assert path.parent.name in str(error)
     finally:

@@ -144,9 +144,7 @@ def _depth_copies(dataset: FewShotDataset, depth_trains: bool) -> List[Path]:
     return targets
 
 
-def _write_missing(
-    targets: Sequence[Path], write: Callable[[int, Path], None], read: Callable[[Path], object]
-) -> int:
+def _write_missing(targets: Sequence[Path], write: Callable[[int, Path], None], read: Callable[[Path], object]) -> int:
     """Writes the files that are not there, or that `read` finds damaged, each whole or not at all; returns their
     number."""
     missing = [position for position, target in enumerate(targets) if not _is_whole(target, read)]
