@@ -110,6 +110,12 @@ def _mvsnet_camera(path: Path) -> object:
     return read_mvsnet_camera(path)
 
 
+def _model_config(path: Path) -> object:
+    from fewshot_ns.pretrained.monocular_depth import model_polarity
+
+    return model_polarity(path.parent)
+
+
 def _capture(path: Path) -> object:
     from fewshot_ns.data.capture.decoding import decode_photo
 
@@ -393,6 +399,10 @@ _OTHERS: List[Tuple[str, str, str, bytes, Reader, str]] = [
     ("camera-is-binary", "cameras", "0_cam.txt", bytes(range(200, 256)), _mvsnet_camera, "expected text"),
     ("weights-encrypted", "weights", "w.pth", encrypted(checkpoint()), _weights, "a weights-only torch checkpoint"),
     ("weights-are-npz", "weights", "w.pth", npz(), _weights, "a weights-only torch checkpoint"),
+    ("model-config-is-a-list", "weights", "config.json", b"[1]", _model_config, "the configuration of a model"),
+    ("model-config-is-binary", "weights", "config.json", bytes(range(200, 256)), _model_config, "the configuration"),
+    ("model-config-nests", "weights", "config.json", b"[" * 99999, _model_config, "the configuration of a model"),
+    ("model-backbone-is-a-word", "weights", "config.json", b'{"backbone_config": "x"}', _model_config, "known kind"),
     ("weights-are-empty", "weights", "w.pth", b"", _weights, "a weights-only torch checkpoint"),
     (
         "safetensors-claim",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fewshot_ns.pretrained.encoders.config import EncoderConfig
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from fewshot_ns.pretrained.model_config import read_model_config
 from fewshot_ns.pretrained.weights import WeightsNotFoundError, WeightsSpec, load_weights, resolve_weights
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError, check_state
 from fewshot_ns.utils.optional_imports import require
@@ -268,10 +269,7 @@ def _described_folder(weights: Optional[Path], name: str) -> Tuple[Optional[Path
     path = folder / name
     if not path.is_file():
         raise WeightsNotFoundError(f"{folder}: expected the configuration of a model ({name}), found none")
-    try:
-        return folder, json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
+    return folder, read_model_config(path)
 
 
 def _weight_names(stem: str, repository: str, files: Sequence[str]) -> Tuple[str, ...]:
