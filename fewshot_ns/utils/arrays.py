@@ -48,17 +48,6 @@ def read_array(path: Path, expected: str, kind: Type[Exception] = ValueError) ->
         return np.load(path, allow_pickle=False)
 
 
-def array_dtype(path: Path, expected: str) -> np.dtype:
-    """Number format of the array of a .npy file, by its header.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no .npy file, or a damaged header.
-    """
-    with reading(path, expected), path.open("rb") as stream:
-        return _header(stream)[0]
-
-
 def read_arrays(
     path: Path, expected: str, names: Optional[Sequence[str]] = None, kind: Type[Exception] = ValueError
 ) -> Dict[str, Array]:

@@ -93,6 +93,17 @@ def saved(path: Path) -> None:
     assert torch.equal(state["pipeline"]["weight"], torch.arange(6.0)) and state["step"] == 3
 
 
+def cloud(path: Path) -> None:
+    from fewshot_ns.data.files.ply_header import count_vertices
+
+    assert 0 <= count_vertices(path) <= path.stat().st_size
+
+
+def points() -> bytes:
+    header = b"ply\nformat binary_little_endian 1.0\nelement vertex 12\n"
+    return header + b"".join(b"property float %c\n" % axis for axis in b"xyz") + b"end_header\n" + DEPTH[:3].tobytes()
+
+
 def _large(pixels: np.ndarray) -> np.ndarray:
     return np.tile(pixels, (3, 3) + (1,) * (pixels.ndim - 2))
 
@@ -113,6 +124,7 @@ FILES: Dict[str, Tuple[str, Callable[[], bytes], Callable[[Path], None]]] = {
     "gif": ("a.png", lambda: picture("GIF"), photo),
     "mask": ("m.png", lambda: picture("PNG", np.tile(np.array([[0, 255]], np.uint8), (12, 8))), mask),
     "capture": ("a.jpg", lambda: picture("JPEG", _large(PHOTO), exif=_exif()), capture),
+    "ply": ("p.ply", points, cloud),
     "checkpoint": ("step-000000003.ckpt", checkpoint, saved),
 }
 
