@@ -67,7 +67,7 @@ def train(loss: str, scene: Path, arguments: Arguments) -> Path:
             *("--output-dir", str(arguments.output_dir), "--experiment-name", "rgbd", "--timestamp", loss),
             *("--vis", "tensorboard", "--machine.device-type", arguments.device, "--steps-per-eval-image", "0"),
             *("--pipeline.depth.loss", loss, "rgbd-data", *VIEWS),
-            *("--downscale-factor", str(arguments.downscale_factor)),
+            *("--downscale-factor", str(arguments.downscale_factor), "--allow-outside", "True"),
         ]
         subprocess.run(command, check=True)
     return run / "config.yml"

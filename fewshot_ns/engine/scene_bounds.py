@@ -6,7 +6,6 @@ and evaluation, renders and a resumed run are of the same rays without looking a
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
@@ -19,6 +18,7 @@ from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.priors.base import BoundsFinder, prior_configs, prior_flag
+from fewshot_ns.utils.json_files import NUMBER, OBJECT, checked, read_json_object
 
 RESOLVED_NAME = "resolved.json"
 """Name of the file in the folder of a run that says what the scene decided."""
@@ -125,9 +125,10 @@ def _bounds_of_run(run: Path) -> Optional[Bounds]:
     if not path.is_file():
         return None
     try:
-        model = json.loads(path.read_text(encoding="utf8"))["model"]
+        model = checked(read_json_object(path), {"model": OBJECT}, str(path), ("model",))["model"]
         if model.get("bounds_from") != "photos":
             return None
-        return float(model["near"]), float(model["far"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        bounds = checked(model, {"near": NUMBER, "far": NUMBER}, f"{path}, model", ("near", "far"))
+    except ValueError as error:
         raise ValueError(f"{path}: expected the values that a run was trained with, found {error}") from error
+    return float(bounds["near"]), float(bounds["far"])

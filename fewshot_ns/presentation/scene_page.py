@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -19,10 +18,12 @@ from fewshot_ns.presentation.html_page import Picture, Section
 from fewshot_ns.presentation.pictures import colorize_depth, hatch, side_by_side
 from fewshot_ns.presentation.tables import Column, Table, TableCell
 from fewshot_ns.utils.cache import cache_folder
+from fewshot_ns.utils.json_files import OBJECT, checked, list_of, read_json_object
 
 COLOURS = {"train": "#1f77b4", "test": "#d62728", "val": "#9467bd", "path": "#2ca02c"}
 """Colour of the frusta of each split and of the video's path."""
 _DEPTH_POINTS = 4000
+_ROWS = list_of(OBJECT, "a list of objects")
 
 
 def frustum_lines(poses: npt.NDArray, aspect: Tuple[float, float], size: float) -> npt.NDArray[np.float64]:
@@ -249,8 +250,8 @@ def _alignment_table(record: FewShotMetadata) -> Optional[Table]:
     """The alignment that `ns-fewshot depth --align` has recorded; None where it did not make the maps."""
     assert record.depth_prior_filenames is not None
     path = record.depth_prior_filenames[0].parent / NOTE_NAME
-    note = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
-    rows = note.get("views") if isinstance(note, dict) else None
+    note = checked(read_json_object(path), {"views": _ROWS}, str(path)) if path.is_file() else {}
+    rows = note.get("views")
     if not rows:
         return None
     keys = ("view", "points", "inliers", "residual", "correlation", "scale", "shift", "sensor", "problem")

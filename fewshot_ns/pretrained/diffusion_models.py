@@ -10,8 +10,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
 import torch
 from torch import Tensor
 
+from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
-from fewshot_ns.pretrained.model_config import damaged_model
 from fewshot_ns.pretrained.weights import FolderSpec, Part, WeightsNotFoundError, resolve_weights
 from fewshot_ns.utils.optional_imports import require
 from fewshot_ns.utils.reading import reason_of

@@ -19,11 +19,12 @@ from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, read_image
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
-from fewshot_ns.pretrained.model_config import damaged_model, read_model_config
+from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weights
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.hashing import file_hash, json_hash
+from fewshot_ns.utils.json_files import OBJECT, checked, read_json_object, shown
 from fewshot_ns.utils.optional_imports import require
 from fewshot_ns.utils.reading import reason_of
 
@@ -114,7 +115,10 @@ def model_polarity(folder: Path) -> Polarity:
         ValueError: an unknown type of model.
     """
     path = folder / "config.json"
-    config = read_model_config(path)
+    try:
+        config = checked(read_json_object(path), {"backbone_config": OBJECT}, str(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
     kind = config.get("model_type")
     # DPT on DINOv2 is trained on NYU or KITTI depth, DPT on ViT and BEiT on MiDaS' inverse depth.
     backbone = config.get("backbone_config")
@@ -125,7 +129,7 @@ def model_polarity(folder: Path) -> Polarity:
         return "inverse_depth"
     raise ValueError(
         f"{path}: expected a known kind of depth model ({', '.join(_RELATIVE_TYPES + _DISTANCE_TYPES)}), "
-        f"found {kind!r}; say what it gives by the flag that ends in polarity"
+        f"found {shown(kind)}; say what it gives by the flag that ends in polarity"
     )
 
 

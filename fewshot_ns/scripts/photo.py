@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
@@ -271,18 +270,20 @@ def run_camera(folder: Path) -> Dict[str, Any]:
     """
     from fewshot_ns.cameras.turntable import CAMERA_KEY
     from fewshot_ns.engine.scene_bounds import RESOLVED_NAME
+    from fewshot_ns.utils.json_files import NUMBER, OBJECT, TEXT, WHOLE, checked, read_json_object
 
     path = folder / RESOLVED_NAME
     if not path.is_file():
         return {}
+    lengths = ("focal", "radius", "near", "far")
+    kinds = {**dict.fromkeys(lengths, NUMBER), "size": WHOLE, "background": TEXT}
     try:
-        record = json.loads(path.read_text(encoding="utf8")).get(CAMERA_KEY, {})
-        numbers = {name: float(record[name]) for name in ("focal", "radius", "near", "far") if name in record}
-        size = {"size": int(record["size"])} if "size" in record else {}
-        background = {"background": str(record["background"])} if "background" in record else {}
-        return {**numbers, **size, **background}
-    except (ValueError, TypeError, AttributeError) as error:
+        record = checked(read_json_object(path), {CAMERA_KEY: OBJECT}, str(path)).get(CAMERA_KEY, {})
+        record = checked(record, kinds, f"{path}, {CAMERA_KEY}")
+    except ValueError as error:
         raise ValueError(f"{path}: expected the values that a run was trained with, found {error}") from error
+    numbers = {name: float(record[name]) for name in lengths if name in record}
+    return {**numbers, **{name: record[name] for name in ("size", "background") if name in record}}
 
 
 def _in_words(camera: ObjectCamera) -> str:

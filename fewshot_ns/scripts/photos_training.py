@@ -3,7 +3,6 @@ of an earlier one only when it is complete."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence, Tuple
 
 from fewshot_ns.scripts.scenes import dataparser_names, split_dataparser
+from fewshot_ns.utils.json_files import read_json_object
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -241,8 +241,8 @@ def last_message(log: str) -> str:
 def _key_of(path: Path) -> Optional[str]:
     """The key in a record; None where there is none."""
     try:
-        return json.loads(path.read_text("utf8"))["key"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_json_object(path).get("key")
+    except (OSError, ValueError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
@@ -103,20 +102,17 @@ def world_of_run(run: Path) -> Tuple[npt.NDArray[np.float64], float]:
     """
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
     from fewshot_ns.scripts.runs import load_run_config, scene_of_run
+    from fewshot_ns.utils.json_files import POSITIVE, checked, numbers, read_json_object
 
     config, record = load_run_config(run), run.parent / RECORD_NAME
     # Of many scenes the record is of the first that trained, not of the one that is rendered.
     if record.is_file() and not isinstance(config.pipeline.datamanager, MultiSceneDataManagerConfig):
+        kinds = {"transform": numbers("a 3x4 transform", (3, 4)), "scale": POSITIVE}
         try:
-            content = json.loads(record.read_text(encoding="utf8"))
-            transform, scale = np.array(content["transform"], dtype=np.float64), float(content["scale"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{record}: expected a 'transform' and a 'scale', found something else ({error})"
-            ) from error
-        if transform.shape != (3, 4):
-            raise ValueError(f"{record}: expected a 3x4 transform, found shape {transform.shape}")
-        return transform, scale
+            content = checked(read_json_object(record), kinds, str(record), tuple(kinds))
+        except ValueError as error:
+            raise ValueError(f"{record}: expected a 'transform' and a 'scale' ({error})") from error
+        return np.array(content["transform"], dtype=np.float64), float(content["scale"])
     outputs, _ = scene_of_run(config)
     return outputs.dataparser_transform.double().numpy(), float(outputs.dataparser_scale)
 
@@ -146,7 +142,7 @@ def into_world(
     if applied is not None:
         matrix = np.asarray(applied, dtype=np.float64)
         if matrix.shape not in ((3, 4), (4, 4)) or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
-            raise ValueError(f"{file}: expected an invertible 3x4 applied_transform, found {applied}")
+            raise ValueError(f"{file}: expected an invertible 3x4 applied_transform, found one that is not")
         total = total @ np.linalg.inv(homogeneous(matrix[None, :3])[0])
     moved = (total @ homogeneous(poses))[:, :3]
     moved[:, :, 3] *= scale

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
@@ -10,6 +9,17 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 import tyro
 
 from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
+from fewshot_ns.utils.json_files import (
+    NUMBER,
+    OBJECT,
+    POSITIVE,
+    TEXT,
+    checked,
+    list_of,
+    numbers,
+    read_json,
+    shown,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +27,18 @@ if TYPE_CHECKING:
 
     from fewshot_ns.data.multiscene.active import ActiveScene
 
+_PATH = {
+    **dict.fromkeys(("render_height", "render_width"), POSITIVE),
+    **dict.fromkeys(("seconds", "fps"), NUMBER),
+    "camera_type": TEXT,
+    "camera_path": list_of(OBJECT, "a list of cameras"),
+}
+_CAMERA = {
+    "camera_to_world": numbers("a 4x4 matrix", (16,), (4, 4)),
+    "fov": POSITIVE,
+    "render_time": NUMBER,
+}
+"""What the JSON of a camera path, and each camera in it, may hold."""
 SOURCE_KINDS = ("interpolate", "spiral")
 """Kinds of paths that are made from source views, and rendered from these alone."""
 
@@ -196,17 +218,21 @@ def read_camera_path(path: Path) -> Dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the JSON of a camera path, found no such file")
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, found something else ({error})") from error
+    content = read_json(path)
     required = {"camera_path", "render_height", "render_width"}
     missing = required - set(content) if isinstance(content, dict) else required
+    if not missing:
+        if (content.get("camera_type") or "perspective") != "perspective":
+            raise ValueError(f"{path}: expected camera_type perspective, found {shown(content['camera_type'])}")
+        content = checked(content, _PATH, str(path), tuple(sorted(required)))
+        frames = [
+            checked(frame, _CAMERA, f"{path}, frame {number}", ("camera_to_world", "fov"))
+            for number, frame in enumerate(content["camera_path"])
+        ]
+        content = {**content, "camera_path": frames}
     if missing or not content["camera_path"]:
         lack = f"no {', '.join(sorted(missing))}" if missing else "a path without frames"
         raise ValueError(f"{path}: expected the JSON of a camera path, found {lack}")
-    if content.get("camera_type", "perspective") != "perspective":
-        raise ValueError(f"{path}: expected camera_type perspective, found {content['camera_type']!r}")
     return content
 
 

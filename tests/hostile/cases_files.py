@@ -402,7 +402,14 @@ _OTHERS: List[Tuple[str, str, str, bytes, Reader, str]] = [
     ("model-config-is-a-list", "weights", "config.json", b"[1]", _model_config, "the configuration of a model"),
     ("model-config-is-binary", "weights", "config.json", bytes(range(200, 256)), _model_config, "the configuration"),
     ("model-config-nests", "weights", "config.json", b"[" * 99999, _model_config, "the configuration of a model"),
-    ("model-backbone-is-a-word", "weights", "config.json", b'{"backbone_config": "x"}', _model_config, "known kind"),
+    (
+        "model-backbone-is-a-word",
+        "weights",
+        "config.json",
+        b'{"backbone_config": "x"}',
+        _model_config,
+        "backbone_config",
+    ),
     ("weights-are-empty", "weights", "w.pth", b"", _weights, "a weights-only torch checkpoint"),
     (
         "safetensors-claim",

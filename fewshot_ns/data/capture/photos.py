@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,18 @@ from fewshot_ns.data.capture.frames import VIDEO_SUFFIXES, pick_frames
 from fewshot_ns.data.capture.quality import sharpness_of, working_grey
 from fewshot_ns.utils.files import replacing, write_json
 from fewshot_ns.utils.hashing import digest, file_hash, file_key
+from fewshot_ns.utils.json_files import (
+    FILE_NAME,
+    LIST,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    WHOLE,
+    checked,
+    is_file_name,
+    list_of,
+    read_json_object,
+)
 from fewshot_ns.utils.natural_order import natural_key
 
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp", *HEIF_SUFFIXES)
@@ -31,6 +42,15 @@ PLAIN = 8.0
 """Contrast below which a photo is nearly one colour."""
 _VERSION = 3
 """Part of the key of what is kept; a change of what is written or measured makes another."""
+
+_ENTRY = {
+    "name": FILE_NAME,
+    **dict.fromkeys(("source", "focal_source", "camera"), TEXT),
+    **dict.fromkeys(("height", "width", "full_height", "full_width"), WHOLE),
+    **dict.fromkeys(("focal", "sharpness", "contrast", "brightness", "time"), NUMBER),
+    "duplicates": list_of(TEXT, "a list of names of files"),
+}
+"""What the record of a photo holds."""
 
 Progress = Callable[[int, int], None]
 
@@ -110,7 +130,7 @@ def gather_photos(
     names = {photo.name for photo in photos}
     for name in record.get("pictures", {}):
         # Only what an earlier call has written here, whatever the record says.
-        if name == Path(name).name and name not in names:
+        if is_file_name(name) and name == Path(name).name and name not in names:
             (output / name).unlink(missing_ok=True)
     written = {photo.name: file_key(output / photo.name) for photo in photos}
     write_json(output / RECORD, {"key": key, "pictures": written, "photos": [asdict(photo) for photo in photos]})
@@ -276,10 +296,14 @@ def _free_name(stem: str, suffix: str, taken: Sequence[str]) -> str:
 def _read_record(path: Path) -> Dict[str, Any]:
     """What an earlier call has left; empty where there is nothing that can be read."""
     try:
-        record = json.loads(path.read_text("utf8"))
+        return checked(read_json_object(path), {"pictures": OBJECT, "photos": LIST}, str(path), ("pictures",))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) and isinstance(record.get("pictures"), dict) else {}
+
+
+def _photo(entry: Any) -> Photo:
+    values = checked({**entry}, _ENTRY, RECORD, ("name", "duplicates"))
+    return Photo(**{"focal": None, **values, "duplicates": tuple(values["duplicates"])})
 
 
 def _kept_photos(record: Dict[str, Any], key: str, output: Path) -> Optional[Tuple[Photo, ...]]:
@@ -287,8 +311,8 @@ def _kept_photos(record: Dict[str, Any], key: str, output: Path) -> Optional[Tup
     if record.get("key") != key:
         return None
     try:
-        photos = tuple(Photo(**{**entry, "duplicates": tuple(entry["duplicates"])}) for entry in record["photos"])
-    except (KeyError, TypeError):
+        photos = tuple(_photo(entry) for entry in record["photos"])
+    except (KeyError, TypeError, ValueError):
         return None
     same = all(record["pictures"].get(photo.name) == file_key(output / photo.name) for photo in photos)
     return photos if same else None

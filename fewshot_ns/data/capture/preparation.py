@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from fewshot_ns.data.capture.registration import CameraModel, Registration, Say,
 from fewshot_ns.data.capture.scene import IMAGES, TRANSFORMS, write_scene
 from fewshot_ns.data.capture.trust import TOO_FEW_POINTS, WHAT_TO_DO, Trust, count_of, judge, why_left_out
 from fewshot_ns.utils.files import replacing_folder, write_json
+from fewshot_ns.utils.json_files import read_json_object
 
 WORK = "prepare"
 """Folder in the scene of what a later call uses again: upright photos, COLMAP's database and models."""
@@ -153,7 +153,7 @@ def check_capture(source: Path, scene: Path) -> None:
 def captured_from(scene: Path) -> Optional[Path]:
     """Folder or video that a scene was made of; None where there is no scene, or its report does not say."""
     try:
-        report = json.loads((scene / REPORT).read_text("utf8"))
+        report = read_json_object(scene / REPORT)
         if SOURCE in report:
             return Path(report[SOURCE])
         # Of earlier versions: the folder of the photos; of a frame it may be either that was given.

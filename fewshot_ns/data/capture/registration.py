@@ -18,6 +18,7 @@ from fewshot_ns.data.capture.photos import Photo
 from fewshot_ns.data.capture.poses import CapturedPoses, copy_model, read_colmap_poses
 from fewshot_ns.utils.files import replacing_folder, write_json
 from fewshot_ns.utils.hashing import digest, file_hash
+from fewshot_ns.utils.json_files import LIST, OBJECT, SWITCH, TEXT, checked, read_json_object
 from fewshot_ns.utils.processes import CommandError
 
 CameraModel = Literal["auto", "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"]
@@ -34,6 +35,13 @@ MATCHED = "matched.txt"
 KEPT = "registered"
 """Folder of finished registrations, each in a folder named after its key."""
 RECORD = "registration.json"
+_ENTRIES = {
+    **dict.fromkeys(("attempt", "version"), TEXT),
+    "features": OBJECT,
+    **dict.fromkeys(("pairs", "flat"), LIST),
+    "refined_focal": SWITCH,
+}
+"""What the record holds."""
 _VERSION = 1
 """Part of the keys; a change of what is kept, or of how photos are registered, makes others."""
 
@@ -162,7 +170,7 @@ def _keep(found: Registration, folder: Path) -> Registration:
 def _read_kept(folder: Path) -> Optional[Registration]:
     """What an earlier call has found; None where there is nothing, or it is damaged."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf8"))
+        record = checked(read_json_object(folder / RECORD), _ENTRIES, RECORD, tuple(_ENTRIES))
         return Registration(
             poses=read_colmap_poses(folder / "model"),
             model=folder / "model",
@@ -173,7 +181,7 @@ def _read_kept(folder: Path) -> Optional[Registration]:
             version=record["version"],
             flat=frozenset((first, second) for first, second in record["flat"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
 
 

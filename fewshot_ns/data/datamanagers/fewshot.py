@@ -1,6 +1,5 @@
 """The datamanager of one scene with a few training views."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import AbstractSet, Any, Dict, List, Optional, Sequence, Tuple, Type
@@ -37,6 +36,7 @@ from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
 from fewshot_ns.data.views.selection import BLENDER_8_VIEWS
+from fewshot_ns.utils.json_files import LIST, checked, read_json_object
 
 LOSS_WEIGHT_KEY = "loss_weight"
 """Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""
@@ -332,5 +332,6 @@ def _lack(data: Path, parser: Any) -> str:
 def _num_train(run_dir: Optional[Path], parser: FewShotBlenderDataParserConfig) -> int:
     views = None if run_dir is None else run_dir / "views.json"
     if views is not None and views.is_file():
-        return len(json.loads(views.read_text(encoding="utf8"))["train_indices"])
+        listed = checked(read_json_object(views), {"train_indices": LIST}, str(views), ("train_indices",))
+        return len(listed["train_indices"])
     return len(BLENDER_8_VIEWS) if parser.num_views is None else max(parser.num_views, 2)

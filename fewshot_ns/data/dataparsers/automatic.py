@@ -89,6 +89,8 @@ class FewShotAutoDataParserConfig(DataParserConfig):
     on_missing: Optional[Literal["skip", "stop"]] = None
     """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop; of formats
     whose files list the photos."""
+    allow_outside: Optional[bool] = None
+    """Whether files that the scene's files name may lie outside of its folder; of formats whose files name others."""
     scene: Optional[str] = None
     """Of many scenes: the one that the viewer and ns-render see, by its name."""
     categories: Optional[Tuple[str, ...]] = None
@@ -144,11 +146,12 @@ class FewShotAutoDataParserConfig(DataParserConfig):
         }
         base = MultiSceneDataParserConfig if isinstance(config, MultiSceneDataParserConfig) else FewShotDataParserConfig
         known = {one.name for one in fields(base)}
-        known |= {one.name for one in fields(config) if one.name == "on_missing"}
+        known |= {one.name for one in fields(config) if one.name in ("on_missing", "allow_outside")}
         inner: Dict[str, Any] = {}
         if isinstance(config, SceneFolderDataParserConfig):
             # The scenes have their own background and views.
             of_scenes = {one.name for one in fields(FewShotDataParserConfig)}
+            of_scenes |= {one.name for one in fields(config.parser) if one.name == "allow_outside"}
             inner = {name: given.pop(name) for name in list(given) if name in of_scenes - known | {"background"}}
         lacking = [f"--{name.replace('_', '-')}" for name in given if name not in known]
         if lacking:

@@ -6,7 +6,6 @@ A folder of depth maps may hold `depth.json`, e.g. {"polarity": "distance", "mea
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, get_args
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from fewshot_ns.data.records.metadata import DepthEncoding, DepthMeaning, Polarity
 from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.json_files import POSITIVE, SWITCH, checked, read_json_object, shown
 
 NOTE_NAME = "depth.json"
 """File beside the maps of a folder that says what their numbers mean."""
@@ -33,12 +33,7 @@ def read_note(folder: Path) -> Dict[str, Any]:
     path = folder / NOTE_NAME
     if not path.is_file():
         return {}
-    try:
-        note = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, found {error}") from error
-    if not isinstance(note, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(note).__name__}")
+    note = read_json_object(path)
     if note.get(INCOMPLETE):
         raise ValueError(
             f"{path}: expected a whole set of depth maps, found that {note.get('written_by') or 'a command'} was "
@@ -47,16 +42,8 @@ def read_note(folder: Path) -> Dict[str, Any]:
         )
     for key, known in (("polarity", get_args(Polarity)), ("meaning", get_args(DepthMeaning))):
         if note.get(key) is not None and note[key] not in known:
-            raise ValueError(f"{path}: expected {key} {' or '.join(known)}, found {note[key]!r}")
-    # A unit that float32 holds; depth without a limit may say so.
-    for key, largest in (("unit", 1e12), ("max_depth", float("inf"))):
-        value = note.get(key)
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= largest
-        ):
-            raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
-    if not isinstance(note.get("may_be_empty", False), bool):
-        raise ValueError(f"{path}: expected true or false for 'may_be_empty', found {note['may_be_empty']!r}")
+            raise ValueError(f"{path}: expected {key} {' or '.join(known)}, found {shown(note[key])}")
+    note = checked(note, {"unit": POSITIVE, "max_depth": POSITIVE, "may_be_empty": SWITCH}, str(path))
     keys = ("polarity", "meaning", "unit", "max_depth", "may_be_empty")
     return {key: note[key] for key in keys if note.get(key) is not None}
 

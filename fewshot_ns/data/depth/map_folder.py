@@ -6,7 +6,6 @@ new one whole, or a mixture whose note says so and which no reader takes.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, FrozenSet, Iterator, Optional, Sequence, Set
 from fewshot_ns.data.depth.encoding import NOTE_NAME, write_incomplete_note, write_note
 from fewshot_ns.data.files.depth_formats import SUFFIXES
 from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.utils.json_files import is_file_name, read_json
 
 _WRITTEN = ".npz"
 """Suffix of the maps that commands write."""
@@ -126,10 +126,10 @@ def _covered(folder: Path, writer: str, careful: bool) -> Optional[FrozenSet[str
     if not path.is_file():
         return None
     try:
-        note = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
+        note = read_json(path)
+    except ValueError:
         if careful:
-            raise ValueError(f"{path}: expected JSON, found {error}") from error
+            raise
         return None
     if not isinstance(note, dict) or note.get("written_by") != writer:
         return None
@@ -167,7 +167,8 @@ def _is_running(number: int) -> bool:
 def _inside(name: str) -> bool:
     """Whether a name is a plain path below its folder."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.as_posix() == name and "\\" not in name
+    plain = path.as_posix() == name and "\\" not in name and is_file_name(name)
+    return plain and not path.is_absolute() and ".." not in path.parts
 
 
 def _some(names: FrozenSet[str]) -> str:

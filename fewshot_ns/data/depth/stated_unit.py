@@ -11,6 +11,7 @@ from typing import IO, Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
+from fewshot_ns.utils.json_files import shown
 from fewshot_ns.utils.reading import DAMAGE
 
 _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
@@ -40,18 +41,17 @@ def stated_depth_unit(meta: Dict[str, Any], path: Path) -> Optional[StatedUnit]:
     """What a transforms file says that its whole-number depth maps count; None where it is silent.
 
     Args:
-        meta: Content of the file.
+        meta: Content of the file, as `read_transforms` gives it: these keys hold positive numbers.
         path: The file.
 
     Raises:
-        ValueError: no positive number, or two keys that do not agree.
+        ValueError: two keys that do not agree.
     """
     found: List[StatedUnit] = []
     for key, value in _statements(meta):
         # A unit that float32 holds.
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 1e-12 <= value <= 1e12
-        if not good:
-            raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
+        if not 1e-12 <= value <= 1e12:
+            raise ValueError(f"{path}: expected a positive number for {key!r}, found {shown(value)}")
         length = float(value) if key in _TIMES else 1.0 / float(value)
         if found and not math.isclose(found[0].length, length, rel_tol=1e-6):
             raise ValueError(
@@ -77,8 +77,8 @@ def ambiguous_unit(meta: Dict[str, Any], path: Path) -> Tuple[str, ...]:
     """What has to be said of keys by which different programs mean different things; nothing where there are none."""
     keys = [key for key in _AMBIGUOUS if meta.get(key) is not None]
     return tuple(
-        f"{path}: {key!r} ({meta[key]}) is not read, since programs mean different things by it; --depth-unit says "
-        "what a stored unit of depth is"
+        f"{path}: {key!r} ({shown(meta[key])}) is not read, since programs mean different things by it; --depth-unit "
+        "says what a stored unit of depth is"
         for key in keys
     )
 

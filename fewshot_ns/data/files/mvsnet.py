@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.scene import SceneError
+from fewshot_ns.utils.json_files import shown
 from fewshot_ns.utils.reading import read_text
 
 
@@ -103,9 +104,11 @@ def read_pairs(path: Path, num_views: int) -> Tuple[Tuple[int, ...], ...]:
         try:
             view, count, sources = int(head[0]), int(row[0]), tuple(int(word) for word in row[1::2])
         except ValueError as error:
-            raise SceneError(f"{path}: expected 'count view score ...' in entry {number}, found {error}") from error
+            raise SceneError(
+                f"{path}: expected 'count view score ...' in entry {number}, found {shown(' '.join(row))}"
+            ) from error
         if min(view, count, *sources) < 0:
-            raise SceneError(f"{path}: expected views and counts from 0 in entry {number}, found negative ones")
+            raise SceneError(f"{path}: expected views from 0 in entry {number}, found {min(view, count, *sources)}")
         if count > len(sources):
             raise SceneError(f"{path}: expected {count} views in entry {number}, found {len(sources)}")
         if view < num_views:

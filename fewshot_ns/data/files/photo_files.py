@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple
 
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
+from fewshot_ns.data.files.inside import lies_inside
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.records.photo_name import PhotoName
 
@@ -189,7 +190,7 @@ def folder_of_maps(file: Path, image: Path) -> Path:
     return folder
 
 
-def find_photo(folder: Path, name: str, other_suffix: bool = False) -> Path:
+def find_photo(folder: Path, name: str, other_suffix: bool = False, inside: bool = False) -> Path:
     """The file of a photo by the name that a file of cameras gives it: with or without its suffix, with slashes of
     either kind, and, where it is the path of another machine, by the part of it that is there.
 
@@ -197,26 +198,28 @@ def find_photo(folder: Path, name: str, other_suffix: bool = False) -> Path:
         folder: That the name is relative to.
         name: As the file says.
         other_suffix: Whether a photo of the same name with another suffix will do.
+        inside: Whether only what lies in the folder counts.
 
     Returns:
         The photo, or, where there is none, where it is expected.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
     for path in (folder / name, *(folder / tail for tail in _spellings(parts))):
-        found = _named(path, other_suffix)
+        found = _named(path, other_suffix) if not inside or lies_inside(folder, path.absolute()) else None
         if found is not None:
             return found
     expected = folder / parts
     return expected if _has_suffix(expected) else expected.with_name(f"{parts.name}{IMAGE_SUFFIXES[0]}")
 
 
-def named_file(folder: Path, name: str) -> str:
+def named_file(folder: Path, name: str, inside: bool = False) -> str:
     """The name of another file than a photo, such as a mask, with slashes of either kind and from any machine, as it
-    has to be written for `folder`."""
-    if (folder / name).is_file():
-        return name
+    has to be written for `folder`; with `inside` of a file in that folder, if there is any."""
     parts = PurePosixPath(name.replace("\\", "/"))
-    return next((str(tail) for tail in _spellings(parts) if (folder / tail).is_file()), str(parts))
+    for spelling in (name, *map(str, _spellings(parts))):
+        if (folder / spelling).is_file() and (not inside or lies_inside(folder, spelling)):
+            return spelling
+    return str(parts)
 
 
 def _spellings(path: PurePosixPath) -> List[PurePosixPath]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.checks import size_fault
 from fewshot_ns.data.files.one_photo_once import file_identity
+from fewshot_ns.utils.json_files import shown
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
@@ -74,8 +75,8 @@ def check_lens(meta: Dict[str, Any], path: Path, of_photos: bool = True) -> None
                 raise ValueError(f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}){way_out}")
             if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
-                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"
-                    " where it is too short to matter, remove the key"
+                    f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is "
+                    f"{shown(value)}), where it is too short to matter, remove the key"
                 )
             if of_photos and _is_unused_term(key) and _says_something(value):
                 raise ValueError(
@@ -110,10 +111,10 @@ def _check_model(name: Any, where: str, key: str, of_photos: bool) -> None:
     if name is None or str(name).upper() in (*models, *_NO_LENS):
         return
     known = ", ".join(model for model in models if model != "PERSPECTIVE")
-    lens = "fisheye" if "FISHEYE" in str(name).upper() else str(name).lower()
+    lens = "fisheye" if "FISHEYE" in str(name).upper() else shown(name).strip("'").lower()
     way_out = "; undistort the photos, e.g. by `colmap image_undistorter`" if of_photos else ""
     raise ValueError(
-        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}){way_out}"
+        f"{where}: expected a perspective camera model, found {lens} ({key} {shown(name)}, can be {known}){way_out}"
     )
 
 
@@ -143,7 +144,7 @@ def distortion_of(stated: Dict[str, Any], where: str) -> Tuple[float, ...]:
     if listed is None:
         return tuple(_number(stated, name, where) or 0.0 for name in DISTORTION)
     if not isinstance(listed, list) or (len(listed) != len(DISTORTION) and _says_something(listed)):
-        raise ValueError(f"{where}: expected 'distortion_params' {', '.join(DISTORTION)}, found {listed!r}")
+        raise ValueError(f"{where}: expected 'distortion_params' {', '.join(DISTORTION)}, found {shown(listed)}")
     values: Dict[str, Any] = dict(zip(DISTORTION, listed, strict=False))
     return tuple(_number(values, name, where) or 0.0 for name in DISTORTION)
 
@@ -154,10 +155,10 @@ def _number(stated: Dict[str, Any], key: str, where: str) -> Optional[float]:
         return None
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not math.isfinite(number):
-        raise ValueError(f"{where}: expected a number for {key!r}, found {value!r}")
+        raise ValueError(f"{where}: expected a number for {key!r}, found {shown(value)}")
     return number
 
 

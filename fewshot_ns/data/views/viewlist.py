@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Dict, Tuple
 
 from fewshot_ns.data.records.scene import SceneError
+from fewshot_ns.utils.json_files import shown
 from fewshot_ns.utils.reading import read_text
 
 
@@ -59,7 +60,7 @@ def read_viewlist(path: Path) -> Viewlist:
         if not words:
             continue
         if len(words) < 3 or not all(word.isdecimal() for word in words[2:]):
-            raise ValueError(f"{path} line {number}: {expected}, found {line.strip()!r}")
+            raise ValueError(f"{path} line {number}: {expected}, found {shown(line.strip())}")
         key = (words[0], words[1])
         if key in views:
             raise ValueError(f"{path} line {number}: expected each object once, found {words[1]} in line {lines[key]}")

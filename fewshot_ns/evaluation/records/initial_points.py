@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Dict, Optional
+
+from fewshot_ns.utils.json_files import read_json_object
 
 INITIAL_POINTS_KEY = "initial_points"
 """Key of the record there, and of its words in results."""
@@ -18,10 +19,10 @@ def read_initial_points(run_dir: Path) -> Optional[Dict[str, Any]]:
         run_dir: folder of the run.
     """
     try:
-        content = json.loads((run_dir / "resolved.json").read_text(encoding="utf8"))
+        content = read_json_object(run_dir / "resolved.json")
     except (OSError, ValueError):
         return None
-    record = content.get(INITIAL_POINTS_KEY) if isinstance(content, dict) else None
+    record = content.get(INITIAL_POINTS_KEY)
     return record if isinstance(record, dict) and "source" in record else None
 
 

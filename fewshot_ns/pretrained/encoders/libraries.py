@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from fewshot_ns.pretrained.encoders.config import EncoderConfig
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from fewshot_ns.pretrained.model_config import read_model_config
 from fewshot_ns.pretrained.weights import WeightsNotFoundError, WeightsSpec, load_weights, resolve_weights
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError, check_state
+from fewshot_ns.utils.json_files import read_json_object
 from fewshot_ns.utils.optional_imports import require
 
 _OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -269,7 +269,10 @@ def _described_folder(weights: Optional[Path], name: str) -> Tuple[Optional[Path
     path = folder / name
     if not path.is_file():
         raise WeightsNotFoundError(f"{folder}: expected the configuration of a model ({name}), found none")
-    return folder, read_model_config(path)
+    try:
+        return folder, read_json_object(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
 
 
 def _weight_names(stem: str, repository: str, files: Sequence[str]) -> Tuple[str, ...]:

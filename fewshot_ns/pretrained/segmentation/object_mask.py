@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fewshot_ns.pretrained.model_config import damaged_model, read_model_config
+from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.segmentation.config import SegmentationConfig
 from fewshot_ns.pretrained.weights import (
     CONFIG_NAME,
@@ -23,6 +23,7 @@ from fewshot_ns.pretrained.weights import (
 )
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.devices import find_device
+from fewshot_ns.utils.json_files import read_json_object
 from fewshot_ns.utils.optional_imports import require
 from fewshot_ns.utils.reading import reason_of
 
@@ -188,7 +189,10 @@ class _Transformers:
 
 def _model_type(folder: Path) -> str:
     path = folder / CONFIG_NAME
-    return str(read_model_config(path).get("model_type"))
+    try:
+        return str(read_json_object(path).get("model_type"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
 
 
 def _index_of(label: Optional[str], names: Dict[int, str], flag: str) -> Optional[int]:

@@ -38,7 +38,7 @@ def test_flags_are_those_of_all_formats() -> None:
     shared = [
         {one.name for one in dataclasses.fields(base)} for base in (FewShotDataParserConfig, MultiSceneDataParserConfig)
     ]
-    assert flags - {"_target", "data", "on_missing"} <= set.union(*shared)
+    assert flags - {"_target", "data", "on_missing", "allow_outside"} <= set.union(*shared)
     # All of them but what is set by trainer and pipeline, and a convention of single files.
     assert set.union(*shared) - flags == {"bounds_from_photos", "recognised_by", "straighten", "integer_pixels"}
 

@@ -21,6 +21,7 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.utils.arrays import read_arrays
+from fewshot_ns.utils.json_files import is_file_name, shown
 from fewshot_ns.utils.reading import read_text
 
 
@@ -77,8 +78,10 @@ def read_list(path: Path) -> List[str]:
     """
     names = [line.strip() for line in read_text(path).splitlines()]
     for number, name in enumerate(names, start=1):
-        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
-            raise ValueError(f"{path} line {number}: expected the name of a folder beside the list, found {name!r}")
+        if name and (Path(name).is_absolute() or ".." in Path(name).parts or not is_file_name(name)):
+            raise ValueError(
+                f"{path} line {number}: expected the name of a folder beside the list, found {shown(name)}"
+            )
     return [name for name in names if name]
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterator, Type
+from typing import Any, Iterator, Mapping, Type
 
 import numpy as np
 
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.files.images import image_size
+from fewshot_ns.data.files.inside import lies_inside, outside_words
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.files.transforms_camera import check_lens
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.utils.json_files import shown
 
 NEAR, FAR = 4.0, 9.0
 """Published sampling range."""
@@ -30,6 +32,12 @@ class MultiObjectDataParserConfig(MultiSceneDataParserConfig):
     """Parser class to instantiate."""
     image_ending: str = "_obj.png"
     """What follows the frame's name in the name of its image; `.png` reads NeRF's own renderings."""
+    allow_outside: bool = False
+    """Whether images that a scene's transforms.json names may lie outside of the scene's folder."""
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        """Keeps the images of a run that an earlier version trained."""
+        vars(self).update({"allow_outside": True, **saved})
 
 
 class MultiObjectDataParser(MultiSceneDataParser):
@@ -58,8 +66,8 @@ class MultiObjectDataParser(MultiSceneDataParser):
             raise SceneError(str(error)) from error
         angle = meta.get("camera_angle_x")
         if not isinstance(angle, (int, float)) or not 0.0 < angle < np.pi:
-            raise SceneError(f"{path}: expected 'camera_angle_x' between 0 and pi, found {angle!r}")
-        images = tuple(self._image_of(entry.folder, str(frame["file_path"])) for frame in meta["frames"])
+            raise SceneError(f"{path}: expected 'camera_angle_x' between 0 and pi, found {shown(angle)}")
+        images = tuple(self._image_of(path, number, frame["file_path"]) for number, frame in enumerate(meta["frames"]))
         width = image_size(images[0])[1]
         return SceneViews(
             images=images,
@@ -69,8 +77,10 @@ class MultiObjectDataParser(MultiSceneDataParser):
             far=FAR,
         )
 
-    def _image_of(self, folder: Path, name: str) -> Path:
+    def _image_of(self, path: Path, number: int, name: str) -> Path:
+        if not self.config.allow_outside and not lies_inside(path.parent, name):
+            raise SceneError(f"{path}, frame {number}: {outside_words(path.parent, name)}")
         # The frames are named as for NeRF, with or without an ending; the images have the object's own.
         stem = Path(name)
         stem = stem.with_suffix("") if stem.suffix.lower() in (".png", ".jpg", ".jpeg") else stem
-        return folder / stem.with_name(stem.name + self.config.image_ending)
+        return path.parent / stem.with_name(stem.name + self.config.image_ending)

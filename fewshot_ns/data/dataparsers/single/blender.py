@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from fewshot_ns.data.views.selection import (
     blender_protocol,
     select_views,
 )
+from fewshot_ns.utils.json_files import shown_keys
 
 RENDERED: Dict[str, DepthEncoding] = {
     ".exr": DepthEncoding("distance", "z_depth", unit=1.0, max_depth=100.0),
@@ -108,6 +109,12 @@ class FewShotBlenderDataParserConfig(SkippingDataParserConfig):
     normal_axes: NormalAxes = "world"
     """Axes of rendered normals (NAME_normal_0001.exr and the like): the world's, as Blender writes them, or the
     camera's as in OpenCV (x right, y down, z forward) or OpenGL (x right, y up, z backward)."""
+    allow_outside: bool = False
+    """Whether photos and depth maps that the scene's files name may lie outside of its folder."""
+
+    def __setstate__(self, saved: Mapping[str, Any]) -> None:
+        """Keeps the photos of a run that an earlier version trained."""
+        vars(self).update({"allow_outside": True, **saved})
 
 
 def frame_protocol(config: FewShotBlenderDataParserConfig, num_train: int, num_test: int) -> Protocol:
@@ -271,7 +278,8 @@ class FewShotBlenderDataParser(SkippingDataParser):
         held_out = split != "train"
         if held_out and not path.is_file():
             return BlenderSplit()
-        meta = with_local_files(read_transforms(path, may_be_empty=held_out), self.config.data)
+        meta = read_transforms(path, may_be_empty=held_out)
+        meta = with_local_files(meta, path, self.config.data, self.config.allow_outside)
         frames = meta["frames"]
         if not frames:
             return BlenderSplit()
@@ -279,7 +287,7 @@ class FewShotBlenderDataParser(SkippingDataParser):
         check_lens(meta, path)
         cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(frames))]
         if not all(camera.has_focal for camera in cameras):
-            raise ValueError(f"{path}: expected 'camera_angle_x' or 'fl_x', found {sorted(meta)}")
+            raise ValueError(f"{path}: expected 'camera_angle_x' or 'fl_x', found {shown_keys(meta)}")
         files = [self.config.data / frame["file_path"] for frame in frames]
         maps = [named_depth_map(frame) for frame in frames]
         return BlenderSplit(

@@ -28,6 +28,7 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.photo_files import find_photo
 from fewshot_ns.data.files.transforms_camera import check_listed_once
 from fewshot_ns.data.views.selection import ViewSelection, every_eighth_protocol
+from fewshot_ns.utils.json_files import is_file_name, shown
 
 IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "images_16", "input", ".")
 """Where the photos of a model lie in a scene's folder; the first that holds one of them."""
@@ -143,8 +144,11 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
         data, given = self.config.data, self.config.images_dir
         for name in names:
             path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts:
-                raise ValueError(f"{self._model.path.parent}: expected names of photos below a folder, found {name!r}")
+            outside = not self.config.allow_outside and (path.is_absolute() or ".." in path.parts)
+            if outside or not is_file_name(name):
+                raise ValueError(
+                    f"{self._model.path.parent}: expected names of photos below a folder, found {shown(name)}"
+                )
         folders = [data / name for name in IMAGE_FOLDERS] if given is None else [data / given]
         for folder in folders:
             files = [find_photo(folder, name, other_suffix=True) for name in names]

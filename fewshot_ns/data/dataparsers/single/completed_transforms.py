@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import numpy.typing as npt
+from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE
 
 from fewshot_ns.data.depth.stated_unit import DEPTH_KEYS, named_depth_map
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.transforms_camera import DISTORTION, StatedCamera
+from fewshot_ns.utils.json_files import shown
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _BENT = (*DISTORTION, "distortion_params")
@@ -50,7 +52,7 @@ def completed_transforms(meta: Dict[str, Any], poses: npt.NDArray, path: Path) -
     if blind:
         raise ValueError(
             f"{path}: expected 'fl_x' for the file or for every frame (or 'camera_angle_x'), found none for frames "
-            f"{blind}"
+            f"{shown(blind)}"
         )
     names = [str(frame["file_path"]) for frame in frames]
     if _is_plain(meta):
@@ -96,7 +98,8 @@ def _is_plain(meta: Dict[str, Any]) -> bool:
         all(key in meta or all(key in frame for frame in frames) for key in _INTRINSICS)
         and not any(key in meta and frame.get(key, meta[key]) != meta[key] for key in _INTRINSICS for frame in frames)
         and all(len(frame["transform_matrix"]) == 4 for frame in frames)
-        and (model is None or (model == str(model).upper() and model != "PERSPECTIVE"))
+        and all(list(frame["transform_matrix"][3]) == [0, 0, 0, 1] for frame in frames)
+        and (model is None or model in CAMERA_MODEL_TO_TYPE)
         and maps in (0, len(frames))
         and not any("depth_path" in frame for frame in frames if "depth_file_path" not in frame)
         # nerfstudio looks for the frames' terms only where the file has none, and not for k4 alone.

@@ -38,7 +38,7 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
             raise ValueError(
                 f"{config.data}: --on-missing is not for multi-scale scenes, whose photos all have to exist"
             )
-        splits = read_multiscale(config.data)
+        splits = read_multiscale(config.data, config.allow_outside)
         parts = [splits[name] for name in ("train", "test", "val") if name in splits]
         frames = [frames_of(part) for part in parts]
         num_train, num_test = len(frames[0]), len(frames[1])

@@ -5,7 +5,6 @@ The files are those of mip-NeRF's own conversion, so scenes made elsewhere can b
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
@@ -14,16 +13,22 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fewshot_ns.cameras.poses import check_finite_poses
 from fewshot_ns.data.files.images import read_image
+from fewshot_ns.data.files.inside import lies_inside, outside_words
 from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.utils.files import replacing, write_json
+from fewshot_ns.utils.json_files import FILE_NAME, OBJECT, checked, list_of, numbers, read_json_object, shown_keys
 
 METADATA_NAME = "metadata.json"
 SPLITS = ("train", "val", "test")
 COLUMNS = ("file_path", "cam2world", "width", "height", "focal", "label", "near", "far", "lossmult")
 NEAR, FAR = 2.0, 6.0
+_COLUMNS = {
+    **dict.fromkeys(COLUMNS, numbers("a list of numbers", (-1,))),
+    "file_path": list_of(FILE_NAME, "a list of names of images"),
+    "cam2world": numbers("numbers and 4x4 matrices", (-1, 3, 4), (-1, 4, 4)),
+}
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,13 @@ def convert_blender(
     for split, meta in metas.items():
         path = source / f"transforms_{split}.json"
         if "camera_angle_x" not in meta:
-            raise ValueError(f"{path}: expected 'camera_angle_x', found {sorted(meta)}")
+            raise ValueError(f"{path}: expected 'camera_angle_x', found {shown_keys(meta)}")
         check_lens(meta, path)
         poses = frame_poses(meta["frames"], path)
         columns: Dict[str, List[Any]] = {name: [] for name in (*COLUMNS, "pix2cam")}
         for number, frame in enumerate(meta["frames"]):
+            if not lies_inside(source, frame["file_path"]):
+                raise ValueError(f"{path}, frame {number}: {outside_words(source, frame['file_path'], flag=False)}")
             file = source / frame["file_path"]
             file = file if file.suffix else file.with_name(file.name + ".png")
             image = read_image(file).astype(np.float64) / 255
@@ -132,8 +139,12 @@ def _append(
     )
 
 
-def read_multiscale(scene: Path) -> Dict[str, MultiscaleSplit]:
+def read_multiscale(scene: Path, allow_outside: bool = False) -> Dict[str, MultiscaleSplit]:
     """Reads the cameras of a multi-scale scene; `pix2cam` follows from the others and is not needed.
+
+    Args:
+        scene: Folder of the scene.
+        allow_outside: Whether images may lie outside of it.
 
     Raises:
         FileNotFoundError: there is no metadata.json.
@@ -145,35 +156,35 @@ def read_multiscale(scene: Path) -> Dict[str, MultiscaleSplit]:
             f"{path}: expected the cameras of a multi-scale scene, found no such file; "
             "`ns-fewshot convert multiscale-blender` makes one of a Blender scene"
         )
-    try:
-        meta = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, found {error}") from error
-    if not isinstance(meta, dict) or not {"train", "test"} <= set(meta):
-        raise ValueError(f"{path}: expected the splits train and test, found {sorted(meta) if meta else 'none'}")
-    return {split: _read_split(meta[split], split, path) for split in SPLITS if split in meta}
+    meta = checked(read_json_object(path), dict.fromkeys(SPLITS, OBJECT), str(path))
+    if not {"train", "test"} <= set(meta):
+        raise ValueError(f"{path}: expected the splits train and test, found {shown_keys(meta)}")
+    return {split: _read_split(meta[split], split, path, allow_outside) for split in SPLITS if split in meta}
 
 
-def _read_split(columns: Dict[str, List[Any]], split: str, path: Path) -> MultiscaleSplit:
+def _read_split(columns: Dict[str, List[Any]], split: str, path: Path, allow_outside: bool) -> MultiscaleSplit:
+    columns = checked(columns, _COLUMNS, f"{path}, {split}")
     lacking = [name for name in COLUMNS if name not in columns]
     lengths = {len(columns[name]) for name in COLUMNS if name in columns}
     if lacking or len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"{path}: expected equally long lists {', '.join(COLUMNS)} for {split}, lacking {lacking}")
-    try:
-        poses = np.asarray(columns["cam2world"], dtype=np.float64)[:, :3]
-        numbers = {name: np.asarray(columns[name], dtype=np.float64) for name in COLUMNS[2:]}
-    except (TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: expected numbers and 4x4 matrices for {split}, found {error}") from error
-    if poses.shape[1:] != (3, 4):
-        raise ValueError(f"{path}: expected 4x4 matrices cam2world for {split}, found shape {poses.shape}")
-    check_finite_poses(poses, str(path))
+    for name in () if allow_outside else columns["file_path"]:
+        if not lies_inside(path.parent, name):
+            raise ValueError(f"{path}, {split}: {outside_words(path.parent, name)}")
+    poses = np.asarray(columns["cam2world"], dtype=np.float64)[:, :3]
+    values = {name: np.asarray(columns[name], dtype=np.float64) for name in COLUMNS[2:]}
+    for name, least in (("width", 1.0), ("height", 1.0), ("focal", 1e-6)):
+        if values[name].min() < least:
+            raise ValueError(f"{path}, {split}: expected positive numbers for {name!r}, found {values[name].min()}")
+    if not 0 <= values["near"].min() < values["far"].max():
+        raise ValueError(f"{path}, {split}: expected numbers 0 <= near < far, found others")
     return MultiscaleSplit(
         files=tuple(columns["file_path"]),
         poses=poses,
-        sizes=np.stack([numbers["height"], numbers["width"]], axis=1).astype(np.int64),
-        focal=numbers["focal"],
-        label=numbers["label"].astype(np.int64),
-        loss_weight=numbers["lossmult"],
-        near=float(numbers["near"].min()),
-        far=float(numbers["far"].max()),
+        sizes=np.stack([values["height"], values["width"]], axis=1).astype(np.int64),
+        focal=values["focal"],
+        label=values["label"].astype(np.int64),
+        loss_weight=values["lossmult"],
+        near=float(values["near"].min()),
+        far=float(values["far"].max()),
     )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Literal, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Dict, Literal, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
-from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.checks import check_float32_places, check_mean_axes
 from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, focus_point, look_away, planar_depth
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.capture_bounds import bounds_from_points
 from fewshot_ns.data.dataparsers.single.completed_transforms import CompletedTransforms, completed_transforms
 from fewshot_ns.data.dataparsers.single.left_out import (
     OnMissing,
@@ -31,8 +27,8 @@ from fewshot_ns.data.dataparsers.single.left_out import (
     frames_without_photo,
     photos_without_pose,
 )
+from fewshot_ns.data.dataparsers.single.nerfstudio_frames import SPLITS, PooledFrames, pooled_frames
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
-from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
 from fewshot_ns.data.depth.stated_unit import (
     WHOLE_NUMBERS,
     StatedUnit,
@@ -42,8 +38,6 @@ from fewshot_ns.data.depth.stated_unit import (
 )
 from fewshot_ns.data.files.applied_world import applied_scale, check_applied_world
 from fewshot_ns.data.files.colmap import find_points_file
-from fewshot_ns.data.files.ply_header import count_vertices
-from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import (
     frame_poses,
@@ -51,10 +45,10 @@ from fewshot_ns.data.files.transforms_json import (
     stated_bounds,
     with_local_files,
 )
-from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY, DepthEncoding
+from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol, photos_protocol
+from fewshot_ns.utils.json_files import shown
 
-SPLITS = ("train", "val", "test")
 HELD_OUT = "held_out"
 """Key of the list of frames (as their file_path says) that are not trained on."""
 _NO_POINT_SEEN = (
@@ -91,9 +85,12 @@ class FewShotNerfstudioDataParserConfig(FewShotDataParserConfig):
     """Of frames whose photo is missing and photos that no frame names: skip, and say how many, or stop. Views keep
     their indices. None skips, but stops at a missing view in use of a scene of `ns-fewshot prepare` or of a set."""
 
+    allow_outside: bool = False
+    """Whether photos, masks, depth maps and points that the scene's files name may lie outside of its folder."""
+
     def __setstate__(self, saved: Mapping[str, Any]) -> None:
-        """Keeps near and far of a run that an earlier version trained."""
-        vars(self).update({"bounds_of_all_photos": True, **saved})
+        """Keeps near and far, and the photos, of a run that an earlier version trained."""
+        vars(self).update({"bounds_of_all_photos": True, "allow_outside": True, **saved})
 
 
 class FewShotNerfstudioDataParser(FewShotDataParser):
@@ -128,7 +125,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     def _scene_of(self, path: Path, folder: Path) -> SceneFiles:
         """The scene of a transforms file, beside which, in `folder`, lie depth maps and COLMAP's points."""
         config = self.config
-        meta = with_local_files(read_transforms(path), path.parent)
+        meta = with_local_files(read_transforms(path), path, path.parent, config.allow_outside)
         file_poses = frame_poses(meta["frames"], path)
         if len(file_poses) < self.least_views:
             raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
@@ -142,6 +139,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path, lenses)
         self._stated_unit = stated_depth_unit(meta, path)
         _check_masks(meta, path)
+        _check_splits(meta, path)
         frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
         cameras, images = frames.cameras, frames.images
         self._whole |= HELD_OUT in meta
@@ -276,41 +274,21 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if self.config.orientation_method in ("up", "vertical") and len(poses) > 1:
             check_mean_axes(poses, (1,), str(path), "give --orientation-method none")
 
-    def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
+    def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> PooledFrames:
         """What nerfstudio's parser makes of a file."""
-        meta = completed.meta
-        self._check_turned(poses, [str(frame["file_path"]) for frame in meta["frames"]], path)
+        self._check_turned(poses, [str(frame["file_path"]) for frame in completed.meta["frames"]], path)
         self._check_places(poses, path)
-        has_points = _names_points(meta, path)
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
-        alone = len(meta["frames"]) == 1
-        with _as_nerfstudio_reads(meta, path, self._is_of_folder(path)) as file:
-            parser = self._nerfstudio_parser(file or path, alone, has_points)
-            parser.folder, parser.downscale_factor = path.parent, 1
-            outputs = []
-            for split in [name for name in SPLITS if f"{name}_filenames" in meta] or ["train"]:
-                outputs.append(parser.get_dataparser_outputs(split))
-                # The points are those of the scene, and read once.
-                parser.config.load_3D_points = False
-        frames = _Frames.pooled(outputs)
-        if has_points:
-            _check_points(frames.points, path.parent / str(meta["ply_file_path"]))
-        return frames if completed.depths is None else frames.with_depths(completed.depths)
-
-    def _nerfstudio_parser(self, path: Path, alone: bool, has_points: bool) -> _Reader:
+        alone = len(completed.meta["frames"]) == 1
         config = NerfstudioDataParserConfig(
-            _target=_Reader,
-            # Beside a folder nerfstudio also looks for COLMAP's files.
-            data=path.parent if self._is_of_folder(path) else path,
             downscale_factor=1,
             orientation_method="none" if alone else self.config.orientation_method,
             center_method="none" if alone else self.config.center_method,
             auto_scale_poses=self.config.auto_scale_poses and not alone,
             train_split_fraction=1.0,
-            load_3D_points=has_points,
         )
-        parser: _Reader = config.setup()
-        return parser
+        frames = pooled_frames(config, completed.meta, path, self._is_of_folder(path))
+        return frames if completed.depths is None else frames.with_depths(completed.depths)
 
     def _is_of_folder(self, path: Path) -> bool:
         """Whether nerfstudio is given the folder of a file, in which it then looks for COLMAP's."""
@@ -346,75 +324,6 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
 
 
-class _Reader(Nerfstudio):
-    """nerfstudio's parser, for which names of files are relative to `folder` wherever the list of frames lies."""
-
-    folder: Path
-
-    def _get_fname(self, filepath: Path, data_dir: Path, downsample_folder_prefix: str = "images_") -> Path:
-        return self.folder / filepath
-
-
-@contextmanager
-def _as_nerfstudio_reads(meta: Dict[str, Any], path: Path, beside: bool) -> Iterator[Optional[Path]]:
-    """A file of `meta` for as long as nerfstudio reads it; None where the file itself says the same to nerfstudio.
-
-    Args:
-        meta: What nerfstudio is to read.
-        path: The file of the scene.
-        beside: Whether nerfstudio would look for COLMAP's files beside it.
-    """
-    try:
-        same = json.loads(path.read_text(encoding="utf-8")) == meta
-    except ValueError:
-        same = False
-    if same:
-        yield None
-        return
-    changed = dict(meta)
-    if "ply_file_path" in meta:
-        changed["ply_file_path"] = os.path.abspath(path.parent / str(meta["ply_file_path"]))
-    if beside and (path.parent / "colmap/sparse/0").exists():
-        # What nerfstudio takes where it finds COLMAP's files beside a file of its first versions.
-        changed.setdefault("applied_transform", [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / path.name
-        file.write_text(json.dumps(changed), encoding="utf-8")
-        yield file
-
-
-def _names_points(meta: Dict[str, Any], path: Path) -> bool:
-    """Whether a file names sparse points, which are there; of a file without points it is as if it named none.
-
-    Raises:
-        FileNotFoundError: it names some that are not there.
-        ValueError: they are damaged.
-    """
-    name = meta.get("ply_file_path")
-    if not isinstance(name, str) or not name:
-        return False
-    file = path.parent / name
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file}: expected the sparse points that {path} names (ply_file_path), found no such file; add it, or "
-            "remove the key, and near and far are guessed from the cameras"
-        )
-    return file.suffix.lower() != ".ply" or count_vertices(file) > 0
-
-
-def _check_points(points: Optional[npt.NDArray], file: Path) -> None:
-    """Checks what was read of the sparse points that a file names.
-
-    Raises:
-        ValueError: nothing, or numbers that are not finite.
-    """
-    if points is None or not len(points):
-        raise ValueError(f"{file}: expected sparse points (ply_file_path), found a file of which none can be read")
-    bad = int((~np.isfinite(points).all(axis=1)).sum())
-    if bad:
-        raise ValueError(f"{file}: expected finite sparse points, found {bad} of {len(points)} that are not")
-
-
 def _check_masks(meta: Dict[str, Any], path: Path) -> None:
     """Checks that all frames have masks, or none."""
     lacking = [str(frame["file_path"]) for frame in meta["frames"] if "mask_path" not in frame]
@@ -425,110 +334,29 @@ def _check_masks(meta: Dict[str, Any], path: Path) -> None:
         )
 
 
+def _check_splits(meta: Dict[str, Any], path: Path) -> None:
+    """Checks that the photos of each list of a split are those of frames.
+
+    Raises:
+        ValueError: a photo that no frame has, or lists of nothing.
+    """
+    lists = {f"{split}_filenames": meta[f"{split}_filenames"] for split in SPLITS if f"{split}_filenames" in meta}
+    known = {path.parent / str(frame["file_path"]) for frame in meta["frames"]}
+    for key, names in lists.items():
+        strangers = [name for name in names if path.parent / name not in known]
+        if strangers:
+            raise ValueError(f"{path}: expected names of frames in {key!r}, found {shown(strangers)}")
+    if lists and not any(lists.values()):
+        raise ValueError(f"{path}: expected names of frames in {' or '.join(map(repr, lists))}, found none")
+
+
 def _protocol(meta: Dict[str, Any], images: Tuple[Path, ...], path: Path) -> Protocol:
     """The few-shot rule, or what the file itself holds out."""
     held_out = meta.get(HELD_OUT)
     if held_out is None:
         return every_eighth_protocol(len(images), "nerfstudio")
-    if not isinstance(held_out, list) or not all(isinstance(name, str) for name in held_out):
-        raise ValueError(f"{path}: expected a list of names of photos as {HELD_OUT!r}, found {held_out!r}")
     known = {str(image): index for index, image in enumerate(images)}
     strangers = [name for name in held_out if str(path.parent / name) not in known]
     if strangers:
-        raise ValueError(f"{path}: expected names of frames in {HELD_OUT!r}, found {strangers}")
+        raise ValueError(f"{path}: expected names of frames in {HELD_OUT!r}, found {shown(strangers)}")
     return photos_protocol(len(images), [known[str(path.parent / name)] for name in held_out])
-
-
-@dataclass
-class _Frames:
-    """All frames of a file, in the order of their names."""
-
-    images: Tuple[Path, ...]
-    cameras: Cameras
-    depths: Optional[Files]
-    masks: Optional[Files]
-    points: Optional[npt.NDArray]
-    """(P, 3) sparse points in the world of the cameras."""
-    colours: Optional[npt.NDArray]
-    """(P, 3) uint8 colours of these points, (0, 3) where they have none."""
-    transform: npt.NDArray
-    scale: float
-
-    def seed_points(self, path: Path) -> Optional[SeedPoints]:
-        """The points of the file at `path`, which were read from it; None without any."""
-        if self.points is None or self.colours is None:
-            return None
-        colours = self.colours if len(self.colours) else np.full(self.points.shape, GREY)
-        return SeedPoints(self.points.astype(np.float32), colours.astype(np.uint8), path)
-
-    def with_depths(self, depths: Dict[str, Path]) -> _Frames:
-        """The same with depth maps by photo."""
-        return replace(self, depths=tuple(depths.get(str(image)) for image in self.images))
-
-    @classmethod
-    def pooled(cls, outputs: List[DataparserOutputs]) -> _Frames:
-        """Joins the splits that nerfstudio's parser gives for one file."""
-        names = [path for output in outputs for path in output.image_filenames]
-        _, first = np.unique([str(path) for path in names], return_index=True)
-
-        def column(values: List[torch.Tensor]) -> torch.Tensor:
-            return torch.cat(values)[torch.from_numpy(first)]
-
-        def files(lists: List[Optional[List[Path]]]) -> Optional[Files]:
-            flat = [path for entry in lists for path in (entry or [])]
-            return tuple(flat[index] for index in first) if len(flat) == len(names) else None
-
-        parts = [output.cameras for output in outputs]
-        distortion = [part.distortion_params for part in parts if part.distortion_params is not None]
-        distorted = any(bool((entry != 0).any()) for entry in distortion)
-        cameras = Cameras(
-            camera_to_worlds=column([part.camera_to_worlds for part in parts]),
-            fx=column([part.fx for part in parts]),
-            fy=column([part.fy for part in parts]),
-            cx=column([part.cx for part in parts]),
-            cy=column([part.cy for part in parts]),
-            width=column([part.width for part in parts]),
-            height=column([part.height for part in parts]),
-            distortion_params=column(distortion) if distorted else None,
-            camera_type=column([part.camera_type for part in parts]),
-        )
-        points, colours = (outputs[0].metadata.get(key) for key in (SEED_POINTS_KEY, SEED_COLOURS_KEY))
-        return cls(
-            images=tuple(names[index] for index in first),
-            cameras=cameras,
-            depths=files([output.metadata.get("depth_filenames") for output in outputs]),
-            masks=files([output.mask_filenames for output in outputs]),
-            points=None if points is None else points.numpy(),
-            colours=None if colours is None else colours.numpy(),
-            transform=outputs[0].dataparser_transform.numpy(),
-            scale=float(outputs[0].dataparser_scale),
-        )
-
-
-def bounds_from_points(
-    poses: npt.NDArray, intrinsics: npt.NDArray, points: npt.NDArray
-) -> Optional[Tuple[float, float]]:
-    """Near and far from a sparse point cloud.
-
-    Args:
-        poses: (N, 3, 4) OpenGL poses.
-        intrinsics: (N, 4) fx / W, fy / H, cx / W, cy / H.
-        points: (P, 3) in the same world.
-
-    Returns:
-        0.8 times the 1 % and 1.25 times the 99 % quantile of the depths of the points that some camera sees, or None
-        where no camera sees any.
-    """
-    depths = []
-    for pose, (fx, fy, cx, cy) in zip(poses, intrinsics, strict=True):
-        local = (points - pose[:, 3]) @ pose[:, :3]
-        depth = -local[:, 2]
-        depth_safe = np.where(depth > 0, depth, 1.0)
-        column, row = cx + fx * local[:, 0] / depth_safe, cy - fy * local[:, 1] / depth_safe
-        seen = (depth > 0) & (column >= 0) & (column <= 1) & (row >= 0) & (row <= 1)
-        depths.append(depth[seen])
-    seen_depths = np.concatenate(depths)
-    if not len(seen_depths):
-        return None
-    low, high = np.quantile(seen_depths, [0.01, 0.99])
-    return 0.8 * float(low), 1.25 * float(high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
@@ -29,6 +28,7 @@ from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_onc
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
+from fewshot_ns.utils.json_files import NUMBER, NUMBER_OR_TEXT, checked, read_json_object, shown_keys
 from fewshot_ns.utils.number_flags import check_positive
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
@@ -141,8 +141,13 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         pool, tested = tuple(range(num_train)), tuple(range(num_train, num_train + num_test))
         meta = splits["train"].meta
         self._stated_unit = stated_depth_unit(meta, config.data / "transforms_train.json")
-        self._needs_bounds = "near" not in meta or "far" not in meta
-        near, far = self._near_far(float(meta.get("near", 0.0)), float(meta.get("far", "inf")))
+        bounds = checked(meta, {"near": NUMBER, "far": NUMBER}, str(config.data / "transforms_train.json"))
+        self._needs_bounds = "near" not in bounds or "far" not in bounds
+        near, far = float(bounds.get("near", 0.0)), float(bounds.get("far", "inf"))
+        if config.near is None and config.far is None and not 0 <= near < far:
+            where = config.data / "transforms_train.json"
+            raise ValueError(f"{where}: expected numbers 0 <= near < far, found near {near} and far {far}")
+        near, far = self._near_far(near, far)
         name = "{stem}_depth.npy" if config.depth_source == "mono" else "{stem}.png"
         folder = "omni" if config.depth_source == "mono" else "target_depth"
         depths: Optional[Files] = files_beside(images, folder, lambda stem: name.format(stem=stem), "depth map")
@@ -176,16 +181,17 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         if not path.is_file():
             return None
         try:
-            value = json.loads(path.read_bytes()).get("max_depth")
-            limit = None if value is None else float(value)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
+            value = checked(read_json_object(path), {"max_depth": NUMBER_OR_TEXT}, str(path)).get("max_depth")
+        except ValueError as error:
+            raise ValueError(f"{path}: expected a JSON object with a number max_depth ({error})") from error
+        limit = None if value is None else float(value)
         check_positive(f"{path}, 'max_depth'", limit, finite=False)
         return limit
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
-        meta = with_local_files(read_transforms(path, may_be_empty=split != "train"), self.config.data)
+        meta = read_transforms(path, may_be_empty=split != "train")
+        meta = with_local_files(meta, path, self.config.data, self.config.allow_outside)
         poses = frame_poses(meta["frames"], path)[:, :3]
         check_lens(meta, path)
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
@@ -239,7 +245,7 @@ def frame_intrinsics(
     found = {**meta, **frame}
     focal = found.get("fx", found.get("fl_x"))
     if focal is None:
-        raise ValueError(f"{path}: expected the focal length fx of {image.name}, found {sorted(frame)}")
+        raise ValueError(f"{path}: expected the focal length fx of {image.name}, found {shown_keys(frame)}")
     if "w" in found and "h" in found:
         width, height = float(found["w"]), float(found["h"])
     elif image.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Optional, Type
@@ -18,8 +17,10 @@ from fewshot_ns.cameras.paths import spheric
 from fewshot_ns.cameras.poses import check_finite_poses
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
+from fewshot_ns.data.dataparsers.single.stored_keys import stored_scene
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.json_files import read_json, shown
 
 FILE_NAME = "scene.json"
 """Name of the file in the folder of a run."""
@@ -70,18 +71,16 @@ def read_stored_scene(path: Path) -> Dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
+        OSError: it cannot be read.
         ValueError: it is damaged, or of a later version of this package.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the scene of a run, found no such file")
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: expected JSON, found something else ({error})") from error
+    content = read_json(path)
     version = content.get("version") if isinstance(content, dict) else None
     if version != _VERSION:
-        raise ValueError(f"{path}: expected the scene of a run, version {_VERSION}, found version {version}")
-    return content
+        raise ValueError(f"{path}: expected the scene of a run, version {_VERSION}, found version {shown(version)}")
+    return stored_scene(content, path)
 
 
 def synthetic_scene(config: FewShotBlenderDataParserConfig, num_train: int = 8) -> Dict[str, Any]:

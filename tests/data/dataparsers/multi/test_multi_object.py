@@ -51,7 +51,10 @@ def test_images_named_as_in_nerf(tmp_path):
 def test_an_angle_that_is_none(tmp_path, angle):
     write_scene(tmp_path / "train" / "a", camera_angle_x=angle)
     parser = MultiObjectDataParserConfig(data=tmp_path).setup()
-    with pytest.raises(SceneError, match="transforms.json: expected 'camera_angle_x' between 0 and pi"):
+    message = (
+        "expected a number for 'camera_angle_x'" if angle == "wide" else "expected 'camera_angle_x' between 0 and pi"
+    )
+    with pytest.raises(SceneError, match=f"transforms.json: {message}"):
         parser.open_scene(parser.scene_table("train")[0])
 
 

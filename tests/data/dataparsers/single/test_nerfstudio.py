@@ -229,6 +229,6 @@ def test_real_capture(data_dir, tmp_path):
         )
     meta = {"w": 640, "h": 480, "fl_x": 525.0, "fl_y": 525.0, "cx": 319.5, "cy": 239.5, "frames": frames}
     (tmp_path / "transforms.json").write_text(json.dumps(meta))
-    dataset = FewShotDataset(parse(tmp_path, downscale_factor=4, near=0.3, far=5.0))
+    dataset = FewShotDataset(parse(tmp_path, downscale_factor=4, near=0.3, far=5.0, allow_outside=True))
     read_all(dataset)
     assert dataset[0]["image"].shape == (120, 160, 3)

@@ -180,7 +180,8 @@ def redwood(data_dir, tmp_path) -> Path:
 
 def test_real_frames_agree_with_each_other(redwood):
     """Depth of one frame, carried into the next by the poses, meets the sensor's depth there."""
-    dataset = dataset_of(redwood, train_indices=(0, 1, 2, 3), test_indices=(4,), downscale_factor=2)
+    views = {"train_indices": (0, 1, 2, 3), "test_indices": (4,)}
+    dataset = dataset_of(redwood, **views, downscale_factor=2, allow_outside=True)
     record = get_fewshot_metadata(dataset.metadata)
     assert record.geometry.near > 0
     first, second = dataset.metric_depth(0), dataset.metric_depth(3)
