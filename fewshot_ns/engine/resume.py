@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
-from typing import Any, Dict, Tuple, cast
+from typing import Any, Dict, Optional, Tuple, cast
 
 import numpy as np
 import torch
@@ -37,37 +37,42 @@ def retire_older(newest: Path) -> None:
         path.unlink()
 
 
-def load_last_good(load_dir: Path) -> Tuple[Path, Dict[str, Any]]:
+def load_last_good(load_dir: Path, step: Optional[int] = None, backup: bool = True) -> Tuple[Path, Dict[str, Any]]:
     """Reads the newest undamaged checkpoint of a run, the backup included; prints where it is not the newest.
 
     Args:
         load_dir: the run's folder of checkpoints.
+        step: the only one that will do; None: any.
+        backup: whether the backup will do; not where the folder holds another choice than the newest, such as the best.
 
     Returns:
         The file and its content.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
+        FileNotFoundError: there is no checkpoint, or none of that step.
         DamagedCheckpointError: all are damaged.
         ValueError: the newest readable one is not a training checkpoint.
     """
-    found = {**checkpoints_in(load_dir.parent / BACKUP_DIR), **checkpoints_in(load_dir)}
+    if step is not None:
+        path = find_checkpoint(load_dir, step)
+        return path, load_checkpoint(path)
+    found = {**(checkpoints_in(load_dir.parent / BACKUP_DIR) if backup else {}), **checkpoints_in(load_dir)}
     if not found or not load_dir.is_dir():
         find_checkpoint(load_dir)  # says what is missing
     damaged = []
-    for step in sorted(found, reverse=True):
+    for number in sorted(found, reverse=True):
         try:
-            state = load_checkpoint(found[step])
+            state = load_checkpoint(found[number])
         except DamagedCheckpointError as error:
             damaged.append(str(error))
             continue
         if damaged:
             CONSOLE.print(
                 f"[bold yellow]Damaged:[/bold yellow] {'; '.join(damaged)}. "
-                f"Falling back to the last good checkpoint, {found[step]}.",
+                f"Falling back to the last good checkpoint, {found[number]}.",
                 soft_wrap=True,
             )
-        return found[step], state
+        return found[number], state
     raise DamagedCheckpointError("no checkpoint of the run can be read:\n  " + "\n  ".join(damaged))
 
 

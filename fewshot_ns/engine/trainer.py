@@ -40,7 +40,6 @@ from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
     check_state,
-    find_checkpoint,
     load_checkpoint,
     model_state,
     save_checkpoint,
@@ -334,11 +333,8 @@ class FewShotTrainer(Trainer):
         With `load_dir` alone, the last good checkpoint is loaded where the newest is damaged.
         """
         config = self.config
-        if config.load_dir is not None and config.load_step is None:
-            path, state = load_last_good(config.load_dir)
-        elif config.load_dir is not None:
-            path = find_checkpoint(config.load_dir, config.load_step)
-            state = load_checkpoint(path)
+        if config.load_dir is not None:
+            path, state = load_last_good(config.load_dir, config.load_step)
         elif config.load_checkpoint is not None:
             path, state = config.load_checkpoint, load_checkpoint(config.load_checkpoint)
         else:

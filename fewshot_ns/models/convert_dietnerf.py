@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewshot_ns.pretrained.weights import load_weights
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.reading import reading
 
 State = Dict[str, Tensor]
 
@@ -75,10 +76,8 @@ def _from_original(state: Mapping[str, Tensor], path: Path) -> State:
 
 
 def _from_flax(path: Path, num_octaves: int, view_octaves: int) -> List[State]:
-    try:
+    with reading(path, "a checkpoint of torch or of flax"):
         tree = _read_flax(path.read_bytes())
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: expected a checkpoint of torch or of flax, could not read it ({error})") from error
     networks = list(_dense_networks(tree))
     if not networks:
         raise ValueError(f"{path}: expected networks of layers Dense_0, Dense_1, ..., found none")

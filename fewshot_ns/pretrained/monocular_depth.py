@@ -19,12 +19,14 @@ from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.data.files.images import image_size, read_image
 from fewshot_ns.data.records.metadata import DepthEncoding, Polarity
+from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weights
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.hashing import file_hash, json_hash
 from fewshot_ns.utils.json_files import OBJECT, checked, read_json_object, shown
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.reading import reason_of
 
 PREPROCESSING_VERSION = 1
 """Version of the processing around the network; a new one makes all cache entries stale."""
@@ -119,7 +121,8 @@ def model_polarity(folder: Path) -> Polarity:
         raise ValueError(f"{path}: expected the configuration of a model, found {error}") from error
     kind = config.get("model_type")
     # DPT on DINOv2 is trained on NYU or KITTI depth, DPT on ViT and BEiT on MiDaS' inverse depth.
-    on_dinov2 = str((config.get("backbone_config") or {}).get("model_type")).startswith("dinov2")
+    backbone = config.get("backbone_config")
+    on_dinov2 = isinstance(backbone, dict) and str(backbone.get("model_type")).startswith("dinov2")
     if kind in _DISTANCE_TYPES or config.get("depth_estimation_type") == "metric" or (kind == "dpt" and on_dinov2):
         return "distance"
     if kind in _RELATIVE_TYPES:
@@ -182,7 +185,7 @@ class _Network:
     """A loaded model: images in, maps of their size out."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        transformers, safetensors = require("transformers", "priors"), require("safetensors", "priors")
+        transformers = require("transformers", "priors")
         self.device = find_device(device)
         logging = transformers.utils.logging
         bars = logging.is_progress_bar_enabled()
@@ -190,8 +193,8 @@ class _Network:
         try:
             self.processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
             model: Any = transformers.AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except damaged_model() as error:
+            reason = reason_of(error)
             raise ValueError(
                 f"{folder}: expected a depth model of transformers, could not load it ({reason})"
             ) from error

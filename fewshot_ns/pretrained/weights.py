@@ -8,7 +8,6 @@ import or in a constructor.
 from __future__ import annotations
 
 import os
-import pickle
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +22,7 @@ from fewshot_ns.pretrained.reachability import Probe
 from fewshot_ns.utils.files import replacing
 from fewshot_ns.utils.hashing import file_chunks, file_hash, sha256_hex
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.reading import reading
 
 WEIGHTS_ENV = "FEWSHOT_WEIGHTS"
 """Environment variable that names a folder with weight files and model folders."""
@@ -315,16 +315,10 @@ def load_weights(path: Path) -> Dict[str, Any]:
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
     if path.suffix == ".safetensors":
         damaged = require("safetensors", "priors").SafetensorError
-        try:
+        with reading(path, "a safetensors file", also=(damaged,)):
             return require("safetensors.torch", "priors").load_file(path)
-        except damaged as error:
-            raise ValueError(f"{path}: expected a safetensors file, could not read it ({error})") from error
-    try:
+    with reading(path, "a weights-only torch checkpoint"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(
-            f"{path}: expected a weights-only torch checkpoint, could not read it ({_first_line(error)})"
-        ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}")
     return state

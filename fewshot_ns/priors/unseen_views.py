@@ -17,6 +17,7 @@ from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.samplers.unseen_views import unseen_cameras
 from fewshot_ns.priors.base import CameraRequest
+from fewshot_ns.utils.arrays import read_array
 
 
 @dataclass
@@ -213,10 +214,10 @@ class UnseenViews:
         if path.suffix == ".json":
             poses = frame_poses(read_transforms(path)["frames"], path)[:, :3]
         else:
-            try:
-                poses = np.load(path, allow_pickle=False).astype(np.float64)
-            except (OSError, ValueError, EOFError) as error:
-                raise ValueError(f"{path}: expected an array of camera poses, could not read it ({error})") from error
+            stored = read_array(path, "an array of camera poses")
+            if stored.dtype.kind not in "uif":
+                raise ValueError(f"{path}: expected real numbers as camera poses, found dtype {stored.dtype}")
+            poses = stored.astype(np.float64)
         if poses.ndim != 3 or poses.shape[1] not in (3, 4) or poses.shape[2] != 4 or len(poses) == 0:
             raise ValueError(f"{path}: expected camera poses (N, 3 or 4, 4), found {poses.shape}")
         check_finite_poses(poses, str(path))

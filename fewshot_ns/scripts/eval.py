@@ -343,7 +343,7 @@ def _load(
 
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.evaluation.records.initial_points import initial_points_words
-    from fewshot_ns.scripts.runs import checkpoint_folder, load_run, load_run_config
+    from fewshot_ns.scripts.runs import load_checkpoint_of_run, load_run_config
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
@@ -357,8 +357,7 @@ def _load(
             # Training views come later, where they are meant, and of generalizable methods as well.
             run.pipeline.evaluation.split = "held-out"
 
-    pipeline = load_run(config_path, "test", change, best)
-    checkpoint = max(checkpoint_folder(config, best).glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
+    pipeline, checkpoint = load_checkpoint_of_run(config_path, "test", change, best)
     about = {
         "experiment_name": config.experiment_name,
         "method_name": config.method_name,

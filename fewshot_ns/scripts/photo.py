@@ -143,8 +143,8 @@ class PhotoCommand:
         import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
         from fewshot_ns import registry
+        from fewshot_ns.engine.resume import load_last_good
         from fewshot_ns.scripts.runs import find_config, load_run_config
-        from fewshot_ns.utils.checkpoints import find_checkpoint
 
         if (self.load_config is None) == (self.weights is None):
             raise ValueError("expected either a run (--load-config) or a checkpoint (--weights)")
@@ -152,7 +152,7 @@ class PhotoCommand:
             file = find_config(self.load_config)
             config, folder = load_run_config(file), file.parent
             model = model_of_one_view(config, str(self.load_config))
-            weights = find_checkpoint(config.get_checkpoint_dir())
+            weights = load_last_good(config.get_checkpoint_dir())[0]
         else:
             assert self.weights is not None
             methods = {name.replace("_", "-"): name for name in registry.METHODS}

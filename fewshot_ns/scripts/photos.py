@@ -189,9 +189,10 @@ class PhotosCommand:
 def _small(path: Path):
     """The photo at a size for a page, (H, W, 3) uint8."""
     import numpy as np
-    from PIL import Image
 
-    with Image.open(path) as image:
-        image = image.convert("RGB")
+    from fewshot_ns.data.files.images import opened_image
+
+    with opened_image(path) as photo:
+        image = photo.convert("RGB")
         image.thumbnail((360, 360))
         return np.asarray(image)

@@ -57,13 +57,13 @@ class RetargetCommand:
         import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
         from rich.console import Console
 
+        from fewshot_ns.engine.resume import load_last_good
         from fewshot_ns.scripts.runs import load_run_config
-        from fewshot_ns.utils.checkpoints import find_checkpoint
 
         if self.output.exists():
             raise FileExistsError(f"{self.output}: expected a folder that is not there yet, found one (--output)")
         config = load_run_config(self.load_config)
-        checkpoint = find_checkpoint(config.get_checkpoint_dir(), self.step)
+        checkpoint = load_last_good(config.get_checkpoint_dir(), self.step)[0]
         if self.data is not None and self._is_moved_scene(config):
             self._follow_scene(config, self.data, checkpoint)
             return

@@ -100,7 +100,19 @@ def load_run(
     change: Callable[[Any], None] = lambda config: None,
     best: bool = False,
 ) -> Pipeline:
+    """The pipeline of `load_checkpoint_of_run`."""
+    return load_checkpoint_of_run(path, test_mode, change, best)[0]
+
+
+def load_checkpoint_of_run(
+    path: Path,
+    test_mode: Literal["test", "val", "inference"] = "test",
+    change: Callable[[Any], None] = lambda config: None,
+    best: bool = False,
+) -> Tuple[Pipeline, Path]:
     """Loads the last checkpoint of a run, or the one that was kept as its best, ready to render.
+
+    Where the last one is damaged, the backup before it is taken, and a line says so.
 
     Args:
         path: Its config.yml.
@@ -108,25 +120,45 @@ def load_run(
         change: Changes the run's config before anything is built from it.
         best: Whether it is the best one, of a run that was trained with --keep-best.
 
+    Returns:
+        The pipeline, and the file that was loaded.
+
     Raises:
         FileNotFoundError: the run has no checkpoint.
+        DamagedCheckpointError: none of its checkpoints can be read.
     """
-    from nerfstudio.utils.eval_utils import eval_setup
+    from nerfstudio.configs.method_configs import all_methods
 
     path = find_config(path)
-    folder = checkpoint_folder(load_run_config(path), best)
+    config: Any = load_run_config(path)
+    folder = checkpoint_folder(config, best)
     # nerfstudio would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
 
-    def update(config: Any) -> Any:
-        change(config)
-        config = in_its_folder(config, path)
-        if best:
-            config.relative_model_dir = checkpoint_folder(config, best).resolve()
-        return config
+    # The class that the method has now, as nerfstudio's own commands do.
+    config.pipeline.datamanager._target = all_methods[config.method_name].pipeline.datamanager._target
+    change(config)
+    config = in_its_folder(config, path)
+    if best:
+        config.relative_model_dir = checkpoint_folder(config, best).resolve()
+    return _with_checkpoint(config, test_mode, best)
 
-    return eval_setup(path, test_mode=test_mode, update_config_callback=update)[1]
+
+def _with_checkpoint(config: Any, test_mode: Literal["test", "val", "inference"], best: bool) -> Tuple[Pipeline, Path]:
+    """What nerfstudio's `eval_setup` builds of a config, with the last checkpoint that can be read."""
+    import torch
+
+    from fewshot_ns.engine.resume import load_last_good
+
+    config.load_dir = config.get_checkpoint_dir()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = config.pipeline.setup(device=device, test_mode=test_mode)
+    pipeline.eval()
+    # Before the best checkpoint there is none: the backup is of the last one.
+    file, state = load_last_good(config.load_dir, config.load_step, backup=not best)
+    pipeline.load_pipeline(state["pipeline"], state["step"])
+    return pipeline, file
 
 
 def checkpoint_folder(config: TrainerConfig, best: bool = False) -> Path:

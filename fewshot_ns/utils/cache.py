@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import zipfile
-import zlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Callable, Dict, Generic, Hashable, Mapping, Optional, Tuple, TypeVar
@@ -16,6 +14,7 @@ from typing import Any, Callable, Dict, Generic, Hashable, Mapping, Optional, Tu
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.utils.arrays import read_arrays
 from fewshot_ns.utils.files import replacing
 
 CACHE_ENV = "FEWSHOT_CACHE"
@@ -48,9 +47,8 @@ def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], compressed: bool 
 def read_npz(path: Path, *names: str) -> Optional[Dict[str, npt.NDArray[Any]]]:
     """The named arrays of an entry; None where there is no such file, it is damaged or lacks one of them."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile):
+        return read_arrays(path, "an entry of the cache", names)
+    except (OSError, ValueError):
         return None
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
 
@@ -13,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from fewshot_ns.utils.files import replacing
+from fewshot_ns.utils.reading import reading
 
 MAX_KEYS_SHOWN = 20
 """Number of keys of each kind that a mismatch message lists."""
+_IS_FOLDER = 0x10
+"""Bit of the attributes of an entry of a zip archive that says so, as MS-DOS has it."""
 
 
 class CheckpointMismatchError(RuntimeError):
@@ -98,25 +99,19 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
-    try:
+    with reading(path, "a checkpoint", kind=DamagedCheckpointError):
         # torch writes checksums, but does not verify them.
         with zipfile.ZipFile(path) as archive:
-            wrong_part = archive.testzip()
+            # Of an entry that its directory calls a folder torch reads nothing, and gives what was in memory.
+            folders = (info.filename for info in archive.infolist() if info.external_attr & _IS_FOLDER)
+            wrong_part = next(folders, None) or archive.testzip()
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
-        raise DamagedCheckpointError(
-            f"{path}: expected a checkpoint, could not read it ({_first_line(error)})"
-        ) from error
     if wrong_part is not None:
         raise DamagedCheckpointError(f"{path}: expected a checkpoint, found wrong bytes in its part {wrong_part}")
     if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
         found = sorted(state) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path}: expected a checkpoint with the entries 'step' and 'pipeline', found {found}")
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _without_ddp_prefix(key: str) -> str:

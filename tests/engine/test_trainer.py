@@ -15,7 +15,10 @@ from nerfstudio.utils import writer
 
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
 from fewshot_ns.engine.checks import NonFiniteGradientError, NonFiniteLossError
+from fewshot_ns.engine.resume import load_last_good
 from fewshot_ns.engine.trainer import FewShotTrainer, FewShotTrainerConfig
+from fewshot_ns.scripts.eval import EvalCommand
+from fewshot_ns.scripts.runs import load_checkpoint_of_run
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError, DamagedCheckpointError
 
 MODEL_DIR = "nerfstudio_models"
@@ -177,6 +180,39 @@ def test_resume_falls_back_to_an_older_checkpoint_of_the_folder(make_config, cap
     (first.checkpoint_dir / "step-000000002.ckpt").write_bytes(b"")
     train(make_config("resumed", 3, load_dir=first.checkpoint_dir))
     assert "after step 1" in capsys.readouterr().out
+
+
+def test_our_commands_fall_back_to_the_backup_and_say_so(make_config, capsys):
+    """`ns-fewshot eval` and whatever else renders a run; a bit of the zip directory is wrong, and then all is gone."""
+    config = make_config("run", 5, steps_per_save=2)
+    config.pipeline.evaluation.metrics = ("psnr",)
+    run = train(config)
+    config.save_config()
+    newest, backup = run.checkpoint_dir / "step-000000004.ckpt", run.base_dir / "checkpoint_backup/step-000000002.ckpt"
+    content = newest.read_bytes()
+    method = content.index(b"PK\x01\x02") + 10
+    newest.write_bytes(content[:method] + b"\x63" + content[method + 1 :])
+    pipeline, file = load_checkpoint_of_run(run.base_dir, "inference")
+    said = " ".join(capsys.readouterr().out.split())
+    assert file == backup and "step-000000004.ckpt" in said and "last good checkpoint" in said
+    weights = torch.load(backup, weights_only=True)["pipeline"]
+    assert differences(dict(pipeline.state_dict()), weights) == []
+    EvalCommand(run.base_dir).main()
+    assert "last good checkpoint" in " ".join(capsys.readouterr().out.split())
+    written = json.loads((run.base_dir / "eval.json").read_text())
+    assert written["step"] == 2 and written["checkpoint"] == str(backup)
+    backup.write_bytes(b"nothing")
+    with pytest.raises(DamagedCheckpointError, match=r"step-000000004\.ckpt(.|\n)*step-000000002\.ckpt"):
+        load_checkpoint_of_run(run.base_dir, "inference")
+
+
+def test_the_best_checkpoint_has_no_backup(make_config):
+    first = train(make_config("first", 5, steps_per_save=2))
+    best = first.base_dir / "best_checkpoint"
+    best.mkdir()
+    (best / "step-000000000.ckpt").write_bytes(b"nothing")
+    with pytest.raises(DamagedCheckpointError, match=r"step-000000000\.ckpt"):
+        load_last_good(best, backup=False)
 
 
 def test_a_damaged_checkpoint_that_was_asked_for_is_an_error(make_config):

@@ -173,5 +173,5 @@ def test_no_code_of_the_file_runs(write: Callable[..., Path], tmp_path: Path) ->
     assert state is not None and "mip_nerf.mlp.density_layer.bias" in state
     assert not (tmp_path / "made").exists()
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"last.ckpt: expected a checkpoint of torch, could not read it"):
+    with pytest.raises(ValueError, match=r"last.ckpt: expected a checkpoint of torch, found a damaged file"):
         lightning_weights(path)

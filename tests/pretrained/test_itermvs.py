@@ -370,7 +370,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, network: IterMVS):
         load_itermvs(save({"model": {"module.backbone.weight": torch.zeros(1)}}))
     with pytest.raises(ValueError, match="found nothing"):
         load_itermvs(save({}))
-    with pytest.raises(ValueError, match=r"weights.ckpt: expected .*, could not read it"):
+    with pytest.raises(ValueError, match=r"weights.ckpt: expected .*, found a damaged file"):
         path.write_bytes(b"damaged")
         load_itermvs(path)
     with pytest.raises(FileNotFoundError, match="absent.ckpt"):

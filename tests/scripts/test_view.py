@@ -98,7 +98,7 @@ def test_files_that_are_neither(tmp_path: Path):
     ):
         released_method(tmp_path / "other.pt")
     (tmp_path / "text").write_text("no weights", "utf8")
-    with pytest.raises(ValueError, match="could not read it"):
+    with pytest.raises(ValueError, match="found a damaged file"):
         released_method(tmp_path / "text")
     with pytest.raises(FileNotFoundError, match="expected a run or a file of released weights"):
         released_pipeline(tmp_path / "nothing", None)

@@ -10,6 +10,7 @@ from torch import nn
 from fewshot_ns.utils import checkpoints
 from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
+    DamagedCheckpointError,
     check_state,
     find_checkpoint,
     load_checkpoint,
@@ -116,6 +117,25 @@ def test_long_listings_are_cut_and_counted():
     state = {f"extra.{index}": torch.zeros(1) for index in range(50)}
     with pytest.raises(CheckpointMismatchError, match=r"unexpected \(50\)(.|\n)*and 30 more"):
         check_state(nn.Module(), state, "x")
+
+
+def test_a_wrong_byte_in_the_directory_never_gives_other_weights(tmp_path):
+    """Nor an error that would keep the checkpoint before it from being tried."""
+    path = tmp_path / "step-000000003.ckpt"
+    save_checkpoint(path, {"step": 3, "pipeline": {"weight": torch.arange(5.0)}}, staging_dir=tmp_path)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(content.index(b"PK\x01\x02"), len(content)):
+        for bits in (0x01, 0x10, 0xFF):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
+            try:
+                state = load_checkpoint(path)
+            except DamagedCheckpointError as error:
+                assert str(error).startswith(str(path))
+                refused += 1
+            else:
+                assert state["step"] == 3 and torch.equal(state["pipeline"]["weight"], torch.arange(5.0))
+    assert refused > 500
 
 
 def test_find_checkpoint(tmp_path):

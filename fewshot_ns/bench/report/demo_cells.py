@@ -13,6 +13,7 @@ from fewshot_ns.bench.report.pictures import KeptView, read_view
 from fewshot_ns.bench.results.cells import BenchResults, CellResult
 from fewshot_ns.model_components.splatting.ply import SplatFile
 from fewshot_ns.presentation.video import RenderedPath
+from fewshot_ns.utils.arrays import read_array
 from fewshot_ns.utils.cache import read_npz, write_npz
 
 WITH_PRIOR, WITHOUT_PRIOR, SPLATS = "with-prior", "without-prior", "splats"
@@ -133,7 +134,7 @@ def depth_error(distance: np.ndarray, exact: Path, focal_share: float, scale: fl
         focal_share: focal length as a share of the image's width.
         scale: world units per unit of the scene.
     """
-    planar = np.load(exact).astype(np.float64)
+    planar = read_array(exact, "exact depth of the demo").astype(np.float64)
     height, width = planar.shape
     rows, columns = np.indices(planar.shape) + 0.5
     focal = focal_share * width

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-import cv2
 import numpy as np
 
 from fewshot_ns.bench.report.demo_cells import SPLATS, WITH_PRIOR, WITHOUT_PRIOR, Demo, DemoCell
+from fewshot_ns.data.files.depth_formats import read_depth_file
+from fewshot_ns.data.files.images import read_image
 from fewshot_ns.presentation.html_page import Download, Picture, ReportPage, Section, Video, write_page
 from fewshot_ns.presentation.pictures import (
     LabelledImage,
@@ -19,6 +20,7 @@ from fewshot_ns.presentation.pictures import (
 )
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
 from fewshot_ns.presentation.video import colour_depth, enlarge, write_video
+from fewshot_ns.utils.arrays import read_array
 from fewshot_ns.utils.files import write_json, write_text
 
 COLUMNS = (
@@ -139,9 +141,9 @@ def _training_sheet(demo: Demo) -> np.ndarray:
     rows = []
     for name in demo.cells[0].path.train_files:
         stem = Path(name).stem
-        image = cv2.imread(str(demo.scene / "images" / name))[..., ::-1]
-        prior = cv2.imread(str(demo.scene / "depth_maps" / f"depth_{stem}.png"), cv2.IMREAD_UNCHANGED)
-        exact = 1.0 / np.load(demo.scene / "exact_depth" / f"{stem}.npy")
+        image = read_image(demo.scene / "images" / name)[..., :3]
+        prior = read_depth_file(demo.scene / "depth_maps" / f"depth_{stem}.png").astype(np.float64)
+        exact = 1.0 / read_array(demo.scene / "exact_depth" / f"{stem}.npy", "exact depth of the demo")
         exact = (exact - exact.min()) / np.ptp(exact)
         rows.append(
             [

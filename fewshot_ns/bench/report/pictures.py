@@ -11,8 +11,10 @@ from PIL import Image
 
 from fewshot_ns.bench.results.cells import BenchResults
 from fewshot_ns.bench.results.summary import Group, groups_of, spread
+from fewshot_ns.data.files.images import read_image
 from fewshot_ns.presentation.pictures import LabelledImage, colorize_error, contact_sheet, shared_depth_range
 from fewshot_ns.presentation.video import colour_depth
+from fewshot_ns.utils.arrays import read_arrays
 
 CROP_SHARE = 0.25
 """Sides of a zoomed crop as a share of the image's."""
@@ -46,9 +48,9 @@ def read_view(folder: Path, index: int) -> Optional[KeptView]:
     files = [stem.with_name(f"{stem.name}-{what}.png") for what in ("truth", "render")]
     if not all(file.is_file() for file in (*files, stem.with_suffix(".npz"))):
         return None
-    truth, render = (np.asarray(Image.open(file).convert("RGB")) for file in files)
-    with np.load(stem.with_suffix(".npz"), allow_pickle=False) as arrays:
-        return KeptView(truth, render, arrays["depth"], arrays["accumulation"])
+    truth, render = (read_image(file)[..., :3] for file in files)
+    arrays = read_arrays(stem.with_suffix(".npz"), "depth of a rendered view", ("depth", "accumulation"))
+    return KeptView(truth, render, arrays["depth"], arrays["accumulation"])
 
 
 def scene_sheet(results: BenchResults, protocol: str, scene: str, max_views: int) -> Optional[np.ndarray]:

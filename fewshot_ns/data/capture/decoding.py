@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Tuple
@@ -17,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from fewshot_ns.data.capture.exif import Exif, read_exif
 from fewshot_ns.data.files.images import bits_of_png
+from fewshot_ns.utils.reading import DAMAGE, reason_of
 
 FORMATS: Dict[str, Tuple[str, ...]] = {
     ".jpg": ("JPEG",),
@@ -100,11 +99,9 @@ def decode_photo(file: Path) -> Decoded:
     except _Unusual as error:
         raise ValueError(str(error)) from error
     # What Pillow's readers raise for files that are cut or garbled differs by format.
-    except (
-        OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, RuntimeError, MemoryError, OverflowError,
-        struct.error, zlib.error,
-    ) as error:  # fmt: skip
-        raise ValueError(f"{file}: expected a complete photo, found a damaged or cut file ({error})") from error
+    except DAMAGE as error:
+        reason = reason_of(error)
+        raise ValueError(f"{file}: expected a complete photo, found a damaged or cut file ({reason})") from error
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"{file}: expected a photo of at least {MIN_SIDE} pixels a side, found {width}x{height}")

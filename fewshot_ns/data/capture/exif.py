@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Tuple
 
 from PIL import ExifTags, Image
+
+from fewshot_ns.utils.reading import DAMAGE
 
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)
 """Diagonal of 35 mm film, millimetres."""
@@ -44,7 +45,7 @@ def read_exif(image: Image.Image) -> Exif:
     try:
         base = image.getexif()
         tags: Mapping[int, Any] = {**base, **base.get_ifd(ExifTags.IFD.Exif)}
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, AttributeError, struct.error):
+    except DAMAGE:
         return UNKNOWN
     cropped = _is_cropped(tags, image.size)
     focal, source = (None, "") if cropped else _focal(tags, image.size)
@@ -93,6 +94,6 @@ def _positive(value: Any) -> Optional[float]:
     """A tag's number; None where it is missing, broken, or not above zero."""
     try:
         number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ArithmeticError):
         return None
     return number if math.isfinite(number) and number > 0 else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -21,6 +20,7 @@ from fewshot_ns.data.capture.exports import (
     sizes_of_intrinsics,
 )
 from fewshot_ns.data.files.colmap import find_points_file, read_colmap
+from fewshot_ns.utils.arrays import array_names, read_arrays
 
 PINHOLE_MODELS = ("SIMPLE_PINHOLE", "PINHOLE")
 DEPTH_ANYTHING_3 = "depth-anything-3"
@@ -89,9 +89,8 @@ def gives_depth(poses: Optional[str]) -> bool:
     if poses is None or poses == DEPTH_ANYTHING_3:
         return poses is not None
     try:
-        with zipfile.ZipFile(poses) as file:
-            return any(f"{name}.npy" in file.namelist() for name in DEPTHS)
-    except (OSError, zipfile.BadZipFile):
+        return bool(set(DEPTHS) & set(array_names(Path(poses), "poses")))
+    except (OSError, ValueError):
         return False
 
 
@@ -122,11 +121,7 @@ def read_poses(
         raise ValueError(f"{path}: expected the folder of a COLMAP model or an .npz (--poses), found neither")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected poses (--poses), found no such file")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"{path}: expected a readable .npz, found a damaged file ({error})") from error
+    arrays = read_arrays(path, "a readable .npz")
     return poses_of_arrays(arrays, names, sizes, str(path), taken)
 
 

@@ -9,12 +9,12 @@ from typing import Any, Dict, List, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from fewshot_ns.cameras.poses import flip_camera_axes
 from fewshot_ns.data.capture.poses import CapturedPoses
 from fewshot_ns.data.dataparsers.single.nerfstudio import HELD_OUT
 from fewshot_ns.data.depth.encoding import write_note
+from fewshot_ns.data.files.images import read_image
 from fewshot_ns.data.files.point_cloud import write_ply
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.utils.files import replacing_folder, write_json
@@ -94,8 +94,7 @@ def _colours(poses: CapturedPoses, images: Path) -> npt.NDArray[np.uint8]:
         return poses.colours
     colours = poses.colours.copy()
     for index, name in enumerate(poses.names):
-        with Image.open(images / name) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = read_image(images / name)[..., :3]
         pose = poses.camera_to_worlds[index]
         local = (poses.points - pose[:, 3]) @ pose[:, :3]
         ahead = local[:, 2] > 0

@@ -19,7 +19,8 @@ from PIL import Image
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
-from fewshot_ns.data.files.images import image_size, is_plain
+from fewshot_ns.data.files.depth_formats import read_depth_file
+from fewshot_ns.data.files.images import image_size, is_plain, read_image
 from fewshot_ns.utils.cache import cache_folder
 from fewshot_ns.utils.files import replacing
 from fewshot_ns.utils.hashing import digest, file_key
@@ -87,7 +88,7 @@ def _photo_copies(dataset: FewShotDataset, sizes: Mapping[Path, Size]) -> List[P
         Image.fromarray(dataset.get_numpy_image(position)).save(path, format="PNG")
 
     targets = [folder / names[path] for path in dataset.image_filenames]
-    written = _write_missing(targets, write)
+    written = _write_missing(targets, write, read_image)
     if written:
         height, width = dataset.size_of(0)
         CONSOLE.print(
@@ -107,7 +108,7 @@ def _mask_copies(dataset: FewShotDataset, masks: Sequence[Path]) -> List[Path]:
         Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG")
 
     targets = [folder / f"{position:05d}.png" for position in range(len(dataset))]
-    _write_missing(targets, write)
+    _write_missing(targets, write, read_image)
     return targets
 
 
@@ -139,17 +140,26 @@ def _depth_copies(dataset: FewShotDataset, depth_trains: bool) -> List[Path]:
             np.save(stream, depth.astype(np.float32))
 
     targets = [folder / f"{position:05d}.npy" for position in range(count)]
-    _write_missing(targets, write)
+    _write_missing(targets, write, read_depth_file)
     return targets
 
 
-def _write_missing(targets: Sequence[Path], write: Callable[[int, Path], None]) -> int:
-    """Writes the files that are not there, each whole or not at all; returns their number."""
-    missing = [position for position, target in enumerate(targets) if not target.is_file()]
+def _write_missing(targets: Sequence[Path], write: Callable[[int, Path], None], read: Callable[[Path], object]) -> int:
+    """Writes the files that are not there, or that `read` finds damaged, each whole or not at all; returns their
+    number."""
+    missing = [position for position, target in enumerate(targets) if not _is_whole(target, read)]
     for position in missing:
         with replacing(targets[position]) as temporary:
             write(position, temporary)
     return len(missing)
+
+
+def _is_whole(path: Path, read: Callable[[Path], object]) -> bool:
+    try:
+        read(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _names(photos: Sequence[Path], suffix: str) -> Dict[Path, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -14,6 +13,7 @@ from fewshot_ns.data.depth.encoding import to_z_depth
 from fewshot_ns.data.depth.maps import read_valid_depth, resample_depth
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.utils.arrays import array_names, read_arrays
 
 SIGMA_KEY = "sigma"
 """Array of an .npz depth map that holds the standard deviation of each depth, in the units of the depths."""
@@ -75,12 +75,13 @@ def read_sigma(path: Path) -> Optional[npt.NDArray[np.float32]]:
     """(H, W) float32 standard deviations of an .npz map as stored; None for other files and maps without.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: a damaged file, or no real numbers.
     """
     if path.suffix != ".npz":
         return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[SIGMA_KEY].astype(np.float32) if SIGMA_KEY in archive.files else None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected a readable .npz, found a damaged file ({error})") from error
+    if SIGMA_KEY not in array_names(path, "a readable .npz"):
+        return None
+    sigma = read_arrays(path, "a readable .npz", [SIGMA_KEY])[SIGMA_KEY]
+    if sigma.dtype.kind not in "uif":
+        raise ValueError(f"{path}: expected real numbers as {SIGMA_KEY}, found dtype {sigma.dtype}")
+    return sigma.astype(np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
 from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.reading import DAMAGE
 
 _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
 """Keys of what stored values are multiplied by: instant-ngp's, and nerfstudio's word for it."""
@@ -90,7 +91,7 @@ def holds_whole_numbers(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return _kind_of_array(file) in "ui" if suffix == ".npy" else _kind_in_archive(file) in "ui"
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except DAMAGE:
         return False  # which the reader of the map says better
 
 

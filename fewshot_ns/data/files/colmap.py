@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.data.files.colmap_counts import check_counts
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.photo_name import PhotoName
+from fewshot_ns.utils.reading import reading
 
 COLMAP_FOLDERS = ("sparse/0", "colmap/sparse/0", "sparse", "colmap/sparse", "colmap")
 """Where a reconstruction lies in a scene's folder."""
@@ -203,16 +204,20 @@ def _read_files(path: Optional[Path], folder: Path, suffix: str) -> SparseModel:
     images_file, cameras_file = folder / f"images{suffix}", folder / f"cameras{suffix}"
     complete = images_file.is_file() and cameras_file.is_file()
     images = _by_name(_read(images_file, read_images).values(), images_file) if complete else {}
-    return SparseModel(
-        path=folder / f"points3D{suffix}",
-        ids=np.array(list(points), dtype=np.int64),
-        positions=np.array([point.xyz for point in points.values()], dtype=np.float64).reshape(-1, 3),
-        errors=np.array([point.error for point in points.values()], dtype=np.float64),
-        colours=np.array([point.rgb for point in points.values()], dtype=np.uint8).reshape(-1, 3),
-        tracks=[np.unique(point.image_ids) for point in points.values()],
-        images=images,
-        cameras=_read(cameras_file, read_cameras) if complete else {},
-    )
+    cameras = _read(cameras_file, read_cameras) if complete else {}
+    points_file = folder / f"points3D{suffix}"
+    with reading(points_file, "a COLMAP file", "a damaged one"):
+        _check_points(points)
+        return SparseModel(
+            path=points_file,
+            ids=np.array(list(points), dtype=np.int64),
+            positions=np.array([point.xyz for point in points.values()], dtype=np.float64).reshape(-1, 3),
+            errors=np.array([point.error for point in points.values()], dtype=np.float64),
+            colours=np.array([point.rgb for point in points.values()], dtype=np.uint8).reshape(-1, 3),
+            tracks=[np.unique(point.image_ids) for point in points.values()],
+            images=images,
+            cameras=cameras,
+        )
 
 
 def _by_name(entries: Iterable[Any], path: Path) -> Dict[str, Any]:
@@ -258,16 +263,19 @@ def _read_images_text(path: str) -> Dict[int, Any]:
     return images
 
 
-_DAMAGES = (struct.error, ValueError, IndexError, KeyError, AssertionError, MemoryError, OverflowError)
-"""What nerfstudio's readers run into in a file that is no reconstruction."""
-
-
 def _read(path: Path, read: Callable[[str], Dict[Any, Any]]) -> Dict[Any, Any]:
-    try:
+    with reading(path, "a COLMAP file", "a damaged one"):
+        check_counts(path)
         return read(str(path))
-    except _DAMAGES as error:
-        detail = str(error) or type(error).__name__
-        raise ValueError(f"{path}: expected a COLMAP file, found a damaged one ({detail})") from error
+
+
+def _check_points(points: Mapping[Any, Any]) -> None:
+    """Checks what the arrays below would round, or take for something else."""
+    for number, point in points.items():
+        if not np.isfinite(point.xyz).all() or not np.isfinite(point.error):
+            raise ValueError(f"point {number} has no finite position and error")
+        if not (0 <= np.min(point.rgb) and np.max(point.rgb) <= 255):
+            raise ValueError(f"point {number} has a colour that is not in 0 to 255")
 
 
 def project(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.data.files.exr import read_exr_depth
+from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.records.metadata import Polarity
+from fewshot_ns.utils.arrays import array_names, read_array, read_arrays
+from fewshot_ns.utils.reading import reading
 
 NPZ_KEY = "depth"
 """Array read from an .npz that holds more than one."""
@@ -21,6 +25,8 @@ MIDAS_FOLDERS = tuple(f"depth_midas_temp_{model}" for model in ("DPT_Hybrid", "D
 """Folders that SparseNeRF's own script writes, with `LLFF/<scene>` and `DTU/<scan>` below: inverse depth."""
 _SILENT = 0
 """OpenCV's log level without any lines."""
+_PFM_HEADER = re.compile(rb"Pf\n\s*(\d{1,9})\s+(\d{1,9})\s+\S{1,40}\s")
+"""Width, height and scale after the mark of a PFM of one channel."""
 _GREY_TOLERANCE = 12
 """By how much the channels of a grey JPEG may differ, in steps of 8 bits."""
 
@@ -36,7 +42,7 @@ class DepthFormat:
 
 
 def _decode(path: Path, what: str) -> npt.NDArray[Any]:
-    with quiet_opencv():
+    with reading(path, what, "a file that cannot be decoded", also=(cv2.error,)), quiet_opencv():
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise ValueError(f"{path}: expected {what}, found a file that cannot be decoded")
@@ -44,18 +50,29 @@ def _decode(path: Path, what: str) -> npt.NDArray[Any]:
 
 
 def _read_png(path: Path) -> npt.NDArray[Any]:
+    image_size(path)  # raises before OpenCV asks for the memory that a header claims
     return _decode(path, "a 16-bit PNG")
 
 
 def _read_pfm(path: Path) -> npt.NDArray[Any]:
     with path.open("rb") as file:
-        start = file.read(2)
-    if start != b"Pf":
-        raise ValueError(f"{path}: expected a PFM file of one channel, which starts with 'Pf', found {start!r}")
+        start = file.read(128)
+    if not start.startswith(b"Pf"):
+        raise ValueError(f"{path}: expected a PFM file of one channel, which starts with 'Pf', found {start[:2]!r}")
+    header = _PFM_HEADER.match(start)
+    if header is None:
+        raise ValueError(f"{path}: expected width, height and scale of a PFM file, found a damaged header")
+    held, claimed = os.path.getsize(path) - header.end(), 4 * int(header[1]) * int(header[2])
+    if claimed > held:
+        raise ValueError(
+            f"{path}: expected the {claimed} bytes of {int(header[1])}x{int(header[2])} pixels, as the header of the "
+            f"PFM file says, found {held}"
+        )
     return _decode(path, "a PFM file")
 
 
 def _read_jpeg(path: Path) -> npt.NDArray[Any]:
+    image_size(path)
     image = _decode(path, "a grey JPEG")
     if image.ndim == 3:
         apart = int(np.ptp(image.astype(np.int16), axis=-1).max())
@@ -69,15 +86,16 @@ def _read_jpeg(path: Path) -> npt.NDArray[Any]:
 
 
 def _read_npy(path: Path) -> npt.NDArray[Any]:
-    return np.load(path, allow_pickle=False)
+    return read_array(path, "a numeric array in .npy form")
 
 
 def _read_npz(path: Path) -> npt.NDArray[Any]:
-    with np.load(path, allow_pickle=False) as archive:
-        names = list(archive.files)
-        if len(names) != 1 and NPZ_KEY not in names:
-            raise ValueError(f"{path}: expected one array, or one named {NPZ_KEY!r}, found {names}")
-        return archive[names[0] if len(names) == 1 else NPZ_KEY]
+    names = array_names(path, "arrays in .npz form")
+    if len(names) != 1 and NPZ_KEY not in names:
+        more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+        raise ValueError(f"{path}: expected one array, or one named {NPZ_KEY!r}, found {names[:8]}{more}")
+    name = names[0] if len(names) == 1 else NPZ_KEY
+    return read_arrays(path, "arrays in .npz form", [name])[name]
 
 
 _JPEG = DepthFormat(_read_jpeg, None)
@@ -149,16 +167,8 @@ def read_depth_file(path: Path, eight_bit: bool = False) -> npt.NDArray[np.float
     entry = depth_format(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a depth prior, found no such file")
-    try:
+    with reading(path, f"a readable {path.suffix} depth prior"):
         stored = entry.read(path)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: expected a readable {path.suffix} depth prior, found a damaged file ({error})"
-        ) from error
-    except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path}: expected a numeric array in {path.suffix} form, found {error}") from error
     if stored.dtype.kind not in "uif":
         raise ValueError(f"{path}: expected real numbers, found dtype {stored.dtype}")
     if entry.read in (_read_png, _read_jpeg) and stored.dtype != np.uint16 and not eight_bit:

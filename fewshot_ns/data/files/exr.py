@@ -8,8 +8,8 @@ from typing import Dict
 import numpy as np
 import numpy.typing as npt
 
-_MAGIC = b"\x76\x2f\x31\x01"
-"""The first bytes of every EXR file."""
+from fewshot_ns.data.files.exr_header import MAGIC, DamagedHeader, check_exr_header
+from fewshot_ns.utils.reading import reading
 
 
 def read_exr_depth(path: Path) -> npt.NDArray[np.float32]:
@@ -60,16 +60,21 @@ def read_exr_channels(path: Path) -> Dict[str, npt.NDArray[np.float32]]:
     import OpenEXR  # here, because the registry loads this module within every command of nerfstudio
 
     with path.open("rb") as stream:
-        start = stream.read(len(_MAGIC))
-    if start != _MAGIC:
+        start = stream.read(len(MAGIC))
+    if start != MAGIC:
         raise ValueError(f"{path}: expected an EXR file, found a file that starts with {start!r}")
     try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            pixels = {name: channel.pixels.astype(np.float32) for name, channel in sorted(file.channels().items())}
-            count, kind = len(file.parts), file.parts[0].type()
-    # What the library raises depends on where the damage is; of damaged pixels it leaves no part.
-    except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-        raise ValueError(f"{path}: expected a readable EXR file, found a damaged one ({error})") from error
+        check_exr_header(path)
+    except DamagedHeader as error:
+        text = str(error) if str(error).startswith("expected") else f"expected a readable EXR file, found that {error}"
+        raise ValueError(f"{path}: {text}") from error
+    # Of damaged pixels the library leaves no part.
+    with (
+        reading(path, "a readable EXR file", "a damaged one"),
+        OpenEXR.File(str(path), separate_channels=True) as file,
+    ):
+        pixels = {name: channel.pixels.astype(np.float32) for name, channel in sorted(file.channels().items())}
+        count, kind = len(file.parts), file.parts[0].type()
     if count != 1 or kind not in (OpenEXR.scanlineimage, OpenEXR.tiledimage):
         raise ValueError(f"{path}: expected an EXR file of one part, found {count}, the first of type {kind.name}")
     return pixels

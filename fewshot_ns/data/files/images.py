@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, Iterator, Tuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.records.metadata import ResizeMode
+from fewshot_ns.utils.arrays import DEFLATE_RATIO
+from fewshot_ns.utils.reading import DAMAGE, reading
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 """Image formats looked for in a folder, in any case."""
+RASTER_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+"""Formats that a file of any name may hold, since photos are often renamed: pictures of pixels, which Pillow decodes
+itself. Its other readers are never asked; that of EPS would start Ghostscript on what calls itself .png."""
+_FORMATS_OF_SUFFIX: Dict[str, Tuple[str, ...]] = {".tga": ("TGA",)}
+"""Formats whose files are known by nothing but their name."""
+_TOO_LARGE = (Image.DecompressionBombError,)
+"""Pillow's error for 179 megapixels or more."""
 
 # 'bilinear' is what the loaders of RegNeRF and SparseNeRF do in effect: the flag for area averaging that they pass
 # lands in another argument of cv2.resize. At factor 4 it is the mean of the central 2x2 pixels of each 4x4 block.
@@ -37,13 +48,32 @@ def list_images(folder: Path) -> Tuple[Path, ...]:
     return files
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: expected an image file, found none") from error
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: expected a readable image, found a file that cannot be opened ({error})") from error
+def raster_formats(path: Path) -> Tuple[str, ...]:
+    """Names of the formats that a file of this name may hold, of those that the installed Pillow knows."""
+    Image.init()  # does nothing the second time
+    allowed = (*RASTER_FORMATS, *_FORMATS_OF_SUFFIX.get(path.suffix.lower(), ()))
+    return tuple(name for name in allowed if name in Image.OPEN)
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """An image for as long as the block reads of it; its pixels are not decoded yet.
+
+    Args:
+        path: its file, of one of `raster_formats`.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: the file is no image, of another format, larger than can be used, or damaged where the block reads.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected an image file, found {'a folder' if path.is_dir() else 'none'}")
+    with reading(path, "a readable image", "a file that cannot be opened", also=_TOO_LARGE):
+        image = Image.open(path, formats=raster_formats(path))
+    with image, reading(path, "a complete image", "a damaged or cut file", also=_TOO_LARGE):
+        if image.format == "PNG" and image.width * image.height > 8 * DEFLATE_RATIO * os.path.getsize(path):
+            raise ValueError(f"{image.width}x{image.height} pixels claimed by {os.path.getsize(path)} bytes")
+        yield image
 
 
 def image_size(path: Path) -> Size:
@@ -53,14 +83,14 @@ def image_size(path: Path) -> Size:
         FileNotFoundError: the file is missing.
         ValueError: the file is no image.
     """
-    with _open(path) as image:
+    with opened_image(path) as image:
         width, height = image.size
     return height, width
 
 
 def exif_orientation(path: Path) -> int:
     """The orientation that a JPEG's EXIF states, 1 to 8: 3 upside down, 5 to 8 with sides exchanged; 1 where it states
-    none, and for other formats, whose readers do not turn either.
+    none that can be read, and for other formats, whose readers do not turn either.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -68,8 +98,11 @@ def exif_orientation(path: Path) -> int:
     """
     if path.suffix.lower() not in (".jpg", ".jpeg"):
         return 1
-    with _open(path) as image:
-        stated = image.getexif().get(ExifTags.Base.Orientation, 1)
+    with opened_image(path) as image:
+        try:
+            stated = image.getexif().get(ExifTags.Base.Orientation, 1)
+        except DAMAGE:
+            return 1
     return int(stated) if stated in range(1, 9) else 1
 
 
@@ -101,7 +134,7 @@ def has_alpha(path: Path) -> bool:
         FileNotFoundError: the file is missing.
         ValueError: the file is no image.
     """
-    with _open(path) as image:
+    with opened_image(path) as image:
         return _is_transparent(image)
 
 
@@ -112,7 +145,7 @@ def is_plain(path: Path) -> bool:
         FileNotFoundError: the file is missing.
         ValueError: the file is no image.
     """
-    with _open(path) as image:
+    with opened_image(path) as image:
         return image.mode in ("L", "RGB", "RGBA") and "transparency" not in image.info
 
 
@@ -142,14 +175,11 @@ def read_image(path: Path, upright: bool = False) -> npt.NDArray[np.uint8]:
         FileNotFoundError: the file is missing.
         ValueError: the file is no image, is cut short, or has more than 8 bits per channel.
     """
-    with _open(path) as image:
+    with opened_image(path) as image:
         if image.mode.startswith(("I", "F")):
             raise ValueError(f"{path}: expected an image of 8 bits per channel, found mode {image.mode}")
-        try:
-            turned = ImageOps.exif_transpose(image) if upright else image
-            return np.array(turned.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path}: expected a complete image, found a damaged or cut file ({error})") from error
+        turned = ImageOps.exif_transpose(image) if upright else image
+        return np.array(turned.convert("RGBA" if _is_transparent(image) else "RGB"), dtype=np.uint8)
 
 
 def resize_float(image: npt.NDArray[np.float32], size: Size, mode: ResizeMode) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.scene import SceneError
 from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.reading import read_text
 
 
 class MVSNetCamera(NamedTuple):
@@ -29,10 +30,7 @@ class MVSNetCamera(NamedTuple):
 def _lines_of(path: Path, what: str) -> List[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected {what}, found no such file")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SceneError(f"{path}: expected text, found {error}") from error
+    return read_text(path, SceneError).splitlines()
 
 
 def read_mvsnet_camera(path: Path) -> MVSNetCamera:

@@ -8,6 +8,7 @@ from typing import Dict, Tuple
 
 from fewshot_ns.data.records.scene import SceneError
 from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.reading import read_text
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,7 @@ def read_viewlist(path: Path) -> Viewlist:
     views: Dict[Tuple[str, str], Tuple[int, ...]] = {}
     lines: Dict[Tuple[str, str], int] = {}
     expected = "expected '<category> <object> <view> ...' with views from 0"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected text, found {error}") from error
+    text = read_text(path)
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.segmentation.config import SegmentationConfig
 from fewshot_ns.pretrained.weights import (
     CONFIG_NAME,
@@ -24,6 +25,7 @@ from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.json_files import read_json_object
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.reading import reason_of
 
 _INSTANCES = "maskrcnn"
 """Beginning of the names of torchvision's models that find single objects."""
@@ -138,7 +140,7 @@ class _Transformers:
     """A model of transformers in its folder: SAM, or semantic segmentation."""
 
     def __init__(self, config: SegmentationConfig, flag: str) -> None:
-        transformers, safetensors = require("transformers", "priors"), require("safetensors", "priors")
+        transformers = require("transformers", "priors")
         self.config, self.device = config, find_device(config.device)
         spec = FolderSpec(config.model, f"{flag}.weights", "segmentation network")
         folder = resolve_weights(spec, config.weights, config.download)
@@ -153,8 +155,8 @@ class _Transformers:
         try:
             self.processor: Any = processor.from_pretrained(folder, local_files_only=True)
             model: Any = kind.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except damaged_model() as error:
+            reason = reason_of(error)
             raise ValueError(
                 f"{folder}: expected SAM or a semantic segmentation model of transformers, could not load it "
                 f"({reason}); give another {flag}.model"

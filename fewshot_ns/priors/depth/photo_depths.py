@@ -36,6 +36,7 @@ from fewshot_ns.data.stereo.views import ViewDepth
 from fewshot_ns.pretrained.itermvs.weights import find_itermvs
 from fewshot_ns.pretrained.multiview_depth import VERSION as MVS_VERSION
 from fewshot_ns.pretrained.multiview_depth import MultiViewDepthConfig, multiview_depths
+from fewshot_ns.utils.arrays import read_arrays
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.hashing import file_hash, json_hash
 
@@ -75,8 +76,9 @@ class PhotoDepths:
 
     def view_depth(self, view: int) -> ViewDepth:
         """Depth of a view as tensors on the CPU, at the size of its map."""
-        with np.load(self.files[view], allow_pickle=False) as archive:
-            z_depth, sigma = (torch.from_numpy(archive[key]) for key in (NPZ_KEY, SIGMA_KEY))
+        names = (NPZ_KEY, SIGMA_KEY)
+        arrays = read_arrays(self.files[view], "depth of a view as this run has kept it", names)
+        z_depth, sigma = (torch.from_numpy(arrays[name]) for name in names)
         return ViewDepth(z_depth, sigma, z_depth > 0)
 
     def shares(self) -> str:

@@ -72,6 +72,15 @@ def test_photos_that_fit_stay_where_they_are(tiny_llff_scene: Path) -> None:
     assert outputs(config).image_filenames == plain(config).image_filenames
 
 
+def test_a_damaged_copy_is_made_again(tiny_llff_scene: Path) -> None:
+    config = registered("llff_data", tiny_llff_scene, downscale_factor=2)
+    copies = outputs(config).image_filenames
+    content = copies[1].read_bytes()
+    for broken in (content[:50], b"", b"%!PS-Adobe-3.0 EPSF-3.0\n"):
+        copies[1].write_bytes(broken)
+        assert outputs(config).image_filenames == copies and copies[1].read_bytes() == content
+
+
 def test_copies_are_made_once_and_follow_their_photos(tiny_llff_scene: Path) -> None:
     config = registered("llff_data", tiny_llff_scene, downscale_factor=2)
     train, test = outputs(config).image_filenames, outputs(config, "test").image_filenames

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
+from fewshot_ns.data.capture.decoding import decode_photo
 from fewshot_ns.data.files.images import (
     downscaled_size,
+    has_alpha,
     image_size,
+    is_plain,
     list_images,
     read_image,
     resize_float,
     same_aspect,
 )
+from fewshot_ns.data.files.masks import read_mask
 
 RNG = np.random.default_rng(0)
 
@@ -62,6 +68,45 @@ def test_truncated_missing_and_foreign_files(tmp_path, suffix):
         list_images(empty)
     with pytest.raises(FileNotFoundError, match="expected a folder"):
         list_images(tmp_path / "absent")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.eps"])
+def test_no_photo_starts_a_program(tmp_path, monkeypatch, name):
+    """Pillow goes by content, and hands PostScript to the program called gs."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\necho started >> {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    path = tmp_path / name
+    path.write_bytes(EPS)
+    for read in (read_image, image_size, has_alpha, is_plain, read_mask, decode_photo):
+        with pytest.raises(ValueError, match=rf"{name}: expected"):
+            read(path)
+    assert not (tmp_path / "started").exists()
+    with pytest.raises(OSError), Image.open(path) as image:
+        image.load()
+    assert (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000"])
+@pytest.mark.parametrize("name", ["a.png", "a.JPG"])
+def test_pictures_of_pixels_are_read_under_any_name(tmp_path, kind, name):
+    image = np.full((6, 8, 3), 120, np.uint8)
+    Image.fromarray(image).save(tmp_path / name, kind)
+    assert image_size(tmp_path / name) == (6, 8)
+    np.testing.assert_allclose(read_image(tmp_path / name), image, atol=2)
+
+
+def test_targa_is_read_by_its_name_alone(tmp_path):
+    image = np.full((6, 8, 3), 120, np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.tga")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tga"), image)
+    (tmp_path / "a.tga").rename(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: expected a readable image"):
+        read_image(tmp_path / "a.png")
 
 
 def test_bilinear_by_four_is_the_mean_of_the_central_block():

@@ -7,7 +7,6 @@ name the objects of a split.
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterator, List, Tuple, Type
@@ -21,7 +20,9 @@ from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.utils.arrays import read_arrays
 from fewshot_ns.utils.json_files import is_file_name, shown
+from fewshot_ns.utils.reading import read_text
 
 
 @dataclass
@@ -75,10 +76,7 @@ def read_list(path: Path) -> List[str]:
     Raises:
         ValueError: the file is no text, or names something outside of its folder.
     """
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a list of names, found {error}") from error
+    names = [line.strip() for line in read_text(path).splitlines()]
     for number, name in enumerate(names, start=1):
         if name and (Path(name).is_absolute() or ".." in Path(name).parts or not is_file_name(name)):
             raise ValueError(
@@ -102,11 +100,7 @@ class CameraFile:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected the cameras of the scene, found no such file")
         self.path = path
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                self._arrays = {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-            raise SceneError(f"{path}: expected an archive of matrices, found a damaged file ({error})") from error
+        self._arrays = read_arrays(path, "an archive of matrices", kind=SceneError)
 
     def has(self, name: str, index: int) -> bool:
         """Whether there is a matrix of this kind of a view."""

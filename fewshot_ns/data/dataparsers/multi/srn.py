@@ -16,6 +16,7 @@ from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, listed_fil
 from fewshot_ns.data.files.images import list_images
 from fewshot_ns.data.records.scene import SceneEntry, SceneError, SceneWorld
 from fewshot_ns.utils.number_flags import check_length
+from fewshot_ns.utils.reading import read_text, reason_of
 
 NEAR_FAR: Dict[str, Tuple[float, float]] = {"cars": (0.8, 1.8), "chairs": (1.25, 2.75)}
 """Published sampling ranges."""
@@ -109,7 +110,7 @@ class SRNDataParser(MultiSceneDataParser):
             return NEAR_FAR[config.sampling_range]
         path = entry.folder.parent / RANGE_FILE
         if path.is_file():
-            values = _numbers(path, path.read_text(encoding="utf-8").split(), 2, "near and far")
+            values = _numbers(path, read_text(path, SceneError).split(), 2, "near and far")
             return float(values[0]), float(values[1])
         names = [os.path.abspath(config.data).rsplit(os.sep, 1)[-1], entry.folder.parent.name]
         for word, published in NEAR_FAR.items():
@@ -130,9 +131,10 @@ def _numbers(path: Path, words: List[str], count: int, what: str) -> npt.NDArray
     try:
         values = np.array([float(word) for word in words])
     except ValueError as error:
-        raise SceneError(f"{path}: expected {what} as numbers, found {error}") from error
+        raise SceneError(f"{path}: expected {what} as numbers, found {reason_of(error)}") from error
+    shown = " ".join(words[:20])[:200] or "nothing"
     if len(values) < count or not np.isfinite(values).all():
-        raise SceneError(f"{path}: expected {what}, {count} finite numbers, found {' '.join(words) or 'nothing'}")
+        raise SceneError(f"{path}: expected {what}, {count} finite numbers, found {shown}")
     return values
 
 
@@ -148,10 +150,8 @@ def read_intrinsics(path: Path) -> Tuple[float, npt.NDArray[np.float64], Tuple[i
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the camera of the object, found no such file")
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise SceneError(f"{path}: expected text, found {error}") from error
+    text = read_text(path, SceneError)
+    lines = [line.split() for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
         raise SceneError(f"{path}: expected lines 'f cx cy ..' to 'height width', found {len(lines)} lines")
     focal, *centre = _numbers(path, lines[0][:3], 3, "focal length and principal point in the first line")
@@ -170,10 +170,7 @@ def read_pose(path: Path) -> npt.NDArray[np.float64]:
     Raises:
         SceneError: it holds something else.
     """
-    try:
-        words = path.read_text(encoding="utf-8").split()
-    except UnicodeDecodeError as error:
-        raise SceneError(f"{path}: expected text, found {error}") from error
+    words = read_text(path, SceneError).split()
     values = _numbers(path, words, 16, "a 4x4 camera-to-world matrix")
     if len(values) != 16:
         raise SceneError(f"{path}: expected a 4x4 camera-to-world matrix, found {len(values)} numbers")

@@ -22,6 +22,7 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import Files, find_upward
 from fewshot_ns.data.views.selection import ViewSelection, dtu_protocol
 from fewshot_ns.utils.number_flags import check_at_least
+from fewshot_ns.utils.reading import reading
 
 CALIBRATION_FOLDERS = (
     "SampleSet/MVS Data/Calibration/cal18",
@@ -134,10 +135,8 @@ class DTUDataParser(SkippingDataParser):
                     f"{number - 1}, found no such file; add it, or give --max-images {number - 1} to leave out the "
                     "views from there on"
                 )
-            try:
+            with reading(path, "a 3x4 projection matrix"):
                 matrix = np.loadtxt(path, dtype=np.float64)
-            except ValueError as error:
-                raise ValueError(f"{path}: expected a 3x4 projection matrix, found {error}") from error
             if matrix.shape != (3, 4):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found shape {matrix.shape}")
             check_finite_poses(matrix[None], str(path), [path.name])

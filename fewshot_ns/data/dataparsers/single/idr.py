@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, List, Literal, Optional, Tuple, Type
@@ -20,6 +19,7 @@ from fewshot_ns.data.files.masks import find_masks
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.views.selection import every_eighth_protocol
+from fewshot_ns.utils.arrays import read_arrays
 
 CAMERA_FILES = ("cameras_sphere.npz", "cameras.npz")
 """Files of the matrices; the first there is is taken. NeuS's own comes first: its sphere is the tighter one."""
@@ -61,7 +61,7 @@ class IDRDataParser(FewShotDataParser):
         config = self.config
         images = list_images(config.data / IMAGES)
         path = self._cameras_path()
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path, "an archive of matrices")
         numbers = _numbers(images, arrays, path)
         scale_mat = _common_scale(arrays, numbers, path)
         cameras = [self._camera(arrays, number, image, path) for number, image in zip(numbers, images, strict=True)]
@@ -145,14 +145,6 @@ class IDRDataParser(FewShotDataParser):
                 "the size they were made for, which --downscale-factor then divides"
             )
         return np.array([intrinsics[0, 0] / width, intrinsics[1, 1] / height, *centre]), pose
-
-
-def _read_arrays(path: Path) -> Dict[str, npt.NDArray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise ValueError(f"{path}: expected an archive of matrices, found a damaged file ({error})") from error
 
 
 def _matrix(arrays: Dict[str, npt.NDArray], key: str, path: Path) -> Matrices:

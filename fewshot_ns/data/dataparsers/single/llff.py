@@ -29,6 +29,7 @@ from fewshot_ns.data.files.images import list_images
 from fewshot_ns.data.files.scene_folder import find_upward
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol
+from fewshot_ns.utils.arrays import read_array
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -201,22 +202,10 @@ class LLFFDataParser(SkippingDataParser):
         """(N, 17) rows."""
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected the poses of the LLFF layout, found no such file")
-        try:
-            rows = np.asarray(_real(np.load(path, allow_pickle=False)), dtype=np.float64)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: expected a numeric array (N, 17), found a damaged file ({error})") from error
+        stored = read_array(path, "a numeric array (N, 17)")
+        if stored.dtype.kind not in "uif":
+            raise ValueError(f"{path}: expected a numeric array (N, 17) of real numbers, found dtype {stored.dtype}")
+        rows = stored.astype(np.float64)
         if rows.ndim != 2 or rows.shape[1] != 17:
             raise ValueError(f"{path}: expected shape (N, 17), found {rows.shape}")
         return rows
-
-
-def _real(loaded: Any) -> Any:
-    """The array of a file.
-
-    Raises:
-        ValueError: it holds something else than real numbers.
-    """
-    kind = loaded.dtype if isinstance(loaded, np.ndarray) else type(loaded).__name__
-    if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "fiu":
-        raise ValueError(f"of {kind}")
-    return loaded
