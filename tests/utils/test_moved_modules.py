@@ -47,9 +47,9 @@ def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixt
         # A run of then keeps the scale of its world, also where one photo's bounds are absurd.
         assert then.odd_bounds_count and not own.odd_bounds_count
         own.odd_bounds_count = True
-    if hasattr(own, "allow_outside"):
+    if "allow_outside" in vars(own):
         # Nor were photos outside of the scene's folder refused.
-        assert then.allow_outside and not own.allow_outside
+        assert vars(then)["allow_outside"] and not own.allow_outside
         own.allow_outside = True
     manager.dataparser = own
     manager.follow_parser()
