@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
+import yaml
+
+
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -28,6 +31,7 @@ from fewshot_ns.engine.resume import (
     restore_random_states,
     retire_older,
 )
+from fewshot_ns.engine.run_lock import claim_run, free_timestamp, release_run
 from fewshot_ns.engine.scene_bounds import (
     RESOLVED_NAME,
     bounds_to_train_with,
@@ -46,7 +50,8 @@ from fewshot_ns.utils.checkpoints import (
     save_checkpoint,
 )
 from fewshot_ns.utils.configs import SavedConfig
-from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.files import write_json, write_text
+from fewshot_ns.utils.leftovers import sweep
 
 
 @dataclass
@@ -89,6 +94,25 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
         if self.experiment_name is None and manager.data is None and hasattr(manager, "dataparser"):
             self.experiment_name = getattr(manager, "dataparser").data.resolve().name or None  # noqa: B009
         super().set_experiment_name()
+
+    def save_config(self) -> None:
+        """Writes config.yml, whole or not at all, into a folder that no other training writes into.
+
+        Where nerfstudio has made the timestamp, and another training has it, the run goes beside that one's.
+
+        Raises:
+            RunBusyError: another training has the folder, and it was named by the user.
+            DiskFullError: there is no room for the file.
+        """
+        if self.machine.machine_rank == 0:
+            folder = self.get_base_dir()
+            timestamp = free_timestamp(folder)
+            if timestamp != folder.name:
+                CONSOLE.print(f"{folder}: another training is there; this one goes to {timestamp} beside it.")
+                self.timestamp = timestamp
+        path = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {path}")
+        write_text(path, yaml.dump(self))
 
     def get_base_dir(self) -> Path:
         """The folder of the run: the parent of the checkpoints' folder where that is absolute, as our tools set it for
@@ -148,6 +172,9 @@ class FewShotTrainer(Trainer):
         """
         settle_dataparser(self.config.pipeline.datamanager)
         if test_mode == "val":
+            if comms.is_main_process():
+                claim_run(self.base_dir)
+                sweep(self.base_dir)
             self._settle_bounds()
         super().setup(test_mode)
         # First before and last after the step, so that the cost of the pipeline's own callbacks counts as training.
@@ -247,6 +274,7 @@ class FewShotTrainer(Trainer):
             super().train()
         finally:
             self.config.max_num_iterations = total
+            release_run(self.base_dir)
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One step; what it returns is for the log and detached."""

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.bench.recipes.recipe import EvaluationOptions
 from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.locks import FolderBusyError, lock_file
 
 PLAN = "bench.json"
 RECORD = "cell.json"
@@ -167,18 +168,12 @@ def locked(folder: Path) -> Iterator[List[int]]:
     Raises:
         CellBusyError: another process has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:
-        yield []
-        return
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = lock_file(folder / _LOCK)
+    except FolderBusyError as error:
+        raise CellBusyError(f"{folder}: another process is working on this cell; wait for it or end it") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CellBusyError(f"{folder}: another process is working on this cell; wait for it or end it") from error
-        yield [descriptor]
+        yield [] if descriptor is None else [descriptor]
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
