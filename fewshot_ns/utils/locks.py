@@ -26,7 +26,9 @@ class FolderBusyError(RuntimeError):
     """
 
     def __init__(self, path: Path, process: Optional[int]) -> None:
-        super().__init__(f"{path.parent}: another process{f' ({process})' if process else ''} is working in this folder")
+        super().__init__(
+            f"{path.parent}: another process{f' ({process})' if process else ''} is working in this folder"
+        )
         self.path, self.process = path, process
 
 
