@@ -352,6 +352,7 @@ def _load(
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig, check_metric_names
     from fewshot_ns.evaluation.records.initial_points import initial_points_words
     from fewshot_ns.scripts.runs import checkpoint_folder, load_run, load_run_config
+    from fewshot_ns.utils.checkpoints import find_checkpoint
 
     config = load_run_config(config_path)
     options = getattr(config.pipeline, "evaluation", None) or EvaluationConfig()
@@ -366,7 +367,7 @@ def _load(
             run.pipeline.evaluation.split = "held-out"
 
     pipeline = load_run(config_path, "test", change, best)
-    checkpoint = max(checkpoint_folder(config, best).glob("step-*.ckpt"), key=lambda file: int(file.stem[5:]))
+    checkpoint = find_checkpoint(checkpoint_folder(config, best))
     about = {
         "experiment_name": config.experiment_name,
         "method_name": config.method_name,

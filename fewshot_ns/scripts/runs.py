@@ -113,15 +113,19 @@ def load_run(
     """
     from nerfstudio.utils.eval_utils import eval_setup
 
+    from fewshot_ns.utils.checkpoints import checkpoints_in
+
     path = find_config(path)
     folder = checkpoint_folder(load_run_config(path), best)
-    # nerfstudio would end this process.
-    if not any(folder.glob("*.ckpt")):
+    # nerfstudio would end this process, or take every file that lies there for a checkpoint.
+    steps = checkpoints_in(folder)
+    if not steps:
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
 
     def update(config: Any) -> Any:
         change(config)
         config = in_its_folder(config, path)
+        config.load_step = max(steps)
         if best:
             config.relative_model_dir = checkpoint_folder(config, best).resolve()
         return config
@@ -136,12 +140,13 @@ def checkpoint_folder(config: TrainerConfig, best: bool = False) -> Path:
         FileNotFoundError: none was kept.
     """
     from fewshot_ns.engine.best import BEST_DIR
+    from fewshot_ns.utils.checkpoints import checkpoints_in
 
     folder = config.get_checkpoint_dir()
     if not best:
         return folder
     kept = folder.parent / BEST_DIR
-    if not any(kept.glob("step-*.ckpt")):
+    if not checkpoints_in(kept):
         raise FileNotFoundError(f"{kept}: expected the best checkpoint of a run trained with --keep-best, found none")
     return kept
 
