@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
 import yaml
-
-
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -31,6 +29,7 @@ from fewshot_ns.engine.resume import (
     restore_random_states,
     retire_older,
 )
+from fewshot_ns.engine.resume_state import METHOD_KEY, check_method, check_resumable, loading
 from fewshot_ns.engine.run_lock import claim_run, free_timestamp, release_run
 from fewshot_ns.engine.scene_bounds import (
     RESOLVED_NAME,
@@ -322,6 +321,7 @@ class FewShotTrainer(Trainer):
         best = None if self._best is None else self._best.state()
         return {
             "step": step,
+            METHOD_KEY: self.config.method_name,
             "pipeline": self._whole_pipeline().state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
@@ -362,6 +362,9 @@ class FewShotTrainer(Trainer):
         With `load_dir` alone, the last good checkpoint is loaded where the newest is damaged.
         """
         config = self.config
+        if config.load_dir is not None:
+            # What a killed run has left there is of no use to this one.
+            sweep(config.load_dir.parent)
         if config.load_dir is not None and config.load_step is None:
             path, state = load_last_good(config.load_dir)
         elif config.load_dir is not None:
@@ -371,20 +374,18 @@ class FewShotTrainer(Trainer):
             path, state = config.load_checkpoint, load_checkpoint(config.load_checkpoint)
         else:
             return
+        check_method(state, config.method_name, path)
+        schedulers = self.optimizers.schedulers if config.load_scheduler else None
+        check_resumable(state, path, self.optimizers.optimizers, schedulers, self.clock.state_dict())
         self._make_room_for(state["pipeline"])
         check_state(self.pipeline, state["pipeline"], path)
-        if state["optimizers"].keys() != self.optimizers.optimizers.keys():
-            raise CheckpointMismatchError(
-                f"{path}: expected optimizers for the parameter groups {sorted(self.optimizers.optimizers)}, "
-                f"found {sorted(state['optimizers'])}"
-            )
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self.optimizers.load_optimizers(state["optimizers"])
-        if config.load_scheduler and "schedulers" in state:
-            self.optimizers.load_schedulers(state["schedulers"])
+        loading(path, "optimizers", lambda: self.optimizers.load_optimizers(state["optimizers"]))
+        if config.load_scheduler:
+            loading(path, "schedulers", lambda: self.optimizers.load_schedulers(state.get("schedulers", {})))
         else:
             self._rescale_schedulers()
-        self.grad_scaler.load_state_dict(state["scalers"])
+        loading(path, "the scaler of gradients", lambda: self.grad_scaler.load_state_dict(state["scalers"]))
         self.clock.load_state_dict(state.get("training_clock", {}))
         self._states_to_restore = state.get("random_states")
         self._loaded_best = state.get(BEST_KEY), path.parent

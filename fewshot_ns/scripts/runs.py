@@ -110,10 +110,13 @@ def load_run(
 
     Raises:
         FileNotFoundError: the run has no checkpoint.
+        CheckpointMismatchError: the checkpoint is of another method.
     """
     from nerfstudio.utils.eval_utils import eval_setup
 
-    from fewshot_ns.utils.checkpoints import checkpoints_in
+    from fewshot_ns.engine.resume_state import check_method
+    from fewshot_ns.engine.trainer import FewShotTrainerConfig
+    from fewshot_ns.utils.checkpoints import checkpoints_in, load_checkpoint
 
     path = find_config(path)
     folder = checkpoint_folder(load_run_config(path), best)
@@ -130,7 +133,10 @@ def load_run(
             config.relative_model_dir = checkpoint_folder(config, best).resolve()
         return config
 
-    return eval_setup(path, test_mode=test_mode, update_config_callback=update)[1]
+    config, pipeline, checkpoint, _ = eval_setup(path, test_mode=test_mode, update_config_callback=update)
+    if isinstance(config, FewShotTrainerConfig):
+        check_method(load_checkpoint(checkpoint), config.method_name, checkpoint)
+    return pipeline
 
 
 def checkpoint_folder(config: TrainerConfig, best: bool = False) -> Path:

@@ -20,7 +20,7 @@ from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX, Baselines
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics, ViewFeatures
 from fewshot_ns.evaluation.metrics.suite import MetricSuite, as_float
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary, flatten, read_rows, summarize
-from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY, stored_settings
+from fewshot_ns.evaluation.runners.stored_settings import stored_settings
 from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData
 from fewshot_ns.utils.hashing import files_hash
 
