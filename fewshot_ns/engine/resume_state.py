@@ -91,7 +91,8 @@ def _check_kinds(state: Mapping[str, Any], path: Path, needed: Collection[str]) 
     if missing:
         hint = "; --load-scheduler False begins the schedules anew" if missing == ["schedulers"] else ""
         raise CheckpointMismatchError(
-            f"{path}: expected a checkpoint that a training can go on from, found one without {', '.join(missing)}{hint}"
+            f"{path}: expected a checkpoint that a training can go on from, found one without "
+            f"{', '.join(missing)}{hint}"
         )
     mappings = ("pipeline", "optimizers", "schedulers", "scalers", "training_clock")
     wrong: List[str] = [name for name in mappings if not isinstance(state.get(name, {}), dict)]

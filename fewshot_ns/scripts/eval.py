@@ -242,7 +242,8 @@ class EvalCommand:
         from rich.progress import Progress
 
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
-        from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+        from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
+        from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY
         from fewshot_ns.evaluation.runners.views import (
             at_equal_steps,
             choose_views,

@@ -38,7 +38,7 @@ def file_hash(path: Path) -> str:
 
 
 def files_hash(paths: Iterable[Path]) -> Optional[str]:
-    """BLAKE2b of the whole content of files, in order; None where none is there. Files that are missing do not count."""
+    """BLAKE2b of the whole content of files, in order; missing ones do not count. None where none is there."""
     there = [path for path in paths if path.is_file()]
     if not there:
         return None

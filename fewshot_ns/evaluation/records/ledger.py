@@ -2,7 +2,8 @@
 
 A line holds one JSON object: `file_name`, `view_index`, `split_index`, `step`, `num_rays_per_sec`, then the metrics by
 name. A metric that could not be measured is null. Rows of an evaluation over many scenes begin with `scene`, `category`
-and `sources`. `measured_on` says by a hash which files the row was measured on. Of two rows of one view the later counts.
+and `sources`. `measured_on` says by a hash which files the row was measured on. Of two rows of one view the
+later counts.
 """
 
 from __future__ import annotations
