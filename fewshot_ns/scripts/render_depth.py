@@ -119,7 +119,8 @@ class RenderDepthCommand:
 
     def _path_depths(self, pipeline: Any, path: Path, world: FileWorld) -> List[PlanarDepth]:
         from fewshot_ns.presentation.depth_files import PlanarDepth, camera_about
-        from fewshot_ns.scripts.video import path_cameras, read_camera_path
+        from fewshot_ns.scripts.camera_path_file import read_camera_path
+        from fewshot_ns.scripts.video import path_cameras
 
         cameras, _ = path_cameras(read_camera_path(path))
         views = [cameras[index : index + 1] for index in range(len(cameras))]

@@ -123,3 +123,13 @@ def _finite(text: str) -> float:
 
 def _no_number(text: str) -> float:
     raise RecordError(f"expected valid JSON, found {text}, which is no number there")
+
+
+def recorded(path: Path, name: str) -> Optional[str]:
+    """The text under a name in the JSON object of a file; None where the file is not whole, or has none."""
+    try:
+        values = parse_json(path.read_bytes())
+    except (OSError, RecordError):
+        return None
+    value = values.get(name) if isinstance(values, dict) else None
+    return value if isinstance(value, str) else None

@@ -19,6 +19,8 @@ FILE = ConfigDict(
 
 _INTEGER_BITS = 64
 """Of the largest whole number that a flag takes."""
+_LONGEST_NAME = 120
+"""Characters of a folder's name; file systems take 255 with all that is put behind it."""
 _MOST_SEED = 2**32 - 1
 """numpy's largest seed."""
 
@@ -72,7 +74,7 @@ def _word(value: Any) -> str:
 Text = Annotated[str, Field(strict=True, pattern=r"\S"), Expected("a text")]
 FolderName = Annotated[
     str,
-    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]*$"),
+    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]*$", max_length=_LONGEST_NAME),
     Expected("a name of letters, digits and . _ + = - that can be a folder"),
 ]
 Switch = Annotated[bool, Field(strict=True), Expected("true or false")]

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from fewshot_ns.utils.shown_values import shown
 
-_MOST_PROBLEMS = 20
+_MOST_PROBLEMS = 12
 """Problems that are told; the others are counted."""
 _LONGEST_KEY = 80
 _ABSENT: Any = object()

@@ -105,7 +105,8 @@ def read_csv(path: Path) -> BenchResults:
 def _rows(path: Path) -> Iterator[Tuple[int, List[str]]]:
     """The rows of a CSV file that are not empty, with their lines' numbers."""
     try:
-        text = path.read_bytes().decode("utf8")
+        # What some programs write begins with a mark of its byte order.
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected text in UTF-8, found another byte at {error.start}") from error
     for number, line in enumerate(text.splitlines(), start=1):
