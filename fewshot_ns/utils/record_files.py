@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any, List, Optional, Sequence, TypeVar, Union
 
@@ -15,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from fewshot_ns.utils.shown_values import shown
 
 Record = TypeVar("Record")
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 _PROBLEMS = 3
 """Most problems that a message names."""
 _WORDS = {
@@ -37,11 +39,16 @@ def parse_json(text: Union[str, bytes]) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf8")
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        values = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if _HALF_CHARACTER.search(text):
+            json.dumps(values, ensure_ascii=False).encode("utf8")
+        return values
     except RecordError:
         raise
     except UnicodeDecodeError as error:
         raise RecordError(f"expected text in UTF-8, found another byte at {error.start}") from error
+    except UnicodeEncodeError as error:
+        raise RecordError("expected text that can be written again, found half a character") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise RecordError(f"expected JSON, found {shown(error.doc[error.pos : error.pos + 61])} at {where}") from error

@@ -338,6 +338,7 @@ LEDGERS: List[Case] = [
     _ledger("a-metric-of-5000-digits", LINE.replace("20.25", "1" * 5000), "line 1"),
     _ledger("without-end", LINE.replace("20.25", DEEP), "line 1", "without end"),
     _ledger("in-utf-16", LINE.encode("utf-16"), "line 1", "UTF-8"),
+    _ledger("half-a-character", LINE.replace("a.png", "\\ud800.png"), "line 1", "half a character"),
     _ledger("zero-bytes", LINE.replace("a.png", "a\0.png"), "line 1"),
     _ledger("settings-in-words", LINE, "averages", settings={"evaluation": "all"}),
     _ledger("settings-cut", LINE, "averages", settings='{"evaluation": '),
