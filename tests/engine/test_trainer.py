@@ -4,7 +4,7 @@ import json
 import random
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, List, Tuple
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
@@ -345,32 +345,40 @@ def test_a_checkpoint_of_another_method_of_equal_shapes_is_refused(make_config):
     train(other)
 
 
-@pytest.mark.parametrize(
-    "change, said",
-    [
-        (lambda state: state.pop("schedulers"), r"without schedulers; --load-scheduler False"),
-        (lambda state: state.pop("optimizers"), r"without optimizers$"),
-        (lambda state: state.pop("scalers"), r"without scalers$"),
-        (lambda state: state.update(step="three"), r"found step: 'three'"),
-        (lambda state: state.update(step=-4), r"found step: -4"),
-        (lambda state: state.update(optimizers=[1]), r"found optimizers: list"),
-        (lambda state: state["schedulers"].popitem(), r"expected schedulers for the parameter groups"),
-        (lambda state: state["schedulers"].update(field={}), r"expected schedulers of this training|KeyError"),
-        (lambda state: state["optimizers"].update(field={"state": {}, "param_groups": []}), r"expected optimizers of"),
-        (lambda state: state["training_clock"].update(start=3), r"sums of a training clock, found \['start'\]"),
-        (lambda state: state["training_clock"].update(cpu_seconds=float("nan")), r"found \['cpu_seconds'\]"),
-        (lambda state: state["random_states"].pop("numpy"), r"states of the random generators"),
-        (lambda state: state["random_states"].update(torch=torch.zeros(3)), r"states of the random generators"),
-        (lambda state: state.update(random_states=7), r"states of the random generators"),
-    ],
-)
-def test_a_checkpoint_without_what_a_resume_needs_is_one_error(make_config, change, said):
+WITHOUT: List[Tuple[Callable[[Any], Any], str]] = [
+    (lambda state: state.pop("schedulers"), r"without schedulers; --load-scheduler False"),
+    (lambda state: state.pop("optimizers"), r"without optimizers$"),
+    (lambda state: state.pop("scalers"), r"without scalers$"),
+    (lambda state: state.update(step="three"), r"found step: 'three'"),
+    (lambda state: state.update(step=-4), r"found step: -4"),
+    (lambda state: state.update(optimizers=[1]), r"found optimizers: list"),
+    (lambda state: state["schedulers"].popitem(), r"expected schedulers for the parameter groups"),
+    (lambda state: state["optimizers"].update(field={"state": {}, "param_groups": []}), r"expected optimizers of"),
+    (lambda state: state["training_clock"].update(start=3), r"sums of a training clock, found \['start'\]"),
+    (lambda state: state["training_clock"].update(cpu_seconds=float("nan")), r"found \['cpu_seconds'\]"),
+    (lambda state: state["random_states"].pop("numpy"), r"states of the random generators"),
+    (lambda state: state["random_states"].update(torch=torch.zeros(3)), r"states of the random generators"),
+    (lambda state: state.update(random_states=7), r"states of the random generators"),
+]
+
+
+def test_a_checkpoint_without_what_a_resume_needs_is_one_error(make_config, tmp_path):
     first = train(make_config("first", 1))
-    changed(first, 0, change)
+    resumed = set_up(make_config("resumed", 2))
+    good, path = first.checkpoint_dir / "step-000000000.ckpt", tmp_path / "changed.ckpt"
+    resumed.config.load_checkpoint = path
     before = torch.get_rng_state()
-    with pytest.raises(CheckpointMismatchError, match=said):
-        train(make_config("other", 2, load_dir=first.checkpoint_dir))
-    assert before.shape == torch.get_rng_state().shape
+    for change, said in WITHOUT:
+        state = torch.load(good, weights_only=True)
+        change(state)
+        torch.save(state, path)
+        with pytest.raises(CheckpointMismatchError, match=said) as caught:
+            resumed._load_checkpoint()
+        assert str(path) in str(caught.value)
+    assert torch.equal(before, torch.get_rng_state())
+    resumed.config.load_checkpoint = good
+    resumed._load_checkpoint()
+    assert resumed._start_step == 1
 
 
 def test_schedules_may_begin_anew_without_their_states(make_config):
