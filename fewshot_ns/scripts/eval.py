@@ -178,7 +178,7 @@ class EvalCommand:
         from fewshot_ns.evaluation.records.ledger import Ledger, read_rows, summarize_scenes
         from fewshot_ns.evaluation.runners.evaluator import read_summary
 
-        rows = [row for row in read_rows(Ledger(output).rows_path, skip_damaged=True) if row.scene is not None]
+        rows = [row for row in read_rows(Ledger(output).rows_path) if row.scene is not None]
         if rows and self.views is not None:
             raise ValueError("--views: rows of many scenes are averaged as a whole; leave it out")
         return summarize_scenes(rows) if rows else read_summary(output, self.views)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Any, List, Optional, Sequence, TypeVar, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -39,7 +40,7 @@ def parse_json(text: Union[str, bytes]) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf8")
-        values = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        values = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite)
         if _HALF_CHARACTER.search(text):
             json.dumps(values, ensure_ascii=False).encode("utf8")
         return values
@@ -119,6 +120,14 @@ def _place(parts: Sequence[Union[int, str]]) -> str:
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else (f".{part[:60]}" if text else part[:60])
     return text
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise RecordError(f"expected each entry once, found {shown(twice)} more than once")
+    return values
 
 
 def _finite(text: str) -> float:

@@ -64,3 +64,11 @@ def test_a_timestamp_made_from_the_time_goes_beside_one_that_is_taken(tmp_path: 
     assert free_timestamp(run) == run.name
     for folder in (run, tmp_path / "2026-11-30_101112-2"):
         release_run(folder)
+
+
+def test_processes_of_the_same_training_share_it(tmp_path: Path) -> None:
+    """As those that nerfstudio starts for several GPUs."""
+    claim_run(tmp_path)
+    with held(tmp_path):
+        pass
+    release_run(tmp_path)

@@ -285,6 +285,16 @@ def _line(**changes: Any) -> str:
     return json.dumps({**LEDGER_ROW, **changes}) + "\n"
 
 
+def _many_scenes(folder: Path) -> Action:
+    """An average over many scenes leaves out no row without a word."""
+    from fewshot_ns.scripts.eval import EvalCommand
+
+    scene = _line(scene="s", category="", sources=[0])
+    _write(folder / "config.yml", "")
+    _write(folder / "eval.jsonl", scene + scene[:50])
+    return EvalCommand(folder, output_path=folder / "eval.json", split="held-out", summarise_only=True).main
+
+
 def _taken_up(folder: Path) -> Action:
     """A damaged evaluation is taken up: what is whole of it counts."""
     from fewshot_ns.evaluation.records.ledger import Ledger
@@ -339,6 +349,7 @@ LEDGERS: List[Case] = [
     _ledger("without-end", LINE.replace("20.25", DEEP), "line 1", "without end"),
     _ledger("in-utf-16", LINE.encode("utf-16"), "line 1", "UTF-8"),
     _ledger("half-a-character", LINE.replace("a.png", "\\ud800.png"), "line 1", "half a character"),
+    _ledger("a-metric-twice", LINE.replace("}", ', "psnr": 3.0}'), "line 1", "'psnr' more than once"),
     _ledger("zero-bytes", LINE.replace("a.png", "a\0.png"), "line 1"),
     _ledger("settings-in-words", LINE, "averages", settings={"evaluation": "all"}),
     _ledger("settings-cut", LINE, "averages", settings='{"evaluation": '),
@@ -346,6 +357,7 @@ LEDGERS: List[Case] = [
     _ledger("settings-of-odd-fields", LINE, "colour", settings={"evaluation": {SETS: {"metrics": [], "colour": 1}}}),
     _ledger("of-an-earlier-version", LINE + _line(split_index=1), taken=True),
     _ledger("a-view-twice", LINE + _line(psnr=21.0), taken=True),
+    Case("ledger-of-many-scenes-cut", "ledger", _many_scenes, ("eval.jsonl", "line 2", "expected a JSON object")),
     Case("ledger-damaged-and-taken-up", "ledger", _taken_up, None),
     Case("ledger-beside-a-bomb", "ledger", _begun_anew, None),
     Case("ledger-of-a-figure-that-is-none", "ledger", _nan_row, ("eval.jsonl", "a.png", "psnr", "nan")),

@@ -105,8 +105,13 @@ def run_cell(
     except (CommandError, OSError, ValueError) as error:
         # Where the whole benchmark was given up, nothing is wrong with the cell.
         status = INTERRUPTED if work.runner.given_up else FAILED
-        write_record(cell, status, error=str(error), attempts=work.attempts, **work.known())
-        return Outcome(cell.name, status, time.monotonic() - started, str(error))
+        said = str(error)
+        try:
+            write_record(cell, status, error=said, attempts=work.attempts, **work.known())
+        except OSError as unwritten:
+            # On a full disk nothing else could be written either.
+            said = f"{said}\nThis is not recorded: {unwritten}"
+        return Outcome(cell.name, status, time.monotonic() - started, said)
     return Outcome(cell.name, status, time.monotonic() - started)
 
 
