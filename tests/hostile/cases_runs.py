@@ -190,13 +190,13 @@ ROWS: List[Dict[str, Any]] = [{}, {"view_index": 8, "split_index": 1, "psnr": No
 
 def _bench(name: str, file: str, content: Content, *says: str, taken: bool = False) -> Case:
     def prepare(folder: Path) -> Action:
-        from fewshot_ns.bench.report.files import markdown
         from fewshot_ns.bench.results.cells import read_results
+        from fewshot_ns.bench.results.csv_file import as_csv
 
         benchmark(folder)
         _write(folder / file, content)
         path = folder / file if file == "results.json" else folder
-        return lambda: markdown(read_results(path))
+        return lambda: as_csv(read_results(path))
 
     return Case(f"bench-{name}", "bench", prepare, None if taken else (Path(file).name, *says))
 

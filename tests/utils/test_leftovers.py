@@ -99,7 +99,7 @@ def test_only_our_own_names_of_processes_that_have_ended_go(tmp_path: Path, dead
     # After a day, what cannot be asked after has been forgotten.
     leftovers._swept.discard(tmp_path)
     for name in kept:
-        os.utime(tmp_path / name, (time.time() - 90_000,) * 2)
+        os.utime(tmp_path / name, (time.time() - 90_000, time.time() - 90_000))
     sweep(tmp_path)
     assert names(tmp_path) == set(kept) - {kept[5], kept[6]}
 
