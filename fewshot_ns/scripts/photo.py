@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Literal, Optional, Tuple
@@ -270,21 +271,18 @@ def run_camera(folder: Path) -> Dict[str, Any]:
     """
     from fewshot_ns.cameras.turntable import CAMERA_KEY
     from fewshot_ns.engine.scene_bounds import RESOLVED_NAME
-    from fewshot_ns.utils.record_files import parse_json
-    from fewshot_ns.utils.shown_values import shown
 
     path = folder / RESOLVED_NAME
     if not path.is_file():
         return {}
     try:
-        record = parse_json(path.read_bytes()).get(CAMERA_KEY, {})
+        record = json.loads(path.read_text(encoding="utf8")).get(CAMERA_KEY, {})
         numbers = {name: float(record[name]) for name in ("focal", "radius", "near", "far") if name in record}
         size = {"size": int(record["size"])} if "size" in record else {}
         background = {"background": str(record["background"])} if "background" in record else {}
         return {**numbers, **size, **background}
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        found = shown(str(error), 100)
-        raise ValueError(f"{path}: expected the values that a run was trained with, found {found}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected the values that a run was trained with, found {error}") from error
 
 
 def _in_words(camera: ObjectCamera) -> str:

@@ -3,6 +3,7 @@ of an earlier one only when it is complete."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -239,9 +240,10 @@ def last_message(log: str) -> str:
 
 def _key_of(path: Path) -> Optional[str]:
     """The key in a record; None where there is none."""
-    from fewshot_ns.utils.record_files import recorded
-
-    return recorded(path, "key")
+    try:
+        return json.loads(path.read_text("utf8"))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _last_step(folder: Path) -> Optional[int]:

@@ -119,8 +119,7 @@ class RenderDepthCommand:
 
     def _path_depths(self, pipeline: Any, path: Path, world: FileWorld) -> List[PlanarDepth]:
         from fewshot_ns.presentation.depth_files import PlanarDepth, camera_about
-        from fewshot_ns.scripts.camera_path_file import read_camera_path
-        from fewshot_ns.scripts.video import path_cameras
+        from fewshot_ns.scripts.video import path_cameras, read_camera_path
 
         cameras, _ = path_cameras(read_camera_path(path))
         views = [cameras[index : index + 1] for index in range(len(cameras))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 import tyro
 
 from fewshot_ns.scripts.camera_path import PathOptions, build_camera_path
-from fewshot_ns.scripts.camera_path_file import read_camera_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,6 +185,29 @@ def is_generalizable(config_path: Path) -> bool:
     from fewshot_ns.scripts.runs import load_run_config
 
     return isinstance(load_run_config(config_path).pipeline, GeneralizablePipelineConfig)
+
+
+def read_camera_path(path: Path) -> Dict[str, Any]:
+    """Reads the JSON of a camera path.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it is no camera path, or one of a camera that is not a pinhole camera.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected the JSON of a camera path, found no such file")
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, found something else ({error})") from error
+    required = {"camera_path", "render_height", "render_width"}
+    missing = required - set(content) if isinstance(content, dict) else required
+    if missing or not content["camera_path"]:
+        lack = f"no {', '.join(sorted(missing))}" if missing else "a path without frames"
+        raise ValueError(f"{path}: expected the JSON of a camera path, found {lack}")
+    if content.get("camera_type", "perspective") != "perspective":
+        raise ValueError(f"{path}: expected camera_type perspective, found {content['camera_type']!r}")
+    return content
 
 
 def path_cameras(path: Dict[str, Any]) -> Tuple[Cameras, float]:

@@ -454,28 +454,6 @@ def _unwritable_json(folder: Path) -> Action:
     return lambda: write_json(folder / "results.json", {"psnr": float("inf")})
 
 
-def _camera_path(name: str, content: Content, *says: str) -> Case:
-    def prepare(folder: Path) -> Action:
-        from fewshot_ns.scripts.camera_path_file import read_camera_path
-
-        _write(folder / "path.json", content)
-        return lambda: read_camera_path(folder / "path.json")
-
-    return Case(f"camera-path-{name}", "run", prepare, ("path.json", *says))
-
-
-def _resolved(name: str, content: Content) -> Case:
-    def prepare(folder: Path) -> Action:
-        from fewshot_ns.scripts.photo import run_camera
-
-        _write(folder / "resolved.json", content)
-        return lambda: run_camera(folder)
-
-    return Case(f"resolved-{name}", "run", prepare, ("resolved.json", "the values that a run was trained with"))
-
-
-FRAME = {"camera_to_world": [1.0] * 16, "fov": 50.0, "aspect": 1.0}
-CAMERAS = {"camera_path": [FRAME], "render_height": 8, "render_width": 8}
 RUNS: List[Case] = [
     _checkpoints("with-strays", ("step-abc.ckpt", "step-000.ckpt.bak", "notes.txt", "step-8.ckpt", "x.ckpt"), True),
     _checkpoints("of-strays-alone", ("step-abc.ckpt", "notes.txt"), False, "expected checkpoints", "notes.txt"),
@@ -488,16 +466,6 @@ RUNS: List[Case] = [
     _full("picture", _save_picture, "render.png"),
     Case("full-disk-ledger", "full disk", _full_ledger, ("eval.jsonl", "found the disk full")),
     Case("json-of-a-figure-that-is-none", "run", _unwritable_json, ("results.json", "finite")),
-    _camera_path("cut", json.dumps(CAMERAS)[:40], "expected JSON"),
-    _camera_path("of-one-number", _with(CAMERAS, "camera_path", value=3), "camera_path"),
-    _camera_path("of-15-numbers", _with(CAMERAS, "camera_path", 0, "camera_to_world", value=[1.0] * 15), "[0].camera"),
-    _camera_path("of-no-width", _with(CAMERAS, "render_width", value=0), "render_width"),
-    _camera_path("of-a-size-in-words", _with(CAMERAS, "render_height", value="8"), "render_height"),
-    _camera_path("of-no-field-of-view", _with(CAMERAS, "camera_path", 0, "fov", value=0), "[0].fov"),
-    _camera_path("with-nan", json.dumps(CAMERAS).replace("50.0", "NaN"), "NaN"),
-    _resolved("cut", '{"camera": {'),
-    _resolved("a-list", "[]"),
-    _resolved("without-end", DEEP),
 ]
 
 CASES = [*RECIPES, *TABLES, *BENCHES, *LEDGERS, *RUNS]

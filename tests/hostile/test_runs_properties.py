@@ -16,7 +16,6 @@ from cases_runs import (
     AVERAGES,
     AVERAGES_FILE,
     BASE,
-    CAMERAS,
     CELL,
     LEDGER_ROW,
     PLAN,
@@ -37,7 +36,6 @@ from fewshot_ns.bench.results.csv_file import as_csv, as_json_text, read_csv
 from fewshot_ns.engine.error_lines import is_of_this_package
 from fewshot_ns.evaluation.records.ledger import Ledger, read_rows
 from fewshot_ns.evaluation.runners.evaluator import read_summary
-from fewshot_ns.scripts.camera_path_file import read_camera_path
 
 quickly = settings(max_examples=70, deadline=None, derandomize=True)
 JSON = st.recursive(
@@ -157,14 +155,6 @@ def test_any_value_in_a_ledger(folder: Path, lines: List[bytes]) -> None:
     # Taken up, it is whole.
     rows = Ledger(path).resume("k", {})
     assert not rows or read_rows(path.with_suffix(".jsonl")) == rows
-
-
-@quickly
-@given(content=damaged(CAMERAS))
-def test_any_value_in_a_camera_path(folder: Path, content: bytes) -> None:
-    (folder / "path.json").write_bytes(content)
-    with taken_or_said("path.json"):
-        read_camera_path(folder / "path.json")
 
 
 CELLS = st.text(max_size=8) | st.sampled_from(["nan", "1e999", "-1", "0.5", "True", "finished", '"', "1_0", "٣", "a,b"])

@@ -15,9 +15,8 @@ from nerfstudio.cameras.camera_paths import get_path_from_json
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
 from fewshot_ns.scripts.camera_path import CameraPathCommand, PathOptions, build_camera_path
-from fewshot_ns.scripts.camera_path_file import read_camera_path
 from fewshot_ns.scripts.runs import find_config, load_run_config
-from fewshot_ns.scripts.video import path_cameras
+from fewshot_ns.scripts.video import path_cameras, read_camera_path
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
 

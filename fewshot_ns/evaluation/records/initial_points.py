@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Dict, Optional
-
-from fewshot_ns.utils.record_files import parse_json
 
 INITIAL_POINTS_KEY = "initial_points"
 """Key of the record there, and of its words in results."""
@@ -19,7 +18,7 @@ def read_initial_points(run_dir: Path) -> Optional[Dict[str, Any]]:
         run_dir: folder of the run.
     """
     try:
-        content = parse_json((run_dir / "resolved.json").read_bytes())
+        content = json.loads((run_dir / "resolved.json").read_text(encoding="utf8"))
     except (OSError, ValueError):
         return None
     record = content.get(INITIAL_POINTS_KEY) if isinstance(content, dict) else None
