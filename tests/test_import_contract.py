@@ -45,7 +45,7 @@ FLOORS: Dict[str, Floors] = {
         ("multiscene", "capture"),
         ("datamanagers",),
     ),
-    "data/dataparsers": (("recognition", "single"), ("multi",), ("automatic",)),
+    "data/dataparsers": (("recognition",), ("single",), ("multi",), ("automatic",)),
     "evaluation": (("records",), ("metrics", "baselines"), ("runners",)),
     "bench": (("recipes",), ("planning",), ("execution",), ("results",), ("report",)),
 }

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Poses = npt.NDArray[np.floating]
 
+LARGEST = 1e15
+"""Largest number of a pose, of either sign: squares of it hold in float32."""
 _ROTATION_TOLERANCE = 1e-2
 """Largest entry of R^T R - I that counts as the rounding of a file with few digits."""
 _MOST_PARALLEL = float(np.cos(np.radians(5.0)))
@@ -142,21 +144,25 @@ def intrinsic_fractions(cameras: Cameras) -> Poses:
     return np.concatenate([part.cpu().numpy() for part in parts], axis=1)
 
 
-def check_finite_poses(poses: Poses, where: str) -> None:
+def check_finite_poses(poses: Poses, where: str, names: Sequence[str] = ()) -> None:
     """Checks poses as read from a file.
 
     Args:
         poses: (N, ...) anything that holds one pose per row.
         where: File named in the message.
+        names: (N) what each is called in the message; none: by its number.
 
     Raises:
-        ValueError: a NaN or infinite entry.
+        ValueError: an entry that is NaN, infinite or so large that its square overflows float32.
     """
-    bad = np.flatnonzero(~np.isfinite(poses.reshape(len(poses), -1)).all(axis=1))
+    rows = poses.reshape(len(poses), -1)
+    # Said so that NaN fails.
+    bad = np.flatnonzero(~(np.abs(rows) <= LARGEST).all(axis=1))
     if len(bad):
-        raise ValueError(
-            f"{where}: expected finite camera poses, found NaN or infinite values for views {bad.tolist()}"
-        )
+        kind = "NaN or infinite values" if not np.isfinite(rows[bad]).all() else f"values beyond {LARGEST:g}"
+        named = ", ".join(str(names[view]) for view in bad[:3]) if names else f"views {bad.tolist()[:20]}"
+        more = f" and {len(bad) - 3} more" if names and len(bad) > 3 else ""
+        raise ValueError(f"{where}: expected finite camera poses, found {kind} for {named}{more}")
 
 
 def in_one_place(poses: Poses) -> bool:
@@ -178,9 +184,11 @@ def check_rotations(poses: Poses, names: Sequence[str], where: str, mirrored: bo
         ValueError: the 3x3 part of a pose is no rotation.
     """
     axes = poses[:, :3, :3]
-    off = np.abs(np.swapaxes(axes, 1, 2) @ axes - np.eye(3)).max(axis=(1, 2))
-    # Said so that NaN fails.
-    good = (off <= _ROTATION_TOLERANCE) & (mirrored | (np.linalg.det(axes) > 0))
+    # Where files hold large numbers the products overflow, which is no rotation either.
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.abs(np.swapaxes(axes, 1, 2) @ axes - np.eye(3)).max(axis=(1, 2))
+        # Said so that NaN fails.
+        good = (off <= _ROTATION_TOLERANCE) & (mirrored | (np.linalg.det(axes) > 0))
     bad = [name for name, right in zip(names, good, strict=True) if not right]
     if bad:
         named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")

@@ -11,6 +11,31 @@ from scipy.linalg import rq
 Matrices = npt.NDArray[np.float64]
 
 
+def has_camera(projection: Matrices) -> bool:
+    """Whether a (3, 4) projection is finite, and its 3x3 part has an inverse, which it is split by."""
+    left = projection[:, :3]
+    scale = np.abs(left).max()
+    return bool(np.isfinite(projection).all() and abs(np.linalg.det(left / scale if scale > 0 else left)) >= 1e-12)
+
+
+def check_projection(projection: Matrices, where: str, reason: str = "") -> None:
+    """Checks a (3, 4) projection as it is rounded to float32.
+
+    Args:
+        projection: from world to pixels.
+        where: File and matrix named in the message.
+        reason: Why it is needed, for the end of the message.
+
+    Raises:
+        ValueError: it is no projection of a camera.
+    """
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        rounded = projection.astype(np.float32).astype(np.float64)
+        good = has_camera(rounded)
+    if not good:
+        raise ValueError(f"{where}: expected a projection matrix whose 3x3 part has an inverse, found none{reason}")
+
+
 def split_projection(projection: Matrices) -> Tuple[Matrices, Matrices]:
     """Splits K [R | t], known up to a factor of either sign, into its parts by an RQ decomposition.
 
@@ -24,10 +49,10 @@ def split_projection(projection: Matrices) -> Tuple[Matrices, Matrices]:
     Raises:
         ValueError: the matrix is not finite, or its 3x3 part has no inverse.
     """
+    if not has_camera(projection):
+        raise ValueError("expected a finite matrix whose 3x3 part has an inverse")
     left = projection[:, :3]
     scale = np.abs(left).max()
-    if not np.isfinite(projection).all() or abs(np.linalg.det(left / scale if scale > 0 else left)) < 1e-12:
-        raise ValueError("expected a finite matrix whose 3x3 part has an inverse")
     # A camera with its points before it has a positive determinant.
     left = left * np.sign(np.linalg.det(left / scale))
     intrinsics, rotation = rq(left)

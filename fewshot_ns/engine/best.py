@@ -8,16 +8,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Protocol, Tuple
 
+import yaml
+from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.engine.resume import capture_random_states, restore_random_states
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError, checkpoints_in, save_checkpoint
-from fewshot_ns.utils.files import replacing, write_json
+from fewshot_ns.utils.files import replacing, write_json, write_text
 
 BEST_DIR = "best_checkpoint"
 """Folder next to that of the checkpoints; like that one it holds nothing else."""
 BEST_RECORD = "best.json"
 """File of the run that says what the best checkpoint measured."""
+BEST_CONFIG = "best_config.yml"
+"""Config of the run that leads to the best checkpoint: nerfstudio's commands take it as they take config.yml."""
 BEST_KEY = "best"
 """Key of the record in a checkpoint."""
 
@@ -147,3 +151,16 @@ class BestCheckpoint:
             if step != record.step:
                 path.unlink()
         write_json(self.run_dir / BEST_RECORD, self.state())
+        _write_config(self.run_dir)
+
+
+def _write_config(run_dir: Path) -> None:
+    """Writes the config of a run, which its command has saved, with the folder of the best checkpoint in it.
+
+    nerfstudio's commands load the newest checkpoint of the folder that a config names, and have no flag for another.
+    """
+    saved = run_dir / "config.yml"
+    config = yaml.load(saved.read_text(encoding="utf8"), Loader=yaml.Loader) if saved.is_file() else None
+    if isinstance(config, TrainerConfig):
+        config.relative_model_dir = Path(BEST_DIR)
+        write_text(run_dir / BEST_CONFIG, yaml.dump(config))

@@ -7,6 +7,12 @@ from typing import Iterable, Mapping, Tuple
 import torch
 from torch import Tensor
 
+_FIRST_STEP = (
+    "nothing has been learned yet, so what is read is at fault, not the learning rate: check near and far, and the "
+    "depth maps, masks and weights that the losses are made of (`ns-fewshot inspect` shows the scene)"
+)
+_LATER = "a lower learning rate or a lower weight of that term is the usual remedy"
+
 
 class NonFiniteLossError(RuntimeError):
     """A loss term is NaN or infinite."""
@@ -36,7 +42,7 @@ def check_losses(loss_dict: Mapping[str, Tensor], step: int) -> None:
         raise NonFiniteLossError(
             f"step {step}: expected finite loss terms, got {', '.join(f'{name} = {terms[name]}' for name in bad)} "
             f"(finite terms: {others}). Training stopped before the parameters were changed; "
-            "a lower learning rate or a lower weight of that term is the usual remedy."
+            f"{_FIRST_STEP if step == 0 else _LATER}."
         )
 
 
@@ -61,5 +67,6 @@ def check_gradients(named_parameters: Iterable[Tuple[str, torch.nn.Parameter]], 
         shown = ", ".join(bad[:8]) + (f" and {len(bad) - 8} more" if len(bad) > 8 else "")
         raise NonFiniteGradientError(
             f"step {step}: expected finite gradients, got NaN or infinity in {shown}. "
-            "Training stopped before the parameters were changed."
+            "Training stopped before the parameters were changed"
+            f"{f'; {_FIRST_STEP}' if step == 0 else ''}."
         )

@@ -26,7 +26,7 @@ from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
-from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record, validate_dataset
+from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record
 from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.data.seeds.cloud import SeedCloud
@@ -266,8 +266,7 @@ class FewShotPipeline(VanillaPipeline):
             keep_freed_memory()
         if self.config.initial_weights is not None:
             self.model.start_from(self.config.initial_weights)
-        validate_dataset(manager.train_dataset)
-        validate_dataset(manager.eval_dataset)
+        self.suite.prepare_for(manager.check_files())
         self.model.prepare_training(manager.train_dataset)
         self._prepare_priors(num_scenes=1, takes_requests=True)
         manager.use_labels(self.priors.labels() | self.model.labels)
@@ -310,9 +309,11 @@ class FewShotPipeline(VanillaPipeline):
         }
 
     def _left_out(self) -> Dict[str, Any]:
-        """What the scene's files list and was skipped, by what it is; empty where nothing was."""
-        skipped = dict(self.datamanager.train_dataset.fewshot.left_out)
-        return {"left_out": skipped} if skipped else {}
+        """What the scene's files list and was skipped, by what it is, and held-out photos that are copies of ones that
+        train; empty where there are none."""
+        record = self.datamanager.train_dataset.fewshot
+        skipped, equal = dict(record.left_out), {held_out: trains for held_out, trains in record.equal_photos}
+        return {**({"left_out": skipped} if skipped else {}), **({"equal_photos": equal} if equal else {})}
 
     def get_train_loss_dict(self, step: int) -> tuple[Rendering, Dict[str, Tensor], Dict[str, Tensor]]:  # type: ignore[override]
         """What one training step renders, its loss terms and metrics.

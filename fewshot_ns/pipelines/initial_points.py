@@ -218,7 +218,11 @@ class _Maker:
                     f"{path}: expected points that at least two training views have seen under different angles, found "
                     f"none that agree with the scene's cameras. Ways out: {self._ways('colmap')}"
                 )
-        metadata = self.dataset.metadata
+        metadata, named = self.dataset.metadata, self.config.colmap_dir
+        if named is not None and path is None:
+            raise ValueError(
+                f"{named}: expected COLMAP's points3D.bin or points3D.txt ({self.flag}.colmap-dir), found neither"
+            )
         if SEED_POINTS_KEY not in metadata:
             what = f"{folder if path is None else path}: expected COLMAP's points3D with images and cameras beside it"
             raise ValueError(f"{what} ({self.flag}.colmap-dir), found none. Ways out: {self._ways('colmap')}")

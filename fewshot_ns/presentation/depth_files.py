@@ -18,7 +18,7 @@ from nerfstudio.cameras.cameras import Cameras
 from torch import Tensor
 
 from fewshot_ns.cameras.poses import homogeneous
-from fewshot_ns.data.depth.encoding import write_note
+from fewshot_ns.data.depth.encoding import write_incomplete_note, write_note
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.utils.files import replacing
 
@@ -107,7 +107,7 @@ def camera_about(camera: Cameras, world: FileWorld) -> Dict[str, Any]:
 def write_depths(
     folder: Path, kind: DepthFileFormat, depths: Sequence[PlanarDepth], world: FileWorld, **more: Any
 ) -> WrittenDepth:
-    """Writes maps of one format, and depth.json last.
+    """Writes maps of one format, and depth.json last; until then one that says that they are not complete.
 
     Args:
         folder: for them alone.
@@ -116,6 +116,7 @@ def write_depths(
         world: units.
         more: what else depth.json says.
     """
+    write_incomplete_note(folder, "ns-fewshot render-depth")
     to_metres = world.metres_per_unit / world.scale
     maps: List[Dict[str, Any]] = []
     beyond = known = 0

@@ -87,8 +87,6 @@ class DepthCommand:
             ValueError: the flags or the scene do not allow it.
             CommandError: no map fits, or photos from which no depth can be found.
         """
-        from rich.console import Console
-
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
         from fewshot_ns.data.depth.map_folder import MapFolder
         from fewshot_ns.data.depth.maps import read_depth_map
@@ -131,28 +129,40 @@ class DepthCommand:
             files, known, origin = _maps_on_disk(self.maps, dataset.photos), self.polarity, self.maps.name
         priors = [read_depth_map(path, known, dataset.size_of(position)) for position, path in enumerate(files)]
         polarity = priors[0].polarity
-        console = Console()
         if self.align == "none":
-            for name, prior in zip(names, priors, strict=True):
-                write_map(target / name, depth=prior.values)
-            gone = folder.finish(DepthEncoding(polarity), names, model=origin)
+            with folder.new_maps() as new:
+                for name, prior in zip(names, priors, strict=True):
+                    write_map(new / name, depth=prior.values)
+                gone = folder.finish(new, DepthEncoding(polarity), names, model=origin)
         else:
             values = [prior.values for prior in priors]
             lines = self._alignments(dataset, values, polarity, scene)
             limits = AlignmentLimits(self.min_points, self.min_inliers, self.min_correlation)
-            rows = write_aligned_maps(dataset, values, lines, target, limits, self.composite, self.sensor_error)
-            console.print(_table(rows, self.align))
-            for row in rows:
-                if row["problem"]:
-                    # With --composite the sensor's depth may be enough for a map.
-                    fate = "the aligned map is left out, the sensor's depth stays" if row["written"] else "dropped"
-                    console.print(f"[yellow]{row['view']}: {fate}, {row['problem']}[/yellow]", soft_wrap=True)
-            if not any(row["written"] for row in rows):
-                raise CommandError(f"no map of {origin} fits to {self.align} in {self.data}; nothing was written")
-            encoding = DepthEncoding("distance", "z_depth", unit=1.0)
-            written = [name for name, row in zip(names, rows, strict=True) if row["written"]]
-            gone = folder.finish(encoding, written, model=origin, align=self.align, views=rows)
+            with folder.new_maps() as new:
+                rows = write_aligned_maps(dataset, values, lines, new, limits, self.composite, self.sensor_error)
+                self._say_fits(rows, origin)
+                encoding = DepthEncoding("distance", "z_depth", unit=1.0)
+                written = [name for name, row in zip(names, rows, strict=True) if row["written"]]
+                gone = folder.finish(new, encoding, written, model=origin, align=self.align, views=rows)
         _say_what_lies_there(folder, len(priors), gone)
+
+    def _say_fits(self, rows: List[Dict[str, Any]], origin: str) -> None:
+        """Tells how the maps fit.
+
+        Raises:
+            CommandError: none does.
+        """
+        from rich.console import Console
+
+        console = Console()
+        console.print(_table(rows, self.align))
+        for row in rows:
+            if row["problem"]:
+                # With --composite the sensor's depth may be enough for a map.
+                fate = "the aligned map is left out, the sensor's depth stays" if row["written"] else "dropped"
+                console.print(f"[yellow]{row['view']}: {fate}, {row['problem']}[/yellow]", soft_wrap=True)
+        if not any(row["written"] for row in rows):
+            raise CommandError(f"no map of {origin} fits to {self.align} in {self.data}; nothing was written")
 
     def _network(self, weights: Optional[Path]) -> MonocularDepthConfig:
         from fewshot_ns.pretrained.monocular_depth import MonocularDepthConfig
@@ -203,8 +213,9 @@ class DepthCommand:
             with ways_out("--fill none (what the photos do not confirm stays unknown)"):
                 maps = monocular_depths(self._network(None), dataset.image_filenames, background, "--model")
             depths = filled_by_maps(dataset, depths, maps.files, maps.encoding, self.model, self.cache_dir)
-        rows = write_photo_depths(depths, folder.path, dataset.world_scale)
-        gone = folder.finish(depths.encoding, names, source=depths.source, views=rows)
+        with folder.new_maps() as new:
+            rows = write_photo_depths(depths, new, dataset.world_scale)
+            gone = folder.finish(new, depths.encoding, names, source=depths.source, views=rows)
         console = Console()
         console.print(_photo_table(rows, depths.source))
         for problem in depths.problems:

@@ -11,7 +11,7 @@ import tyro
 
 from fewshot_ns.evaluation.metrics.config import EvaluatedSplit
 from fewshot_ns.evaluation.metrics.regions import Region
-from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, metrics_line, run_baselines
+from fewshot_ns.scripts.eval_scenes import SceneOptions, choose_scenes, evaluate_scenes, run_baselines
 
 if TYPE_CHECKING:
     from nerfstudio.data.datasets.base_dataset import InputDataset
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig
     from fewshot_ns.evaluation.metrics.suite import MetricSuite
-    from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary
+    from fewshot_ns.evaluation.records.ledger import Ledger, MetricSummary
     from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
     from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipeline
     from fewshot_ns.presentation.tables import Table
@@ -92,6 +92,7 @@ class EvalCommand:
             FileNotFoundError: no run, no checkpoint, no images or partner of one, no masks, or nothing to summarise.
             ValueError: a metric or view is unknown, or a size makes no sense.
         """
+        from fewshot_ns.engine.best import BEST_CONFIG
         from fewshot_ns.presentation.tables import print_table
         from fewshot_ns.scripts.runs import find_config
 
@@ -101,6 +102,7 @@ class EvalCommand:
             return
         config = find_config(self.load_config)
         self.split = self.split or _configured_split(config)
+        self.best = self.best or config.name == BEST_CONFIG
         kinds = (("train", self.split == "train"), ("best", self.best))
         name = "-".join(["eval", *(kind for kind, is_so in kinds if is_so)])
         output = self.output_path or config.parent / f"{name}.json"
@@ -238,9 +240,6 @@ class EvalCommand:
         self, pipeline: Any, suite: MetricSuite, ledger: Ledger, checkpoint: Path, about: Dict[str, Any]
     ) -> Dict[str, MetricSummary]:
         """Measures the views of one scene."""
-        import rich
-        from rich.progress import Progress
-
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
         from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
         from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY
@@ -253,6 +252,7 @@ class EvalCommand:
         )
         from fewshot_ns.pipelines.fewshot_pipeline import EVALUATED_KEY, FewShotPipeline
         from fewshot_ns.presentation.view_pictures import RunPictures
+        from fewshot_ns.scripts.eval_progress import evaluate_with_progress
 
         if self.split == "train":
             if not isinstance(pipeline, FewShotPipeline):
@@ -289,15 +289,7 @@ class EvalCommand:
             # The nearest training view of a training view is itself.
             baselines=None if self.split == "train" else run_baselines(pipeline),
         )
-        with Progress(console=rich.get_console(), transient=True) as progress:
-            task = progress.add_task("evaluating", total=len(chosen))
-
-            def on_row(row: LedgerRow) -> None:
-                progress.advance(task)
-                rich.print(f"{row.file_name}: {metrics_line(row)}")
-
-            evaluator.on_row = on_row
-            evaluator.evaluate_and_record(scene, self._key(checkpoint, evaluation, dataset), about)
+        evaluate_with_progress(evaluator, scene, self._key(checkpoint, evaluation, dataset), about, len(chosen))
         return read_summary(ledger.path, views, suite.set_metrics)
 
     def _dataset(self, pipeline: Any) -> InputDataset:

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
-from fewshot_ns.scripts.eval_scenes import metrics_line
-
 if TYPE_CHECKING:
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig
-    from fewshot_ns.evaluation.records.ledger import LedgerRow, MetricSummary
+    from fewshot_ns.evaluation.records.ledger import MetricSummary
     from fewshot_ns.evaluation.runners.image_pairs import Background, OnMissing
 
 
@@ -46,7 +44,6 @@ def evaluate_images(
     """
     import rich
     import torch
-    from rich.progress import Progress
 
     from fewshot_ns.evaluation.metrics.suite import MetricSuite
     from fewshot_ns.evaluation.records.ledger import Ledger
@@ -54,6 +51,7 @@ def evaluate_images(
     from fewshot_ns.evaluation.runners.image_pairs import find_masks, pair_images, pair_views
     from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY
     from fewshot_ns.evaluation.runners.views import choose_views
+    from fewshot_ns.scripts.eval_progress import evaluate_with_progress
     from fewshot_ns.utils.hashing import digest, file_key
 
     if options.region == "true-depth":
@@ -80,13 +78,5 @@ def evaluate_images(
         ledger.clear()
     evaluator = ViewEvaluator(suite, suite.device, ledger=ledger)
     scene = EvaluatedScene(None, pair_views(pairs, chosen, mask_files, background))
-    with Progress(console=rich.get_console(), transient=True) as progress:
-        task = progress.add_task("evaluating", total=len(chosen))
-
-        def on_row(row: LedgerRow) -> None:
-            progress.advance(task)
-            rich.print(f"{row.file_name}: {metrics_line(row)}")
-
-        evaluator.on_row = on_row
-        evaluator.evaluate_and_record(scene, key, {**about, "views": chosen})
+    evaluate_with_progress(evaluator, scene, key, {**about, "views": chosen}, len(chosen))
     return read_summary(output, chosen, suite.set_metrics)

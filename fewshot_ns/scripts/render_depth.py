@@ -20,7 +20,8 @@ class RenderDepthCommand:
     """Render planar depth of a run: 16-bit PNG in millimetres and EXR in metres, each with a depth.json that says what
     the numbers mean and where each camera stands.
 
-    Where the scene has depth maps of known scale, those of the rendered views are written beside it.
+    Where the scene has true depth (mvsnet-dtu-data) or depth maps of known scale, those of the rendered views are
+    written beside it.
     """
 
     load_config: Path
@@ -111,7 +112,11 @@ class RenderDepthCommand:
             about = {"image": dataset.image_filenames[index].name, "view_index": int(indices[index])}
             about |= camera_about(camera, world)
             rendered.append(PlanarDepth(names[index], self._render(pipeline, camera), about))
-            if dataset.has_metric_depth(index):
+            measured = dataset.true_depth(index)
+            if measured is not None:
+                source = {"read_from": str((dataset.fewshot.true_depth_filenames or ())[index])}
+                known.append(PlanarDepth(names[index], measured, {**about, **source}))
+            elif dataset.has_metric_depth(index):
                 files = dataset.fewshot.depth_prior_filenames
                 source = {} if files is None else {"read_from": str(files[index])}
                 known.append(PlanarDepth(names[index], dataset.metric_depth(index).z_depth, {**about, **source}))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import numpy.typing as npt
 
-PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV")
-"""Camera models that are pinholes where their distortion is left out."""
-DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+if TYPE_CHECKING:
+    from fewshot_ns.data.files.transforms_camera import StatedCamera
+
 RECORD_NAME = "dataparser_transforms.json"
 """File that nerfstudio writes into the folder of a run."""
 
@@ -28,6 +27,10 @@ class Optics:
     """Pixels."""
     focal: float
     """Focal length down the image, pixels."""
+    aspect: float
+    """That across the image, as a multiple of it."""
+    off_centre: float
+    """How far the principal point is off the middle, pixels."""
 
 
 def path_of_transforms(
@@ -47,11 +50,13 @@ def path_of_transforms(
 
     Raises:
         FileNotFoundError: no such file, or the run's scene is not there.
-        ValueError: the file is damaged, or its cameras are no pinholes or of different proportions.
+        ValueError: the file is damaged, or its cameras are not perspective, have a rolling shutter or differ in shape.
     """
     from fewshot_ns.cameras.paths import camera_path_dict
     from fewshot_ns.cameras.poses import check_rotations
+    from fewshot_ns.data.files.applied_world import applied_scale
     from fewshot_ns.data.files.images import same_aspect
+    from fewshot_ns.data.files.transforms_camera import StatedCamera, bends, check_lens
     from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 
     meta = read_transforms(file)
@@ -60,11 +65,12 @@ def path_of_transforms(
     names = [str(frame["file_path"]) for frame in frames]
     poses = frame_poses(frames, file)[:, :3]
     check_rotations(poses, names, str(file))
-    merged = [{**meta, **frame} for frame in frames]
-    for name, values in zip(names, merged, strict=True):
-        _check_pinhole(file, name, values)
-    size = _run_size(run) if any("w" not in values or "h" not in values for values in merged) else None
-    optics = [_optics(file, name, values, size) for name, values in zip(names, merged, strict=True)]
+    content = {**meta, "frames": frames}
+    check_lens(content, file, of_photos=False)
+    stated = [StatedCamera.of_frame(content, number, file) for number in range(len(frames))]
+    size = _run_size(run) if any(None in camera.size for camera in stated) else None
+    optics = [_optics(file, name, camera, size) for name, camera in zip(names, stated, strict=True)]
+    distorted = any(bends(content, number) for number in range(len(frames)))
     first = optics[0]
     for name, own in zip(names, optics, strict=True):
         if not same_aspect((round(own.height), round(own.width)), (round(first.height), round(first.width))):
@@ -79,13 +85,10 @@ def path_of_transforms(
     if min(height, width) < 1:
         raise ValueError(f"--width, --height: expected positive sizes, got {width}x{height}")
     transform, scale = world_of_run(run)
-    applied_scale = meta.get("applied_scale", 1.0)
-    if isinstance(applied_scale, bool) or not isinstance(applied_scale, (int, float)) or not applied_scale > 0:
-        raise ValueError(f"{file}: expected a positive number for 'applied_scale', found {applied_scale!r}")
     # nerfstudio puts it into the run's scale once more, though the file's positions have it already.
-    moved = into_world(poses, meta.get("applied_transform"), transform, scale / applied_scale, file)
+    moved = into_world(poses, meta.get("applied_transform"), transform, scale / applied_scale(meta, file), file)
     focals = [own.focal * height / own.height for own in optics]
-    return camera_path_dict(moved, focals, height, width, fps, is_cycle=False), _losses(merged, optics)
+    return camera_path_dict(moved, focals, height, width, fps, is_cycle=False), _losses(optics, distorted)
 
 
 def world_of_run(run: Path) -> Tuple[npt.NDArray[np.float64], float]:
@@ -150,39 +153,22 @@ def into_world(
     return moved
 
 
-def _check_pinhole(file: Path, name: str, values: Dict[str, Any]) -> None:
-    model = str(values.get("camera_model", "PINHOLE")).upper()
-    if model not in PINHOLES or values.get("is_fisheye"):
-        found = "is_fisheye" if values.get("is_fisheye") else f"camera_model {model}"
-        raise ValueError(f"{file}: expected a perspective camera of {name}, as a camera path has, found {found}")
-
-
-def _optics(file: Path, name: str, values: Dict[str, Any], run_size: Optional[Tuple[int, int]]) -> Optics:
-    width, height = (_number(values, key) for key in ("w", "h"))
+def _optics(file: Path, name: str, camera: StatedCamera, run_size: Optional[Tuple[int, int]]) -> Optics:
+    width, height = camera.size if run_size is None else camera.size_at((run_size[1], run_size[0]))
     if width is None or height is None:
-        if run_size is None:
-            raise ValueError(f"{file}: expected 'w' and 'h' of {name}")
-        height, width = float(run_size[0]), float(run_size[1])
-    focals = [_number(values, key) for key in ("fl_y", "fl_x")]
-    sides = {"camera_angle_y": height, "camera_angle_x": width}
-    angles = {key: _number(values, key) for key in sides}
-    focals += [
-        0.5 * sides[key] / math.tan(0.5 * angle) if angle is not None and angle < math.pi else None
-        for key, angle in angles.items()
-    ]
-    focal = next((value for value in focals if value is not None), None)
+        raise ValueError(f"{file}: expected 'w' and 'h' of {name}")
+    across, down = (
+        0.5 * side / tangent if focal is None and tangent is not None else focal
+        for focal, tangent, side in zip(camera.focal, camera.tangents, (width, height), strict=True)
+    )
+    # A stated focal length counts before an angle.
+    focal = camera.focal[1] or camera.focal[0] or down or across
     if focal is None:
         raise ValueError(
             f"{file}: expected fl_x, fl_y, camera_angle_x or camera_angle_y of {name}, positive numbers, found none"
         )
-    return Optics(width, height, focal)
-
-
-def _number(values: Dict[str, Any], key: str) -> Optional[float]:
-    """A positive number of a frame or file; None where it has none."""
-    value = values.get(key)
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
-    return float(value) if value is not None and is_number else None
+    off = [abs(at - side / 2) for at, side in zip(camera.centre, (width, height), strict=True) if at is not None]
+    return Optics(width, height, focal, (camera.focal[0] or focal) / focal, max(off, default=0.0))
 
 
 def _run_size(run: Path) -> Tuple[int, int]:
@@ -193,20 +179,15 @@ def _run_size(run: Path) -> Tuple[int, int]:
     return int(cameras.height[0].item()), int(cameras.width[0].item())
 
 
-def _losses(merged: List[Dict[str, Any]], optics: List[Optics]) -> List[str]:
+def _losses(optics: List[Optics], distorted: bool) -> List[str]:
     """What a camera path cannot hold: it has one focal length, a centred principal point and no distortion."""
-    off = across = 0.0
-    distorted = False
-    for values, own in zip(merged, optics, strict=True):
-        centre = _number(values, "cx") or own.width / 2, _number(values, "cy") or own.height / 2
-        off = max(off, abs(centre[0] - own.width / 2), abs(centre[1] - own.height / 2))
-        across = max(across, abs((_number(values, "fl_x") or own.focal) / own.focal - 1.0))
-        distorted |= any(isinstance(values.get(key), (int, float)) and values[key] != 0 for key in DISTORTIONS)
+    off = max(own.off_centre for own in optics)
+    aspect = max(abs(own.aspect - 1.0) for own in optics)
     said = []
     if off > 0.5:
         said.append(f"principal points are up to {off:.1f} pixels off the centre; a camera path has them there")
-    if across > 1e-3:
-        said.append(f"fl_x differs from fl_y by up to {100 * across:.1f} %; a camera path has fl_y alone")
+    if aspect > 1e-3:
+        said.append(f"fl_x differs from fl_y by up to {100 * aspect:.1f} %; a camera path has fl_y alone")
     if distorted:
         said.append("lens distortion is left out; a camera path has none")
     return said

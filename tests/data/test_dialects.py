@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List
 
-import numpy as np
 import pytest
-import torch
+from dialect_checks import worst_errors
 from dialects import DIALECTS, PARSERS, RIGHT, Written, table
 
 from fewshot_ns.data.dataparsers.automatic import CONFIGS, FewShotAutoDataParserConfig
@@ -43,35 +42,6 @@ def read(parser: str, capture: Written) -> List[FewShotDataset]:
     for dataset in splits:
         validate_dataset(dataset)
     return splits
-
-
-def truth_of(path: Path, capture: Written) -> str:
-    (name,) = [name for name in capture.pixels if path.as_posix().endswith(f"/{name}")]
-    return name
-
-
-def worst_errors(splits: List[FewShotDataset], capture: Written) -> Tuple[float, float, int]:
-    """Largest distance of a ray from the point that it should meet, in pixels; largest relative error of depth; and
-    how many views were looked at."""
-    pixels_off, depth_off, views = 0.0, 0.0, 0
-    for dataset in splits:
-        transform, scale = dataset.file_to_world.double(), dataset.world_scale
-        points = scale * (torch.from_numpy(capture.points) @ transform[:, :3].T + transform[:, 3])
-        for position, path in enumerate(dataset.image_filenames):
-            name = truth_of(path, capture)
-            coords = torch.from_numpy(capture.pixels[name][:, ::-1].copy()).float()
-            rays = dataset.cameras.generate_rays(position, coords=coords)
-            toward = points - rays.origins
-            away = torch.linalg.cross(rays.directions.double(), toward) / toward.norm(dim=-1, keepdim=True)
-            focal = float(dataset.cameras.fx[position])
-            pixels_off = max(pixels_off, focal * float(away.norm(dim=-1).max()))
-            views += 1
-            if name in capture.depths and dataset.has_metric_depth(position):
-                depth, true = dataset.metric_depth(position), capture.depths[name]
-                assert np.array_equal(depth.valid, true > 0)
-                wrong = np.abs(depth.z_depth[depth.valid] / scale / true[depth.valid] - 1.0)
-                depth_off = max(depth_off, float(wrong.max()))
-    return pixels_off, depth_off, views
 
 
 @pytest.mark.parametrize(("dialect", "parser"), CELLS, ids=[f"{dialect}-{parser}" for dialect, parser in CELLS])

@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from fewshot_ns.data.files.depth_formats import read_depth_file
+from fewshot_ns.data.files.mvsnet import read_mvsnet_camera, read_mvsnet_depth
+from fewshot_ns.scripts.render_depth import RenderDepthCommand
+
 pytestmark = pytest.mark.end_to_end
 
 SMALL = (
@@ -166,3 +170,20 @@ def test_fine_tuning_on_some_views_of_a_scene(
     run_command("ns-eval", "--load-config", tuned / "config.yml", "--output-path", tmp_path / "eval.json")
     rows = (tuned / "eval" / "step-000000002.jsonl").read_text().splitlines()
     assert [json.loads(row)["view_index"] for row in rows] == [2, 3]
+
+
+def test_true_depth_lies_beside_what_is_rendered(trained: Path, tiny_mvsnet: Path, tmp_path: Path):
+    """Of a test view of a scan, in millimetres as the set's own file, at the size of the photo."""
+    RenderDepthCommand(trained, tmp_path / "depth", views=(2,), metres_per_unit=0.001).main()
+    note = json.loads((tmp_path / "depth" / "scene-png" / "depth.json").read_text("utf8"))
+    (each,) = note["maps"]
+    stored = read_depth_file(tmp_path / "depth" / "scene-png" / each["file"])
+    truth = read_mvsnet_depth(tiny_mvsnet / "Depths" / "scan3" / "depth_map_0002.pfm", (32, 40), 1.0)
+    assert each["image"].startswith("rect_003_3") and (truth > 0).any() and (truth == 0).any()
+    np.testing.assert_allclose(stored, truth, atol=0.51)
+    # The camera is that of the set's file: world to camera in millimetres, OpenCV axes.
+    camera = read_mvsnet_camera(tiny_mvsnet / "Cameras" / "train" / "00000002_cam.txt")
+    flipped = camera.camera_to_world * np.array([1.0, -1.0, -1.0, 1.0])
+    np.testing.assert_allclose(np.array(each["transform_matrix"])[:3], flipped, atol=1e-2)
+    rendered = read_depth_file(tmp_path / "depth" / "png" / each["file"])
+    assert rendered.shape == truth.shape

@@ -21,7 +21,7 @@ from fewshot_ns.engine.run_lock import RunBusyError
 from fewshot_ns.engine.trainer import FewShotTrainer
 from fewshot_ns.pipelines.validation import ValidationViews
 from fewshot_ns.scripts.eval import EvalCommand
-from fewshot_ns.scripts.runs import load_run
+from fewshot_ns.scripts.runs import find_config, load_run
 from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 
@@ -185,6 +185,27 @@ def test_commands_take_the_best_one(make_config, measured):
     (trainer.base_dir / "best_checkpoint" / "step-000000001.ckpt").unlink()
     with pytest.raises(FileNotFoundError, match="best_checkpoint: expected the best checkpoint of a run trained with"):
         load_run(trainer.base_dir / "config.yml", best=True)
+
+
+def test_nerfstudios_own_commands_take_the_best_by_a_config_of_its_own(make_config, measured):
+    from nerfstudio.utils.eval_utils import eval_setup
+
+    _, planned = measured
+    planned.update({0: 13.0, 1: 12.0})
+    trainer = train(make_config("run", 4))
+    run = trainer.base_dir
+    for name, folder, step in (("config", "nerfstudio_models", 3), ("best_config", "best_checkpoint", 1)):
+        _, pipeline, path, loaded = eval_setup(run / f"{name}.yml", test_mode="inference")
+        assert (path, loaded) == (run / folder / f"step-{step:09d}.ckpt", step)
+        assert equal(dict(pipeline.state_dict()), weights(trainer, folder, step))
+    # As the documentation makes it for runs that have none.
+    by_hand = (run / "config.yml").read_text().replace("nerfstudio_models", "best_checkpoint")
+    assert (run / "best_config.yml").read_text() == by_hand
+    # A folder still means its one run, and figures of the best go beside those of the newest.
+    assert find_config(run) == run / "config.yml"
+    EvalCommand(run / "best_config.yml").main()
+    assert json.loads((run / "eval-best.json").read_text())["step"] == 1 and not (run / "eval.json").exists()
+    assert not (train(make_config("plain", 2, keep_best=None)).base_dir / "best_config.yml").exists()
 
 
 @pytest.mark.parametrize(

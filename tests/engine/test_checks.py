@@ -27,6 +27,16 @@ def test_losses_name_every_bad_term():
         check_losses({"a": torch.tensor(NAN), "b": torch.tensor(1.0), "c": torch.tensor(INF)}, step=1)
 
 
+def test_the_first_step_is_no_matter_of_the_learning_rate():
+    with pytest.raises(NonFiniteLossError, match=r"step 0: .*check near and far") as first:
+        check_losses({"a": torch.tensor(NAN)}, step=0)
+    assert "a lower learning rate" not in str(first.value)
+    with pytest.raises(NonFiniteLossError, match=r"step 7: .*a lower learning rate"):
+        check_losses({"a": torch.tensor(NAN)}, step=7)
+    with pytest.raises(NonFiniteGradientError, match=r"step 0: .*check near and far"):
+        check_gradients([("a", parameter(NAN))], step=0)
+
+
 def parameter(*gradient: float) -> Parameter:
     result = Parameter(torch.zeros(len(gradient)))
     result.grad = torch.tensor(gradient)

@@ -95,6 +95,8 @@ def test_what_is_recorded_counts_before_the_scene(scene: Path, run: Path):
         ({"w": 64, "h": 48, "fl_x": 40.0, "fl_y": 36.0}, {}, 36 / 48),
         ({"w": 64, "h": 48, "fl_x": 40.0}, {}, 40 / 48),
         ({"w": 64, "h": 48, "fl_x": 40.0}, {"fl_x": 80.0}, 80 / 48),
+        ({"w": 64, "h": 48, "x_fov": math.degrees(1.2)}, {}, 32 / math.tan(0.6) / 48),
+        ({"w": 64, "h": 48, "fl_y": 36.0}, {"camera_angle_x": 1.2}, 32 / math.tan(0.6) / 48),
         ({"w": 64, "h": 48, "camera_angle_x": 1.2}, {}, 32 / math.tan(0.6) / 48),
         ({"w": 64, "h": 48, "camera_angle_y": 1.2}, {}, 24 / math.tan(0.6) / 48),
         # Blender's file has no size: that of the run's photos, 32x24.
@@ -109,7 +111,7 @@ def test_fields_of_view(run: Path, scene: Path, tmp_path: Path, shared, of_frame
     assert (path["render_width"], path["render_height"]) == (133, 100)
     read = get_path_from_json(path)
     assert float(read.fy) == pytest.approx(focal_share * 100, rel=1e-5)
-    assert bool(losses) == ("fl_y" in shared)
+    assert bool(losses) == ({"fl_x", "fl_y"} <= shared.keys())
 
 
 def test_what_a_path_cannot_hold_is_said(run: Path, scene: Path, tmp_path: Path):
@@ -121,10 +123,46 @@ def test_what_a_path_cannot_hold_is_said(run: Path, scene: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("of_file", "of_frame", "is_said"),
+    [
+        ({"distortion_params": [0.1, 0.0, 0.0, 0.0, 0.0, 0.0]}, {}, True),
+        ({"distortion_params": [0.0] * 6}, {}, False),
+        ({"camera_model": "FULL_OPENCV", "k5": 0.1}, {}, True),
+        ({"distortion": [0.1, 0.0, 0.0, 0.0]}, {}, True),
+        ({}, {"p1": 0.01}, True),
+        ({"k1": 0.1}, {"k1": 0.0}, True),  # one frame of twelve is straight
+    ],
+)
+def test_distortion_in_any_spelling_is_said(run: Path, scene: Path, tmp_path: Path, of_file, of_frame, is_said: bool):
+    content = {**own_file(scene), **of_file}
+    content["frames"][3] |= of_frame
+    _, losses = path_of_transforms(write(tmp_path, content), run, 30.0)
+    assert bool(losses) == is_said
+    assert all("distortion is left out" in words for words in losses)
+
+
+def test_one_frame_may_be_of_another_lens(run: Path, scene: Path, tmp_path: Path):
+    content = own_file(scene)
+    content["frames"][4]["camera_model"] = "OPENCV_FISHEYE"
+    with pytest.raises(ValueError, match="path.json, frame 4: expected a perspective camera model, found fisheye"):
+        path_of_transforms(write(tmp_path, content), run, 30.0)
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"camera_model": "OPENCV_FISHEYE"}, r"expected a perspective camera of .*, found camera_model OPENCV_FISHEYE"),
-        ({"is_fisheye": True}, "found is_fisheye"),
+        (
+            {"camera_model": "OPENCV_FISHEYE"},
+            r"path.json: expected a perspective camera model, found fisheye \(camera",
+        ),
+        ({"is_fisheye": True}, r"found fisheye \('is_fisheye'\)$"),
+        ({"latlong": True}, r"path.json: expected a perspective camera model, found equirectangular \('latlong'\)$"),
+        ({"camera_model": "EQUIRECTANGULAR"}, r"found equirectangular \(.*FULL_OPENCV\)$"),
+        ({"lens_model": "orthographic"}, "found orthographic"),
+        ({"rolling_shutter": [0.0, 0.0, 0.01, 0.0]}, "path.json: .*found a rolling shutter"),
+        ({"ftheta_p0": 1.0}, "found f-theta"),
+        ({"fl_y": -3.0}, "path.json, frame 0: expected a positive number for 'fl_y', found -3"),
+        ({"camera_angle_y": 4.0}, "expected 'camera_angle_y' between 0 and pi"),
         ({"fl_x": None, "fl_y": None}, "expected fl_x, fl_y, camera_angle_x or camera_angle_y"),
         ({"applied_transform": [[1, 0], [0, 1]]}, "expected an invertible 3x4 applied_transform"),
         ({"frames": []}, "non-empty list 'frames'"),

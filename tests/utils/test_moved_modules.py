@@ -44,6 +44,9 @@ def test_saved_configs_are_those_of_today(path: Path, capsys: pytest.CaptureFixt
         # The default of then; now the cameras decide, and say the same of captures that face forward.
         assert then.ray_space == "ndc" and own.ray_space is None
         own.ray_space = "ndc"
+        # A run of then keeps the scale of its world, also where one photo's bounds are absurd.
+        assert then.odd_bounds_count and not own.odd_bounds_count
+        own.odd_bounds_count = True
     manager.dataparser = own
     manager.follow_parser()
     # No run of then refined poses.

@@ -46,6 +46,8 @@ def identify_dataset(dataparser: Any) -> SceneIdentity:
                 continue
             parts += [*camera_values(scene.cameras), scene.near, scene.far, scene.background]
             parts += [file_key(file) for file in (*scene.image_filenames, *(scene.mask_filenames or ()))]
+            masks = () if scene.evaluation_masks is None else scene.evaluation_masks.files
+            parts += [file_key(file) for file in masks if file is not None and file.is_file()]
             if split == "test" and size is None:
                 size = (int(scene.cameras.width[0].item()), int(scene.cameras.height[0].item()))
                 first = entry.scene_id

@@ -16,11 +16,12 @@ from torch import Tensor
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.ray_space import MEASURED_KEY, RADII_KEY, attach_radii
+from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.datamanagers.own_parsers import OwnParsers
 from fewshot_ns.data.datamanagers.whole_images import MASK_KEY, WholeImages
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import FILE_NAME, StoredSceneDataParserConfig, synthetic_scene
-from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset, validate_dataset
 from fewshot_ns.data.labels import (
     ALPHA_KEY,
     DEPTH_KEY,
@@ -120,6 +121,29 @@ class FewShotDataManager(VanillaDataManager[FewShotDataset]):
         if self.eval_dataset.fewshot.rendered_indices:
             self.eval_dataset = self.create_measured_dataset()
         super().setup_eval()
+
+    def check_files(self) -> List[Size]:
+        """Decodes what training, evaluations while training and that of the held-out views will read, each once.
+
+        Returns:
+            (height, width) of the views that will be measured.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: a file is damaged, does not fit its camera, or leaves nothing to measure.
+        """
+        trains = self.config.evaluate_training_views
+        validate_dataset(self.train_dataset, measured=trains)
+        measured = [self.eval_dataset] if self.holds_out or trains else []
+        if self.holds_out:
+            # Beside validation views, and where the training ones are measured, the held-out ones are read afterwards.
+            held_out = self.dataparser.get_dataparser_outputs(split="test")
+            views = get_fewshot_metadata(held_out.metadata).image_indices
+            if views != self.eval_dataset.fewshot.image_indices:
+                measured.append(FewShotDataset(held_out, scale_factor=self.config.camera_res_scale_factor))
+        for dataset in measured:
+            validate_dataset(dataset, measured=True)
+        return [dataset.size_of(index) for dataset in measured for index in range(len(dataset))]
 
     def evaluate_training_views(self) -> None:
         """From now on the views that train are those that are evaluated."""

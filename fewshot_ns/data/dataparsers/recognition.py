@@ -201,6 +201,25 @@ def recognise(data: Path, many_scenes: bool = False) -> Recognition:
     raise (NoPosesError if bare else ValueError)(f"{data}: {_nothing_fits(data, many_scenes, sets, scenes)}")
 
 
+def many_instead_of_one(data: Path) -> str:
+    """What ends the message of a dataparser of one scene that found no files, where the folder holds many scenes."""
+    if not data.is_dir() or _fitting(data, SINGLE):
+        return ""
+    sets = _fitting(data, MANY)
+    if sets:
+        return f"; {data} is a data set of many scenes ({sets[0].in_words})"
+    scene, one = next(iter(_scenes_in(data).items()), (data, None))
+    return "" if one is None else f"; {data} holds scenes, as {scene.relative_to(data)} ({one.parser}): give one"
+
+
+def one_instead_of_many(data: Path) -> str:
+    """What ends the message of a dataparser of many scenes that found none, where the folder is one scene."""
+    if not data.is_dir() or _fitting(data, MANY):
+        return ""
+    found = _fitting(data, SINGLE)
+    return f"; {data} is one scene ({found[0].in_words})" if found else ""
+
+
 def _fitting(data: Path, formats: Tuple[Format, ...]) -> List[Recognition]:
     """The formats that a folder fits, in their order; the first knows of the others."""
     signs = [(one.parser, one.sign_of(data)) for one in formats]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
@@ -19,7 +22,7 @@ from fewshot_ns.cameras.lenses import photographed_at, resampled
 from fewshot_ns.cameras.scene_geometry import Size
 from fewshot_ns.data.depth.maps import DepthMap, read_depth_map
 from fewshot_ns.data.depth.metric import MetricDepth, read_metric_depth
-from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth
+from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, read_known_depth, read_true_depth
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import (
     check_proportions,
@@ -27,7 +30,7 @@ from fewshot_ns.data.files.images import (
     read_image,
     resize_float,
 )
-from fewshot_ns.data.files.masks import check_mask_of, read_mask
+from fewshot_ns.data.files.masks import HALF, check_mask_of, read_mask
 from fewshot_ns.data.files.normals import read_normals
 from fewshot_ns.data.files.photo_files import photo_names
 from fewshot_ns.data.records.metadata import (
@@ -42,6 +45,8 @@ from fewshot_ns.data.records.photo_name import PhotoName
 
 OBJECT_MASK_KEY = "object_mask"
 """Batch key of the evaluation mask. nerfstudio's key 'mask' would take pixels away from training instead."""
+_READERS = 8
+"""Photos that are decoded at once when a split is checked; libraries do it without holding Python's lock."""
 
 
 class FewShotDataset(InputDataset):
@@ -245,7 +250,8 @@ class FewShotDataset(InputDataset):
         if masks is not None:
             mask = resize_float(self.object_mask_on_disk(index), self.size_of_file(index), "bilinear")
             found[OBJECT_MASK_KEY] = torch.from_numpy(self._straightened(mask, index))[..., None]
-        depth = None if depths is None else depths[index]
+        # Training knows nothing of it.
+        depth = None if depths is None or self.fewshot.split == "train" else depths[index]
         if depth is not None:
             known = read_known_depth(depth, self.image_filenames[index], self.size_of_file(index))
             if self._lenses is not None:
@@ -305,6 +311,22 @@ class FewShotDataset(InputDataset):
         z_depth, valid = self._straightened_depth(found.z_depth, found.valid, image_idx)
         sigma = None if found.sigma is None else self._straightened_depth(found.sigma, found.valid, image_idx)[0]
         return MetricDepth(z_depth, valid, norms, sigma)
+
+    def true_depth(self, image_idx: int) -> Optional[npt.NDArray[np.float32]]:
+        """(H, W) measured planar depth of a view in world units at the size of its camera, 0 where nothing was
+        measured; None where the view has none. Nothing trains on it.
+
+        Raises:
+            FileNotFoundError: the map is missing.
+            ValueError: it is damaged, or too small.
+        """
+        files = self.fewshot.true_depth_filenames
+        path = None if files is None else files[image_idx]
+        if path is None:
+            return None
+        size = self.size_of_file(image_idx)
+        depth = read_true_depth(path, self.image_filenames[image_idx], size, self.world_scale)
+        return depth if self._lenses is None else self._straightened(depth, image_idx, nearest=True)
 
     def depth_map(self, image_idx: int) -> DepthMap:
         """Depth map of a view, of any scale and polarity, at the size of its camera.
@@ -369,25 +391,48 @@ def depth_maps_record(dataset: FewShotDataset) -> Dict[str, Dict[str, Any]]:
     return {"depth_maps": {"unit": unit, "unit_from": encoding.unit_from, "meaning": encoding.meaning}}
 
 
-def validate_dataset(dataset: FewShotDataset) -> None:
-    """Decodes every photo and mask of a split once, so that bad input ends in one clear message before training.
+def validate_dataset(dataset: FewShotDataset, measured: bool = False) -> None:
+    """Decodes every photo and mask of a split once, several at a time, so that bad input ends in one clear message
+    before training.
 
     Args:
         dataset: The split to check.
+        measured: Whether its views will be evaluated, so that object masks must show the object, and maps that say
+            where the true depth is known are read.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or does not fit its camera.
+        ValueError: a file is damaged, does not fit its camera, or leaves nothing to measure.
     """
-    fewshot = dataset.fewshot
-    for position, path in enumerate(dataset.image_filenames):
-        if not dataset.has_photo(position):
-            continue
-        found = image_size(path)
-        check_proportions(path, found, dataset.size_of_file(position), "its camera")
-        read_image(path)
-        dataset.training_mask(position)
-        if fewshot.alpha_filenames is not None:
-            dataset.alpha(position)
-        if fewshot.object_mask_filenames is not None:
-            dataset.object_mask_on_disk(position)
+    positions = [position for position in range(len(dataset)) if dataset.has_photo(position)]
+    with ThreadPoolExecutor(max_workers=min(_READERS, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(partial(_validate_view, dataset, measured), positions):
+            pass
+
+
+def _validate_view(dataset: FewShotDataset, measured: bool, position: int) -> None:
+    fewshot, path = dataset.fewshot, dataset.image_filenames[position]
+    check_proportions(path, image_size(path), dataset.size_of_file(position), "its camera")
+    read_image(path)
+    dataset.training_mask(position)
+    if fewshot.alpha_filenames is not None:
+        dataset.alpha(position)
+    if measured:
+        _check_measured(dataset, position)
+    elif fewshot.object_mask_filenames is not None:
+        dataset.object_mask_on_disk(position)
+
+
+def _check_measured(dataset: FewShotDataset, position: int) -> None:
+    """Reads the masks that metrics are of, and checks that a pixel of the object is wholly inside."""
+    found = dataset.get_metadata({"image_idx": position})
+    mask, files = found.get(OBJECT_MASK_KEY), dataset.fewshot.object_mask_filenames
+    if mask is not None and files is not None and not bool((mask == 1.0).any()):
+        height, width = mask.shape[:2]
+        level = dataset.fewshot.object_mask_level
+        of_level = f" (of a mask with values above {HALF - 1}, those from {level} on are the object)"
+        raise ValueError(
+            f"{files[position]}: expected an object mask with an object of a pixel or more at {width}x{height} pixels, "
+            f"at which {dataset.image_filenames[position].name} is measured, found none"
+            f"{of_level if level > HALF else ''}"
+        )

@@ -19,6 +19,8 @@ from fewshot_ns.utils.files import write_json
 
 NOTE_NAME = "depth.json"
 """File beside the maps of a folder that says what their numbers mean."""
+INCOMPLETE = "incomplete"
+"""Key of a note that stands for the moments in which maps are replaced; who finds it later finds a mixture."""
 
 
 def read_note(folder: Path) -> Dict[str, Any]:
@@ -26,7 +28,7 @@ def read_note(folder: Path) -> Dict[str, Any]:
     there is none.
 
     Raises:
-        ValueError: a note that is no JSON object, or with values that mean nothing.
+        ValueError: a note that is no JSON object, with values that mean nothing, or of maps that were being replaced.
     """
     path = folder / NOTE_NAME
     if not path.is_file():
@@ -37,12 +39,21 @@ def read_note(folder: Path) -> Dict[str, Any]:
         raise ValueError(f"{path}: expected JSON, found {error}") from error
     if not isinstance(note, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(note).__name__}")
+    if note.get(INCOMPLETE):
+        raise ValueError(
+            f"{path}: expected a whole set of depth maps, found that {note.get('written_by') or 'a command'} was "
+            "interrupted while it put new maps in the place of old ones, so that some are of one kind and some of "
+            "the other; run it again, or remove the folder"
+        )
     for key, known in (("polarity", get_args(Polarity)), ("meaning", get_args(DepthMeaning))):
         if note.get(key) is not None and note[key] not in known:
             raise ValueError(f"{path}: expected {key} {' or '.join(known)}, found {note[key]!r}")
-    for key in ("unit", "max_depth"):
+    # A unit that float32 holds; depth without a limit may say so.
+    for key, largest in (("unit", 1e12), ("max_depth", float("inf"))):
         value = note.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= largest
+        ):
             raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
     if not isinstance(note.get("may_be_empty", False), bool):
         raise ValueError(f"{path}: expected true or false for 'may_be_empty', found {note['may_be_empty']!r}")
@@ -66,6 +77,17 @@ def write_note(folder: Path, encoding: DepthEncoding, **more: Any) -> None:
         **({"may_be_empty": True} if encoding.may_be_empty else {}),
     }
     write_json(folder / NOTE_NAME, {**stated, **more})
+
+
+def write_incomplete_note(folder: Path, writer: str, **more: Any) -> None:
+    """Writes, atomically, the note of a folder whose maps are about to change, by which `read_note` refuses them.
+
+    Args:
+        folder: Folder of the maps.
+        writer: The command that changes them.
+        more: What else it says.
+    """
+    write_json(folder / NOTE_NAME, {INCOMPLETE: True, "written_by": writer, **more})
 
 
 def override_encoding(encoding: DepthEncoding, **stated: Any) -> DepthEncoding:

@@ -1,18 +1,27 @@
-"""A folder that a command fills with depth maps, whose note covers all that lies in it."""
+"""A folder that a command fills with depth maps, whose note covers all that lies in it.
+
+New maps are written aside and put in place together: whenever the command ends, the folder holds the old set whole, the
+new one whole, or a mixture whose note says so and which no reader takes.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, FrozenSet, Optional, Sequence, Set
+from typing import Any, FrozenSet, Iterator, Optional, Sequence, Set
 
-from fewshot_ns.data.depth.encoding import NOTE_NAME, write_note
+from fewshot_ns.data.depth.encoding import NOTE_NAME, write_incomplete_note, write_note
 from fewshot_ns.data.files.depth_formats import SUFFIXES
 from fewshot_ns.data.records.metadata import DepthEncoding
 
 _WRITTEN = ".npz"
 """Suffix of the maps that commands write."""
+_ASIDE = ".new-maps-"
+"""How the folder of new maps begins, before the number of the process that writes them."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,8 @@ class MapFolder:
     """Names of the maps that an earlier call of it has written there; paths below the folder, with slashes."""
     others: FrozenSet[str]
     """Names of maps of another origin that stay beside the new ones."""
+    wanted: FrozenSet[str]
+    """Names of the maps that may be written."""
 
     @classmethod
     def prepare(cls, path: Path, names: Sequence[str], writer: str, overwrite: bool) -> MapFolder:
@@ -55,24 +66,57 @@ class MapFolder:
                 f"{path}: expected no maps but those that its {NOTE_NAME} names and those of these views, since the "
                 f"new note is about all, found {_some(others)}; remove them, give another --output, or --overwrite"
             )
-        return cls(path, writer, known, others)
+        return cls(path, writer, known, others, frozenset(names))
 
-    def finish(self, encoding: DepthEncoding, names: Sequence[str], **more: Any) -> FrozenSet[str]:
-        """Writes the note, and removes maps of an earlier call that it does not cover.
+    @contextmanager
+    def new_maps(self) -> Iterator[Path]:
+        """An empty folder for the new maps, which `finish` moves to their places; what is left in it goes.
+
+        It lies in the folder itself, so that moving is renaming.
+        """
+        was_there = self.path.is_dir()
+        self.path.mkdir(parents=True, exist_ok=True)
+        for left in self.path.glob(f"{_ASIDE}*"):
+            number = left.name[len(_ASIDE) :]
+            if number.isdecimal() and not _is_running(int(number)):
+                shutil.rmtree(left, ignore_errors=True)
+        aside = self.path / f"{_ASIDE}{os.getpid()}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        try:
+            yield aside
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+            if not was_there and not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def finish(self, new: Path, encoding: DepthEncoding, names: Sequence[str], **more: Any) -> FrozenSet[str]:
+        """Puts the new maps and their note in place, and removes maps of an earlier call that it does not cover.
 
         Args:
+            new: folder of the new maps, see `new_maps`.
             encoding: what the numbers of the new maps mean.
-            names: of the new maps, which lie there.
+            names: of the new maps.
             more: where they come from, for people.
 
         Returns:
-            Names of what was removed.
+            Names of what was removed that an earlier call has written.
+
+        Raises:
+            ValueError: a folder is called like a map; nothing has changed then.
         """
+        folder = next((name for name in names if (self.path / name).is_dir()), None)
+        if folder is not None:
+            raise ValueError(f"{self.path / folder}: expected a file or nothing where a map goes, found a folder")
+        write_incomplete_note(self.path, self.writer, files=sorted(self.before | self.wanted))
+        for name in names:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(new / name, self.path / name)
+        for name in (self.before | self.wanted) - set(names):
+            if (self.path / name).is_file():
+                (self.path / name).unlink()
         write_note(self.path, encoding, written_by=self.writer, **more, files=list(names))
-        gone = self.before - set(names)
-        for name in gone:
-            (self.path / name).unlink(missing_ok=True)
-        return gone
+        return self.before - set(names)
 
 
 def _covered(folder: Path, writer: str, careful: bool) -> Optional[FrozenSet[str]]:
@@ -102,7 +146,22 @@ def _covered(folder: Path, writer: str, careful: bool) -> Optional[FrozenSet[str
 def _names_in(folder: Path, below: Set[PurePosixPath]) -> Set[str]:
     """What lies in a folder, and in some folders below it, by its path."""
     places = {folder, *(folder / path for path in below)}
-    return {path.relative_to(folder).as_posix() for place in places if place.is_dir() for path in place.iterdir()}
+    files = (path for place in places if place.is_dir() for path in place.iterdir())
+    return {path.relative_to(folder).as_posix() for path in files if not path.name.startswith(_ASIDE)}
+
+
+def _is_running(number: int) -> bool:
+    """Whether there may be a process of that number."""
+    if os.name != "posix":
+        # There the question would end the process.
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _inside(name: str) -> bool:

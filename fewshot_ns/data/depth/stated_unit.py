@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import IO, Any, Dict, List, Optional, Tuple
 
 import numpy as np
+
+from fewshot_ns.data.files.depth_formats import NPZ_KEY
 
 _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
 """Keys of what stored values are multiplied by: instant-ngp's, and nerfstudio's word for it."""
@@ -16,6 +19,10 @@ _PER_UNIT = ("depth_scaling_factor", "png_depth_scale")
 _AMBIGUOUS = ("depth_scale", "depth_unit", "depth_factor")
 DEPTH_KEYS = ("depth_file_path", "depth_path")
 """Keys of a frame's depth map: nerfstudio's and instant-ngp's."""
+
+
+WHOLE_NUMBERS = "the layout: whole numbers count millimetres"
+"""What a record says of the unit of whole-number maps of which the file says nothing."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ def stated_depth_unit(meta: Dict[str, Any], path: Path) -> Optional[StatedUnit]:
     """
     found: List[StatedUnit] = []
     for key, value in _statements(meta):
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+        # A unit that float32 holds.
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and 1e-12 <= value <= 1e12
         if not good:
             raise ValueError(f"{path}: expected a positive number for {key!r}, found {value!r}")
         length = float(value) if key in _TIMES else 1.0 / float(value)
@@ -76,12 +84,28 @@ def ambiguous_unit(meta: Dict[str, Any], path: Path) -> Tuple[str, ...]:
 
 def holds_whole_numbers(path: Path) -> bool:
     """Whether a depth map stores whole numbers, which need a unit; others hold lengths as they are."""
-    if path.suffix.lower() != ".npy" or not path.is_file():
-        return path.suffix.lower() == ".png"
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz") or not path.is_file():
+        return suffix == ".png"
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).dtype.kind in "ui"
-    except (OSError, ValueError, EOFError):
+        with path.open("rb") as file:
+            return _kind_of_array(file) in "ui" if suffix == ".npy" else _kind_in_archive(file) in "ui"
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return False  # which the reader of the map says better
+
+
+def _kind_of_array(file: IO[bytes]) -> str:
+    """numpy's letter for the kind of number that a .npy file holds, by its header."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)[2].kind
+
+
+def _kind_in_archive(file: IO[bytes]) -> str:
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        with archive.open(names[0] if len(names) == 1 else f"{NPZ_KEY}.npy") as member:
+            return _kind_of_array(member)
 
 
 def named_depth_map(frame: Dict[str, Any]) -> Optional[str]:

@@ -1,10 +1,12 @@
-"""Which pixels of a view have a true depth: the region in which papers measure scans of DTU."""
+"""The true depth of a view, and which pixels have one: the region in which papers measure scans of DTU."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Optional, Tuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -41,5 +43,24 @@ def read_known_depth(path: Path, image: Path, size: Tuple[int, int]) -> Tensor:
     Raises:
         SceneError: the map is damaged, or too small for the image.
     """
-    known = torch.from_numpy(read_mvsnet_depth(path, image_size(image), 1.0) > 0)[None, None]
-    return torch.nn.functional.interpolate(known.float(), size=size, mode="nearest-exact")[0, 0, ..., None] > 0
+    return torch.from_numpy(read_true_depth(path, image, size, 1.0) > 0)[..., None]
+
+
+def read_true_depth(path: Path, image: Path, size: Tuple[int, int], scale: float) -> npt.NDArray[np.float32]:
+    """Reads a depth map of MVSNet's DTU.
+
+    Args:
+        path: the map.
+        image: the rectified image that it belongs to.
+        size: (height, width) that the image is seen at; the nearest pixel is taken.
+        scale: world units per unit of the map.
+
+    Returns:
+        (H, W) planar depth in world units, 0 where nothing was measured.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SceneError: the map is damaged, or too small for the image.
+    """
+    depth = torch.from_numpy(read_mvsnet_depth(path, image_size(image), scale))[None, None]
+    return torch.nn.functional.interpolate(depth, size=size, mode="nearest-exact")[0, 0].numpy()

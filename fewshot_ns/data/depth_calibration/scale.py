@@ -129,7 +129,7 @@ def write_aligned_maps(
         dataset: the views.
         values: (H, W) monocular maps, one per view.
         lines: their scale and shift.
-        folder: where to write, by the names of the photos; the map of a view that has none any more is removed.
+        folder: where to write, by the names of the photos.
         limits: what a line has to fulfil.
         composite: whether the scene's own depth is kept where it is valid.
         sensor_error: see `fuse`.
@@ -146,8 +146,6 @@ def write_aligned_maps(
         file = folder / f"{photo.stem}.npz"
         if fused.valid.any():
             write_map(file, depth=fused.z_depth / dataset.world_scale, sigma=fused.sigma / dataset.world_scale)
-        else:
-            file.unlink(missing_ok=True)
         rows.append(_row(photo.name, line, problem, fused, dataset.world_scale))
     return rows
 

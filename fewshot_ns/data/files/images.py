@@ -73,9 +73,13 @@ def exif_orientation(path: Path) -> int:
     return int(stated) if stated in range(1, 9) else 1
 
 
-def may_be_turned(path: Path) -> bool:
+def may_be_turned(path: Path, states_size: bool = True) -> bool:
     """Whether a photo's EXIF says that it is to be turned, and its proportions do not show if a camera is of the
-    photo as it is stored or as it is shown: upside down, mirrored, or square.
+    photo as it is stored or as it is shown: upside down, mirrored, square, or a camera of unknown proportions.
+
+    Args:
+        path: The photo.
+        states_size: Whether the width and height that its camera is of are known.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -83,7 +87,11 @@ def may_be_turned(path: Path) -> bool:
     """
     orientation = exif_orientation(path)
     height, width = image_size(path) if orientation > 1 else (1, 1)
-    return 1 < orientation < 5 or (orientation >= 5 and same_aspect((height, width), (width, height)))
+    return (
+        1 < orientation < 5
+        or (orientation >= 5 and not states_size)
+        or (orientation >= 5 and same_aspect((height, width), (width, height)))
+    )
 
 
 def has_alpha(path: Path) -> bool:

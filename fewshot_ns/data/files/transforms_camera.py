@@ -6,14 +6,16 @@ The keys are those of NeRF's Blender scenes, instant-ngp and nerfstudio. A frame
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Hashable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
+
+from fewshot_ns.cameras.checks import size_fault
+from fewshot_ns.data.files.one_photo_once import file_identity
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
@@ -21,6 +23,7 @@ _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")
 """Names of camera models that can be read, in capitals."""
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
 """Terms of a lens's distortion that are used, in nerfstudio's order."""
+_TERMS = (*DISTORTION, "distortion_params")
 _MODEL_KEYS = ("camera_model", "camera_type", "lens_model", "distortion_model", "projection", "projection_model")
 _OTHER_LENSES = {
     "is_fisheye": "fisheye",
@@ -49,46 +52,68 @@ _SAME = 1e-6
 """Largest relative difference of two statements of one focal length that is the rounding of a file."""
 
 
-def check_lens(meta: Dict[str, Any], path: Path) -> None:
+def check_lens(meta: Dict[str, Any], path: Path, of_photos: bool = True) -> None:
     """Checks that a file states perspective cameras, without rolling shutter or more distortion than is used.
 
     Args:
         meta: Content of the file.
         path: The file.
+        of_photos: Whether the cameras have taken photos; False: they are rendered alone, and may have any distortion of
+            a perspective camera, which is left out (`bends`).
 
     Raises:
         ValueError: another camera model, a rolling shutter, or terms of distortion that are not used.
     """
+    way_out = "; undistort the photos" if of_photos else ""
     for where, stated in _statements(meta):
         for key in _MODEL_KEYS:
-            _check_model(stated.get(key), f"{path}{where}", key)
+            _check_model(stated.get(key), f"{path}{where}", key, of_photos)
         for key, value in stated.items():
             lens = _OTHER_LENSES.get(key) or ("f-theta" if key.startswith(_FTHETA) else None)
             if lens is not None and _says_something(value):
-                raise ValueError(
-                    f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}); undistort the photos"
-                )
+                raise ValueError(f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}){way_out}")
             if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is {value}),"
                     " where it is too short to matter, remove the key"
                 )
-            if (_MORE_TERMS.fullmatch(key) or key in _LISTS) and _says_something(value):
+            if of_photos and _is_unused_term(key) and _says_something(value):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model with the distortion {', '.join(DISTORTION)}, "
                     f"found {key!r}; undistort the photos"
                 )
-        distortion_of(stated, f"{path}{where}")
+        if of_photos:
+            distortion_of(stated, f"{path}{where}")
 
 
-def _check_model(name: Any, where: str, key: str) -> None:
-    if name is None or str(name).upper() in (*PERSPECTIVE, *_NO_LENS):
+def bends(meta: Dict[str, Any], number: int) -> bool:
+    """Whether a file states distortion of a frame's camera, of any kind; the frame's own words win over the file's.
+
+    Args:
+        meta: Content of the file.
+        number: Of the frame.
+    """
+    own = meta["frames"][number]
+
+    def terms(stated: Dict[str, Any]) -> Dict[str, Any]:
+        return {key: stated[key] for key in stated if key in _TERMS or _is_unused_term(key)}
+
+    return any(_says_something(value) for value in (terms(own) or terms(meta)).values())
+
+
+def _is_unused_term(key: str) -> bool:
+    return key in _LISTS or _MORE_TERMS.fullmatch(key) is not None
+
+
+def _check_model(name: Any, where: str, key: str, of_photos: bool) -> None:
+    models = PERSPECTIVE if of_photos else (*PERSPECTIVE, "FULL_OPENCV")
+    if name is None or str(name).upper() in (*models, *_NO_LENS):
         return
-    known = ", ".join(PERSPECTIVE[:-1])
+    known = ", ".join(model for model in models if model != "PERSPECTIVE")
     lens = "fisheye" if "FISHEYE" in str(name).upper() else str(name).lower()
+    way_out = "; undistort the photos, e.g. by `colmap image_undistorter`" if of_photos else ""
     raise ValueError(
-        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}); undistort the "
-        "photos, e.g. by `colmap image_undistorter`"
+        f"{where}: expected a perspective camera model, found {lens} ({key} {name!r}, can be {known}){way_out}"
     )
 
 
@@ -183,7 +208,8 @@ class StatedCamera:
             if angle is None:
                 return None
             if not 0.0 < angle < math.pi:
-                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}")
+                hint = f", which in degrees is {math.radians(angle):.6g}" if math.pi <= angle < 180.0 else ""
+                raise ValueError(f"{where}: expected 'camera_angle_{axis}' between 0 and pi, found {angle:g}{hint}")
             # numpy's, since its tangent may differ from math's in the last bit.
             return float(np.tan(0.5 * np.float64(angle)))
 
@@ -194,6 +220,9 @@ class StatedCamera:
         ):
             stated = {key: value for key, value in stated.items() if key not in ("fl_x", "fl_y", "fx", "fy")}
         width, height = positive("w"), positive("h")
+        fault = size_fault(1.0 if height is None else height, 1.0 if width is None else width)
+        if fault is not None:
+            raise ValueError(f"{where}: {fault} ('w', 'h')")
         lens = own if any(name in own for name in (*DISTORTION, "distortion_params")) else stated
         return cls(
             focal=(positive("fl_x", "fx"), positive("fl_y", "fy")),
@@ -203,6 +232,22 @@ class StatedCamera:
             distortion=distortion_of(lens, where),
             where=where,
         )
+
+    def is_like(self, other: StatedCamera) -> bool:
+        """Whether another statement says the same, but for the rounding of a file."""
+        sides = zip(self._numbers(), other._numbers(), strict=True)
+        return all(
+            one == two or (one is not None and two is not None and math.isclose(one, two, rel_tol=_SAME))
+            for one, two in sides
+        )
+
+    def _numbers(self) -> Tuple[Optional[float], ...]:
+        return (*self.focal, *self.tangents, *self.centre, *self.size, *self.distortion)
+
+    @property
+    def states_size(self) -> bool:
+        """Whether anything says how wide and high the photo is."""
+        return None not in self.size
 
     @property
     def has_focal(self) -> bool:
@@ -252,23 +297,40 @@ def _focal_fraction(focal: Optional[float], tangent: Optional[float], side: int)
     return by_angle if by_angle is not None and abs(by_angle * side - focal) <= _SAME * focal else focal / side
 
 
-def check_listed_once(names: Sequence[str], files: Sequence[Path], poses: npt.NDArray[np.floating], path: Path) -> None:
-    """Checks that no photo is listed with two poses.
+def stated_cameras(meta: Dict[str, Any], path: Path) -> Tuple[StatedCamera, ...]:
+    """`StatedCamera.of_frame` of each frame of a file."""
+    return tuple(StatedCamera.of_frame(meta, number, path) for number in range(len(meta["frames"])))
+
+
+def check_listed_once(
+    names: Sequence[str],
+    files: Sequence[Path],
+    poses: npt.NDArray[np.floating],
+    path: Path,
+    cameras: Optional[Sequence[StatedCamera]] = None,
+) -> None:
+    """Checks that no photo is listed with two poses, or with two cameras; it is the same file by whatever path.
 
     Args:
         names: How each frame is called in the message.
         files: The photo of each frame.
         poses: (N, 3 or 4, 4).
         path: The file that lists them.
+        cameras: What is stated of each frame's camera; None: not compared.
 
     Raises:
-        ValueError: one photo has two poses; names both frames.
+        ValueError: one photo has two poses or two cameras; names both frames.
     """
-    first: Dict[str, int] = {}
+    first: Dict[Hashable, int] = {}
     for number, file in enumerate(files):
-        other = first.setdefault(os.path.normpath(file), number)
+        other = first.setdefault(file_identity(file), number)
         if not np.allclose(poses[number], poses[other], rtol=1e-6, atol=1e-6):
             raise ValueError(
                 f"{path}: expected one pose for each photo, found two of {file.name}: {names[other]} and "
                 f"{names[number]}; remove one of them"
+            )
+        if cameras is not None and not cameras[number].is_like(cameras[other]):
+            raise ValueError(
+                f"{path}: expected one camera for each photo, found two of {file.name} (focal length, principal point, "
+                f"size or distortion): {names[other]} and {names[number]}; remove one of them"
             )

@@ -94,12 +94,14 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found shape {matrix.shape}")
         poses.append(np.concatenate([matrix[:3], [[0.0, 0.0, 0.0, 1.0]]]))
     stacked = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
-    check_finite_poses(stacked, str(path))
+    check_finite_poses(
+        stacked, str(path), [f"frame {number} ({str(frame['file_path'])[:80]})" for number, frame in enumerate(frames)]
+    )
     return stacked
 
 
 def stated_bounds(meta: Dict[str, Any], path: Path) -> Optional[Tuple[float, float]]:
-    """Near and far that a transforms file gives for its scene, in its own units; None where it has neither.
+    """Near and far that a transforms file gives for its scene, in units of its poses; None where it has neither.
 
     Raises:
         ValueError: one without the other, or not 0 <= near < far.

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot_ns.cameras.scene_geometry import Size
-from fewshot_ns.data.files.images import check_proportions, read_image
-from fewshot_ns.data.files.masks import mask_values
+from fewshot_ns.data.files.images import check_proportions, read_image, resize_float
+from fewshot_ns.data.files.masks import mask_values, read_mask
 from fewshot_ns.data.records.scene import Scene, SceneError
 from fewshot_ns.utils.cache import LRUCache
 
@@ -82,9 +82,9 @@ class SceneImages:
     def mask(self, scene: Scene, view: int) -> Optional[Tensor]:
         """Share of each pixel that shows the object.
 
-        It comes from the mask file, else from the transparency of the image, else, where the format says so, from
-        the background: the object is where no channel has the background's value, so saturated pixels of the
-        object count as background, as in the original.
+        It comes from the mask file, else from that for metrics alone, else from the transparency of the image, else,
+        where the format says so, from the background: the object is where no channel has the background's value, so
+        saturated pixels of the object count as background, as in the original.
 
         Returns:
             (H, W) float32 in [0, 1], or None where the format tells no object from its background.
@@ -92,6 +92,10 @@ class SceneImages:
         Raises:
             SceneError: see `image`.
         """
+        masks = scene.evaluation_masks
+        if scene.mask_filenames is None and masks is not None:
+            path = masks.files[view]
+            return None if path is None else _evaluation_mask(path, masks.level, _camera_size(scene, view))
         share = self._mask_on_disk(scene, view)
         if share is None:
             return None
@@ -170,6 +174,12 @@ def _read(
         return image
     except (OSError, ValueError) as error:
         raise SceneError(str(error)) from error
+
+
+def _evaluation_mask(path: Path, level: int, size: Size) -> Tensor:
+    """(H, W) float32 in [0, 1]: thresholded and then resized as of one scene (`FewShotDataset.get_metadata`)."""
+    mask = _read(path, size, lambda file: read_mask(file, level).astype(np.uint8))
+    return torch.from_numpy(resize_float(mask.astype(np.float32), size, "bilinear"))
 
 
 def _read_pixels(scene: Scene, view: int) -> npt.NDArray:

@@ -61,6 +61,11 @@ class SceneLibrary:
         """Whether the parser is of one scene."""
         return isinstance(self.parser, FewShotDataParser)
 
+    @property
+    def may_have_evaluation_masks(self) -> bool:
+        """Whether scenes may have object masks that only metrics know of."""
+        return isinstance(self.parser, FewShotDataParser) or self.parser.may_have_evaluation_masks
+
     def table(self, split: str) -> Tuple[SceneEntry, ...]:
         """The scenes of a split, or those that were chosen by name, whatever split they are of.
 

@@ -87,6 +87,8 @@ class FewShotMetadata:
     """What each photo of this split is called among all of the scene; none where the files are not there."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Frames without a photo and photos without a pose that were skipped, by what they are; none where none were."""
+    equal_photos: Tuple[Tuple[str, str], ...] = ()
+    """Names of held-out photos, each with one of a photo that trains and has the same bytes; none where none has."""
     bounds_from: BoundsOrigin = "scene"
     """Where near and far of the geometry come from."""
     ray_space_from: Optional[str] = None
@@ -125,7 +127,7 @@ class FewShotMetadata:
     """Smallest of a mask's values, 0 to 255, that belong to the object."""
     true_depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One map of the true depth per image of this split, None where it has none (MVSNet-DTU); says which pixels
-    metrics of the region true-depth are of."""
+    metrics of the region true-depth are of. Nothing trains on it."""
     lenses: Optional[Cameras] = None
     """Cameras that have taken the photos of this split, where these are straightened for the cameras that the split has
     (image backbones); None where photos and their masks, depth maps and normals are used as they are."""

@@ -37,6 +37,26 @@ class SceneEntry:
 
 
 @dataclass(frozen=True)
+class SceneWorld:
+    """How the world of a scene's files becomes that of its cameras."""
+
+    transform: Tuple[Tuple[float, ...], ...] = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0))
+    """(3, 4) rows, before scaling."""
+    scale: float = 1.0
+    """World units per unit of the files."""
+
+
+@dataclass(frozen=True)
+class EvaluationMasks:
+    """Object masks that metrics are also computed within, and that training knows nothing of."""
+
+    files: Tuple[Optional[Path], ...]
+    """One per view; None: the view has none. A file that is missing is an error where it is read."""
+    level: int = 128
+    """Smallest of a mask's values, 0 to 255, that belong to the object."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """An opened scene: its cameras are read, its images are not."""
 
@@ -58,6 +78,10 @@ class Scene:
     """One object mask per view, where the format stores them."""
     mask_from_background: bool = False
     """Whether the object is where the image is not the background (SRN), so that boxes need no mask files."""
+    world: SceneWorld = SceneWorld()
+    """What the format's own reading makes of the world of the files."""
+    evaluation_masks: Optional[EvaluationMasks] = None
+    """Object masks of formats whose training draws no boxes around objects; for masked metrics alone."""
     depth_filenames: Optional[Tuple[Optional[Path], ...]] = None
     """One depth map per view, where the format stores them; used by masked metrics only."""
     pool: Optional[Tuple[int, ...]] = None

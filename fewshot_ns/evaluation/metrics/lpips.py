@@ -93,8 +93,7 @@ class Lpips:
             raise ValueError(
                 f"expected two images of one shape (height, width, 3), got {tuple(pred.shape)} and {tuple(truth.shape)}"
             )
-        if min(pred.shape[:2]) < SMALLEST_IMAGE[self.backbone]:
-            self._say_too_small(tuple(pred.shape[:2]))
+        if not self.fits((pred.shape[0], pred.shape[1])):
             return None
         network = self._get_network()
         if network is None:
@@ -103,6 +102,22 @@ class Lpips:
             image.to(device=self.device, dtype=torch.float32).permute(2, 0, 1)[None] for image in (pred, truth)
         )
         return float(network(first, second, normalize=not unscaled))
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether images of (height, width) are large enough; says it once where they are not."""
+        if min(size) >= SMALLEST_IMAGE[self.backbone]:
+            return True
+        self._say_too_small(size)
+        return False
+
+    def check_named(self) -> None:
+        """Reads the weights that a user named; others are looked for, or downloaded, at the first image.
+
+        Raises:
+            ValueError: they are damaged, or do not fit the backbone.
+        """
+        if self.weights is not None:
+            self._get_network()
 
     def _get_network(self) -> Optional[torch.nn.Module]:
         """The network, built at the first call; None when its weights are not found."""
@@ -137,9 +152,10 @@ def build_network(backbone: Backbone, weights: Path) -> torch.nn.Module:
     Raises:
         ValueError: the file cannot be read or does not fit the backbone.
     """
+    state = load_weights(weights)
+    # After the file, whose faults need not wait for it.
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    state = load_weights(weights)
     features = {key[len("features.") :]: value for key, value in state.items() if key.startswith("features.")} or state
     # The random initialisation that the loaded weights replace must not move the random state of a training run.
     with torch.random.fork_rng(devices=[]):

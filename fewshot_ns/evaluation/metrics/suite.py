@@ -1,6 +1,6 @@
 """The metrics of one evaluation image, chosen by name."""
 
-from typing import Callable, Dict, List, Optional, Set, Tuple, Union
+from typing import Callable, Dict, Iterable, List, Optional, Set, Tuple, Union
 
 import rich
 import torch
@@ -18,6 +18,10 @@ from fewshot_ns.evaluation.metrics.regions import (
     resolve_region,
 )
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics
+
+_WINDOWS = {"ssim": metrics.SSIM_WINDOW, "ssim_gaussian": metrics.GAUSSIAN_WINDOW}
+"""Sides of the windows of metrics of windows, pixels."""
+_PARTS_OF_AVG_ERROR = ("psnr", "ssim", "lpips")
 
 
 class MetricSuite:
@@ -121,7 +125,7 @@ class MetricSuite:
             return cache[name]
 
         def avg_error() -> Optional[float]:
-            psnr_db, similarity, distance = (value_of(name) for name in ("psnr", "ssim", "lpips"))
+            psnr_db, similarity, distance = (value_of(name) for name in _PARTS_OF_AVG_ERROR)
             if psnr_db is None or similarity is None or distance is None:
                 return None
             return float(metrics.avg_error(torch.tensor(psnr_db, dtype=torch.float64), similarity, distance))
@@ -140,20 +144,49 @@ class MetricSuite:
         }
         return {name: value_of(name) for name in names}
 
+    def prepare_for(self, sizes: Iterable[Tuple[int, int]]) -> None:
+        """Does before training what would otherwise come at the first evaluation: says which metrics images are too
+        small for, and reads weights of LPIPS that the config names.
+
+        Args:
+            sizes: (height, width) of images that will be measured.
+
+        Raises:
+            ValueError: such weights are damaged, or of something else.
+        """
+        names = {name.removeprefix(MASKED_PREFIX) for name in self.config.metrics}
+        wanted = names | (set(_PARTS_OF_AVG_ERROR) if "avg_error" in names else set())
+        for size in dict.fromkeys(sizes):
+            for name, window in _WINDOWS.items():
+                if name in wanted:
+                    self._fits(name, window, size)
+            if wanted & {"lpips", "lpips_unscaled"}:
+                self._lpips.fits(size)
+            if "lpips_alex" in wanted:
+                self._lpips_alex.fits(size)
+        if wanted & {"lpips", "lpips_unscaled"}:
+            self._lpips.check_named()
+        if "lpips_alex" in wanted:
+            self._lpips_alex.check_named()
+
     def _in_windows(
         self, name: str, metric: Callable[[Tensor, Tensor], Tensor], window: int, pred: Tensor, truth: Tensor
     ) -> Optional[float]:
         """A metric of windows of pixels; None of images smaller than one, which is said once."""
-        height, width = pred.shape[:2]
+        return float(metric(pred, truth)) if self._fits(name, window, (pred.shape[0], pred.shape[1])) else None
+
+    def _fits(self, name: str, window: int, size: Tuple[int, int]) -> bool:
+        """Whether images of (height, width) are as large as a metric's window; says it once where they are not."""
+        height, width = size
         if min(height, width) >= window:
-            return float(metric(pred, truth))
+            return True
         if name not in self._said_too_small:
             self._said_too_small.add(name)
             text = (
                 f"{name} is reported as n/a for images of {height}x{width} pixels: it needs at least {window}x{window}."
             )
             rich.get_console().print(text, highlight=False, soft_wrap=True)
-        return None
+        return False
 
 
 def higher_is_better(name: str) -> bool:

@@ -236,6 +236,8 @@ class SceneEvaluator:
         """Hash of the weights and of how views are measured; which scenes and views is left out."""
         about = {name: value for name, value in self._about().items() if name != "step"}
         parser = {name: str(value) for name, value in vars(self.manager.dataparser.config).items()}
+        if self.options.masks and self.manager.library.may_have_evaluation_masks:
+            about["evaluation_masks"] = True
         return digest(hash_weights(self.pipeline.model), json.dumps([about, parser], sort_keys=True))
 
 

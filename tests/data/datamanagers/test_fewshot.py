@@ -16,6 +16,7 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 
 from fewshot_ns.cameras.ray_space import RADII_KEY, attach_radii
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager, FewShotDataManagerConfig
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
@@ -228,3 +229,29 @@ def test_a_mask_that_leaves_nothing_is_named(make_manager: Any, masked_scene: Pa
     cv2.imwrite(str(masked_scene / "masks" / name), np.zeros((24, 32), np.uint8))
     with pytest.raises(ValueError, match=rf"masks/{name}: expected pixels to train on"):
         make_manager(FewShotNerfstudioDataParserConfig(data=masked_scene, train_indices=(1, 6)))
+
+
+def test_all_that_is_measured_is_checked_and_its_sizes_are_known(make_blender_scene, tmp_path):
+    scene = make_blender_scene(tmp_path / "scene", counts=(4, 3, 2))
+    config = FewShotDataManagerConfig(dataparser=FewShotBlenderDataParserConfig(data=scene, testskip=1))
+    manager = config.setup(device="cpu")
+    assert manager.eval_dataset.fewshot.image_indices == (7, 8), "the validation split"
+    assert manager.check_files() == [(20, 20)] * 5, "and the test split beside it"
+    path = scene / "test" / "r_2.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"test/r_2\.png: expected a complete image"):
+        manager.check_files()
+    # Where the training views are measured, the others are read by an evaluation of held-out ones all the same.
+    manager.evaluate_training_views()
+    with pytest.raises(ValueError, match=r"test/r_2\.png"):
+        manager.check_files()
+
+
+def test_copies_of_training_photos_are_on_record(tiny_nerfstudio_scene, capsys):
+    images = tiny_nerfstudio_scene / "images"
+    shutil.copy(images / "frame_00001.png", images / "frame_00008.png")
+    parser = FewShotNerfstudioDataParserConfig(data=tiny_nerfstudio_scene, train_indices=(1, 2), test_indices=(3, 8))
+    manager = FewShotDataManagerConfig(dataparser=parser).setup(device="cpu")
+    assert manager.fewshot_metadata.equal_photos == (("frame_00008.png", "frame_00001.png"),)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of 2 held-out photos have the same bytes as one that trains (frame_00008.png is frame_00001.png)" in said

@@ -218,3 +218,16 @@ def test_views_without_a_true_depth() -> None:
 def test_which_is_better_whatever_the_region() -> None:
     assert all(higher_is_better(f"{prefix}psnr") for prefix in ("", "masked_", "centre_", "true_depth_"))
     assert not any(higher_is_better(f"{prefix}lpips") for prefix in ("", "masked_", "centre_", "true_depth_"))
+
+
+def test_what_images_are_too_small_for_is_said_before_they_are_measured(capsys):
+    suite = MetricSuite(EvaluationConfig(metrics=("psnr", "avg_error", "lpips_alex")))
+    suite.prepare_for([(40, 40)])
+    assert capsys.readouterr().out == ""
+    suite.prepare_for([(6, 40), (6, 40), (40, 6)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("ssim is reported as n/a for images of 6x40 pixels: it needs at least 7x7.") == 1
+    assert "LPIPS (vgg) is reported as n/a for images of 6x40" in said and "LPIPS (alex) is reported as n/a" in said
+    assert "ssim_gaussian" not in said, "it is not asked for"
+    suite.prepare_for([(6, 40)])
+    assert capsys.readouterr().out == ""

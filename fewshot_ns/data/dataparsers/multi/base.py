@@ -15,10 +15,13 @@ from typing import Dict, Iterable, List, Literal, Optional, Tuple, Type
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.checks import check_cameras, check_places, check_range, check_steps
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
+from fewshot_ns.data.dataparsers.recognition import one_instead_of_many
 from fewshot_ns.data.datasets.camera_sized import camera_sized, sizes_of
 from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+from fewshot_ns.utils.number_flags import check_at_least, check_finite
 
 SPLITS = ("train", "val", "test")
 
@@ -75,6 +78,9 @@ class MultiSceneDataParser(DataParser):
     config: MultiSceneDataParserConfig
     downscale_factor: Optional[int] = None
     """Set by nerfstudio in inference mode to keep parsers from opening images; has no effect here."""
+    may_have_evaluation_masks: bool = False
+    """Whether scenes of the format may have `EvaluationMasks`; rows of metrics from before there were such are measured
+    anew."""
     min_views: int = 2
     """A scene with fewer views has nothing to render from its source view."""
 
@@ -105,7 +111,11 @@ class MultiSceneDataParser(DataParser):
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}; expected {', '.join(SPLITS)}")
         if split not in self._tables:
-            self._tables[split] = self._chosen_categories(tuple(self._list_scenes(split)), split)
+            try:
+                entries = tuple(self._list_scenes(split))
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error}{one_instead_of_many(self.config.data)}") from error
+            self._tables[split] = self._chosen_categories(entries, split)
         return self._tables[split]
 
     def _chosen_categories(self, entries: Tuple[SceneEntry, ...], split: str) -> Tuple[SceneEntry, ...]:
@@ -116,7 +126,8 @@ class MultiSceneDataParser(DataParser):
                 raise ValueError(f"{self.config.data}: expected categories among {found}, got {unknown} (--categories)")
             entries = tuple(entry for entry in entries if entry.category in wanted)
         if not entries:
-            raise ValueError(f"{self.config.data}: expected scenes of the split {split!r}, found none")
+            one = one_instead_of_many(self.config.data)
+            raise ValueError(f"{self.config.data}: expected scenes of the split {split!r}, found none{one}")
         return entries
 
     def find_scene(self, scene_id: str, split: str) -> SceneEntry:
@@ -157,8 +168,10 @@ class MultiSceneDataParser(DataParser):
         """Reads the cameras of a scene and the header of its first image.
 
         Raises:
-            SceneError: a file is missing or damaged, or there are too few views.
+            SceneError: a file is missing or damaged, a camera casts no finite rays, or there are too few views.
+            ValueError: a flag is no number that anything can be computed with.
         """
+        self._check_flags()
         try:
             scene = self._open(entry)
         except SceneError:
@@ -174,9 +187,14 @@ class MultiSceneDataParser(DataParser):
     def _open(self, entry: SceneEntry) -> Scene:
         views, config = self._read_views(entry), self.config
         check_views(views, entry.folder)
-        bounds = self._near_far(views.near, views.far)
+        names = [image.name for image in views.images]
+        check_places(views.camera_to_worlds, names, str(entry.folder))
+        bounds = self._near_far(views.near, views.far, entry.folder)
         cameras = pack_cameras(views, config.image_size, config.downscale_factor, config.integer_pixels)
+        check_cameras(cameras, names, str(entry.folder))
         near, far = distances_of_planar(*bounds, cameras) if views.planar else bounds
+        check_range(near, far, str(entry.folder))
+        check_steps(views.camera_to_worlds, names, str(entry.folder), far - near)
         return Scene(
             entry=entry,
             cameras=cameras,
@@ -187,6 +205,8 @@ class MultiSceneDataParser(DataParser):
             background=config.background,
             mask_filenames=views.masks,
             mask_from_background=views.mask_from_background,
+            world=views.world,
+            evaluation_masks=views.evaluation_masks,
             depth_filenames=views.depths,
             pool=views.pool,
             targets=views.targets,
@@ -194,12 +214,22 @@ class MultiSceneDataParser(DataParser):
             view_indices=views.view_indices,
         )
 
-    def _near_far(self, near: float, far: float) -> Tuple[float, float]:
-        """The format's near and far with the user's in their place."""
+    def _check_flags(self) -> None:
+        """Checks the numbers among the flags, before a scene is read.
+
+        Raises:
+            ValueError: one that nothing can be computed with.
+        """
+        config = self.config
+        check_at_least("--image-size", 2, *(config.image_size or ()))
+        check_finite("--near", config.near)
+        check_finite("--far", config.far)
+
+    def _near_far(self, near: float, far: float, folder: Path) -> Tuple[float, float]:
+        """The format's near and far of the scene in a folder with the user's in their place."""
         near = near if self.config.near is None else self.config.near
         far = far if self.config.far is None else self.config.far
-        if not 0 <= near < far:
-            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+        check_range(near, far, str(folder))
         return near, far
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs) -> DataparserOutputs:

@@ -15,6 +15,7 @@ from typing import Iterator, List, Tuple, Type
 import numpy as np
 import numpy.typing as npt
 
+from fewshot_ns.cameras.poses import LARGEST
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
@@ -122,6 +123,7 @@ class CameraFile:
         array = self._arrays[key]
         if array.shape not in ((4, 4), (3, 4)) or array.dtype.kind not in "fiu":
             raise SceneError(f"{self.path}: expected a 4x4 matrix {key}, found {array.dtype} of shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise SceneError(f"{self.path}: expected finite numbers in {key}, found NaN or infinite values")
+        # Said so that NaN fails.
+        if not (np.abs(array) <= LARGEST).all():
+            raise SceneError(f"{self.path}: expected finite numbers in {key}, found NaN, infinite or huge values")
         return np.concatenate([array[:3], [[0.0, 0.0, 0.0, 1.0]]]).astype(np.float64)

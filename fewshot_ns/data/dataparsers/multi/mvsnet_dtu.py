@@ -15,7 +15,8 @@ from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSc
 from fewshot_ns.data.dataparsers.multi.dvr import read_list
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
 from fewshot_ns.data.files.mvsnet import read_mvsnet_camera, read_pairs
-from fewshot_ns.data.records.scene import SceneEntry
+from fewshot_ns.data.records.scene import SceneEntry, SceneWorld
+from fewshot_ns.utils.number_flags import check_at_least, check_length
 
 PAIR_FILES = ("view_pairs.txt", "pair.txt", "Cameras/pair.txt")
 """Where the list of source views per target is looked for, below the data."""
@@ -91,6 +92,14 @@ class MVSNetDTUDataParser(MultiSceneDataParser):
             raise FileNotFoundError(f"{data}: expected a list of scans ({names}) or --scan-list, found none")
         return found
 
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        config = self.config
+        check_at_least("--calibration-size", 1, *config.calibration_size)
+        check_at_least("--num-views", 1, config.num_views)
+        check_at_least("--depth-planes", 1, config.depth_planes)
+        check_length("--scale", config.scale)
+
     def _read_views(self, entry: SceneEntry) -> SceneViews:
         config = self.config
         data, scan = entry.folder.parent.parent, entry.folder.name.removesuffix("_train")
@@ -117,6 +126,7 @@ class MVSNetDTUDataParser(MultiSceneDataParser):
             near=nearest * config.scale,
             far=farthest * config.scale,
             planar=True,
+            world=SceneWorld(scale=config.scale),
             depths=tuple(path if path.is_file() else None for path in depths),
             neighbours=self._neighbours(data),
             pool=self._known(config.test_sources) if entry.split == "test" else None,

@@ -12,7 +12,7 @@ from fewshot_ns.cameras.poses import flip_camera_axes
 from fewshot_ns.data.dataparsers.multi.dvr import CameraFile, DVRDataParser, DVRDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, listed_files
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES, image_size
-from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.data.records.scene import SceneEntry, SceneError, SceneWorld
 
 NEAR, FAR = 1.2, 4.0
 """Published sampling range."""
@@ -49,6 +49,7 @@ class NMRDataParser(DVRDataParser):
             focal=np.asarray(np.stack(focal) * np.array([width / 2, height / 2]), dtype=np.float64),
             near=NEAR,
             far=FAR,
+            world=SceneWorld(tuple(map(tuple, Z_UP[:3].tolist()))),
             masks=listed_files(entry.folder / "mask", IMAGE_SUFFIXES) or None,
             # The set was made with a renderer whose axes are left-handed, and no copy was at hand to see its matrices.
             may_be_mirrored=True,

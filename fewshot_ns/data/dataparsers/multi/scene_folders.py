@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterator, Tuple, Type
 
+import numpy as np
 import torch
 import tyro
 from nerfstudio.cameras.cameras import Cameras
@@ -13,6 +14,7 @@ from fewshot_ns.cameras.depth_ranges import planar_of_distances, world_ranges
 from fewshot_ns.data.dataparsers.multi.base import SPLITS, MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.dvr import read_list
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
+from fewshot_ns.data.dataparsers.recognition import one_instead_of_many
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.colmap import FewShotColmapDataParserConfig
@@ -22,7 +24,8 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
-from fewshot_ns.data.records.scene import Scene, SceneEntry, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneEntry, SceneError, SceneWorld
+from fewshot_ns.utils.number_flags import check_at_least
 
 if TYPE_CHECKING:
     SingleSceneParser = FewShotDataParserConfig
@@ -64,6 +67,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
     """
 
     config: SceneFolderDataParserConfig
+    may_have_evaluation_masks = True
 
     def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
         data = Path(os.path.abspath(self.config.data))
@@ -85,8 +89,12 @@ class SceneFolderDataParser(MultiSceneDataParser):
         raise TypeError("scenes of a folder are read by their own parser; see open_scene")
 
     def _open(self, entry: SceneEntry) -> Scene:
-        scene = scene_of_parser(self._parser_of(entry.folder), entry)
-        near, far = self._near_far(scene.near, scene.far)
+        try:
+            scene = scene_of_parser(self._parser_of(entry.folder), entry)
+        except SceneError as error:
+            # Its folders of photos and masks have been taken for scenes.
+            raise SceneError(f"{error}{one_instead_of_many(self.config.data)}") from error
+        near, far = self._near_far(scene.near, scene.far, entry.folder)
         size = self.config.image_size
         cameras = scene.cameras if size is None else resized_cameras(scene.cameras, size, scene.image_filenames[0])
         given = self.config.near is not None or self.config.far is not None
@@ -95,6 +103,8 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
+        # Two that are wrong may multiply to one that is not.
+        check_at_least("--downscale-factor", 1, own.downscale_factor, config.downscale_factor)
         changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
         if config.whole_pool:
             changes["num_views"] = 0
@@ -131,6 +141,10 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
         far=far,
         planar_range=planar,
         background=files.geometry.background,
+        world=SceneWorld(tuple(map(tuple, np.asarray(files.transform)[:3].tolist())), float(files.scale)),
+        evaluation_masks=None
+        if files.object_masks is None
+        else EvaluationMasks(tuple(files.object_masks[view] for view in views), files.object_mask_level),
         pool=tuple(position for position, view in enumerate(views) if view in train),
         view_indices=views,
     )

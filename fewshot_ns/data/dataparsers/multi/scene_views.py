@@ -14,12 +14,14 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 
+from fewshot_ns.cameras.checks import size_fault
 from fewshot_ns.cameras.poses import check_finite_poses, check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
-from fewshot_ns.data.files.scene_folder import check_same_aspect
+from fewshot_ns.data.files.masks import HALF
+from fewshot_ns.data.files.scene_folder import check_same_aspect, chosen_files
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
-from fewshot_ns.data.records.scene import Scene, SceneError
+from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneError, SceneWorld
 
 PROTOCOL = "multi-scene"
 """Name of the view protocol of such scenes."""
@@ -49,6 +51,10 @@ class SceneViews:
     """(N) object masks."""
     mask_from_background: bool = False
     """See `Scene`."""
+    world: SceneWorld = SceneWorld()
+    """See `Scene`."""
+    evaluation_masks: Optional[EvaluationMasks] = None
+    """See `Scene`."""
     depths: Optional[Tuple[Optional[Path], ...]] = None
     """(N) depth maps."""
     pool: Optional[Tuple[int, ...]] = None
@@ -67,7 +73,8 @@ def check_views(views: SceneViews, folder: Path) -> None:
     """Checks what a format says of a scene.
 
     Raises:
-        SceneError: no images, not one camera and mask per image, or focal lengths that are not positive.
+        SceneError: no images, not one camera and mask per image, focal lengths that are not positive, or a calibration
+            of no size.
         ValueError: poses that are not finite, or turn the camera by something else than a rotation.
     """
     count = len(views.images)
@@ -79,12 +86,19 @@ def check_views(views: SceneViews, folder: Path) -> None:
     for what, found in parts.items():
         if found != count:
             raise SceneError(f"{folder}: expected one {what} per image, found {found} for {count} images")
-    check_finite_poses(views.camera_to_worlds, str(folder))
-    check_rotations(
-        views.camera_to_worlds, [image.name for image in views.images], str(folder), mirrored=views.may_be_mirrored
-    )
-    if not (np.isfinite(views.focal) & (views.focal > 0)).all():
-        raise SceneError(f"{folder}: expected positive focal lengths, found {views.focal.min()}")
+    names = [image.name for image in views.images]
+    check_finite_poses(views.camera_to_worlds, str(folder), names)
+    check_rotations(views.camera_to_worlds, names, str(folder), mirrored=views.may_be_mirrored)
+    if views.size is not None:
+        fault = size_fault(*views.size)
+        if fault is not None:
+            raise SceneError(f"{folder}: {fault} (its calibration)")
+    for name, focal in zip(names, views.focal, strict=True):
+        # Said so that NaN fails.
+        if not (np.isfinite(focal) & (focal > 0)).all():
+            raise SceneError(
+                f"{folder}: photo {name}: expected positive focal lengths, found {focal[0]:g}, {focal[1]:g}"
+            )
 
 
 def pack_cameras(
@@ -145,6 +159,7 @@ def scene_outputs(
         FileNotFoundError: the first image is missing.
         ValueError: it is no image.
     """
+    masks = scene.evaluation_masks
     metadata = FewShotMetadata(
         geometry=SceneGeometry("metric", *scene.planar_range, "cone", scene.background),
         protocol=PROTOCOL,
@@ -155,8 +170,12 @@ def scene_outputs(
         scene_camera_to_worlds=scene.cameras.camera_to_worlds,
         pool_indices=tuple(train),
         has_alpha=has_alpha(scene.image_filenames[views[0]]),
+        object_mask_filenames=None
+        if masks is None
+        else chosen_files(masks.files, views, "object mask", "of the scene", required=split != "train"),
+        object_mask_level=HALF if masks is None else masks.level,
         true_depth_filenames=None
-        if split == "train" or scene.depth_filenames is None
+        if scene.depth_filenames is None
         else tuple(scene.depth_filenames[view] for view in views),
     )
     return DataparserOutputs(
@@ -165,4 +184,6 @@ def scene_outputs(
         alpha_color=get_color(scene.background),
         scene_box=SceneBox(aabb=torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]) * scene.far),
         metadata={METADATA_KEY: metadata},
+        dataparser_transform=torch.tensor(scene.world.transform, dtype=torch.float32),
+        dataparser_scale=scene.world.scale,
     )

@@ -14,7 +14,8 @@ from fewshot_ns.cameras.poses import flip_camera_axes
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, listed_files
 from fewshot_ns.data.files.images import list_images
-from fewshot_ns.data.records.scene import SceneEntry, SceneError
+from fewshot_ns.data.records.scene import SceneEntry, SceneError, SceneWorld
+from fewshot_ns.utils.number_flags import check_length
 
 NEAR_FAR: Dict[str, Tuple[float, float]] = {"cars": (0.8, 1.8), "chairs": (1.25, 2.75)}
 """Published sampling ranges."""
@@ -68,6 +69,10 @@ class SRNDataParser(MultiSceneDataParser):
             f"{data}: expected objects in {beside}, or in one folder *_{split} below it; found {found} (--data)"
         )
 
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        check_length("--world-scale", self.config.world_scale)
+
     def _read_views(self, entry: SceneEntry) -> SceneViews:
         images = list_images(entry.folder / "rgb")
         focal, centre, size = read_intrinsics(entry.folder / "intrinsics.txt")
@@ -83,6 +88,7 @@ class SRNDataParser(MultiSceneDataParser):
             near=near,
             far=far,
             mask_from_background=True,
+            world=SceneWorld(scale=self.config.world_scale),
         )
 
     def _pose_files(self, entry: SceneEntry, images: Tuple[Path, ...]) -> List[Path]:

@@ -22,12 +22,15 @@ from nerfstudio.utils.colors import get_color
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.lenses import straightened_cameras
-from fewshot_ns.cameras.poses import check_rotations, in_one_place
+from fewshot_ns.cameras.poses import in_one_place
+from fewshot_ns.data.dataparsers.recognition import many_instead_of_one
+from fewshot_ns.data.dataparsers.single.camera_checks import check_stated_sizes, checked_cameras
 from fewshot_ns.data.dataparsers.single.depth_maps import (
     depth_maps_of_views,
     find_scene_depths,
     missing_depth_map,
 )
+from fewshot_ns.data.dataparsers.single.leakage import without_leakage
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.scene_words import straightened_words, tell_of_scene
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
@@ -36,6 +39,7 @@ from fewshot_ns.data.depth.maps import DepthNames, usual_names
 from fewshot_ns.data.files.depth_formats import resolve_polarity
 from fewshot_ns.data.files.images import downscaled_size, has_alpha, image_size
 from fewshot_ns.data.files.masks import find_masks
+from fewshot_ns.data.files.one_photo_once import check_one_name_each
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, Files, check_same_aspect, chosen_files, existing_files
 from fewshot_ns.data.records.metadata import (
     METADATA_KEY,
@@ -47,6 +51,7 @@ from fewshot_ns.data.records.metadata import (
     get_fewshot_metadata,
 )
 from fewshot_ns.data.views.selection import MIN_TRAIN_VIEWS, ViewSelection, select_views
+from fewshot_ns.utils.number_flags import check_finite, check_length, check_positive
 
 
 @dataclass
@@ -143,25 +148,48 @@ class FewShotDataParser(DataParser):
         """The scene with what a format can only say once views are chosen; as it is unless a format overrides this."""
         return scene
 
-    def _read_checked(self) -> Tuple[SceneFiles, ViewSelection]:
-        """The scene, whose cameras have been checked, and its chosen views.
+    def _check_flags(self) -> None:
+        """Checks the numbers among the flags, before a file is read.
 
         Raises:
-            ValueError: a pose that turns its camera by something else than a rotation, or an image of other
-                proportions than its calibration.
+            ValueError: one that nothing can be computed with.
         """
-        scene = self._read_scene()
+        config = self.config
+        check_finite("--near", config.near)
+        check_finite("--far", config.far)
+        check_length("--depth-unit", config.depth_unit)
+        check_positive("--max-depth", config.max_depth, finite=False)
+
+    def _read_checked(self, also: Sequence[int] = ()) -> Tuple[SceneFiles, ViewSelection]:
+        """The scene, whose cameras have been checked, and its chosen views.
+
+        Args:
+            also: Further views that are looked at.
+
+        Raises:
+            FileNotFoundError: a file of the scene is missing.
+            ValueError: a flag that is no such number, a camera that casts no finite rays, an image of other
+                proportions than its calibration, or a photo that both trains and is held out.
+        """
+        self._check_flags()
+        try:
+            scene = self._read_scene()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}{many_instead_of_one(self.config.data)}") from error
         selection = self._select(scene)
+        check_stated_sizes(scene, selection.views, self.config.data)
         if scene.calibrated_sizes is not None:
             for index in (*selection.train, *selection.test):
                 if scene.images[index].is_file():
                     height, width = scene.calibrated_sizes[index]
                     check_same_aspect(scene.images[index], (height, width), scene.calibration)
-        scene = self._complete(scene, selection)
+        check_one_name_each(scene.images, scene.list_lengths, self.config.data)
+        scene = without_leakage(self._complete(scene, selection), selection, self.config.data)
         if self.config.training_mask_dir is not None:
             masks = self._masks_in(self.config.training_mask_dir, scene, selection.train)
             scene = replace(scene, training_masks=masks)
-        check_rotations(scene.camera_to_worlds, [photo.name for photo in scene.photos], str(self.config.data))
+        used = {*selection.views, *selection.rendered, *(scene.validation or ()), *also}
+        scene = checked_cameras(scene, used, self.config.data)
         if in_one_place(scene.camera_to_worlds):
             remark = (
                 f"{self.config.data}: all {len(scene.images)} cameras are in one place, from where no depth can be told"
@@ -230,7 +258,7 @@ class FewShotDataParser(DataParser):
             raise FileNotFoundError(
                 f"{self.config.data}: expected the folder of a scene (--data), found nothing; {MOVED_SCENE}"
             )
-        scene, selection = self._read_checked()
+        scene, selection = self._read_checked(views or ())
         chosen = self._views_of(scene, selection, split) if views is None else views
         sizes = self._image_sizes(scene, sorted({*chosen, *selection.views} - set(selection.rendered)))
         rendered = tuple(index for index in chosen if index in selection.rendered)
@@ -265,6 +293,7 @@ class FewShotDataParser(DataParser):
             scene_camera_to_worlds=torch.from_numpy(scene.camera_to_worlds).float(),
             photos=tuple(scene.photos[index] for index in chosen),
             left_out=scene.left_out,
+            equal_photos=scene.equal_photos,
             resize=self.config.resize,
             has_alpha=alphas is not None or has_alpha(scene.images[with_photo]),
             alpha_filenames=alphas,
@@ -393,8 +422,11 @@ class FewShotDataParser(DataParser):
         """
         near = near if self.config.near is None else self.config.near
         far = far if self.config.far is None else self.config.far
+        # How far they may reach is checked with the cameras: a layout may say it later, by its depth maps.
         if not 0 <= near < far:
-            raise ValueError(f"expected 0 <= near < far, got near {near} and far {far} (--near, --far)")
+            raise ValueError(
+                f"{self.config.data}: expected 0 <= near < far, got near {near} and far {far} (--near, --far)"
+            )
         return near, far
 
     def _find_depths(

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Tuple, Type
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
 
 from fewshot_ns.cameras.poses import check_rotations
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
-from fewshot_ns.data.dataparsers.single.layout_bounds import FAR, NEAR, LayoutBounds, layout_bounds
+from fewshot_ns.data.dataparsers.single.layout_bounds import (
+    FAR,
+    NEAR,
+    LayoutBounds,
+    layout_bounds,
+    stated_layout_bounds,
+)
+from fewshot_ns.data.dataparsers.single.left_out import check_enough_left, frames_without_photo
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
@@ -53,6 +60,8 @@ def rendered_depths(
     if any(path is not None and path.is_file() for path in named):
         kinds = {path.suffix.lower() for path in named if path is not None}
         encoding = RENDERED.get(kinds.pop(), RENDERED[".exr"]) if len(kinds) == 1 else DepthEncoding("distance")
+        if all(path is None or holds_whole_numbers(path) for path in named):
+            encoding = RENDERED[".png"]
         return named, _in_stated_unit(encoding, named, unit)
     for suffix, encoding in RENDERED.items():
         found = tuple(_rendered_depth(image, suffix) for image in images)
@@ -78,7 +87,7 @@ def _is_depth(path: Path) -> bool:
 
 
 @dataclass
-class FewShotBlenderDataParserConfig(FewShotDataParserConfig):
+class FewShotBlenderDataParserConfig(SkippingDataParserConfig):
     """Synthetic scenes in the Blender layout."""
 
     _target: Type = field(default_factory=lambda: FewShotBlenderDataParser)
@@ -113,7 +122,10 @@ def frame_protocol(config: FewShotBlenderDataParserConfig, num_train: int, num_t
 
 
 def select_frames(
-    config: FewShotBlenderDataParserConfig, protocol: Protocol, least: int = MIN_TRAIN_VIEWS
+    config: FewShotBlenderDataParserConfig,
+    protocol: Protocol,
+    least: int = MIN_TRAIN_VIEWS,
+    images: Optional[Sequence[Path]] = None,
 ) -> ViewSelection:
     """Training and test frames as indices in the list of all training frames followed by all test frames.
 
@@ -121,6 +133,7 @@ def select_frames(
         config: its `train_indices` and `test_indices` count frames of their own split.
         protocol: as from `frame_protocol`; its pool holds all training frames.
         least: number of training frames below which there is an error.
+        images: files of all frames, where training frames of the rule are to be chosen among those that have one.
 
     Raises:
         ValueError: an index outside of its split, or what `select_views` refuses.
@@ -128,6 +141,11 @@ def select_frames(
     num_train = len(protocol.pool)
     train = _in_list(config, "--train-indices", config.train_indices, num_train, 0)
     test = _in_list(config, "--test-indices", config.test_indices, protocol.num_images - num_train, num_train)
+    if images is not None:
+        there = tuple(frame for frame in protocol.pool if images[frame].is_file())
+        protocol = replace(protocol, pool=there, default_views=min(protocol.default_views, len(there)))
+        if train is None:
+            check_enough_left(protocol, least, config.data)
     return select_views(protocol, config.num_views, train, test, str(config.data), least)
 
 
@@ -141,7 +159,7 @@ def _in_list(
     return None if indices is None else tuple(index + offset for index in indices)
 
 
-class FewShotBlenderDataParser(FewShotDataParser):
+class FewShotBlenderDataParser(SkippingDataParser):
     """Parser of the Blender layout.
 
     `--train-indices` count in transforms_train.json and `--test-indices` in transforms_test.json. The scene's list of
@@ -158,8 +176,8 @@ class FewShotBlenderDataParser(FewShotDataParser):
         poses = np.concatenate([split.poses for split in splits])
         names = [name for split in splits for name in split.names]
         check_rotations(poses, [image.name for image in images], str(config.data))
-        check_listed_once(names, images, poses, config.data)
         self._cameras = [camera for split in splits for camera in split.cameras]
+        check_listed_once(names, images, poses, config.data, self._cameras)
         num_train, num_test = len(splits[0].files), len(splits[1].files)
         protocol = frame_protocol(config, num_train, num_test)
         validation = tuple(range(num_train + num_test, len(images), config.testskip))
@@ -179,20 +197,35 @@ class FewShotBlenderDataParser(FewShotDataParser):
             # The layout states the horizontal angle alone, so that the sizes of photos have to be known.
             intrinsics=np.full((len(images), 4), 0.5),
             protocol=protocol,
+            left_out=self._left_out(images[:num_train], images[num_train : num_train + num_test]),
             list_lengths=tuple(len(split.files) for split in splits),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             bounds_guessed=bounds.guessed,
+            states_sizes=all(camera.states_size for camera in self._cameras),
             depths=None if depths is None else depths + (None,) * (len(images) - num_train),
             depth_encoding=encoding,
             normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),
             normal_axes=config.normal_axes,
             validation=validation or None,
             distortion=distortion if distortion.any() else None,
-            remarks=tuple(f"{config.data}: {remark}" for remark in bounds.remarks),
+            remarks=(
+                *(f"{config.data}: {remark}" for remark in bounds.remarks),
+                *self._lacking("test", splits[1].files, "they are rendered, not measured"),
+                *self._lacking("val", splits[2].files, "the test photos are looked at while training"),
+            ),
         )
+
+    def _left_out(self, train: Sequence[Path], test: Sequence[Path]) -> Dict[str, int]:
+        """Counts of training frames without a photo, where the user asks; test frames without one are rendered."""
+        on_missing = self.config.on_missing
+        if on_missing == "stop":
+            frames_without_photo([*train, *test], self.config.data, on_missing)
+        return frames_without_photo(train, self.config.data, on_missing) if on_missing == "skip" else {}
 
     def _select(self, scene: SceneFiles) -> ViewSelection:
         selection = select_frames(self.config, scene.protocol, self.least_views)
+        if self.config.on_missing == "skip" and not all(scene.images[view].is_file() for view in selection.train):
+            selection = select_frames(self.config, scene.protocol, self.least_views, scene.images)
         # Cameras to render have a pose in transforms_test.json alone.
         rendered = tuple(index for index in selection.test if not scene.images[index].is_file())
         test = tuple(index for index in selection.test if index not in rendered)
@@ -211,13 +244,22 @@ class FewShotBlenderDataParser(FewShotDataParser):
             intrinsics.append(camera.fractions((width, height)))
         return replace(scene, intrinsics=np.array(intrinsics))
 
+    def _lacking(self, split: str, files: Sequence[Path], instead: str) -> Tuple[str, ...]:
+        """What is said of evaluated frames some of which, not all, have no photo."""
+        evaluated = files[:: self.config.testskip]
+        lacking = [file for file in evaluated if not file.is_file()]
+        if self.config.test_indices is not None or not 0 < len(lacking) < len(evaluated):
+            return ()
+        path, first = self.config.data / f"transforms_{split}.json", lacking[0].relative_to(self.config.data)
+        return (f"{path}: {len(lacking)} of its {len(evaluated)} frames have no photo, such as {first}; {instead}",)
+
     def _bounds(self, split: BlenderSplit) -> LayoutBounds:
         """Near and far of the layout, held against the training cameras unless the user gives both."""
         stated = stated_bounds(split.meta, self.config.data / "transforms_train.json")
-        if stated is not None:
-            return LayoutBounds(*stated)
         if self.config.near is not None and self.config.far is not None:
-            return LayoutBounds(NEAR, FAR)
+            return LayoutBounds(*(stated or (NEAR, FAR)))
+        if stated is not None:
+            return stated_layout_bounds(*stated, split.poses)
         return layout_bounds(split.poses)
 
     def _read_split(self, split: str) -> BlenderSplit:

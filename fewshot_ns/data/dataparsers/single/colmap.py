@@ -86,6 +86,7 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
         lenses = [read_camera(camera, model.path.parent) for camera in cameras]
         intrinsics = np.array([lens for lens, _ in lenses])
         distortion = np.array([bent for _, bent in lenses])
+        self._check_turned(poses, [image.name for image in entries], model.path.parent)
         poses, transform, scale = self._upright(poses)
         scene = SceneCameras(images, poses, intrinsics, transform, scale)
         points = scene.to_world(model.positions) if len(model.positions) else None
@@ -101,6 +102,7 @@ class FewShotColmapDataParser(FewShotNerfstudioDataParser):
             bounds_guessed=guessed,
             calibrated_sizes=np.array([[camera.height, camera.width] for camera in cameras], dtype=np.float64),
             calibration="COLMAP's camera",
+            cameras_file=model.path.parent,
             transform=transform,
             scale=scale,
             depths=self._find_depths([config.data / name for name in self.depth_folders], images),
@@ -251,7 +253,7 @@ def camera_to_worlds(entries: List[Any], where: Path) -> npt.NDArray[np.float64]
         ValueError: a pose is no rotation and translation.
     """
     vectors = np.array([[*image.qvec, *image.tvec] for image in entries], dtype=np.float64)
-    check_finite_poses(vectors, str(where))
+    check_finite_poses(vectors, str(where), [image.name for image in entries])
     lengths = np.linalg.norm(vectors[:, :4], axis=1)
     for image, length in zip(entries, lengths, strict=True):
         if abs(length - 1.0) > 1e-3:

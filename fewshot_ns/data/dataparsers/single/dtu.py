@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import List, Literal, Optional, Tuple, Type
+from typing import List, Literal, Optional, Sequence, Tuple, Type
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.poses import check_finite_poses, flip_camera_axes, recenter
+from fewshot_ns.cameras.checks import check_mean_axes
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, flip_camera_axes, recenter
+from fewshot_ns.cameras.projections import check_projection
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
+from fewshot_ns.data.dataparsers.single.left_out import frames_without_photo
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
 from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import Files, find_upward
 from fewshot_ns.data.views.selection import ViewSelection, dtu_protocol
+from fewshot_ns.utils.number_flags import check_at_least
 
 CALIBRATION_FOLDERS = (
     "SampleSet/MVS Data/Calibration/cal18",
@@ -31,7 +35,7 @@ DEPTH_FOLDERS = ("mono_depth", *(f"{folder}/DTU" for folder in MIDAS_FOLDERS), "
 
 
 @dataclass
-class DTUDataParserConfig(FewShotDataParserConfig):
+class DTUDataParserConfig(SkippingDataParserConfig):
     """Scans of the DTU MVS dataset."""
 
     _target: Type = field(default_factory=lambda: DTUDataParser)
@@ -52,18 +56,21 @@ class DTUDataParserConfig(FewShotDataParserConfig):
     """Rule for training and test views: pixelnerf is the published one."""
 
 
-class DTUDataParser(FewShotDataParser):
+class DTUDataParser(SkippingDataParser):
     """Parser of the DTU layout. The world keeps the originals' recentred frame, so that their plane z=0 stands."""
 
     config: DTUDataParserConfig
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
-        projections = self._read_projections()
+        folder, projections = self._read_projections()
         count = len(projections)
         images = self._images(count)
         height, width = config.calibration_size
-        intrinsics, poses = decompose_projections(projections)
+        files = [f"{folder / f'pos_{number:03d}.txt'}" for number in range(1, len(projections) + 1)]
+        intrinsics, poses = decompose_projections(projections, files)
+        check_rotations(poses, [f"pos_{number:03d}.txt" for number in range(1, count + 1)], str(folder))
+        check_mean_axes(poses, (1, 2), str(folder), "the world is turned by those of all calibrated views")
         poses, transform = recenter(poses)
         reach = float(np.abs(poses[:, :, 3]).max())
         if reach == 0:
@@ -84,9 +91,11 @@ class DTUDataParser(FewShotDataParser):
                 axis=1,
             ),
             protocol=dtu_protocol(count, config.view_protocol),
+            left_out=frames_without_photo(images, config.data, config.on_missing) if config.on_missing else {},
             geometry=SceneGeometry("metric", near, far, "cone", config.background, origin_plane_z=0.0),
             calibrated_sizes=np.tile([height, width], (count, 1)),
             calibration="its calibration (--calibration-size)",
+            cameras_file=folder,
             transform=transform,
             scale=scale,
             depths=self._find_depths(self._depth_folders(), images),
@@ -97,8 +106,19 @@ class DTUDataParser(FewShotDataParser):
         # White alone is the object, as in the originals.
         return replace(scene, object_masks=masks, object_mask_level=255)
 
-    def _read_projections(self) -> npt.NDArray[np.float64]:
-        """(N, 3, 4) projection matrices of the views 1..N that have a file, up to `max_images`."""
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        check_at_least("--calibration-size", 1, *self.config.calibration_size)
+        check_at_least("--max-images", 1, self.config.max_images)
+
+    def _read_projections(self) -> Tuple[Path, npt.NDArray[np.float64]]:
+        """The folder, and (N, 3, 4) projection matrices of the views 1..N, up to `max_images`. All must
+        be right, whichever views are used: the world is centred on and scaled by all of them.
+
+        Raises:
+            FileNotFoundError: there are none, or one is missing among them, or of a photo.
+            ValueError: a file is damaged.
+        """
         folder = self.config.calibration_dir or find_upward(self.config.data, CALIBRATION_FOLDERS)
         if folder is None:
             raise FileNotFoundError(
@@ -106,30 +126,43 @@ class DTUDataParser(FewShotDataParser):
                 "found none; give --calibration-dir"
             )
         matrices: List[npt.NDArray[np.float64]] = []
-        for number in range(1, self.config.max_images + 1):
+        for number in range(1, self._last_view(folder) + 1):
             path = folder / f"pos_{number:03d}.txt"
             if not path.is_file():
-                break
+                raise FileNotFoundError(
+                    f"{path}: expected a projection matrix of every view, since photos or matrices go on behind view "
+                    f"{number - 1}, found no such file; add it, or give --max-images {number - 1} to leave out the "
+                    "views from there on"
+                )
             try:
                 matrix = np.loadtxt(path, dtype=np.float64)
             except ValueError as error:
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found {error}") from error
             if matrix.shape != (3, 4):
                 raise ValueError(f"{path}: expected a 3x4 projection matrix, found shape {matrix.shape}")
-            check_finite_poses(matrix[None], str(path))
+            check_finite_poses(matrix[None], str(path), [path.name])
+            check_projection(matrix, str(path), "; the world is that of the cameras of all views, used or not")
             matrices.append(matrix)
         if not matrices:
             raise FileNotFoundError(f"{folder / 'pos_001.txt'}: expected projection matrices, found no such file")
-        return np.stack(matrices)
+        return folder, np.stack(matrices)
+
+    def _last_view(self, calibration: Path) -> int:
+        """Largest number, up to `max_images`, of a view with a matrix or a photo: none before it may lack its matrix,
+        since fewer views are other test views and another centre of the world."""
+        numbers = range(self.config.max_images, 0, -1)
+        present = (n for n in numbers if (calibration / f"pos_{n:03d}.txt").is_file() or self._image(n).is_file())
+        return next(present, 0)
 
     def _images(self, count: int) -> Tuple[Path, ...]:
+        return tuple(self._image(number) for number in range(1, count + 1))
+
+    def _image(self, number: int) -> Path:
+        """Photo of a view, counted from 1; where there is none, where it is expected."""
         light = self.config.light_condition
         name = f"{light}_r5000" if light < 7 else "max"
-        files = []
-        for number in range(1, count + 1):
-            candidates = [self.config.data / f"rect_{number:03d}_{name}{suffix}" for suffix in IMAGE_SUFFIXES]
-            files.append(next((path for path in candidates if path.is_file()), candidates[0]))
-        return tuple(files)
+        candidates = [self.config.data / f"rect_{number:03d}_{name}{suffix}" for suffix in IMAGE_SUFFIXES]
+        return next((path for path in candidates if path.is_file()), candidates[0])
 
     def _depth_folders(self) -> List[Path]:
         scan = self.scene_name
@@ -152,17 +185,27 @@ class DTUDataParser(FewShotDataParser):
         return None
 
 
-def decompose_projections(projections: npt.NDArray[np.floating]) -> Tuple[npt.NDArray, npt.NDArray]:
+def decompose_projections(
+    projections: npt.NDArray[np.floating], names: Sequence[str] = ()
+) -> Tuple[npt.NDArray, npt.NDArray]:
     """Splits projection matrices into intrinsics and poses.
 
     Args:
         projections: (N, 3, 4), world to pixels, OpenCV axes.
+        names: (N) what each is called in the message; none: by its number.
 
     Returns:
         (N, 3, 3) intrinsics with last element 1, and (N, 3, 4) camera-to-world poses with OpenCV axes.
+
+    Raises:
+        ValueError: a matrix whose 3x3 part has no inverse.
     """
     intrinsics, poses = [], []
-    for projection in projections:
+    for number, projection in enumerate(projections):
+        left = projection[:, :3]
+        if not abs(np.linalg.det(left / max(float(np.abs(left).max()), 1e-30))) > 1e-12:
+            where = names[number] if names else f"projection {number}"
+            raise ValueError(f"{where}: expected a projection matrix whose 3x3 part has an inverse, found one without")
         # The originals read the matrix in float32; the arithmetic after that is in float64 with every OpenCV.
         rounded = projection.astype(np.float32).astype(np.float64)
         calibration, rotation, centre = cv2.decomposeProjectionMatrix(rounded)[:3]

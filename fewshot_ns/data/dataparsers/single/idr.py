@@ -10,7 +10,7 @@ from typing import Dict, List, Literal, Optional, Tuple, Type
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.poses import flip_camera_axes
+from fewshot_ns.cameras.poses import LARGEST, flip_camera_axes
 from fewshot_ns.cameras.projections import Matrices, split_projection
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
@@ -80,6 +80,7 @@ class IDRDataParser(FewShotDataParser):
             intrinsics=np.array([fractions for fractions, _ in cameras]),
             protocol=every_eighth_protocol(len(images), "idr"),
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
+            cameras_file=path,
             transform=np.concatenate([turn, -turn @ scale_mat[:3, 3:]], axis=1),
             scale=1.0 / scale,
             depths=self._find_depths([config.data / "depth_maps"], images),
@@ -161,8 +162,9 @@ def _matrix(arrays: Dict[str, npt.NDArray], key: str, path: Path) -> Matrices:
     array = arrays[key]
     if array.shape not in ((4, 4), (3, 4)) or array.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected a 4x4 matrix {key}, found {array.dtype} of shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{path}: expected finite numbers in {key}, found NaN or infinite values")
+    # Said so that NaN fails.
+    if not (np.abs(array) <= LARGEST).all():
+        raise ValueError(f"{path}: expected finite numbers in {key}, found NaN, infinite or huge values")
     return np.concatenate([array[:3], [[0.0, 0.0, 0.0, 1.0]]]).astype(np.float64)
 
 

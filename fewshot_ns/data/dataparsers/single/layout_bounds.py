@@ -1,4 +1,4 @@
-"""Near 2 and far 6 of NeRF's Blender scenes, held against where a scene's cameras stand."""
+"""Near and far of Blender scenes, the layout's 2 and 6 or the file's, held against where a scene's cameras stand."""
 
 from __future__ import annotations
 
@@ -28,6 +28,31 @@ class LayoutBounds:
     """Whether they are a guess from the cameras."""
     remarks: Tuple[str, ...] = ()
     """What is to be said of them."""
+
+
+def stated_layout_bounds(near: float, far: float, poses: npt.NDArray[np.floating]) -> LayoutBounds:
+    """Bounds that the file states, which are kept, and what puts them in doubt.
+
+    Args:
+        near: First ray parameter.
+        far: Last ray parameter.
+        poses: (N, 3, 4) OpenGL poses of the training cameras.
+    """
+    depths = None if in_one_place(poses) else focus_depths(poses)
+    if depths is None:
+        return LayoutBounds(near, far)
+    stated = f"near {near:g} and far {far:g} of the file"
+    if look_away(poses):
+        return LayoutBounds(near, far, remarks=(f"{AXES_HINT}; what {stated} bound lies behind such cameras",))
+    low, high = float(depths.min()), float(depths.max())
+    # Cameras that look at no common point, as in rooms, say nothing of where the scene is.
+    if low <= 1e-3 * high or (near < low and high < far):
+        return LayoutBounds(near, far)
+    remark = (
+        f"the cameras look at a point {low:.3g} to {high:.3g} before them, which {stated} leave out; give --near and "
+        "--far if the scene is cut off"
+    )
+    return LayoutBounds(near, far, remarks=(remark,))
 
 
 def layout_bounds(poses: npt.NDArray[np.floating]) -> LayoutBounds:

@@ -89,6 +89,24 @@ def among_those_there(protocol: Protocol, images: Sequence[Path]) -> Protocol:
     return replace(protocol, pool=there(protocol.pool), test=there(protocol.test))
 
 
+def check_enough_left(protocol: Protocol, least: int, where: Path) -> None:
+    """Checks that enough of the views that may train have a photo.
+
+    Args:
+        protocol: The rule without the views whose photo is missing.
+        least: Number of training views below which there is an error.
+        where: The scene's folder, for the message.
+
+    Raises:
+        ValueError: too few.
+    """
+    if len(protocol.pool) < least:
+        raise ValueError(
+            f"{where}: training needs at least {least} views, found the photos of {len(protocol.pool)} of those that "
+            f"{protocol.name} trains on"
+        )
+
+
 def echo_left_out(where: Path, left_out: Mapping[str, int], frames: int) -> None:
     """Says what was skipped."""
     if left_out:

@@ -11,13 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from tyro.conf import Suppress
 
-from fewshot_ns.cameras.poses import check_finite_poses, recenter
+from fewshot_ns.cameras.checks import check_bounds, check_mean_axes, check_world
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
-from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
+from fewshot_ns.data.dataparsers.single.left_out import OnMissing
+from fewshot_ns.data.dataparsers.single.llff_rows import photos_of_rows
 from fewshot_ns.data.dataparsers.single.nvs_rgbd import DEVICES, TRAIN_SUFFIX, Device, nvs_rgbd_protocol
+from fewshot_ns.data.dataparsers.single.odd_bounds import PlainBounds, plain_bounds
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import SeedPoints
+from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.depth.maps import usual_names
 from fewshot_ns.data.files.colmap import find_points_file
 from fewshot_ns.data.files.depth_formats import MIDAS_FOLDERS
@@ -32,7 +36,7 @@ BOUND_FACTOR = 0.75
 
 
 @dataclass
-class LLFFDataParserConfig(FewShotDataParserConfig):
+class LLFFDataParserConfig(SkippingDataParserConfig):
     """Forward-facing captures in the LLFF layout."""
 
     _target: Type = field(default_factory=lambda: LLFFDataParser)
@@ -45,37 +49,57 @@ class LLFFDataParserConfig(FewShotDataParserConfig):
     viewing axes are more than 45 degrees apart, or a camera stands beyond the near plane of NDC."""
     bounds_of_all_photos: Suppress[bool] = False
     """Metric: whether near and far come from the bounds of all photos of the file, as in runs of earlier versions."""
+    odd_bounds_count: Suppress[bool] = False
+    """Whether bounds that are far off those of all other photos count, as in runs of earlier versions."""
     view_protocol: Optional[Literal["llff", "nvs-kinect", "nvs-zed", "nvs-iphone"]] = None
     """llff: every eighth image tests; nvs-...: NVS-RGBD, images called *_train train and all others test, with the
     polarity, names and boxes of that camera's depth maps. None: llff, and an error where images are called *_train."""
 
+    on_missing: Optional[OnMissing] = None
+    """Of rows without a photo and photos without a row, where COLMAP's model or another folder of photos tells which
+    they are, or (only with skip) numbers in names: skip, and say how many, or stop. Views keep their indices, those of
+    rows. None skips what is told, and stops where only order and numbers speak."""
+
     def __setstate__(self, saved: Mapping[str, Any]) -> None:
-        """Keeps near and far of a run that an earlier version trained in world space."""
+        """Keeps the scale of a run that an earlier version trained, and in world space its near and far."""
         younger = {"bounds_of_all_photos": True} if saved.get("ray_space") == "metric" else {}
-        vars(self).update({**younger, **saved})
+        vars(self).update({"odd_bounds_count": True, **younger, **saved})
 
 
-class LLFFDataParser(FewShotDataParser):
+class LLFFDataParser(SkippingDataParser):
     """Parser of the LLFF layout."""
 
     config: LLFFDataParserConfig
+    skips_unasked = True
 
     def _read_scene(self) -> SceneFiles:
         config, device = self.config, self._device
-        images = list_images(self._images_dir())
-        rows = self._read_poses_bounds(len(images), images[0].parent)
-        matrices, bounds = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
+        path = config.data / "poses_bounds.npy"
+        photos, rows = list_images(self._images_dir()), self._read_poses_bounds(path)
+        images, left_out = photos_of_rows(photos, len(rows), path, IMAGE_FOLDERS, config.on_missing)
+        matrices, stated = rows[:, :15].reshape(-1, 3, 5), rows[:, 15:]
+        names = [image.name for image in images]
+        # The world is centred on all rows.
+        check_finite_poses(matrices[:, :, :4], str(path), names)
+        check_bounds(stated, names, str(path))
+        bounds, odd = PlainBounds(stated, None) if config.odd_bounds_count else plain_bounds(stated, names)
         hwf = matrices[:, :, 4]
         # The file's axes are down, right, backward.
         poses = np.stack([matrices[:, :, 1], -matrices[:, :, 0], matrices[:, :, 2], matrices[:, :, 3]], axis=2)
+        check_rotations(poses, names, str(path))
+        check_mean_axes(poses, (1, 2), str(path), "LLFF's world is turned by them")
         poses, transform = recenter(poses)
         scale = 1.0 / (BOUND_FACTOR * bounds.min())
+        check_world(transform, scale, str(path))
         poses[:, :, 3] *= scale
         bounds = bounds * scale
 
-        focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
+        # A size of 0, of a photo that is used, is refused with the other cameras.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            focal_x, focal_y = hwf[:, 2] / hwf[:, 1], hwf[:, 2] / hwf[:, 0]
         half = np.full(len(images), 0.5)
         space = resolve_ray_space(config.ray_space, poses)
+        remarks = () if odd is None else (f"{path}: {odd}",)
         if space.space == "ndc":
             near, far = self._near_far(0.0, 1.0)
             # The first camera's focal length serves the whole scene, as in the originals.
@@ -96,11 +120,13 @@ class LLFFDataParser(FewShotDataParser):
             camera_to_worlds=poses,
             intrinsics=np.stack([focal_x, focal_y, half, half], axis=1),
             protocol=self._protocol(images),
+            left_out=left_out,
             geometry=geometry,
             ray_space_from=space.reason,
-            remarks=() if space.warning is None else (f"{config.data}: {space.warning}",),
+            remarks=remarks if space.warning is None else (f"{config.data}: {space.warning}", *remarks),
             calibrated_sizes=hwf[:, :2],
             calibration="poses_bounds.npy",
+            cameras_file=path,
             transform=transform,
             scale=scale,
             bounds=bounds,
@@ -171,19 +197,26 @@ class LLFFDataParser(FewShotDataParser):
             "found none of them"
         )
 
-    def _read_poses_bounds(self, num_images: int, folder: Path) -> npt.NDArray[np.float64]:
-        path = self.config.data / "poses_bounds.npy"
+    def _read_poses_bounds(self, path: Path) -> npt.NDArray[np.float64]:
+        """(N, 17) rows."""
         if not path.is_file():
             raise FileNotFoundError(f"{path}: expected the poses of the LLFF layout, found no such file")
         try:
-            rows = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+            rows = np.asarray(_real(np.load(path, allow_pickle=False)), dtype=np.float64)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path}: expected a numeric array (N, 17), found a damaged file ({error})") from error
         if rows.ndim != 2 or rows.shape[1] != 17:
             raise ValueError(f"{path}: expected shape (N, 17), found {rows.shape}")
-        if len(rows) != num_images:
-            raise ValueError(f"{path}: expected one row per photo, found {len(rows)} rows and {num_images} in {folder}")
-        check_finite_poses(rows, str(path))
-        if rows[:, 15:].min() <= 0:
-            raise ValueError(f"{path}: expected positive depth bounds, found {rows[:, 15:].min():g}")
         return rows
+
+
+def _real(loaded: Any) -> Any:
+    """The array of a file.
+
+    Raises:
+        ValueError: it holds something else than real numbers.
+    """
+    kind = loaded.dtype if isinstance(loaded, np.ndarray) else type(loaded).__name__
+    if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "fiu":
+        raise ValueError(f"of {kind}")
+    return loaded

@@ -34,6 +34,10 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
 
     def _read_scene(self) -> SceneFiles:
         config = self.config
+        if config.on_missing is not None:
+            raise ValueError(
+                f"{config.data}: --on-missing is not for multi-scale scenes, whose photos all have to exist"
+            )
         splits = read_multiscale(config.data)
         parts = [splits[name] for name in ("train", "test", "val") if name in splits]
         frames = [frames_of(part) for part in parts]

@@ -18,6 +18,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import Nerfstudio, NerfstudioDataParserConfig
 from tyro.conf import Suppress
 
+from fewshot_ns.cameras.checks import check_float32_places, check_mean_axes
 from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, focus_point, look_away, planar_depth
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser, FewShotDataParserConfig
@@ -32,10 +33,18 @@ from fewshot_ns.data.dataparsers.single.left_out import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
-from fewshot_ns.data.depth.stated_unit import StatedUnit, ambiguous_unit, holds_whole_numbers, stated_depth_unit
+from fewshot_ns.data.depth.stated_unit import (
+    WHOLE_NUMBERS,
+    StatedUnit,
+    ambiguous_unit,
+    holds_whole_numbers,
+    stated_depth_unit,
+)
+from fewshot_ns.data.files.applied_world import applied_scale, check_applied_world
 from fewshot_ns.data.files.colmap import find_points_file
+from fewshot_ns.data.files.ply_header import count_vertices
 from fewshot_ns.data.files.scene_folder import Files
-from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once
+from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import (
     frame_poses,
     read_transforms,
@@ -48,8 +57,14 @@ from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eight
 SPLITS = ("train", "val", "test")
 HELD_OUT = "held_out"
 """Key of the list of frames (as their file_path says) that are not trained on."""
+_NO_POINT_SEEN = (
+    "no camera sees any of the sparse points (ply_file_path), which may be of another world; near and far are a guess "
+    "from the cameras"
+)
 MILLIMETRE = 1e-3
 """Unit of the maps that `depth_file_path` names, as nerfstudio reads them."""
+FRACTIONS = "nerfstudio: depth_file_path counts millimetres, also in fractions"
+"""What a record says of the unit of maps that hold more than whole numbers."""
 
 
 @dataclass
@@ -100,6 +115,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
     """What is said of cameras that all look outwards; None where their axes are sure."""
     _stated_unit: Optional[StatedUnit] = None
     """What the transforms file says of its depth maps' unit."""
+    _sees_no_point: bool = False
+    """Whether the scene has sparse points of which no camera sees any."""
     _bounding_points: Optional[npt.NDArray] = None
     """(P, 3) sparse points that near and far come from; None where they come from elsewhere."""
 
@@ -116,11 +133,13 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if len(file_poses) < self.least_views:
             raise ValueError(f"{path}: expected at least {self.least_views} frames, found one")
         check_lens(meta, path)
+        check_applied_world(meta, path)
         names = [str(frame["file_path"]) for frame in meta["frames"]]
         # Before anything is made of the poses, which would be blamed for it.
         check_rotations(file_poses, [Path(name).name for name in names], str(path))
         frame_names = [f"frame {number} ({name})" for number, name in enumerate(names)]
-        check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path)
+        lenses, applied = stated_cameras(meta, path), applied_scale(meta, path)
+        check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path, lenses)
         self._stated_unit = stated_depth_unit(meta, path)
         _check_masks(meta, path)
         frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
@@ -136,11 +155,15 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         if bounds is None:
             bounds, guessed = self._estimate(poses, intrinsics, frames.points, path)
         else:
-            bounds = (bounds[0] * frames.scale, bounds[1] * frames.scale)
+            # Unlike the scale of the outputs, near and far count from the poses as the file has them.
+            bounds = (bounds[0] * frames.scale / applied, bounds[1] * frames.scale / applied)
         near, far = self._near_far(*bounds)
         depths, encoding = frames.depths, DepthEncoding()
         if depths is not None and config.depth_dir is None:
-            encoding = self._with_stated_unit(DepthEncoding(polarity="distance", unit=MILLIMETRE), depths)
+            encoding = DepthEncoding(polarity="distance", unit=MILLIMETRE, unit_from=WHOLE_NUMBERS)
+            if not all(path is None or holds_whole_numbers(path) for path in depths):
+                encoding = replace(encoding, unit_from=FRACTIONS)
+            encoding = self._with_stated_unit(encoding, depths)
         else:
             depths = self._find_depths([folder / name for name in self.depth_folders], images)
             if self._stated_unit is not None and frames.depths is None and any(depths or ()):
@@ -156,6 +179,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             bounds_guessed=guessed,
             calibrated_sizes=torch.cat([height, width], dim=1).numpy(),
             calibration=path.name,
+            states_sizes=all(lens.states_size for lens in lenses),
+            cameras_file=path,
             transform=frames.transform,
             scale=frames.scale,
             depths=depths,
@@ -165,7 +190,12 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             distortion=None if cameras.distortion_params is None else cameras.distortion_params.numpy(),
             seed_points=frames.seed_points(path.parent / str(meta.get("ply_file_path"))),
             colmap_points=find_points_file(folder),
-            remarks=(*((f"{path}: {AXES_HINT}",) if look_away(poses) else ()), *ambiguous_unit(meta, path)),
+            remarks=(
+                *((f"{path}: {AXES_HINT}",) if look_away(poses) else ()),
+                *((f"{path}: {_NO_POINT_SEEN}",) if self._sees_no_point else ()),
+                *ambiguous_unit(meta, path),
+                *self._unit_remark(encoding, path),
+            ),
         )
 
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
@@ -212,6 +242,15 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             return encoding
         return replace(encoding, unit=unit.length, unit_from=unit.source)
 
+    def _unit_remark(self, encoding: DepthEncoding, path: Path) -> Tuple[str, ...]:
+        """What is said of maps of fractions, which other programs write in metres."""
+        if encoding.unit_from != FRACTIONS or self.config.depth_unit is not None:
+            return ()
+        return (
+            f"{path}: depth maps of fractions are taken to count millimetres, as nerfstudio takes them; of metres give "
+            "--depth-unit 1, or rgbd-data, which takes fractions as metres",
+        )
+
     def _check_places(self, poses: npt.NDArray, path: Path) -> None:
         """Checks that nerfstudio can scale a scene by how far its cameras are apart.
 
@@ -227,11 +266,22 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 "--auto-scale-poses False, --near and --far to read them all the same"
             )
 
+    def _check_turned(self, poses: npt.NDArray, names: Sequence[str], path: Path) -> None:
+        """Checks that nerfstudio, which computes in float32, can centre and turn a scene.
+
+        Raises:
+            ValueError: cameras far from the origin of their files, or without a common direction upwards.
+        """
+        check_float32_places(poses, names, str(path))
+        if self.config.orientation_method in ("up", "vertical") and len(poses) > 1:
+            check_mean_axes(poses, (1,), str(path), "give --orientation-method none")
+
     def _read_frames(self, completed: CompletedTransforms, poses: npt.NDArray, path: Path) -> _Frames:
         """What nerfstudio's parser makes of a file."""
-        self._check_places(poses, path)
         meta = completed.meta
-        has_points = "ply_file_path" in meta and (path.parent / meta["ply_file_path"]).is_file()
+        self._check_turned(poses, [str(frame["file_path"]) for frame in meta["frames"]], path)
+        self._check_places(poses, path)
+        has_points = _names_points(meta, path)
         # Of one camera no world can be made but the file's: nerfstudio would divide by its distance from itself.
         alone = len(meta["frames"]) == 1
         with _as_nerfstudio_reads(meta, path, self._is_of_folder(path)) as file:
@@ -243,6 +293,8 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 # The points are those of the scene, and read once.
                 parser.config.load_3D_points = False
         frames = _Frames.pooled(outputs)
+        if has_points:
+            _check_points(frames.points, path.parent / str(meta["ply_file_path"]))
         return frames if completed.depths is None else frames.with_depths(completed.depths)
 
     def _nerfstudio_parser(self, path: Path, alone: bool, has_points: bool) -> _Reader:
@@ -275,6 +327,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             if bounds is not None:
                 self._bounding_points = points
                 return bounds, False
+            self._sees_no_point = True
         try:
             focus = focus_point(poses)
         except ValueError as error:
@@ -328,6 +381,38 @@ def _as_nerfstudio_reads(meta: Dict[str, Any], path: Path, beside: bool) -> Iter
         file = Path(folder) / path.name
         file.write_text(json.dumps(changed), encoding="utf-8")
         yield file
+
+
+def _names_points(meta: Dict[str, Any], path: Path) -> bool:
+    """Whether a file names sparse points, which are there; of a file without points it is as if it named none.
+
+    Raises:
+        FileNotFoundError: it names some that are not there.
+        ValueError: they are damaged.
+    """
+    name = meta.get("ply_file_path")
+    if not isinstance(name, str) or not name:
+        return False
+    file = path.parent / name
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file}: expected the sparse points that {path} names (ply_file_path), found no such file; add it, or "
+            "remove the key, and near and far are guessed from the cameras"
+        )
+    return file.suffix.lower() != ".ply" or count_vertices(file) > 0
+
+
+def _check_points(points: Optional[npt.NDArray], file: Path) -> None:
+    """Checks what was read of the sparse points that a file names.
+
+    Raises:
+        ValueError: nothing, or numbers that are not finite.
+    """
+    if points is None or not len(points):
+        raise ValueError(f"{file}: expected sparse points (ply_file_path), found a file of which none can be read")
+    bad = int((~np.isfinite(points).all(axis=1)).sum())
+    if bad:
+        raise ValueError(f"{file}: expected finite sparse points, found {bad} of {len(points)} that are not")
 
 
 def _check_masks(meta: Dict[str, Any], path: Path) -> None:

@@ -19,16 +19,17 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import (
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.encoding import override_encoding, read_note
-from fewshot_ns.data.depth.stated_unit import named_depth_map, stated_depth_unit
+from fewshot_ns.data.depth.stated_unit import WHOLE_NUMBERS, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.normals import find_normals
 from fewshot_ns.data.files.photo_files import files_beside
 from fewshot_ns.data.files.scene_folder import Files, check_same_aspect
-from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens, check_listed_once
+from fewshot_ns.data.files.transforms_camera import check_lens, check_listed_once, stated_cameras
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms, with_local_files
 from fewshot_ns.data.records.metadata import DepthEncoding, NormalAxes
 from fewshot_ns.data.views.selection import DEFAULT_VIEWS, Protocol, ViewSelection, pick_first
+from fewshot_ns.utils.number_flags import check_positive
 
 SENSOR_FOLDERS = ("depth", "depths", "target_depth", "depth_maps")
 """Folders beside a transforms.json in which sensor depth is looked for."""
@@ -38,8 +39,8 @@ MIN_DEPTH = 0.1
 
 @dataclass
 class RGBDDataParserConfig(FewShotNerfstudioDataParserConfig):
-    """Captures with sensor depth. Integer PNG files hold millimetres, all others metres, unless --depth-unit says
-    otherwise."""
+    """Captures with sensor depth. Maps of whole numbers (PNG, integers in .npy and .npz) hold millimetres, all others
+    metres, unless --depth-unit says otherwise."""
 
     _target: Type = field(default_factory=lambda: RGBDDataParser)
     """Parser class to instantiate."""
@@ -85,14 +86,21 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         self._needs_bounds = self.config.near is None or self.config.far is None
         return (0.0, float("inf")), False
 
+    def _unit_remark(self, encoding: DepthEncoding, path: Path) -> Tuple[str, ...]:
+        """Nothing: fractions are metres here, and that is not known before views are chosen."""
+        return ()
+
     def _sensor_encoding(self, files: Sequence[Path]) -> DepthEncoding:
-        whole = {path.suffix.lower() == ".png" for path in files}
+        whole = {holds_whole_numbers(path) for path in files}
         if len(whole) != 1:
             raise ValueError(
-                f"{files[0].parent}: expected depth maps of one kind, found .png (millimetres) beside others"
+                f"{files[0].parent}: expected depth maps of one kind, found whole numbers, as in .png (millimetres), "
+                "beside fractions (metres)"
             )
-        unit = MILLIMETRE if whole.pop() else 1.0
-        encoding = DepthEncoding("distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth())
+        unit, source = (MILLIMETRE, WHOLE_NUMBERS) if whole.pop() else (1.0, "the layout: fractions count metres")
+        encoding = DepthEncoding(
+            "distance", unit=unit, min_depth=MIN_DEPTH, max_depth=self._max_depth(), unit_from=source
+        )
         return self._with_stated_unit(encoding, files)
 
     def _train_depths(self, scene: SceneFiles, train: Sequence[int]) -> List[Path]:
@@ -154,6 +162,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             geometry=SceneGeometry("metric", near, far, "cone", config.background),
             list_lengths=tuple(len(split.images) for split in splits.values()),
             left_out=left_out,
+            states_sizes=all(split.states_sizes for split in splits.values()),
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
@@ -168,9 +177,11 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             return None
         try:
             value = json.loads(path.read_bytes()).get("max_depth")
-            return None if value is None else float(value)
+            limit = None if value is None else float(value)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: expected a JSON object with a number max_depth, found {error}") from error
+        check_positive(f"{path}, 'max_depth'", limit, finite=False)
+        return limit
 
     def _read_split(self, split: str) -> _Split:
         path = self.config.data / f"transforms_{split}.json"
@@ -178,12 +189,13 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         poses = frame_poses(meta["frames"], path)[:, :3]
         check_lens(meta, path)
         images = tuple(self.config.data / frame["file_path"] for frame in meta["frames"])
+        # Before anything is divided by what they state.
+        cameras = stated_cameras(meta, path)
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
-        check_listed_once(names, images, poses, path)
-        cameras = [StatedCamera.of_frame(meta, number, path) for number in range(len(images))]
+        check_listed_once(names, images, poses, path, cameras)
         for camera, image in zip(cameras, images, strict=True):
             width, height = camera.size
             if width is not None and height is not None and image.is_file():
@@ -196,6 +208,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             np.array(intrinsics).reshape(-1, 4),
             np.array([camera.distortion for camera in cameras]).reshape(-1, 6),
             tuple(None if name is None else self.config.data / name for name in maps),
+            all(camera.states_size for camera in cameras),
         )
 
 
@@ -211,6 +224,8 @@ class _Split:
     """(N, 6) in nerfstudio's order."""
     depths: Files
     """Depth maps that the frames name."""
+    states_sizes: bool = False
+    """Whether width and height of every photo are stated."""
 
 
 def frame_intrinsics(

@@ -50,6 +50,10 @@ class SceneFiles:
     check."""
     calibration: str = "the calibration"
     """What these sizes are of, for the message."""
+    states_sizes: bool = True
+    """Whether files state how wide and high the photos are, so that one that viewers turn by its side shows."""
+    cameras_file: Optional[Path] = None
+    """File or folder that the cameras were read from, for messages; None: the scene's."""
     transform: npt.NDArray[np.floating] = field(default_factory=lambda: np.eye(4)[:3])
     """(3, 4) rigid transform from the file's world to ours, before scaling."""
     scale: float = 1.0
@@ -95,6 +99,8 @@ class SceneFiles:
     """Else COLMAP's points3D.bin or .txt in the world of the scene's files; read for the training split alone."""
     remarks: Tuple[str, ...] = ()
     """What a user should know of the scene before it trains."""
+    equal_photos: Tuple[Tuple[str, str], ...] = ()
+    """Names of held-out photos, each with one of a photo that trains and has the same bytes."""
 
     @cached_property
     def photos(self) -> Tuple[PhotoName, ...]:

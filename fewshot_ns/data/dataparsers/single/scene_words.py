@@ -64,7 +64,9 @@ def tell_of_scene(
     CONSOLE.print(line)
     if straightened:
         CONSOLE.print(straightened, soft_wrap=True)
-    turned = [scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view])]
+    turned = [
+        scene.photos[view].name for view in selection.views if may_be_turned(scene.images[view], scene.states_sizes)
+    ]
     if turned:
         CONSOLE.print(
             f"[yellow]{name}: {len(turned)} photos, such as {turned[0]}, have an EXIF orientation by "

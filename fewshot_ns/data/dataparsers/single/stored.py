@@ -13,7 +13,9 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.colors import get_color
 
+from fewshot_ns.cameras.checks import check_cameras
 from fewshot_ns.cameras.paths import spheric
+from fewshot_ns.cameras.poses import check_finite_poses
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata, get_fewshot_metadata
@@ -137,6 +139,9 @@ class StoredSceneDataParser(DataParser):
         name = "train" if split == "train" else "test"
         part = content["splits"][name]
         numbers = {key: None if value is None else torch.tensor(value) for key, value in part["cameras"].items()}
+        cameras = Cameras(**numbers)  # type: ignore[arg-type]
+        check_finite_poses(cameras.camera_to_worlds.numpy(), str(self.config.data), part["files"])
+        check_cameras(cameras, part["files"], str(self.config.data))
         geometry = SceneGeometry(**_with_tuples(content["geometry"]))
         bounds = content["bounds"]
         record = FewShotMetadata(
@@ -154,7 +159,7 @@ class StoredSceneDataParser(DataParser):
         )
         return DataparserOutputs(
             image_filenames=[self.config.data.parent / file for file in part["files"]],
-            cameras=Cameras(**numbers),  # type: ignore[arg-type]
+            cameras=cameras,
             alpha_color=get_color(geometry.background),
             scene_box=SceneBox(aabb=torch.tensor([[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]])),
             metadata={METADATA_KEY: record},

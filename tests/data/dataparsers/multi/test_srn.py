@@ -167,7 +167,7 @@ def broken(folder: Path, what: str) -> None:
         ("words for intrinsics", "intrinsics.txt: expected focal length .* as numbers, found could not convert"),
         ("short intrinsics", "intrinsics.txt: expected lines 'f cx cy ..' to 'height width', found 1 lines"),
         ("wide intrinsics", r"000000.png: expected the proportions of its calibration \(32x16, .*found 16x16"),
-        ("no focal", "cabinet_0003: expected positive focal lengths, found 0"),
+        ("no focal", "cabinet_0003: photo 000000.png: expected positive focal lengths, found 0"),
         ("short pose", "pose/000002.txt: expected a 4x4 camera-to-world matrix, 16 finite numbers, found 1 0 0"),
         ("binary pose", "pose/000002.txt: expected text, found"),
         ("nan pose", "pose/000002.txt: expected a 4x4 camera-to-world matrix, 16 finite numbers, found nan"),

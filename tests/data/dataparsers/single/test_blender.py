@@ -92,7 +92,7 @@ def test_bad_scenes_are_refused(tiny_blender_scene):
     refused(json.dumps(meta).replace("[0.0, 0.0, 0.0, 1.0]", "[0.0, 0.0, 0.0]"), r"4x4 transform_matrix in frame 0")
     broken = json.loads(json.dumps(meta))
     broken["frames"][3]["transform_matrix"][0][3] = float("nan")
-    refused(json.dumps(broken), r"transforms_train\.json: .*NaN or infinite values for views \[3\]")
+    refused(json.dumps(broken), r"transforms_train\.json: .*NaN or infinite values for frame 3 \(train")
     broken["frames"][3]["transform_matrix"] = [[1, 0], [0, 1]]
     refused(json.dumps(broken), r"4x4 transform_matrix in frame 3, found shape \(2, 2\)")
     with pytest.raises(ValueError, match="--testskip must be at least 1"):

@@ -90,8 +90,7 @@ def original(goldens_dir, tmp_path):
         write_exr(tmp_path / "train" / f"r_{index}_depth_0001.exr", arrays["depth_exr"][index])
         frames.append({"file_path": f"./train/r_{index}", "transform_matrix": matrix.tolist()})
     meta = json.dumps({"camera_angle_x": float(arrays["camera_angle_x"]), "frames": frames})
-    for split in ("train", "test"):
-        (tmp_path / f"transforms_{split}.json").write_text(meta)
+    (tmp_path / "transforms_train.json").write_text(meta)
     return tmp_path, arrays
 
 

@@ -360,7 +360,34 @@ def test_bounds_are_checked_against_the_cameras(radius, bounds, said, tiny_blend
 def test_bounds_that_the_file_states(tiny_blender_scene, capsys):
     edit_blender(tiny_blender_scene, lambda meta: (ring(meta, 14.0), meta.update(near=9.0, far=19.0)))
     geometry = geometry_of(blender(tiny_blender_scene))
-    assert (geometry.near, geometry.far) == (9.0, 19.0) and "cannot hold" not in capsys.readouterr().out
+    assert (geometry.near, geometry.far) == (9.0, 19.0) and "give --near" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("near", "far"), [(2.0, 6.0), (15.0, 40.0), (0.1, 13.0)])
+def test_bounds_of_the_file_that_leave_out_what_its_cameras_look_at(near, far, tiny_blender_scene, capsys):
+    edit_blender(tiny_blender_scene, lambda meta: (ring(meta, 14.0), meta.update(near=near, far=far)))
+    record = get_fewshot_metadata(blender(tiny_blender_scene).metadata)
+    # What a file says is kept, since only its author knows what the cameras see.
+    assert (record.geometry.near, record.geometry.far, record.bounds_from) == (near, far, "scene")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"14 to 14 before them, which near {near:g} and far {far:g} of the file leave out" in shown
+    blender(tiny_blender_scene, near=9.0, far=19.0)
+    assert "leave out" not in capsys.readouterr().out
+
+
+def test_bounds_of_the_file_behind_all_cameras(tiny_blender_scene, capsys):
+    def turned(meta):
+        ring(meta, 4.0)
+        meta.update(near=2.0, far=6.0)
+        for frame in meta["frames"]:
+            for row in frame["transform_matrix"][:3]:
+                row[1:3] = [-row[1], -row[2]]
+
+    edit_blender(tiny_blender_scene, turned)
+    geometry = geometry_of(blender(tiny_blender_scene))
+    assert (geometry.near, geometry.far) == (2.0, 6.0)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "what near 2 and far 6 of the file bound lies behind such cameras" in shown and "look away" in shown
 
 
 # ---------------------------------------------------------------- units of depth maps

@@ -146,7 +146,33 @@ def test_bad_calibration_is_refused(tiny_dtu_scene):
             parse(tiny_dtu_scene)
     path.unlink()
     with pytest.raises(ValueError, match="the scene has only 4 views"):
-        parse(tiny_dtu_scene)
+        parse(tiny_dtu_scene, max_images=4)
+
+
+@pytest.mark.parametrize("number", [5, 26, 48, 49])
+def test_a_missing_matrix_is_named_and_changes_no_views(tiny_dtu_scene, number):
+    path = tiny_dtu_scene.parents[1] / "SampleSet" / "MVS Data" / "Calibration" / "cal18" / f"pos_{number:03d}.txt"
+    path.unlink()
+    for split in ("train", "test"):
+        with pytest.raises(FileNotFoundError, match=rf"pos_{number:03d}\.txt: .*--max-images {number - 1} "):
+            parse(tiny_dtu_scene, split)
+    # Also of a view without a photo, since matrices behind it would be left out.
+    (tiny_dtu_scene / f"rect_{number:03d}_3_r5000.png").unlink()
+    if number < 49:
+        with pytest.raises(FileNotFoundError, match=rf"pos_{number:03d}\.txt"):
+            parse(tiny_dtu_scene)
+    else:
+        assert len(get_fewshot_metadata(parse(tiny_dtu_scene).metadata).scene_camera_to_worlds) == 48
+
+
+def test_a_smaller_scan_and_a_larger_calibration_are_whole(make_dtu_scene, tmp_path):
+    scan = make_dtu_scene(tmp_path / "small", count=30)
+    record = get_fewshot_metadata(parse(scan, train_indices=(0, 5), test_indices=(3,)).metadata)
+    assert len(record.scene_camera_to_worlds) == 30
+    for number in range(28, 31):
+        (scan / f"rect_{number:03d}_3_r5000.png").unlink()
+    record = get_fewshot_metadata(parse(scan, train_indices=(0, 5), test_indices=(3,)).metadata)
+    assert len(record.scene_camera_to_worlds) == 30
 
 
 def test_wrong_proportions_are_refused(tiny_dtu_scene):

@@ -118,6 +118,14 @@ def test_near_and_far_of_the_file(tiny_nerfstudio_scene):
         (2.0 * outputs.dataparser_scale, 7.0 * outputs.dataparser_scale)
     )
     assert get_fewshot_metadata(parse(tiny_nerfstudio_scene, near=0.5).metadata).geometry.near == 0.5
+    # They count from the poses of the file, which were scaled by `applied_scale` before.
+    for applied in (0.25, 4.0):
+        change(tiny_nerfstudio_scene, applied_scale=applied)
+        again = parse(tiny_nerfstudio_scene)
+        assert again.dataparser_scale == pytest.approx(applied * outputs.dataparser_scale)
+        same = get_fewshot_metadata(again.metadata).geometry
+        assert (same.near, same.far) == pytest.approx((geometry.near, geometry.far))
+    change(tiny_nerfstudio_scene, applied_scale=1.0)
     for bounds in ({"near": 7.0}, {"near": 2.0, "far": None}, {"near": "2", "far": 7.0}):
         change(tiny_nerfstudio_scene, **{"near": 2.0, "far": 7.0, **bounds})
         with pytest.raises(ValueError, match=r"transforms\.json: expected numbers 0 <= near < far, found near"):
@@ -194,7 +202,7 @@ def test_bad_captures_are_refused(tiny_nerfstudio_scene):
     broken = json.loads(original)
     broken["frames"][2]["transform_matrix"][1][1] = float("inf")
     path.write_text(json.dumps(broken))
-    with pytest.raises(ValueError, match=r"transforms\.json: .*views \[2\]"):
+    with pytest.raises(ValueError, match=r"transforms\.json: .*frame 2 \(images"):
         parse(tiny_nerfstudio_scene)
     path.write_text(original)
     (tiny_nerfstudio_scene / "images" / "frame_00005.png").unlink()
