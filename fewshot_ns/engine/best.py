@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.engine.resume import capture_random_states, restore_random_states
-from fewshot_ns.utils.checkpoints import checkpoints_in, save_checkpoint
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError, checkpoints_in, save_checkpoint
 from fewshot_ns.utils.files import replacing, write_json, write_text
 
 BEST_DIR = "best_checkpoint"
@@ -75,10 +76,18 @@ class BestCheckpoint:
         Args:
             state: what `state` gave the checkpoint; None: it kept no best one.
             load_dir: folder of that checkpoint.
+
+        Raises:
+            CheckpointMismatchError: the record is not whole.
         """
         if not isinstance(state, dict):
             return
-        record = BestRecord(state["metric"], tuple(state["views"]), state["step"], state["value"])
+        try:
+            record = BestRecord(str(state["metric"]), tuple(state["views"]), int(state["step"]), float(state["value"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointMismatchError(
+                f"{load_dir}: expected a checkpoint whose record of the best one is whole, found another ({error!r})"
+            ) from error
         wanted = self.validation.metric, self.validation.views
         if (record.metric, record.views) != wanted:
             CONSOLE.print(
@@ -119,6 +128,12 @@ class BestCheckpoint:
         states = capture_random_states()
         value = self.validation.measure()
         restore_random_states(states)
+        if not math.isfinite(value):
+            # Nothing is better than NaN, so that it would stay the best to the end.
+            CONSOLE.print(
+                f"Step {step}: {self.validation.metric} of the validation views is {value}; not kept as the best."
+            )
+            return value
         if self.record is None or self._better(value, self.record.value):
             path = self.run_dir / BEST_DIR / f"step-{step:09d}.ckpt"
             self.record = BestRecord(self.validation.metric, self.validation.views, step, value)

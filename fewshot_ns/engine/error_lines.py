@@ -16,6 +16,8 @@ from typing import Optional, Type
 from rich.console import Console
 from rich.markup import escape
 
+from fewshot_ns.utils.disk_space import full_disk_words
+
 DEBUG_ENV = "FEWSHOT_DEBUG"
 """Environment variable; where it is set, tracebacks are shown."""
 _COMMANDS = ("ns-train", "ns-train.exe")
@@ -30,10 +32,11 @@ def shorten_errors_of_training() -> None:
 
 def _show(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
     """What Python calls with an exception that nothing has caught; it ends with status 1."""
-    if not is_of_this_package(error, trace):
+    full = full_disk_words(error)
+    if full is None and not is_of_this_package(error, trace):
         sys.__excepthook__(kind, error, trace)
         return
-    text = escape(str(error) or kind.__name__)
+    text = escape(full or str(error) or kind.__name__)
     console = Console(stderr=True)
     console.print(f"[dim]{DEBUG_ENV}=1 shows where this comes from:[/dim]", highlight=False)
     # Last, since benchmarks give the last line of a log as the reason.

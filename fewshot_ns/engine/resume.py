@@ -27,12 +27,13 @@ def retire_older(newest: Path) -> None:
         newest: the checkpoint that was just written.
     """
     folder = newest.parent.parent / BACKUP_DIR
-    older = sorted(path for path in newest.parent.glob("*.ckpt") if path != newest)
+    # Whatever else lies there is not ours to remove.
+    older = [path for _, path in sorted(checkpoints_in(newest.parent).items()) if path != newest]
     if older:
         last = older.pop()
         folder.mkdir(exist_ok=True)
         os.replace(last, folder / last.name)
-        older += [path for path in folder.glob("*.ckpt") if path.name != last.name]
+        older += [path for path in checkpoints_in(folder).values() if path.name != last.name]
     for path in older:
         path.unlink()
 

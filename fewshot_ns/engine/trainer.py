@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
+import yaml
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -28,6 +29,8 @@ from fewshot_ns.engine.resume import (
     restore_random_states,
     retire_older,
 )
+from fewshot_ns.engine.resume_state import METHOD_KEY, check_method, check_resumable, loading
+from fewshot_ns.engine.run_lock import claim_run, free_timestamp, release_run
 from fewshot_ns.engine.scene_bounds import (
     RESOLVED_NAME,
     bounds_to_train_with,
@@ -45,7 +48,8 @@ from fewshot_ns.utils.checkpoints import (
     save_checkpoint,
 )
 from fewshot_ns.utils.configs import SavedConfig
-from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.files import write_json, write_text
+from fewshot_ns.utils.leftovers import sweep
 
 
 @dataclass
@@ -88,6 +92,25 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
         if self.experiment_name is None and manager.data is None and hasattr(manager, "dataparser"):
             self.experiment_name = getattr(manager, "dataparser").data.resolve().name or None  # noqa: B009
         super().set_experiment_name()
+
+    def save_config(self) -> None:
+        """Writes config.yml, whole or not at all, into a folder that no other training writes into.
+
+        Where nerfstudio has made the timestamp, and another training has it, the run goes beside that one's.
+
+        Raises:
+            RunBusyError: another training has the folder, and it was named by the user.
+            DiskFullError: there is no room for the file.
+        """
+        if self.machine.machine_rank == 0:
+            folder = self.get_base_dir()
+            timestamp = free_timestamp(folder)
+            if timestamp != folder.name:
+                CONSOLE.print(f"{folder}: another training is there; this one goes to {timestamp} beside it.")
+                self.timestamp = timestamp
+        path = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {path}")
+        write_text(path, yaml.dump(self))
 
     def get_base_dir(self) -> Path:
         """The folder of the run: the parent of the checkpoints' folder where that is absolute, as our tools set it for
@@ -147,6 +170,9 @@ class FewShotTrainer(Trainer):
         """
         settle_dataparser(self.config.pipeline.datamanager)
         if test_mode == "val":
+            if comms.is_main_process():
+                claim_run(self.base_dir)
+                sweep(self.base_dir)
             self._settle_bounds()
         super().setup(test_mode)
         # First before and last after the step, so that the cost of the pipeline's own callbacks counts as training.
@@ -246,6 +272,7 @@ class FewShotTrainer(Trainer):
             super().train()
         finally:
             self.config.max_num_iterations = total
+            release_run(self.base_dir)
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One step; what it returns is for the log and detached."""
@@ -293,6 +320,7 @@ class FewShotTrainer(Trainer):
         best = None if self._best is None else self._best.state()
         return {
             "step": step,
+            METHOD_KEY: self.config.method_name,
             "pipeline": self._whole_pipeline().state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
@@ -334,25 +362,25 @@ class FewShotTrainer(Trainer):
         """
         config = self.config
         if config.load_dir is not None:
+            # What a killed run has left there is of no use to this one.
+            sweep(config.load_dir.parent)
             path, state = load_last_good(config.load_dir, config.load_step)
         elif config.load_checkpoint is not None:
             path, state = config.load_checkpoint, load_checkpoint(config.load_checkpoint)
         else:
             return
+        check_method(state, config.method_name, path)
+        schedulers = self.optimizers.schedulers if config.load_scheduler else None
+        check_resumable(state, path, self.optimizers.optimizers, schedulers, self.clock.state_dict())
         self._make_room_for(state["pipeline"])
         check_state(self.pipeline, state["pipeline"], path)
-        if state["optimizers"].keys() != self.optimizers.optimizers.keys():
-            raise CheckpointMismatchError(
-                f"{path}: expected optimizers for the parameter groups {sorted(self.optimizers.optimizers)}, "
-                f"found {sorted(state['optimizers'])}"
-            )
         self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        self.optimizers.load_optimizers(state["optimizers"])
-        if config.load_scheduler and "schedulers" in state:
-            self.optimizers.load_schedulers(state["schedulers"])
+        loading(path, "optimizers", lambda: self.optimizers.load_optimizers(state["optimizers"]))
+        if config.load_scheduler:
+            loading(path, "schedulers", lambda: self.optimizers.load_schedulers(state.get("schedulers", {})))
         else:
             self._rescale_schedulers()
-        self.grad_scaler.load_state_dict(state["scalers"])
+        loading(path, "the scaler of gradients", lambda: self.grad_scaler.load_state_dict(state["scalers"]))
         self.clock.load_state_dict(state.get("training_clock", {}))
         self._states_to_restore = state.get("random_states")
         self._loaded_best = state.get(BEST_KEY), path.parent

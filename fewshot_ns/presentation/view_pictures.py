@@ -30,7 +30,11 @@ class RunPictures:
 
     def missing(self, view: EvaluatedView) -> bool:
         """Whether the view is one of them and has none yet."""
-        return view.split_index in self.split_indices and not self._stem(view).with_suffix(".npz").is_file()
+        return self.wanted(view) and not self._stem(view).with_suffix(".npz").is_file()
+
+    def wanted(self, view: EvaluatedView) -> bool:
+        """Whether the view is one of them."""
+        return view.split_index in self.split_indices
 
     def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:
         """Writes `view-0003-truth.png`, `view-0003-render.png` and `view-0003.npz`."""
@@ -53,6 +57,10 @@ class ScenePictures:
     def missing(self, view: EvaluatedView) -> bool:
         """Whether the view has none yet."""
         return not self._file(view).is_file()
+
+    def wanted(self, view: EvaluatedView) -> bool:
+        """Always: of every view."""
+        return True
 
     def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:
         """Writes render and truth."""
@@ -77,6 +85,10 @@ class NerfstudioPictures:
 
     def missing(self, view: EvaluatedView) -> bool:
         """Always: ns-eval renders all views."""
+        return True
+
+    def wanted(self, view: EvaluatedView) -> bool:
+        """Always."""
         return True
 
     def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:

@@ -31,6 +31,7 @@ from fewshot_ns.scripts.scenes import split_dataparser
 from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
 from fewshot_ns.scripts.view import ViewCommand
+from fewshot_ns.utils.disk_space import full_disk_words
 
 COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
@@ -98,7 +99,7 @@ def main(arguments: List[str]) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if debug:
             traceback.print_exc()
-        text = escape(str(error) or type(error).__name__)
+        text = escape(full_disk_words(error) or str(error) or type(error).__name__)
         console.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
         return EXIT_FAILED
     return 0

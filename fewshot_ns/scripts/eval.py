@@ -180,7 +180,7 @@ class EvalCommand:
         from fewshot_ns.evaluation.records.ledger import Ledger, read_rows, summarize_scenes
         from fewshot_ns.evaluation.runners.evaluator import read_summary
 
-        rows = [row for row in read_rows(Ledger(output).rows_path, skip_damaged=True) if row.scene is not None]
+        rows = [row for row in read_rows(Ledger(output).rows_path) if row.scene is not None]
         if rows and self.views is not None:
             raise ValueError("--views: rows of many scenes are averaged as a whole; leave it out")
         return summarize_scenes(rows) if rows else read_summary(output, self.views)
@@ -241,7 +241,8 @@ class EvalCommand:
     ) -> Dict[str, MetricSummary]:
         """Measures the views of one scene."""
         from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager
-        from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+        from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
+        from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY
         from fewshot_ns.evaluation.runners.views import (
             at_equal_steps,
             choose_views,

@@ -47,8 +47,9 @@ def evaluate_images(
 
     from fewshot_ns.evaluation.metrics.suite import MetricSuite
     from fewshot_ns.evaluation.records.ledger import Ledger
-    from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+    from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
     from fewshot_ns.evaluation.runners.image_pairs import find_masks, pair_images, pair_views
+    from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY
     from fewshot_ns.evaluation.runners.views import choose_views
     from fewshot_ns.scripts.eval_progress import evaluate_with_progress
     from fewshot_ns.utils.hashing import digest, file_key

@@ -126,14 +126,17 @@ def load_checkpoint_of_run(
     Raises:
         FileNotFoundError: the run has no checkpoint.
         DamagedCheckpointError: none of its checkpoints can be read.
+        CheckpointMismatchError: the checkpoint is of another method.
     """
     from nerfstudio.configs.method_configs import all_methods
+
+    from fewshot_ns.utils.checkpoints import checkpoints_in
 
     path = find_config(path)
     config: Any = load_run_config(path)
     folder = checkpoint_folder(config, best)
-    # nerfstudio would end this process.
-    if not any(folder.glob("*.ckpt")):
+    # nerfstudio would end this process, or take every file that lies there for a checkpoint.
+    if not checkpoints_in(folder):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
 
     # The class that the method has now, as nerfstudio's own commands do.
@@ -150,6 +153,8 @@ def _with_checkpoint(config: Any, test_mode: Literal["test", "val", "inference"]
     import torch
 
     from fewshot_ns.engine.resume import load_last_good
+    from fewshot_ns.engine.resume_state import check_method
+    from fewshot_ns.engine.trainer import FewShotTrainerConfig
 
     config.load_dir = config.get_checkpoint_dir()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -157,6 +162,8 @@ def _with_checkpoint(config: Any, test_mode: Literal["test", "val", "inference"]
     pipeline.eval()
     # Before the best checkpoint there is none: the backup is of the last one.
     file, state = load_last_good(config.load_dir, config.load_step, backup=not best)
+    if isinstance(config, FewShotTrainerConfig):
+        check_method(state, config.method_name, file)
     pipeline.load_pipeline(state["pipeline"], state["step"])
     return pipeline, file
 
@@ -168,12 +175,13 @@ def checkpoint_folder(config: TrainerConfig, best: bool = False) -> Path:
         FileNotFoundError: none was kept.
     """
     from fewshot_ns.engine.best import BEST_DIR
+    from fewshot_ns.utils.checkpoints import checkpoints_in
 
     folder = config.get_checkpoint_dir()
     if not best:
         return folder
     kept = folder.parent / BEST_DIR
-    if not any(kept.glob("step-*.ckpt")):
+    if not checkpoints_in(kept):
         raise FileNotFoundError(f"{kept}: expected the best checkpoint of a run trained with --keep-best, found none")
     return kept
 

@@ -19,6 +19,7 @@ from fewshot_ns.synthetic.still_life import build_still_life
 from fewshot_ns.synthetic.textures import Array
 from fewshot_ns.utils.files import replacing_folder
 from fewshot_ns.utils.hashing import json_hash
+from fewshot_ns.utils.record_files import recorded
 
 RECORD_NAME = "demo_scene.json"
 _SCENE_VERSION = 1
@@ -179,7 +180,7 @@ def write_demo_scene(
     config = config or DemoSceneConfig()
     record = folder / RECORD_NAME
     if record.is_file():
-        if json.loads(record.read_text()).get("hash") == config.content_hash():
+        if recorded(record, "hash") == config.content_hash():
             return False
     elif folder.exists() and any(folder.iterdir()):
         raise ValueError(

@@ -16,6 +16,7 @@ from fewshot_ns.synthetic.solids import KINDS, RADIUS, build_solid
 from fewshot_ns.synthetic.textures import Array
 from fewshot_ns.utils.files import replacing_folder
 from fewshot_ns.utils.hashing import json_hash
+from fewshot_ns.utils.record_files import recorded
 
 RECORD_NAME = "solids_set.json"
 NAME = "solids"
@@ -139,7 +140,7 @@ def write_solids(
     config = config or SolidsConfig()
     record = folder / RECORD_NAME
     if record.is_file():
-        if json.loads(record.read_text(encoding="utf-8")).get("hash") == config.content_hash():
+        if recorded(record, "hash") == config.content_hash():
             return False
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder}: expected an empty or new folder, found files that are no such set ({RECORD_NAME})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from fewshot_ns.utils.files import replacing
 from fewshot_ns.utils.reading import reading
 
+_STEP = re.compile(r"[0-9]{9}|[1-9][0-9]{9,17}")
 MAX_KEYS_SHOWN = 20
 """Number of keys of each kind that a mismatch message lists."""
 _IS_FOLDER = 0x10
@@ -58,12 +60,10 @@ def save_checkpoint(path: Path, state: Dict[str, Any], staging_dir: Path) -> Non
 
 
 def checkpoints_in(folder: Path) -> Dict[int, Path]:
-    """Checkpoints (step-*.ckpt) of a folder by step; empty where the folder does not exist."""
-    return {
-        int(path.stem[len("step-") :]): path
-        for path in folder.glob("step-*.ckpt")
-        if path.stem[len("step-") :].isdecimal()
-    }
+    """Checkpoints (step-N.ckpt, N of nine digits at least) of a folder by step; empty where the folder does not exist.
+    Other files that lie there, and folders, are none."""
+    named = {path.stem[len("step-") :]: path for path in folder.glob("step-*.ckpt") if path.is_file()}
+    return {int(number): path for number, path in named.items() if _STEP.fullmatch(number)}
 
 
 def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
@@ -81,7 +81,7 @@ def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
     found = checkpoints_in(load_dir)
     if not found:
         names = sorted(path.name for path in load_dir.iterdir())
-        raise FileNotFoundError(f"{load_dir}: expected checkpoints (step-*.ckpt), found {names or 'nothing'}")
+        raise FileNotFoundError(f"{load_dir}: expected checkpoints (step-*.ckpt), found {names[:5] or 'nothing'}")
     if step is None:
         return found[max(found)]
     if step not in found:

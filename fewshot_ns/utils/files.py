@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Optional
+
+from fewshot_ns.utils.disk_space import saying_disk_full
+from fewshot_ns.utils.leftovers import NEW, OLD, partial_folder, partial_name, sweep
 
 
 @contextmanager
@@ -21,14 +23,20 @@ def replacing(path: Path, staging_dir: Optional[Path] = None) -> Iterator[Path]:
 
     Yields:
         Path of the temporary file. It is removed where the block raises, and `path` stays as it was.
+
+    Raises:
+        DiskFullError: there is no room for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (staging_dir or path.parent) / f".{path.name}.{os.getpid()}.partial"
+    temporary = (staging_dir or path.parent) / partial_name(path.name)
+    with saying_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(temporary.parent)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        with saying_disk_full(path, temporary):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,15 +53,18 @@ def replacing_folder(folder: Path, overwrite: bool = True) -> Iterator[Path]:
         Path of the temporary folder. It is removed where the block raises, and `folder` stays as it was.
 
     Raises:
+        DiskFullError: there is no room for it.
         OSError: without `overwrite`, where a folder with files in it exists.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        fresh = Path(temporary) / "new"
+    with saying_disk_full(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent)
+    with partial_folder(folder) as temporary, saying_disk_full(folder, Path(temporary)):
+        fresh = Path(temporary) / NEW
         fresh.mkdir()
         yield fresh
         if overwrite and folder.exists():
-            os.replace(folder, Path(temporary) / "old")
+            os.replace(folder, Path(temporary) / OLD)
         os.replace(fresh, folder)
 
 
@@ -69,4 +80,8 @@ def write_json(path: Path, data: Any) -> None:
     Raises:
         ValueError: where `data` holds a number that JSON cannot hold.
     """
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    try:
+        text = json.dumps(data, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: expected finite numbers to write, found another ({error})") from error
+    write_text(path, text + "\n")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Union
+from typing import Any, Iterable, Iterator, Optional, Union
 
 _ENDS = 1 << 16
 """Bytes at either end of a file that are hashed together with its size: enough to tell photos and checkpoints apart."""
@@ -34,6 +35,15 @@ def file_chunks(path: Path) -> Iterator[bytes]:
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's content."""
     return sha256_hex(file_chunks(path))
+
+
+def files_hash(paths: Iterable[Path]) -> Optional[str]:
+    """BLAKE2b of the whole content of files, in order; missing ones do not count. None where none is there."""
+    there = [path for path in paths if path.is_file()]
+    if not there:
+        return None
+    sizes = (str(path.stat().st_size).encode() + b";" for path in there)
+    return fast_hash(itertools.chain(sizes, *(file_chunks(path) for path in there)))
 
 
 def fast_hash(chunks: Iterable[bytes]) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
@@ -14,10 +17,12 @@ import pytest
 import torch
 
 from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.engine.run_lock import RunBusyError
 from fewshot_ns.engine.trainer import FewShotTrainer
 from fewshot_ns.pipelines.validation import ValidationViews
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.runs import find_config, load_run
+from fewshot_ns.utils.checkpoints import CheckpointMismatchError
 
 
 @pytest.fixture
@@ -231,3 +236,49 @@ def test_validation_views_of_the_scene(make_blender_scene, tmp_path: Path, tiny_
     # Up to four of nine at equal steps; they come after the training and the test frames.
     views = pipeline.validation("psnr", None)
     assert views.views == (7, 10, 12, 15) and np.isfinite(views.measure())
+
+
+def test_nan_is_never_the_best(make_config, measured, capsys):
+    _, planned = measured
+    planned.update({0: float("nan"), 1: 12.0, 2: float("inf")})
+    trainer = train(make_config("run", 6))
+    assert best_of(trainer)["value"] == 12.0 and best_of(trainer)["step"] == 3
+    assert "psnr of the validation views is nan; not kept" in " ".join(capsys.readouterr().out.split())
+
+
+def test_commands_load_no_checkpoint_of_another_method_and_no_stray_file(make_config):
+    trainer = train(make_config("run", 1, keep_best=None))
+    for stray in ("step-abc.ckpt", "notes.txt", "step-7.ckpt", "mine.ckpt"):
+        (trainer.checkpoint_dir / stray).write_text("mine")
+    pipeline: Any = load_run(trainer.base_dir / "config.yml", "inference")
+    assert equal(dict(pipeline.state_dict()), weights(trainer, "nerfstudio_models", 0))
+    EvalCommand(trainer.base_dir).main()
+    path = trainer.checkpoint_dir / "step-000000000.ckpt"
+    torch.save({**torch.load(path, weights_only=True), "method": "freenerf-lite"}, path)
+    with pytest.raises(
+        CheckpointMismatchError, match=r"expected a checkpoint of sparsenerf-lite, found .*freenerf-lite"
+    ):
+        load_run(trainer.base_dir / "config.yml", "inference")
+
+
+def test_the_second_training_of_one_name_does_not_touch_the_first(make_config):
+    trainer = train(make_config("run", 1, keep_best=None))
+    before = {path: path.read_bytes() for path in trainer.base_dir.rglob("*") if path.is_file()}
+    with lock_held(trainer.base_dir), pytest.raises(RunBusyError, match="another training"):
+        make_config("run", 3, keep_best=None).save_config()
+    changed = [path for path, content in before.items() if path.read_bytes() != content]
+    assert [path.name for path in changed] == ["training.lock"]
+
+
+@contextmanager
+def lock_held(run: Path) -> Iterator[None]:
+    """Another process trains there."""
+    code = "import sys, pathlib, time; from fewshot_ns.engine.run_lock import claim_run; "
+    code += "claim_run(pathlib.Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield
+    finally:
+        process.kill()
+        process.communicate()

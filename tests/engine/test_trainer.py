@@ -4,7 +4,7 @@ import json
 import random
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, List, Tuple
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import numpy as np
@@ -356,3 +356,84 @@ def test_checkpoint_of_the_plain_nerfstudio_trainer_can_be_resumed(make_config):
     torch.save(state, path)
     resumed = train(make_config("resumed", 3, load_dir=first.checkpoint_dir))
     assert checkpoint(resumed, 2)["training_clock"]["steps"] == 2
+
+
+def changed(trainer: FewShotTrainer, step: int, change: Callable[[Any], Any]) -> None:
+    """Writes a checkpoint anew, changed."""
+    path = trainer.checkpoint_dir / f"step-{step:09d}.ckpt"
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+def test_a_checkpoint_of_another_method_of_equal_shapes_is_refused(make_config):
+    first = train(make_config("first", 1))
+    assert checkpoint(first, 0)["method"] == "sparsenerf-lite"
+    other = make_config("other", 2, load_dir=first.checkpoint_dir)
+    other.method_name = "another-method"
+    with pytest.raises(
+        CheckpointMismatchError, match=r"step-000000000\.ckpt: expected .* another-method, .* 'sparsenerf-l"
+    ):
+        train(other)
+    # Those of earlier versions do not say it.
+    changed(first, 0, lambda state: state.pop("method"))
+    other.timestamp = "old"
+    train(other)
+
+
+WITHOUT: List[Tuple[Callable[[Any], Any], str]] = [
+    (lambda state: state.pop("schedulers"), r"without schedulers; --load-scheduler False"),
+    (lambda state: state.pop("optimizers"), r"without optimizers$"),
+    (lambda state: state.pop("scalers"), r"without scalers$"),
+    (lambda state: state.update(step="three"), r"found step: 'three'"),
+    (lambda state: state.update(step=-4), r"found step: -4"),
+    (lambda state: state.update(optimizers=[1]), r"found optimizers: list"),
+    (lambda state: state["schedulers"].popitem(), r"expected schedulers for the parameter groups"),
+    (lambda state: state["optimizers"].update(field={"state": {}, "param_groups": []}), r"expected optimizers of"),
+    (lambda state: state["training_clock"].update(start=3), r"sums of a training clock, found \['start'\]"),
+    (lambda state: state["training_clock"].update(cpu_seconds=float("nan")), r"found \['cpu_seconds'\]"),
+    (lambda state: state["random_states"].pop("numpy"), r"states of the random generators"),
+    (lambda state: state["random_states"].update(torch=torch.zeros(3)), r"states of the random generators"),
+    (lambda state: state.update(random_states=7), r"states of the random generators"),
+]
+
+
+def test_a_checkpoint_without_what_a_resume_needs_is_one_error(make_config, tmp_path):
+    first = train(make_config("first", 1))
+    resumed = set_up(make_config("resumed", 2))
+    good, path = first.checkpoint_dir / "step-000000000.ckpt", tmp_path / "changed.ckpt"
+    resumed.config.load_checkpoint = path
+    before = torch.get_rng_state()
+    for change, said in WITHOUT:
+        state = torch.load(good, weights_only=True)
+        change(state)
+        torch.save(state, path)
+        with pytest.raises(CheckpointMismatchError, match=said) as caught:
+            resumed._load_checkpoint()
+        assert str(path) in str(caught.value)
+    assert torch.equal(before, torch.get_rng_state())
+    resumed.config.load_checkpoint = good
+    resumed._load_checkpoint()
+    assert resumed._start_step == 1
+
+
+def test_schedules_may_begin_anew_without_their_states(make_config):
+    first = train(make_config("first", 1))
+    changed(first, 0, lambda state: state.pop("schedulers"))
+    resumed = train(make_config("anew", 2, load_dir=first.checkpoint_dir, load_scheduler=False))
+    assert checkpoint(resumed, 1)["step"] == 1
+
+
+def test_stray_files_beside_checkpoints_are_left_alone(make_config):
+    first = train(make_config("first", 1))
+    strays = ("step-abc.ckpt", "step-000.ckpt.bak", "notes.txt", "mine.ckpt", "step-7.ckpt")
+    for name in strays:
+        (first.checkpoint_dir / name).write_text("mine")
+    (first.checkpoint_dir / "step-000000009.ckpt").mkdir()
+    resumed = make_config("first", 4, load_dir=first.checkpoint_dir, steps_per_save=1)
+    trainer = resumed.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    trainer.train()
+    names = sorted(path.name for path in first.checkpoint_dir.iterdir())
+    assert names == sorted([*strays, "step-000000003.ckpt", "step-000000009.ckpt"])
+    assert [path.name for path in (first.base_dir / "checkpoint_backup").iterdir()] == ["step-000000002.ckpt"]

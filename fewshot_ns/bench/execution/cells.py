@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+
+from pydantic import BaseModel, TypeAdapter
 
 from fewshot_ns.bench.execution.records import (
     EVAL,
@@ -34,6 +35,7 @@ from fewshot_ns.bench.execution.records import (
 from fewshot_ns.bench.planning.plan import Cell, SourceEvaluation
 from fewshot_ns.evaluation.records.category_table import category_names
 from fewshot_ns.utils.processes import CommandError, CommandRunner, console_script
+from fewshot_ns.utils.record_files import read_record_file
 
 OnProgress = Callable[[str, int], None]
 """Told what is being done ('train', 'evaluate') and how many steps of the training are done."""
@@ -103,8 +105,13 @@ def run_cell(
     except (CommandError, OSError, ValueError) as error:
         # Where the whole benchmark was given up, nothing is wrong with the cell.
         status = INTERRUPTED if work.runner.given_up else FAILED
-        write_record(cell, status, error=str(error), attempts=work.attempts, **work.known())
-        return Outcome(cell.name, status, time.monotonic() - started, str(error))
+        said = str(error)
+        try:
+            write_record(cell, status, error=said, attempts=work.attempts, **work.known())
+        except OSError as unwritten:
+            # On a full disk nothing else could be written either.
+            said = f"{said}\nThis is not recorded: {unwritten}"
+        return Outcome(cell.name, status, time.monotonic() - started, said)
     return Outcome(cell.name, status, time.monotonic() - started)
 
 
@@ -191,7 +198,7 @@ class _CellWork:
     def _check_trained(self, log: Path) -> None:
         """ns-train ends with status 0 also where it was interrupted."""
         step, wanted = last_step(self.cell.run_dir), self.cell.steps
-        spent = (self._statistics() or {}).get("cpu_seconds", 0.0)
+        spent = (self._statistics() or {}).get("cpu_seconds") or 0.0
         by_time = self.cell.cpu_seconds is not None and spent >= self.cell.cpu_seconds
         if step is None or (wanted is not None and step + 1 < wanted and not by_time):
             found = "no checkpoint" if step is None else f"a checkpoint of step {step} of {wanted}"
@@ -212,17 +219,25 @@ class _CellWork:
         """The averages; of a training across scenes, by the protocol."""
         cell = self.cell
         if not cell.evaluations:
-            return _read_json(cell.folder / EVAL)["results"]
-        return {entry.protocol: _read_json(cell.folder / entry.file)["results"] for entry in cell.evaluations}
+            return _results_in(cell.folder / EVAL)
+        return {entry.protocol: _results_in(cell.folder / entry.file) for entry in cell.evaluations}
 
     def _statistics(self) -> Optional[Dict[str, Any]]:
         """What the training cost; None where the method's trainer does not tell."""
         path = self.cell.run_dir / "train_stats.json"
-        return _read_json(path) if path.is_file() else None
+        return read_record_file(path, _NUMBERS, "what a training cost") if path.is_file() else None
 
 
-def _read_json(path: Path) -> Dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf8"))
+class _Averages(BaseModel):
+    results: Dict[str, Any]
+
+
+_AVERAGES = TypeAdapter(_Averages)
+_NUMBERS: TypeAdapter[Dict[str, Any]] = TypeAdapter(Dict[str, Optional[Union[int, float]]])
+
+
+def _results_in(path: Path) -> Dict[str, Any]:
+    return read_record_file(path, _AVERAGES, "the averages of an evaluation").results
 
 
 def _drop_measurements(cell: Cell) -> None:

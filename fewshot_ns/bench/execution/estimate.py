@@ -25,7 +25,7 @@ class Estimator:
         """Takes note of what a cell took, all its attempts together, if it is finished."""
         record = read_record(cell.folder)
         if record is not None and record.get("status") == FINISHED:
-            seconds = record["seconds_training"] + record["seconds_evaluation"]
+            seconds = record.get("seconds_training", 0.0) + record.get("seconds_evaluation", 0.0)
             self._seconds.setdefault((cell.label, cell.scene), []).append(seconds)
 
     def seconds(self, cell: Cell) -> Optional[float]:

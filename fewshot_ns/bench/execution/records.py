@@ -11,9 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing_extensions import Annotated
+
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.bench.recipes.recipe import EvaluationOptions
+from fewshot_ns.utils.checkpoints import checkpoints_in
 from fewshot_ns.utils.files import write_json
+from fewshot_ns.utils.locks import FolderBusyError, lock_file
+from fewshot_ns.utils.record_files import RecordError, check_record, parse_json
 
 PLAN = "bench.json"
 RECORD = "cell.json"
@@ -23,13 +29,42 @@ FINISHED, FAILED, STARTED, INTERRUPTED = "finished", "failed", "started", "inter
 _LOCK = "lock"
 
 
+class _AskedSources(BaseModel):
+    protocol: str
+    key: str
+
+
+class _AskedCell(BaseModel):
+    evaluation: Optional[Dict[str, Any]] = None
+    evaluations: Optional[List[_AskedSources]] = None
+
+
+class _Record(BaseModel):
+    """What is looked at of a record before a cell is run."""
+
+    model_config = ConfigDict(strict=True)
+    status: str
+    keys: Dict[str, Any]
+    cell: _AskedCell
+    config: Dict[str, Any] = {}
+    attempts: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    trained: bool = False
+    seconds_training: Annotated[float, Field(ge=0)] = 0.0
+    seconds_evaluation: Annotated[float, Field(ge=0)] = 0.0
+    step: Optional[int] = None
+
+
+_RECORD = TypeAdapter(_Record)
+
+
 def read_record(folder: Path) -> Optional[Dict[str, Any]]:
-    """The record of a cell's folder; None where there is none that can be read."""
+    """The record of a cell's folder; None where there is none that can be read, so that the cell is run again."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf8"))
-    except (OSError, ValueError):
+        values = parse_json((folder / RECORD).read_bytes())
+        check_record(values, _RECORD)
+    except (OSError, RecordError):
         return None
-    return record if isinstance(record, dict) else None
+    return values
 
 
 def write_record(cell: Cell, status: str, **more: Any) -> Dict[str, Any]:
@@ -91,8 +126,7 @@ def is_same(cell: Cell, any_source: bool = False) -> bool:
 
 def last_step(run_dir: Path) -> Optional[int]:
     """Step of the last checkpoint of a run; None where there is none."""
-    steps = [int(file.stem.partition("-")[2]) for file in (run_dir / "nerfstudio_models").glob("step-*.ckpt")]
-    return max(steps, default=None)
+    return max(checkpoints_in(run_dir / "nerfstudio_models"), default=None)
 
 
 def _same(record: Dict[str, Any], cell: Cell, names: Tuple[str, ...], any_source: bool) -> bool:
@@ -167,18 +201,12 @@ def locked(folder: Path) -> Iterator[List[int]]:
     Raises:
         CellBusyError: another process has it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:
-        yield []
-        return
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = lock_file(folder / _LOCK)
+    except FolderBusyError as error:
+        raise CellBusyError(f"{folder}: another process is working on this cell; wait for it or end it") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CellBusyError(f"{folder}: another process is working on this cell; wait for it or end it") from error
-        yield [descriptor]
+        yield [] if descriptor is None else [descriptor]
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)

@@ -17,6 +17,14 @@ FILE = ConfigDict(
 """Of every mapping in the file: no unknown keys, dashes in keys."""
 
 
+_INTEGER_BITS = 64
+"""Of the largest whole number that a flag takes."""
+_LONGEST_NAME = 120
+"""Characters of a folder's name; file systems take 255 with all that is put behind it."""
+_MOST_SEED = 2**32 - 1
+"""numpy's largest seed."""
+
+
 def _different(entries: Tuple[Any, ...]) -> Tuple[Any, ...]:
     if len(set(entries)) != len(entries):
         raise ValueError
@@ -58,13 +66,15 @@ def _flattened(value: Mapping, path: str = "") -> Dict[str, Any]:
 def _word(value: Any) -> str:
     if value is not None and not isinstance(value, (str, int, float)):
         raise ValueError
+    if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+        raise ValueError
     return str(value)
 
 
 Text = Annotated[str, Field(strict=True, pattern=r"\S"), Expected("a text")]
 FolderName = Annotated[
     str,
-    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]*$"),
+    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]*$", max_length=_LONGEST_NAME),
     Expected("a name of letters, digits and . _ + = - that can be a folder"),
 ]
 Switch = Annotated[bool, Field(strict=True), Expected("true or false")]
@@ -79,10 +89,10 @@ Names = Annotated[
     Expected("a list of different entries, each a text"),
 ]
 Seeds = Annotated[
-    Tuple[Annotated[int, Field(strict=True, ge=0)], ...],
+    Tuple[Annotated[int, Field(strict=True, ge=0, le=_MOST_SEED)], ...],
     Field(min_length=1),
     AfterValidator(_different),
-    Expected("a list of different entries, each a whole number of at least 0"),
+    Expected(f"a list of different entries, each a whole number of at least 0 and at most {_MOST_SEED}"),
 ]
 Flags = Annotated[
     Tuple[str, ...],

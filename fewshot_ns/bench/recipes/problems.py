@@ -10,7 +10,11 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-_SHOWN = 60
+from fewshot_ns.utils.shown_values import shown
+
+_MOST_PROBLEMS = 12
+"""Problems that are told; the others are counted."""
+_LONGEST_KEY = 80
 _ABSENT: Any = object()
 
 
@@ -20,7 +24,9 @@ class SchemaError(ValueError):
     def __init__(self, origin: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{origin}: {count}", *(f"  {problem}" for problem in self.problems)]))
+        more = len(self.problems) - _MOST_PROBLEMS
+        listed = [*self.problems[:_MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+        super().__init__("\n".join([f"{origin}: {count}", *(f"  {problem}" for problem in listed)]))
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,6 @@ class Expected:
     """What the value has to be."""
     mapping: Optional[Type[BaseModel]] = None
     """Model of the mapping that the value may be, where the annotated type does not say it."""
-
-
-def shown(value: Any) -> str:
-    """A value as it stands in a message."""
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def problems_of(error: ValidationError, model: Any, values: Any) -> List[str]:
@@ -54,22 +54,27 @@ def problems_of(error: ValidationError, model: Any, values: Any) -> List[str]:
         where = tuple(entry["loc"])
         said = str(entry.get("ctx", {}).get("error", ""))
         if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            problem = f"unknown key{_hint(str(where[-1]), _fields_at(model, where[:-1]))}"
+            # Only what is told is worth looking for names like it.
+            hint = _hint(str(where[-1]), _fields_at(model, where[:-1])) if len(found) < _MOST_PROBLEMS else ""
+            problem = f"unknown key{hint}"
         elif entry["type"] == "value_error" and said:
             problem = said
         elif entry["type"] in ("model_type", "dataclass_type"):
-            problem = f"expected a mapping, found {shown(_value_at(values, where))}"
+            problem = f"expected a mapping, found {_found(_value_at(values, where))}"
         else:
             where, words = _expected(model, where)
-            value = _value_at(values, where)
-            problem = f"expected {words}, found {'nothing' if value is _ABSENT else shown(value)}"
+            problem = f"expected {words}, found {_found(_value_at(values, where))}"
         path = _path(values, where)
         found[f"{path}: {problem}" if path else problem] = None
     return list(found)
 
 
+def _found(value: Any) -> str:
+    return "nothing" if value is _ABSENT else shown(value)
+
+
 def _hint(key: str, fields: Mapping[str, FieldInfo]) -> str:
-    near = difflib.get_close_matches(key, fields, n=1)
+    near = difflib.get_close_matches(key[:_LONGEST_KEY], fields, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(fields))}"
 
 
@@ -131,7 +136,7 @@ def _path(values: Any, where: Sequence[Any]) -> str:
     text = ""
     for part in where:
         if isinstance(part, str):
-            text += f".{part}" if text else part
+            text += f".{part[:_LONGEST_KEY]}" if text else part[:_LONGEST_KEY]
             values = values.get(part) if isinstance(values, Mapping) else None
         elif isinstance(values, list):
             text += f"[{part}]"

@@ -24,7 +24,7 @@ from pydantic import (
 from typing_extensions import Annotated
 
 from fewshot_ns.bench.recipes.fields import FILE, Flags, FolderName, Names, Seeds, Switch, Text, flag_words
-from fewshot_ns.bench.recipes.problems import Expected, shown
+from fewshot_ns.bench.recipes.problems import Expected
 from fewshot_ns.bench.recipes.protocols import (
     INDICES,
     NAMES,
@@ -35,6 +35,7 @@ from fewshot_ns.bench.recipes.protocols import (
     why_not_together,
 )
 from fewshot_ns.bench.recipes.recipe import Budget, EvaluationOptions
+from fewshot_ns.utils.shown_values import shown
 
 
 def without_nulls(value: Any) -> Any:

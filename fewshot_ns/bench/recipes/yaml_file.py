@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
-import yaml
 from pydantic import ValidationError
 
 from fewshot_ns.bench.recipes.problems import SchemaError, problems_of
 from fewshot_ns.bench.recipes.recipe import Budget, Recipe, RecipeMethod, RecipeScene
 from fewshot_ns.bench.recipes.schema import FileContext, MethodInFile, RecipeFile, SceneInFile, leading
+from fewshot_ns.bench.recipes.strict_yaml import YamlFileError, load_yaml
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 """The recipes that come with the package; in its repository the folder configs/."""
@@ -49,9 +49,9 @@ def load_recipe(path: Path) -> Recipe:
         SchemaError: the file does not say what a recipe has to say; every problem is listed.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf8"), Loader=_StrictLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SchemaError(str(path), [f"not YAML: {' '.join(str(error).split())}"]) from error
+        values = load_yaml(path.read_bytes())
+    except YamlFileError as error:
+        raise SchemaError(str(path), [str(error)]) from error
     context = FileContext.of(values)
     twice = [*_repeated("scenes", "name", context.scenes), *_repeated("methods", "label", context.labels)]
     try:
@@ -99,17 +99,3 @@ def _method(entry: MethodInFile, budget: Budget) -> RecipeMethod:
         scenes=entry.scenes,
         as_published=not entry.overrides if entry.as_published is None else entry.as_published,
     )
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, which does not take the last of two equal keys without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [position for position, key in enumerate(keys) if key in keys[:position]]
-        if twice:
-            key, _ = node.value[twice[0]]
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {keys[twice[0]]!r} is there more than once", key.start_mark
-            )
-        return super().construct_mapping(node, deep)

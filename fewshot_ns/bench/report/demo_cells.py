@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Optional, Sequence
 
 import numpy as np
+from pydantic import BaseModel, FiniteFloat, TypeAdapter
 
 from fewshot_ns.bench.report.pictures import KeptView, read_view
 from fewshot_ns.bench.results.cells import BenchResults, CellResult
@@ -15,12 +15,20 @@ from fewshot_ns.model_components.splatting.ply import SplatFile
 from fewshot_ns.presentation.video import RenderedPath
 from fewshot_ns.utils.arrays import read_array
 from fewshot_ns.utils.cache import read_npz, write_npz
+from fewshot_ns.utils.record_files import read_record_file
 
 WITH_PRIOR, WITHOUT_PRIOR, SPLATS = "with-prior", "without-prior", "splats"
 """The cells' labels."""
 TITLES = {WITH_PRIOR: "with the depth prior", WITHOUT_PRIOR: "without the depth prior"}
 OWN_DEPTH = ("stereo", "mvs")
 """Sources of initial points that are depth from the photos."""
+
+
+class _Transform(BaseModel):
+    scale: FiniteFloat
+
+
+_TRANSFORM = TypeAdapter(_Transform)
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def read_demo(
         kept = [read_view(pictures, number) for number in range(len(images))]
         views = [view for view in kept if view is not None]
         run = folder / result.method
-        scale = float(json.loads((run / "dataparser_transforms.json").read_text(encoding="utf8"))["scale"])
+        scale = read_record_file(run / "dataparser_transforms.json", _TRANSFORM, "the scene's scale").scale
         errors = [
             depth_error(view.depth, scene / "exact_depth" / f"{Path(image['file_name']).stem}.npy", focal_share, scale)
             for view, image in zip(views, images, strict=True)

@@ -66,7 +66,8 @@ def scene_sheet(results: BenchResults, protocol: str, scene: str, max_views: int
         (H, W, 3) uint8; None where no pictures were kept.
     """
     folders = _folders(results, protocol, scene)
-    indices = sorted({int(file.stem[5:]) for folder in folders.values() for file in folder.glob("view-*.npz")})
+    stems = {file.stem[5:] for folder in folders.values() for file in folder.glob("view-*.npz")}
+    indices = sorted(int(stem) for stem in stems if stem.isdecimal())
     rows: List[List[LabelledImage]] = []
     titles: List[str] = []
     for index in indices[:max_views]:

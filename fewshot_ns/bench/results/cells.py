@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from fewshot_ns.bench.execution.records import EVAL, FINISHED, PLAN, VIEWS, read_record
+from fewshot_ns.bench.execution.records import EVAL, FINISHED, PLAN, VIEWS
+from fewshot_ns.bench.results.files import (
+    NOT_RUN,
+    CellInFile,
+    PlannedCell,
+    RecordInFile,
+    read_averages,
+    read_cell_record,
+    read_plan,
+    read_results_file,
+)
 from fewshot_ns.evaluation.records.initial_points import initial_points_words
 from fewshot_ns.evaluation.records.ledger import read_rows, scene_means, summarize, summarize_scenes
-
-NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -130,89 +137,78 @@ def read_results(path: Path) -> BenchResults:
 
 
 def _read_file(path: Path) -> BenchResults:
-    try:
-        values = json.loads(path.read_text(encoding="utf8"))
-        cells = tuple(_cell_from_json(value) for value in values["cells"])
-        return BenchResults(values["name"], values["description"], cells)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected the results of a benchmark (JSON), found {error!r}") from error
+    values = read_results_file(path)
+    return BenchResults(values.name, values.description, tuple(_cell_from_json(cell) for cell in values.cells))
 
 
-def with_folder_name(values: Mapping[str, Any]) -> Dict[str, Any]:
-    """Fields of a cell by today's names: results of 0.1.0 call the scene's folder its place."""
-    return {"folder_name" if name == "place" else name: value for name, value in values.items()}
+def _cell_from_json(cell: CellInFile) -> CellResult:
+    values = cell.model_dump(exclude_unset=True)
+    tuples = {name: tuple(values[name]) for name in ("overrides", "scene_overrides", "images")}
+    curve = tuple(CurvePoint(**point) for point in values["curve"])
+    return CellResult(**{**values, **tuples, "curve": curve, "size": _size(cell.size)})
 
 
-def _cell_from_json(value: Mapping[str, Any]) -> CellResult:
-    value = with_folder_name(value)
-    curve = tuple(CurvePoint(**point) for point in value["curve"])
-    tuples = {name: tuple(value[name]) for name in ("overrides", "scene_overrides", "images")}
-    size = None if value["size"] is None else (value["size"][0], value["size"][1])
-    return CellResult(**{**value, **tuples, "curve": curve, "size": size})
+def _size(size: Optional[List[int]]) -> Optional[Tuple[int, int]]:
+    return None if size is None else (size[0], size[1])
 
 
 def _read_folder(folder: Path) -> BenchResults:
     path = folder / PLAN
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected the plan of a benchmark, found none; run ns-fewshot bench first")
-    plan = json.loads(path.read_text(encoding="utf8"))
-    name = plan["name"]
+    plan = read_plan(path)
     cells: List[CellResult] = []
     pictures: Dict[Tuple[str, str, str, int], Path] = {}
     folders: List[Path] = []
-    for planned in plan["cells"]:
-        folders.append(folder / planned["folder"])
-        cell = _cell(folders[-1], {**with_folder_name(planned), "recipe": name})
+    for planned in plan.cells:
+        folders.append(folder / planned.folder)
+        cell = _cell(folders[-1], planned, plan.name)
         cells.append(cell)
-        views = folders[-1] / planned.get("views", VIEWS)
+        views = folders[-1] / (planned.views or VIEWS)
         if cell.finished and views.is_dir():
             pictures[(cell.protocol, cell.scene, cell.label, cell.seed)] = views
-    return BenchResults(name, plan["description"], tuple(cells), pictures, tuple(folders))
+    return BenchResults(plan.name, plan.description, tuple(cells), pictures, tuple(folders))
 
 
-def _cell(folder: Path, planned: Mapping[str, Any]) -> CellResult:
-    known: Dict[str, Any] = {name: value for name, value in planned.items() if name not in ("folder", "eval", "views")}
-    record = read_record(folder)
+def _cell(folder: Path, planned: PlannedCell, recipe: str) -> CellResult:
+    known: Dict[str, Any] = {**planned.model_dump(exclude={"folder", "eval", "views"}), "recipe": recipe}
+    record = read_cell_record(folder)
     if record is None:
         return CellResult(**known, status=NOT_RUN)
-    asked = record["cell"]
+    asked = record.cell
     known.update(
-        status=record["status"],
-        overrides=tuple(asked["overrides"]),
-        scene_overrides=tuple(asked["scene_overrides"]),
-        error=record.get("error", ""),
-        steps_asked=asked["steps"],
-        own_length=asked["own_length"],
-        test_views=asked["test_views"] or None,
-        size=(asked["size"][0], asked["size"][1]),
-        test_objects=asked.get("all_test_scenes") or None,
-        device=asked["device"],
-        source=record["keys"]["source"],
+        status=record.status,
+        overrides=tuple(asked.overrides),
+        scene_overrides=tuple(asked.scene_overrides),
+        error=record.error,
+        steps_asked=asked.steps,
+        own_length=asked.own_length,
+        test_views=asked.test_views or None,
+        size=_size(asked.size),
+        test_objects=asked.all_test_scenes or None,
+        device=asked.device,
+        source=record.keys.source,
     )
-    if record["status"] != FINISHED:
+    if record.status != FINISHED:
         return CellResult(**known)
-    known.update(
-        steps=None if record.get("step") is None else record["step"] + 1,
-        training=record.get("training") or {},
-    )
-    if "eval" in planned:
-        return CellResult(**{**known, **measured_across(folder / planned["eval"], record)})
-    evaluation = json.loads((folder / EVAL).read_text(encoding="utf8"))
-    views = set(evaluation["views"])
+    known.update(steps=None if record.step is None else record.step + 1, training=record.training or {})
+    if planned.eval is not None:
+        return CellResult(**{**known, **measured_across(folder / planned.eval, record)})
+    averages = read_averages(folder / EVAL)
+    views = set(averages.views)
     rows = [row for row in read_rows((folder / EVAL).with_suffix(".jsonl")) if row.view_index in views]
-    measured = evaluation["evaluation"]["size"]
     known.update(
-        size=(measured[0], measured[1]),
+        size=_size(averages.evaluation.size),
         metrics={name: value.mean for name, value in summarize(rows).items()},
         images=tuple({"file_name": row.file_name, "view_index": row.view_index, **row.metrics} for row in rows),
         num_images=len(rows),
-        curve=read_curve(folder / planned["method"]),
-        **initial_points_words(folder / planned["method"]),
+        curve=read_curve(folder / planned.method),
+        **initial_points_words(folder / planned.method),
     )
     return CellResult(**known)
 
 
-def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
+def measured_across(path: Path, record: RecordInFile) -> Dict[str, Any]:
     """What an evaluation over many scenes says of a cell: means over scenes, a row per scene.
 
     Args:
@@ -222,20 +218,19 @@ def measured_across(path: Path, record: Mapping[str, Any]) -> Dict[str, Any]:
     # The only scene of a set is measured as one scene, whose rows do not name it.
     rows = read_rows(path.with_suffix(".jsonl"))
     if all(row.scene is None for row in rows):
-        rows = [replace(row, scene=record["cell"]["pictured_scene"]) for row in rows]
-    names = record.get("categories") or {}
+        rows = [replace(row, scene=record.cell.pictured_scene) for row in rows]
+    names = record.categories
     categories = {row.scene: names.get(row.category, row.category) for row in rows}
     scenes = scene_means(rows)
     images = [
         {"file_name": name, "view_index": number, "category": categories[name], **row.metrics}
         for number, (name, row) in enumerate(scenes.items())
     ]
-    asked = record["cell"]
     return {
         "metrics": {name: value.mean for name, value in summarize_scenes(rows).items()},
         "images": tuple(images),
         "num_images": len(rows),
-        "test_views": len(rows) if asked["evaluation"]["max_views"] is None else None,
+        "test_views": len(rows) if record.cell.evaluation.max_views is None else None,
         "objects": len(scenes),
     }
 
@@ -246,13 +241,14 @@ def read_curve(run_dir: Path) -> Tuple[CurvePoint, ...]:
     Args:
         run_dir: folder of the run.
     """
-    ledgers = sorted((run_dir / "eval").glob("step-*.jsonl"))
+    # Others lie beside them: of training views, or put there by hand.
+    ledgers = {path.stem[5:]: path for path in sorted((run_dir / "eval").glob("step-*.jsonl"))}
+    ledgers = {int(step): path for step, path in ledgers.items() if step.isdecimal()}
     if not ledgers:
         return ()
     times = _logged_cpu_seconds(run_dir)
     points: List[CurvePoint] = []
-    for path in ledgers:
-        step = int(path.stem[5:])
+    for step, path in ledgers.items():
         means = {name: value.mean for name, value in summarize(read_rows(path)).items() if value.mean is not None}
         earlier = [seconds for logged, seconds in times.items() if logged <= step]
         points.append(CurvePoint(step, max(earlier, default=None), means))

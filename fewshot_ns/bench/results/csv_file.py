@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from fewshot_ns.bench.results.cells import BenchResults, CellResult, with_folder_name
+from fewshot_ns.bench.results.cells import BenchResults, CellResult
+from fewshot_ns.bench.results.files import STATUS_WORDS, with_folder_name
 from fewshot_ns.utils.files import write_text
+from fewshot_ns.utils.shown_values import shown
 
 COLUMNS = (
     "recipe",
@@ -47,6 +51,9 @@ _OPTIONAL = (*SCENE_COUNTS, *INITIAL_POINTS)
 _COST = ("cpu_seconds", "wall_seconds", "rays", "peak_memory_bytes", "peak_gpu_memory_bytes")
 _DIGITS = 6
 """Digits behind the point of metrics, more than any table shows."""
+_CONFLICT = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+"""How the lines begin that a version control system writes where it cannot merge."""
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def as_csv(results: BenchResults) -> str:
@@ -75,17 +82,45 @@ def read_csv(path: Path) -> BenchResults:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected results of benchmarks (CSV), found no such file")
-    with path.open(encoding="utf8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        names = with_folder_name(dict.fromkeys(reader.fieldnames or ()))
-        missing = [name for name in COLUMNS if name not in names]
-        if missing:
-            raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, {', '.join(missing)} not found")
+    rows = _rows(path)
+    line, header = next(rows, (1, []))
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}, line {line}: expected each column once, found {', '.join(twice[:5])} more than once")
+    names = with_folder_name(dict.fromkeys(header))
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, {', '.join(missing)} not found")
+    cells = []
+    for line, values in rows:
+        if len(values) != len(header):
+            raise ValueError(f"{path}, line {line}: expected {len(header)} values, found {len(values)}")
         try:
-            cells = tuple(_cell(with_folder_name(row)) for row in reader)
+            cells.append(_cell(with_folder_name(dict(zip(header, values, strict=True)))))
         except ValueError as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-    return BenchResults("results", "", cells)
+            raise ValueError(f"{path}, line {line}: {error}") from error
+    return BenchResults("results", "", tuple(cells))
+
+
+def _rows(path: Path) -> Iterator[Tuple[int, List[str]]]:
+    """The rows of a CSV file that are not empty, with their lines' numbers."""
+    try:
+        # What some programs write begins with a mark of its byte order.
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, found another byte at {error.start}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(_CONFLICT):
+            raise ValueError(f"{path}, line {number}: expected a row, found the mark of a conflict {shown(line[:20])}")
+    if "\0" in text:
+        raise ValueError(f"{path}: expected text, found a zero byte at {text.index(chr(0))}")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: expected CSV, found another ({error})") from error
 
 
 def merge_into(path: Path, results: BenchResults) -> None:
@@ -114,15 +149,45 @@ def _row(cell: CellResult) -> Dict[str, Any]:
 
 
 def _number(value: Any, digits: int = _DIGITS) -> str:
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"expected finite figures in the results of a benchmark, found {value}")
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _cell(row: Dict[str, str]) -> CellResult:
-    def optional(name: str, kind: Callable[[str], Any]) -> Any:
-        return kind(row[name]) if row.get(name) else None
+def _whole(name: str, text: str) -> int:
+    # Whatever else int() takes, such as 1_000, is not what stands in such a file.
+    if not _WHOLE.fullmatch(text):
+        raise ValueError(f"{name}: expected a whole number, found {shown(text)}")
+    return int(text)
 
-    size = (int(row["width"]), int(row["height"])) if row["width"] else None
-    training = {name: optional(name, float) for name in _COST}
+
+def _finite(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected a number, found {shown(text)}") from error
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, found {shown(text)}")
+    return value
+
+
+def _yes(name: str, text: str) -> bool:
+    if text not in ("True", "False"):
+        raise ValueError(f"{name}: expected True or False, found {shown(text)}")
+    return text == "True"
+
+
+def _status(text: str) -> str:
+    if text not in STATUS_WORDS:
+        raise ValueError(f"status: expected one of {', '.join(STATUS_WORDS)}, found {shown(text)}")
+    return text
+
+
+def _cell(row: Dict[str, str]) -> CellResult:
+    def optional(name: str) -> Optional[int]:
+        return _whole(name, row[name]) if row.get(name) else None
+
+    size = (_whole("width", row["width"]), _whole("height", row["height"])) if row["width"] else None
     return CellResult(
         recipe=row["recipe"],
         protocol=row["protocol"],
@@ -130,25 +195,29 @@ def _cell(row: Dict[str, str]) -> CellResult:
         folder_name=row["folder_name"],
         method=row["method"],
         label=row["label"],
-        status=row["status"],
+        status=_status(row["status"]),
         device=row["device"],
         source=row["source"],
-        seed=int(row["seed"]),
-        as_published=row["as_published"] == "True",
-        own_length=row["own_length"] == "True",
+        seed=_whole("seed", row["seed"]),
+        as_published=_yes("as_published", row["as_published"]),
+        own_length=_yes("own_length", row["own_length"]),
         overrides=tuple(row["overrides"].split()),
         scene_overrides=tuple(row["scene_overrides"].split()),
         error=row["error"],
-        steps=optional("steps", int),
+        steps=optional("steps"),
         size=size,
-        test_views=optional("test_views", int),
-        metrics={name: float(value) for name, value in row.items() if name not in (*COLUMNS, *_OPTIONAL) and value},
-        num_images=optional("evaluated_views", int) or 0,
-        objects=optional("objects", int),
-        test_objects=optional("test_objects", int),
+        test_views=optional("test_views"),
+        metrics={name: _finite(name, value) for name, value in row.items() if _is_metric(name) and value},
+        num_images=optional("evaluated_views") or 0,
+        objects=optional("objects"),
+        test_objects=optional("test_objects"),
         initial_points=row.get("initial_points") or "",
-        training={name: value for name, value in training.items() if value is not None},
+        training={name: _finite(name, row[name]) for name in _COST if row[name]},
     )
+
+
+def _is_metric(name: str) -> bool:
+    return name not in (*COLUMNS, *_OPTIONAL)
 
 
 def groups_by_recipe(cells: Sequence[CellResult]) -> List[Tuple[str, BenchResults]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from fewshot_ns.evaluation.records.ledger import LedgerRow, scene_means
 from fewshot_ns.utils.files import write_text
+from fewshot_ns.utils.record_files import parse_json
+from fewshot_ns.utils.shown_values import shown
 
 NAME_WIDTH = 12
 """Columns of a category's name; longer names are not cut."""
@@ -73,9 +74,10 @@ def category_names(data: Path) -> Dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         return {str(key): str(value["name"]).split(",")[0] for key, value in content.items()}
     except (ValueError, AttributeError, TypeError, KeyError) as error:
+        found = f"{type(error).__name__}: {shown(str(error), 100)}"
         raise ValueError(
-            f'{path}: expected JSON {{"id": {{"name": "..."}}}}, found something else ({type(error).__name__}: {error})'
+            f'{path}: expected JSON {{"id": {{"name": "..."}}}}, found something else ({found})'
         ) from error

@@ -2,7 +2,8 @@
 
 A line holds one JSON object: `file_name`, `view_index`, `split_index`, `step`, `num_rays_per_sec`, then the metrics by
 name. A metric that could not be measured is null. Rows of an evaluation over many scenes begin with `scene`, `category`
-and `sources`.
+and `sources`. `measured_on` says by a hash which files the row was measured on. Of two rows of one view the
+later counts.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from fewshot_ns.evaluation.records.row_in_file import (
+    EVALUATION_IN_FILE,
+    FILES_KEY,
+    ROW_KEYS,
+    SCENE_KEYS,
+    RowInFile,
+    parse_row,
+)
+from fewshot_ns.utils.disk_space import saying_disk_full
 from fewshot_ns.utils.files import write_json, write_text
-
-SCENE_KEYS = ("scene", "category", "sources")
-"""Keys of a row that only evaluations over many scenes write."""
-ROW_KEYS = ("file_name", "view_index", "split_index", "step", "num_rays_per_sec")
-"""Keys of a row that are not metrics."""
+from fewshot_ns.utils.record_files import RecordError, read_record_if_whole
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class LedgerRow:
     """The scene's category, '' where the dataset has none."""
     sources: Tuple[int, ...] = ()
     """View indices of the source views that the image was rendered from."""
+    measured_on: Optional[str] = None
+    """Hash of the files that the render was compared with; None where there are none, and in rows of earlier
+    versions."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +107,14 @@ class Ledger:
         Returns:
             The rows that are there, in the order of the file.
         """
-        rows = read_rows(self.rows_path, skip_damaged=True) if self._stored_key() == key else []
+        stored = read_record_if_whole(self.path, EVALUATION_IN_FILE)
+        same = stored is not None and stored.get("key") == key
+        rows = read_rows(self.rows_path, skip_damaged=True) if same else []
         if not rows:
             self.clear()
         self._rows = {(row.scene, row.split_index): row for row in rows}
         # An interrupted run may have left half a line.
-        if self.rows_path.is_file() and self.rows_path.read_text("utf8") != _lines(rows):
+        if self.rows_path.is_file() and self.rows_path.read_bytes() != _lines(rows).encode():
             write_rows(self.rows_path, rows)
         write_json(self.path, {**about, "key": key, "complete": False})
         return rows
@@ -113,21 +124,27 @@ class Ledger:
         return self._rows.get((scene, split_index))
 
     def append(self, row: LedgerRow) -> None:
-        """Adds a row, which is on the disk when this returns.
+        """Adds a row, or takes it for the earlier one of its view; it is on the disk when this returns.
 
         Raises:
             ValueError: a value is NaN or infinite.
+            DiskFullError: there is no room for it.
         """
-        line = _lines([row])
+        try:
+            line = _lines([row])
+        except ValueError as error:
+            raise ValueError(f"{self.rows_path}: {error}") from error
         last = next(reversed(self._rows.values()), None)
+        known = (row.scene, row.split_index) in self._rows
         self._rows[(row.scene, row.split_index)] = row
-        if row.scene is None and last is not None and last.split_index > row.split_index:
+        if row.scene is None and last is not None and (known or last.split_index > row.split_index):
             self._rows = dict(sorted(self._rows.items(), key=lambda item: item[1].split_index))
             write_rows(self.rows_path, list(self._rows.values()))
             return
-        self.rows_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.rows_path.open("a", encoding="utf8") as stream:
-            stream.write(line)
+        with saying_disk_full(self.rows_path):
+            self.rows_path.parent.mkdir(parents=True, exist_ok=True)
+            with self.rows_path.open("a", encoding="utf8") as stream:
+                stream.write(line)
 
     def finish(self, key: str, about: Dict[str, Any], results: Dict[str, Any]) -> None:
         """Writes the averages.
@@ -138,13 +155,6 @@ class Ledger:
             results: averages by name, in the form of `ns-eval`.
         """
         write_json(self.path, {**about, "key": key, "complete": True, "results": results})
-
-    def _stored_key(self) -> Optional[str]:
-        try:
-            content = json.loads(self.path.read_text("utf8"))
-        except (OSError, ValueError):
-            return None
-        return content.get("key") if isinstance(content, dict) else None
 
 
 def ledger_path(run_dir: Path, step: int, training_views: bool = False) -> Path:
@@ -172,6 +182,9 @@ def read_rows(path: Path, skip_damaged: bool = False) -> List[LedgerRow]:
         path: the file.
         skip_damaged: whether lines that are no rows are left out, and no file counts as one without rows.
 
+    Returns:
+        A row for each view, the last that the file has of it.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is not a row; the message names file and line.
@@ -180,14 +193,16 @@ def read_rows(path: Path, skip_damaged: bool = False) -> List[LedgerRow]:
         if skip_damaged:
             return []
         raise FileNotFoundError(f"{path}: expected a ledger of evaluation rows, found no file")
-    rows = []
-    for number, line in enumerate(path.read_text("utf8").splitlines(), start=1):
+    rows: Dict[Tuple[Optional[str], int], LedgerRow] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
-            rows.append(_parse_row(line))
-        except ValueError as error:
+            row = _row_of(parse_row(line))
+        except RecordError as error:
             if not skip_damaged:
                 raise ValueError(f"{path}, line {number}: {error}") from error
-    return rows
+            continue
+        rows[(row.scene, row.split_index)] = row
+    return list(rows.values())
 
 
 def summarize(rows: Sequence[LedgerRow]) -> Dict[str, MetricSummary]:
@@ -268,8 +283,10 @@ def _row_as_json(row: LedgerRow) -> Dict[str, Any]:
     if row.scene is not None:
         values.update(scene=row.scene, category=row.category, sources=list(row.sources))
     values.update(file_name=row.file_name, view_index=row.view_index, split_index=row.split_index, step=row.step)
+    if row.measured_on is not None:
+        values[FILES_KEY] = row.measured_on
     for name, value in {"num_rays_per_sec": row.num_rays_per_sec, **row.metrics}.items():
-        if name in row.metrics and name in (*ROW_KEYS, *SCENE_KEYS):
+        if name in row.metrics and name in (*ROW_KEYS, *SCENE_KEYS, FILES_KEY):
             raise ValueError(f"{row.file_name}: a metric may not be called {name!r}")
         if value is not None and not math.isfinite(value):
             raise ValueError(f"{row.file_name}: expected a finite value of {name}, got {value}")
@@ -277,14 +294,6 @@ def _row_as_json(row: LedgerRow) -> Dict[str, Any]:
     return values
 
 
-def _parse_row(line: str) -> LedgerRow:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"expected a JSON object, found {line[:60]!r}") from error
-    if not isinstance(values, dict) or not set(ROW_KEYS) <= set(values):
-        raise ValueError(f"expected an object with {', '.join(ROW_KEYS)}, found {line[:60]!r}")
-    named = {key: values.pop(key) for key in ROW_KEYS}
-    if set(SCENE_KEYS) <= set(values):
-        named.update(scene=values.pop("scene"), category=values.pop("category"), sources=tuple(values.pop("sources")))
-    return LedgerRow(**named, metrics=values)
+def _row_of(row: RowInFile) -> LedgerRow:
+    fields = {name: getattr(row, name) for name in (*ROW_KEYS, "scene", "category", FILES_KEY)}
+    return LedgerRow(**fields, sources=tuple(row.sources), metrics=dict(row.model_extra or {}))

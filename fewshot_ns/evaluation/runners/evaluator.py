@@ -6,29 +6,27 @@ over many scenes all use it.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol, Sequence, Tuple, TypeVar
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX, Baselines
-from fewshot_ns.evaluation.metrics.config import EvaluationConfig
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics, ViewFeatures
 from fewshot_ns.evaluation.metrics.suite import MetricSuite, as_float
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary, flatten, read_rows, summarize
+from fewshot_ns.evaluation.runners.stored_settings import stored_settings
 from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData
+from fewshot_ns.utils.hashing import files_hash
 
 Result = TypeVar("Result")
 Outputs = Dict[str, Tensor]
 """What a model renders for a camera: `rgb` (H, W, 3), `depth` and `accumulation` (H, W, 1), and others."""
-
-SET_METRICS_KEY = "of_all_views"
-"""Key in the JSON file's `evaluation`: settings of the metrics of all views together."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,10 @@ class ViewPictures(Protocol):
 
     def missing(self, view: EvaluatedView) -> bool:
         """Whether pictures of this view are asked for and not there yet."""
+        ...
+
+    def wanted(self, view: EvaluatedView) -> bool:
+        """Whether pictures of this view are asked for."""
         ...
 
     def save(self, view: EvaluatedView, truth: Tensor, outputs: Outputs) -> None:
@@ -81,6 +83,7 @@ class ViewEvaluator:
     """Told of the row of every view that was rendered."""
     features: ViewFeatures = field(default_factory=ViewFeatures)
     """Image features of the views, where FID or KID is asked for."""
+    _told_unknown: bool = field(default=False, init=False, repr=False)
 
     @torch.no_grad()
     def evaluate(self, scene: EvaluatedScene) -> List[LedgerRow]:
@@ -116,8 +119,13 @@ class ViewEvaluator:
 
     def _evaluate_view(self, scene: EvaluatedScene, view: EvaluatedView) -> LedgerRow:
         row = None if self.ledger is None else self.ledger.row(view.scene, view.split_index)
-        draw = self.pictures is not None and self.pictures.missing(view)
-        describe = bool(self.suite.set_metrics.names) and view.split_index not in self.features.views
+        measured_on = None if self.ledger is None else files_hash(view.files)
+        outdated = row is not None and measured_on is not None and row.measured_on != measured_on
+        if row is not None and outdated:
+            self._tell_outdated(row)
+            row = None
+        draw = self.pictures is not None and (self.pictures.missing(view) or outdated and self.pictures.wanted(view))
+        describe = bool(self.suite.set_metrics.names) and (view.split_index not in self.features.views or outdated)
         if row is not None and not draw and not describe:
             return row
         data = view.load()
@@ -131,11 +139,24 @@ class ViewEvaluator:
             self.pictures.save(view, truth, outputs)
         # The row comes last: a view that has one also has its features and pictures.
         if row is None:
-            row = self._measure(scene, view, data, outputs, seconds)
+            row = replace(self._measure(scene, view, data, outputs, seconds), measured_on=measured_on)
             if self.ledger is not None:
                 self.ledger.append(row)
         self.on_row(row)
         return row
+
+    def _tell_outdated(self, row: LedgerRow) -> None:
+        """Says why a view is measured again; of rows of earlier versions once for all."""
+        name = row.file_name if row.scene is None else f"{row.scene}, {row.file_name}"
+        if row.measured_on is not None:
+            CONSOLE.print(f"{name}: its photo or mask is another than at the last evaluation; measured again.")
+        elif not self._told_unknown:
+            self._told_unknown = True
+            CONSOLE.print(
+                f"{name}: the rows of an earlier version do not say which photos they were measured on; such views are "
+                "measured again.",
+                soft_wrap=True,
+            )
 
     def _rendered(self, scene: EvaluatedScene, view: EvaluatedView) -> Tuple[Outputs, Optional[float]]:
         """What shows a view, and the seconds that it took to render; None where it was rendered before."""
@@ -213,9 +234,7 @@ def read_summary(
             raise ValueError(f"{ledger.rows_path}: no row of the views {missing}; evaluate them first")
         rows = [row for row in rows if row.view_index in set(views)]
     if set_metrics is None:
-        content = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
-        settings = content.get("evaluation", {}).get(SET_METRICS_KEY, {"metrics": ()})
-        set_metrics = SetMetrics(EvaluationConfig(**settings))
+        set_metrics = SetMetrics(stored_settings(path))
     return _summarize(rows, ViewFeatures.load(ledger.features_path), set_metrics)
 
 

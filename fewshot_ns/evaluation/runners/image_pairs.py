@@ -213,6 +213,7 @@ def pair_views(
             camera=None,
             load=partial(_load, pairs[index], None if masks is None else masks[index], background),
             prediction=partial(_prediction, pairs[index], background),
+            files=(pairs[index].truth, pairs[index].render, *(() if masks is None else (masks[index],))),
         )
         for index in indices
     ]

@@ -198,7 +198,12 @@ class SceneEvaluator:
             load=partial(self._load, active, index),
             scene=scene.entry.scene_id,
             category=scene.entry.category,
+            files=(scene.image_filenames[index], *self._masks_of(active, index)),
         )
+
+    def _masks_of(self, active: ActiveScene, index: int) -> Tuple[Path, ...]:
+        masks = active.scene.mask_filenames
+        return () if masks is None or not self.options.masks else (masks[index],)
 
     def _load(self, active: ActiveScene, index: int) -> ViewData:
         scene, images = active.scene, self.manager.library.images

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fewshot_ns.data.datasets.fewshot_dataset import OBJECT_MASK_KEY
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY
-from fewshot_ns.data.records.metadata import METADATA_KEY
+from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata
 
 Item = TypeVar("Item")
 
@@ -61,6 +61,8 @@ class EvaluatedView:
     """The scene's category."""
     prediction: Optional[Callable[[], Dict[str, Tensor]]] = None
     """Reads `rgb` (H, W, 3) in [0, 1] of an image that was rendered before; None: the scene renders the camera."""
+    files: Tuple[Path, ...] = ()
+    """What is read to measure it: photo, masks and depth map, and the render that lies on disk."""
 
 
 def scene_view_indices(dataset: InputDataset) -> Tuple[int, ...]:
@@ -117,7 +119,25 @@ def _dataset_view(dataset: InputDataset, index: int, camera: Cameras, load: Call
     known = () if record is None else record.photos
     name = known[index].name if known else Path(dataset.image_filenames[index]).name
     labels = scale_labels(dataset)
-    return EvaluatedView(name, view_index, index, camera, load, None if labels is None else labels[index])
+    return EvaluatedView(
+        file_name=name,
+        view_index=view_index,
+        split_index=index,
+        camera=camera,
+        load=load,
+        scale_label=None if labels is None else labels[index],
+        files=_files_of(dataset, index),
+    )
+
+
+def _files_of(dataset: InputDataset, index: int) -> Tuple[Path, ...]:
+    """The files of a view, its photo first."""
+    photo, record = Path(dataset.image_filenames[index]), getattr(dataset, "fewshot", None)
+    if not isinstance(record, FewShotMetadata):
+        return (photo,)
+    others = (record.alpha_filenames, record.object_mask_filenames, record.true_depth_filenames)
+    named = [files[index] for files in others if files is not None]
+    return (photo, *(file for file in named if file is not None))
 
 
 def choose_views(scene_indices: Sequence[int], views: Optional[Sequence[int]], max_views: Optional[int]) -> List[int]:

@@ -19,6 +19,7 @@ from fewshot_ns.bench.execution.records import (
     FINISHED,
     CellBusyError,
     is_finished,
+    last_step,
     locked,
     read_record,
     set_aside,
@@ -28,6 +29,7 @@ from fewshot_ns.bench.planning.planner import make_plan
 from fewshot_ns.bench.recipes.yaml_file import load_recipe
 from fewshot_ns.bench.results.cells import read_results
 from fewshot_ns.scripts.cli import main
+from fewshot_ns.utils.disk_space import DiskFullError
 
 
 @pytest.fixture
@@ -80,6 +82,38 @@ def test_a_cell_belongs_to_one_process_and_to_the_commands_it_started(cell):
         child.wait()
     with locked(cell.folder):
         pass
+
+
+def test_a_full_disk_ends_a_cell_and_not_the_benchmark(cell, monkeypatch):
+    def full(*_, **__):
+        raise DiskFullError("cell.json: the disk full")
+
+    monkeypatch.setattr("fewshot_ns.bench.execution.cells.write_record", full)
+    outcome = run_cell(cell, cell.folder.parents[3], WorkerResources())
+    assert outcome.status == "failed" and outcome.error.count("the disk full") == 2
+    assert "not recorded" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"status": "finished"}', '{"status": 3, "keys": {}, "cell": {}}', "{", "\xff"]
+)
+def test_a_cell_with_a_damaged_record_is_run_again(cell, tmp_path, content):
+    write_record(cell, FINISHED, trained=True)
+    (cell.folder / "eval.json").write_text("{}")
+    assert is_finished(cell)
+    (cell.folder / "cell.json").write_bytes(content.encode("latin-1"))
+    assert not is_finished(cell) and cell_state(cell, False) == "new"
+    moved = set_aside(cell, tmp_path / "out")
+    assert moved is not None and (moved / "cell.json").is_file()
+
+
+def test_stray_files_beside_checkpoints_are_no_steps(cell):
+    models = cell.run_dir / "nerfstudio_models"
+    models.mkdir(parents=True)
+    for name in ("step-abc.ckpt", "step-.ckpt", "step-000000003.ckpt"):
+        (models / name).touch()
+    (models / "step-000000009.ckpt").mkdir()
+    assert last_step(cell.run_dir) == 3
 
 
 def test_the_cores_are_parted(monkeypatch):

@@ -82,7 +82,7 @@ def test_all_problems_are_told_at_once_with_their_place(write_recipe):
         "methods[0].method: expected a text, found 3",
         "methods[0].overides: unknown key; did you mean overrides?",
         "methods[1].scenes: expected names of scenes of this recipe",
-        "seeds: expected a list of different entries, each a whole number of at least 0, found [0, -1]",
+        "each a whole number of at least 0 and at most 4294967295, found [0, -1]",
         "budget.steps: expected a whole number of at least 1, found 0",
         "budget.cpu-seconds: expected a number above 0, found 'ten'",
         "sceens: unknown key; did you mean scenes?",

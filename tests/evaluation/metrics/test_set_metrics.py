@@ -16,7 +16,8 @@ from fewshot_ns.evaluation.metrics.image_features import InceptionFeatures, enco
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics, ViewFeatures
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.ledger import Ledger, read_rows
-from fewshot_ns.evaluation.runners.evaluator import SET_METRICS_KEY, EvaluatedScene, ViewEvaluator, read_summary
+from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator, read_summary
+from fewshot_ns.evaluation.runners.stored_settings import SET_METRICS_KEY
 from fewshot_ns.evaluation.runners.views import dataset_views
 from fewshot_ns.pretrained.weights import WEIGHTS_ENV, WeightsNotFoundError
 

@@ -29,11 +29,13 @@ Row = Dict[str, Any]
 
 
 def read(path: Path) -> List[Row]:
-    """Rows as they stand in the file, keys in order; times, which no two runs share, must be positive."""
+    """Rows as they stand in the file, keys in order, without the hash of the photos; times, which no two runs share,
+    must be positive."""
     rows = [json.loads(line) for line in path.read_text("utf8").splitlines()]
     for row in rows:
         assert all(row[name] > 0 for name in TIMES)
         row.update(dict.fromkeys(TIMES))
+        row.pop("measured_on", None)
     return rows
 
 

@@ -168,3 +168,37 @@ def test_masks_may_come_from_another_folder(pipeline, tmp_path):
 def test_flags_that_make_no_sense_are_refused(tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         EvalCommand(tmp_path, **flags).main()
+
+
+def brighten(path: Path) -> None:
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(np.int64)
+    Image.fromarray((pixels // 2 + 90).astype(np.uint8)).save(path)
+
+
+def test_a_photo_that_was_replaced_is_measured_again(pipeline, tmp_path, capsys):
+    path, seen = tmp_path / "eval.json", []
+    options: Dict[str, Any] = {"pictures": RunPictures(tmp_path / "views", [0, 1])}
+    first = evaluate(pipeline, [0, 1], path, **options)
+    assert all(row.measured_on for row in first) and first[0].measured_on != first[1].measured_on
+    dataset = pipeline.datamanager.eval_dataset
+    photo = Path(dataset.image_filenames[1])
+    before = (tmp_path / "views/view-0001-truth.png").read_bytes()
+    brighten(photo)
+    fresh = type(dataset)(dataset._dataparser_outputs, dataset.scale_factor)
+    again = evaluate(pipeline, [0, 1], path, dataset=fresh, on_row=lambda row: seen.append(row.split_index), **options)
+    assert seen == [1] and again[0] == first[0] and again[1].metrics["psnr"] != first[1].metrics["psnr"]
+    assert read_rows(tmp_path / "eval.jsonl") == again and "measured again" in capsys.readouterr().out
+    assert (tmp_path / "views/view-0001-truth.png").read_bytes() != before
+    assert evaluate(pipeline, [0, 1], path, dataset=fresh, on_row=lambda row: seen.append(-1)) == again and seen == [1]
+
+
+def test_rows_of_earlier_versions_are_measured_again_and_that_is_said_once(pipeline, tmp_path, capsys):
+    path, seen = tmp_path / "eval.json", []
+    evaluate(pipeline, [0, 1], path)
+    rows = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["measured_on"]
+    (tmp_path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [row.measured_on for row in read_rows(tmp_path / "eval.jsonl")] == [None, None]
+    evaluate(pipeline, [0, 1], path, on_row=lambda row: seen.append(row.split_index))
+    assert seen == [0, 1] and capsys.readouterr().out.count("of an earlier version") == 1
