@@ -12,26 +12,34 @@ if TYPE_CHECKING:
 
     from fewshot_ns.data.records.metadata import FewShotMetadata
 
+_NEEDED = ("method_name", "optimizers", "pipeline", "vis")
+"""Fields of a trainer's config that a file has to have. The last of them stands last in it: without it, it is cut."""
+
 
 def load_run_config(path: Path) -> TrainerConfig:
     """Reads the config.yml of a run, or of the only run below a folder.
 
-    As with nerfstudio's own commands, such a file can run code: read only those that you or a person you trust wrote.
+    Nothing that the file names is called, see `config_file`; nerfstudio's own commands run code that such a file names.
 
     Args:
         path: config.yml, or a folder with exactly one of them somewhere below.
 
     Raises:
         FileNotFoundError: no such file, or none in the folder.
-        ValueError: the file is no config of a run, or the folder holds several runs.
+        ValueError: the file is no config of a run, or names what is refused, or the folder holds several runs.
     """
-    import yaml
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     from nerfstudio.engine.trainer import TrainerConfig
 
+    from fewshot_ns.utils.config_file import read_config
+
     file = find_config(path)
-    config = yaml.load(file.read_text(), Loader=yaml.Loader)
+    config = read_config(file, _NEEDED)
     if not isinstance(config, TrainerConfig):
         raise ValueError(f"{path}: expected the config.yml of a training run, found {type(config).__name__}")
+    for name in ("datamanager", "model"):
+        if not hasattr(vars(config.pipeline).get(name), "_target"):
+            raise ValueError(f"{path}: expected a pipeline with a config of its {name}, found one without")
     return in_its_folder(config, file)
 
 
@@ -111,22 +119,46 @@ def load_run(
     Raises:
         FileNotFoundError: the run has no checkpoint.
     """
-    from nerfstudio.utils.eval_utils import eval_setup
-
     path = find_config(path)
-    folder = checkpoint_folder(load_run_config(path), best)
+    config = load_run_config(path)
+    folder = checkpoint_folder(config, best)
     # nerfstudio would end this process.
     if not any(folder.glob("*.ckpt")):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
+    _take_todays_datamanager(config, path)
+    change(config)
+    config = in_its_folder(config, path)
+    if best:
+        config.relative_model_dir = checkpoint_folder(config, best).resolve()
+    return _pipeline_with_weights(config, test_mode)
 
-    def update(config: Any) -> Any:
-        change(config)
-        config = in_its_folder(config, path)
-        if best:
-            config.relative_model_dir = checkpoint_folder(config, best).resolve()
-        return config
 
-    return eval_setup(path, test_mode=test_mode, update_config_callback=update)[1]
+def _take_todays_datamanager(config: Any, path: Path) -> None:
+    """Lets the datamanager be of the class that its method has now, as nerfstudio's commands do."""
+    from nerfstudio.configs.method_configs import all_methods
+
+    method: Any = all_methods.get(config.method_name)
+    if method is None or method.pipeline is None:
+        raise ValueError(
+            f"{path}: expected a run of an installed method, found one of {str(config.method_name)[:100]!r}"
+        )
+    config.pipeline.datamanager._target = method.pipeline.datamanager._target
+
+
+def _pipeline_with_weights(config: Any, test_mode: Literal["test", "val", "inference"]) -> Pipeline:
+    """What nerfstudio's `eval_setup` builds, without its loader of configs, which runs what these name, and without
+    unpickling more than tensors and plain values."""
+    import torch
+
+    from fewshot_ns.utils.checkpoints import find_checkpoint, load_checkpoint
+
+    config.load_dir = config.get_checkpoint_dir()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = config.pipeline.setup(device=device, test_mode=test_mode)
+    pipeline.eval()
+    state = load_checkpoint(find_checkpoint(config.load_dir, config.load_step))
+    pipeline.load_pipeline(state["pipeline"], state["step"])
+    return pipeline
 
 
 def checkpoint_folder(config: TrainerConfig, best: bool = False) -> Path:

@@ -12,7 +12,7 @@ import enum
 from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path, PureWindowsPath
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import yaml
 
@@ -37,22 +37,30 @@ class ConfigFileError(ValueError):
     """A config.yml cannot be read, or is refused; the message names file, line and what is wrong."""
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: Path, needed: Sequence[str] = ()) -> Any:
     """The object that a config.yml describes, as nerfstudio's loader would make it.
 
     Args:
         path: of the file.
+        needed: fields of the outermost config, which the file has to have.
 
     Raises:
         OSError: it cannot be read.
         ConfigFileError: it is cut, damaged or too large, or names what is not to be had or not allowed.
     """
     root = compose(path)
+    if isinstance(root, yaml.MappingNode):
+        absent = sorted(set(needed) - {str(key.value) for key, _ in root.value})
+        if absent:
+            raise ConfigFileError(
+                f"{path}: expected the config.yml of a training run, found one without {', '.join(absent)}; is the file "
+                "cut?"
+            )
     loader = _Loader("")
     try:
         return loader.construct_document(root)
     except _RefusedError as error:
-        raise ConfigFileError(f"{path}: line {_line(error.node)}: {error}") from error
+        raise ConfigFileError(f"{path}: line {line_of(error.node)}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigFileError(f"{path}: expected the config.yml of a training run, found {_words(error)}") from error
 
@@ -129,24 +137,28 @@ def _check_events(text: str) -> None:
 def _check_aliases(node: yaml.Node, known: Dict[int, int], above: set) -> int:
     """How many values a node stands for where each alias is written out; each node is counted once."""
     if id(node) in above:
-        raise _BoundsError(f"line {_line(node)}: expected no value that holds itself, found one")
+        raise _BoundsError(f"line {line_of(node)}: expected no value that holds itself, found one")
     if id(node) not in known:
         above.add(id(node))
-        count = 1 + sum(_check_aliases(child, known, above) for child in _children(node))
+        count = 1 + sum(_check_aliases(child, known, above) for child in children(node))
         above.remove(id(node))
         if count > MAX_NODES:
-            raise _BoundsError(f"line {_line(node)}: expected at most {MAX_NODES} values, found aliases that mean more")
+            raise _BoundsError(
+                f"line {line_of(node)}: expected at most {MAX_NODES} values, found aliases that mean more"
+            )
         known[id(node)] = count
     return known[id(node)]
 
 
-def _children(node: yaml.Node) -> List[yaml.Node]:
+def children(node: yaml.Node) -> List[yaml.Node]:
+    """The nodes in a node, keys included, in the file's order."""
     if isinstance(node, yaml.MappingNode):
         return [one for pair in node.value for one in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _line(node: yaml.Node) -> int:
+def line_of(node: yaml.Node) -> int:
+    """The line in which a node begins, from 1."""
     return node.start_mark.line + 1
 
 

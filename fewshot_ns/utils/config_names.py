@@ -100,9 +100,7 @@ def refusal(named: Named) -> str:
         }[kind]
     module, _, attribute = today(name).rpartition(".")
     if not _is_trusted(module, attribute):
-        return (
-            "expected classes of nerfstudio, fewshot_ns, torch.optim or an installed plugin of nerfstudio, and paths"
-        )
+        return "expected classes of nerfstudio, fewshot_ns, torch.optim or an installed plugin of nerfstudio, and paths"
     found = _source_kind(module, attribute)
     if found == "absent":
         return "there is no such class, it was renamed or is of another version"
