@@ -43,18 +43,18 @@ class InspectConfigCommand:
         found = named_in(compose(file))
         refused = [named for named in found if refusal(named)]
         rows = [
-            (_shown(named), count, line, refusal(named) or "accepted")
+            (str(named), count, line, f"refused: {refusal(named)}" if named in refused else "accepted")
             for named, (count, line) in sorted(found.items(), key=lambda item: (not refusal(item[0]), item[1][1]))
         ]
         if rows:
-            columns = (Column("what"), Column("count"), Column("first line"), Column("ns-fewshot"))
+            columns = (Column("what"), Column("count"), Column("first line"), Column("by ns-fewshot"))
             print_table(Table(columns, rows), str(file))
         else:
             Console().print(f"{file}: nothing but plain values", highlight=False, soft_wrap=True)
         if refused:
             raise ValueError(
                 f"{file}: {len(refused)} of {len(found)} names are refused, the first in line {found[refused[0]][1]}: "
-                f"{_shown(refused[0])}; give the file to no command of nerfstudio unless you trust it like a program"
+                f"{refused[0]}; give the file to no command of nerfstudio unless you trust it like a program"
             )
 
 
@@ -83,8 +83,3 @@ def named_in(root: yaml.Node) -> Dict[Named, Tuple[int, int]]:
             found[named] = count + 1, min(line, line_of(node))
         pending += reversed(children(node))
     return found
-
-
-def _shown(named: Named) -> str:
-    words = str(named)
-    return words if len(words) <= 120 else f"{words[:117]}..."

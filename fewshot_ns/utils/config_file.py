@@ -12,7 +12,7 @@ import enum
 from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path, PureWindowsPath
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple, cast
 
 import yaml
 
@@ -53,8 +53,8 @@ def read_config(path: Path, needed: Sequence[str] = ()) -> Any:
         absent = sorted(set(needed) - {str(key.value) for key, _ in root.value})
         if absent:
             raise ConfigFileError(
-                f"{path}: expected the config.yml of a training run, found one without {', '.join(absent)}; is the file "
-                "cut?"
+                f"{path}: expected the config.yml of a training run, found one without {', '.join(absent)}; is "
+                "the file cut?"
             )
     loader = _Loader("")
     try:
@@ -134,19 +134,19 @@ def _check_events(text: str) -> None:
             raise _BoundsError(f"expected a config of at most {MAX_NODES} values, found more")
 
 
-def _check_aliases(node: yaml.Node, known: Dict[int, int], above: set) -> int:
-    """How many values a node stands for where each alias is written out; each node is counted once."""
+def _check_aliases(node: yaml.Node, known: Dict[int, Tuple[int, int]], above: Set[int]) -> Tuple[int, int]:
+    """How many values a node stands for, and on how many levels, where each alias is written out."""
     if id(node) in above:
         raise _BoundsError(f"line {line_of(node)}: expected no value that holds itself, found one")
     if id(node) not in known:
         above.add(id(node))
-        count = 1 + sum(_check_aliases(child, known, above) for child in children(node))
+        below = [_check_aliases(child, known, above) for child in children(node)]
         above.remove(id(node))
-        if count > MAX_NODES:
-            raise _BoundsError(
-                f"line {line_of(node)}: expected at most {MAX_NODES} values, found aliases that mean more"
-            )
-        known[id(node)] = count
+        count, depth = 1 + sum(one[0] for one in below), 1 + max((one[1] for one in below), default=0)
+        if count > MAX_NODES or depth > MAX_DEPTH:
+            most = f"{MAX_NODES} values" if count > MAX_NODES else f"{MAX_DEPTH} levels of values in values"
+            raise _BoundsError(f"line {line_of(node)}: expected at most {most}, found aliases that mean more")
+        known[id(node)] = count, depth
     return known[id(node)]
 
 
@@ -178,7 +178,7 @@ class _Loader(yaml.SafeLoader):
         assert named is not None
         reason = refusal(named)
         if reason:
-            raise _RefusedError(node, f"{str(named)[:200]} is refused: {reason}")
+            raise _RefusedError(node, f"{named} is refused: {reason}")
         if named.kind == "plain":
             return self._plain(named.name, node)
         if named.kind == "class":
@@ -187,9 +187,11 @@ class _Loader(yaml.SafeLoader):
 
     def _plain(self, name: str, node: yaml.Node) -> Any:
         if name in ("list", "tuple"):
-            return {"list": list, "tuple": tuple}[name](self.construct_sequence(node, deep=True))
+            return {"list": list, "tuple": tuple}[name](
+                self.construct_sequence(cast(yaml.SequenceNode, node), deep=True)
+            )
         if name == "dict":
-            return self.construct_mapping(node, deep=True)
+            return self.construct_mapping(cast(yaml.MappingNode, node), deep=True)
         text = self.construct_scalar(node)  # type: ignore[arg-type]
         if name == "str":
             return text
@@ -225,7 +227,7 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError(node, f"{named} is refused: it has a {sorted(own_ways)[0]} of its own")
         if not isinstance(node, yaml.MappingNode):
             raise _RefusedError(node, f"{named.name}: expected its fields, found {_kind_of(node)}")
-        state = self.construct_mapping(node, deep=True)
+        state = cast(Dict[str, Any], self.construct_mapping(node, deep=True))
         odd = [name for name in state if not (isinstance(name, str) and name.isidentifier()) or name[:2] == "__"]
         if odd:
             raise _RefusedError(node, f"{named.name}: expected names of fields, found {str(odd[0])[:100]!r}")
@@ -312,7 +314,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _unknown(loader: _Loader, node: yaml.Node) -> Any:
-    raise _RefusedError(node, f"the tag {str(node.tag)[:200]} is refused: nothing is known of it")
+    raise _RefusedError(node, f"{Named('unknown', str(node.tag))} is refused: nothing is known of this tag")
 
 
 _OF_YAML = {"none": "null", "bool": "bool", "int": "int", "float": "float"}
@@ -334,7 +336,8 @@ def _is_of_optimizers(found: Any) -> bool:
 
 
 def _kind_of(node: yaml.Node) -> str:
-    return {"scalar": "one value", "sequence": "a list", "mapping": "a mapping"}[node.id]
+    kinds = {yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+    return kinds.get(type(node), "one value")
 
 
 def _short(error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,8 @@ YAML_PREFIX = "tag:yaml.org,2002:"
 PYTHON_PREFIX = f"{YAML_PREFIX}python/"
 """What `!!python/` in a file stands for."""
 
+MAX_SHOWN = 160
+"""Most characters of a name that are shown."""
 PLAIN = ("none", "bool", "str", "int", "float", "list", "tuple", "dict")
 """Values that `!!python/KIND` may stand for, without a name."""
 PATHS = (
@@ -59,7 +61,9 @@ class Named(NamedTuple):
 
     def __str__(self) -> str:
         words = {"object": "object of ", "new": "new object of ", "apply": "call of ", "module": "import of "}
-        return f"{words.get(self.kind, '')}{self.name}"
+        # A tag may hold any character, also those that move a terminal's cursor.
+        text = "".join(one if one.isprintable() else "?" for one in f"{words.get(self.kind, '')}{self.name}")
+        return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def parse_tag(tag: str) -> Optional[Named]:
@@ -100,7 +104,7 @@ def refusal(named: Named) -> str:
         }[kind]
     module, _, attribute = today(name).rpartition(".")
     if not _is_trusted(module, attribute):
-        return "expected classes of nerfstudio, fewshot_ns, torch.optim or an installed plugin of nerfstudio, and paths"
+        return "it is of none of nerfstudio, fewshot_ns, torch.optim and installed plugins"
     found = _source_kind(module, attribute)
     if found == "absent":
         return "there is no such class, it was renamed or is of another version"
@@ -145,7 +149,7 @@ def plugins() -> FrozenSet[str]:
     return frozenset(top for top in tops if top.isidentifier())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _entries(group: str) -> Tuple:
     return tuple(entry_points(group=group))
 
@@ -178,7 +182,7 @@ def _source_file(module: str) -> Optional[Path]:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _definitions(path: Path) -> Dict[str, str]:
     """Kinds of what a source file defines at its outermost level, by name."""
     found: Dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from functools import lru_cache
+from functools import cache
 from pathlib import PurePath
 from typing import Any, Dict, Literal, Union, get_args, get_origin
 
@@ -100,7 +100,7 @@ def _is_of_kind(target: Any, default: Any) -> bool:
     return any(base.__module__ not in _COMMON for base in common)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _kinds(config: type) -> Dict[str, Any]:
     """Annotations of a class that can be evaluated, by field."""
     try:
