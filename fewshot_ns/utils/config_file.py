@@ -42,14 +42,14 @@ def read_config(path: Path, needed: Sequence[str] = ()) -> Any:
 
     Args:
         path: of the file.
-        needed: fields of the outermost config, which the file has to have.
+        needed: fields of the outermost config that the file has to have where it holds one.
 
     Raises:
         OSError: it cannot be read.
         ConfigFileError: it is cut, damaged or too large, or names what is not to be had or not allowed.
     """
     root = compose(path)
-    if isinstance(root, yaml.MappingNode):
+    if isinstance(root, yaml.MappingNode) and str(root.tag).startswith(PYTHON_PREFIX):
         absent = sorted(set(needed) - {str(key.value) for key, _ in root.value})
         if absent:
             raise ConfigFileError(
