@@ -29,7 +29,7 @@ def misfit(config: Any) -> str:
         if one.name == _TARGET:
             if not _is_of_kind(value, _default(one)):
                 return f"expected {_TARGET} to be a class of the kind of its default, found {_name(value)}"
-        elif not fits(value, kinds.get(one.name, Any)) and not _like_default(value, _default(one)):
+        elif not fits(value, kinds.get(one.name, Any)) and not _contradicts(kinds[one.name], _default(one), value):
             wanted = str(kinds[one.name]).replace("typing.", "")
             wanted = kinds[one.name].__name__ if isinstance(kinds[one.name], type) else wanted
             return f"expected {one.name} to be {wanted[:200]}, found {_name(value)}"
@@ -78,11 +78,9 @@ def fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def _like_default(value: Any, default: Any) -> bool:
-    """Whether a value is of its default's kind, whatever the annotation says."""
-    if value is None or default is None or default is dataclasses.MISSING:
-        return value is default
-    return type(value) is type(default)
+def _contradicts(kind: Any, default: Any, value: Any) -> bool:
+    """Whether an annotation is wrong about its own default, as some of nerfstudio's are, of whose type a value is."""
+    return default is not dataclasses.MISSING and not fits(default, kind) and type(value) is type(default)
 
 
 def _default(one: Any) -> Any:
