@@ -1,0 +1,132 @@
+"""What comes over the viewer's web socket ends no training, and only this machine reaches it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Dict, Iterator
+
+import msgspec
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
+import pytest
+import torch
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from fewshot_ns import registry
+from fewshot_ns.configs.sparsenerf_lite import sparsenerf_lite
+from fewshot_ns.engine.trainer import FewShotTrainer, FewShotTrainerConfig
+from fewshot_ns.viewer import training_page
+from fewshot_ns.viewer.training_page import LOCAL_HOST, training_goes_on
+
+STEPS = 70
+"""The viewer draws anew every 31 steps."""
+CAMERA: Dict[str, Any] = {"type": "ViewerCameraMessage", "wxyz": (1.0, 0.0, 0.0, 0.0), "position": (0.0, 0.0, 0.0)}
+CAMERA |= {"fov": 1.0, "aspect": 1.3, "look_at": (0.0, 0.0, 1.0), "up_direction": (0.0, 1.0, 0.0)}
+NO_MESSAGES = {
+    "text": "words",
+    "empty": b"",
+    "garbage": b"\xff\xfe\x00garbage",
+    "half a message": msgspec.msgpack.encode(CAMERA)[:20],
+    "a list": msgspec.msgpack.encode([1, 2]),
+    "a number": msgspec.msgpack.encode(3),
+    "unknown type": msgspec.msgpack.encode({"type": "NoSuchMessage"}),
+    "without a type": msgspec.msgpack.encode({"wxyz": 1}),
+    "without its fields": msgspec.msgpack.encode({"type": "ViewerCameraMessage"}),
+    "endless nesting": b"\x91" * 100_000 + b"\xc0",
+    "huge": bytes(3 << 20),
+}
+ODD_CAMERAS = {
+    "three numbers": {"wxyz": (1.0, 0.0, 0.0)},
+    "words": {"wxyz": "abcd", "position": "x"},
+    "nothing": {"wxyz": None, "position": None, "fov": None, "aspect": None},
+    "not finite": {"wxyz": (float("nan"),) * 4, "position": (float("inf"),) * 3, "fov": float("nan")},
+    "no size": {"aspect": 0.0, "fov": 0.0},
+    "huge": {"aspect": 1e300, "fov": 1e300, "position": (1e300,) * 3},
+}
+
+
+@pytest.fixture
+def trainer(tiny_scene: Path, tmp_path: Path) -> Iterator[FewShotTrainer]:
+    """Of a tiny training with a viewer, before its first step."""
+    with socket.socket() as listener:
+        listener.bind((LOCAL_HOST, 0))
+        port = listener.getsockname()[1]
+    config: Any = deepcopy(sparsenerf_lite)
+    config.output_dir, config.timestamp, config.vis = tmp_path, "run", "viewer"
+    config.machine.device_type, config.max_num_iterations = "cpu", STEPS
+    config.viewer.websocket_port, config.viewer.quit_on_train_completion = port, True
+    config.steps_per_eval_image = config.steps_per_eval_all_images = 0
+    config.pipeline.datamanager.dataparser.data = tiny_scene
+    config.pipeline.datamanager.train_num_rays_per_batch = 64
+    config.pipeline.depth.num_quads = 8
+    model = config.pipeline.model
+    model.width, model.num_layers, model.num_octaves = 16, 2, 4
+    model.num_samples = model.num_proposal_samples = model.proposal_resolution = 8
+    config.get_base_dir().mkdir(parents=True)
+    trainer = config.setup(local_rank=0, world_size=1)
+    trainer.setup()
+    yield trainer
+    trainer.shutdown()
+
+
+def page(trainer: FewShotTrainer) -> ClientConnection:
+    return connect(f"ws://{LOCAL_HOST}:{trainer.config.viewer.websocket_port}", max_size=None, compression=None)
+
+
+def checkpoint_of(trainer: FewShotTrainer) -> Any:
+    return torch.load(trainer.checkpoint_dir / f"step-{STEPS - 1:09d}.ckpt", weights_only=True)
+
+
+def test_whatever_pages_send_the_training_ends_as_ever(
+    trainer: FewShotTrainer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    said: set = set()
+    monkeypatch.setattr(training_page, "_SAID", said)
+    for name, message in NO_MESSAGES.items():
+        with page(trainer) as broken:
+            broken.send(message)
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    broken.recv(timeout=20)
+            assert name
+    pages = []
+    for values in ODD_CAMERAS.values():
+        pages.append(page(trainer))
+        pages[-1].send(msgspec.msgpack.encode({**CAMERA, **values}))
+        pages[-1].recv(timeout=20)
+    viewer: Any = trainer.viewer_state
+    deadline = threading.Event()
+    while len(viewer.viser_server.get_clients()) < len(ODD_CAMERAS) and not deadline.wait(0.1):
+        pass
+    trainer.train()
+    for one in pages:
+        one.close()
+    assert checkpoint_of(trainer)["step"] == STEPS - 1
+    assert said, "no page has reached the training: the test shows nothing"
+    assert capfd.readouterr().out.replace("\n", " ").count("The training goes on") == len(said)
+
+
+def test_other_errors_of_a_training_are_not_swallowed() -> None:
+    with training_goes_on():
+        raise ValueError("of a page")
+    for kind in (KeyboardInterrupt, SystemExit, MemoryError):
+        with pytest.raises(kind), training_goes_on():
+            raise kind
+
+
+@pytest.mark.parametrize("name", sorted(registry.METHODS))
+def test_the_viewer_of_every_method_is_local(name: str) -> None:
+    assert registry.method_specification(name).config.viewer.websocket_host == LOCAL_HOST
+    assert FewShotTrainerConfig().viewer.websocket_host == LOCAL_HOST
+
+
+def test_the_viewer_listens_on_this_machine_alone(trainer: FewShotTrainer) -> None:
+    """Another address of it is refused."""
+    port: Any = trainer.config.viewer.websocket_port
+    with socket.socket() as probe:
+        assert probe.connect_ex((LOCAL_HOST, port)) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.2", port)) != 0
