@@ -48,6 +48,7 @@ from fewshot_ns.utils.checkpoints import (
 )
 from fewshot_ns.utils.configs import SavedConfig
 from fewshot_ns.utils.files import write_json
+from fewshot_ns.viewer.messages import guard_messages
 from fewshot_ns.viewer.training_page import local_viewer, training_goes_on
 
 
@@ -154,6 +155,7 @@ class FewShotTrainer(Trainer):
         if test_mode == "val":
             self._settle_bounds()
         super().setup(test_mode)
+        guard_messages(getattr(self.viewer_state, "viser_server", None))
         # First before and last after the step, so that the cost of the pipeline's own callbacks counts as training.
         self.callbacks = [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_iteration),

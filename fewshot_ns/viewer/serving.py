@@ -18,6 +18,7 @@ from nerfstudio.viewer.viewer import Viewer
 
 from fewshot_ns.viewer.cameras import place_page
 from fewshot_ns.viewer.frusta import draw_frusta
+from fewshot_ns.viewer.messages import guard_messages
 
 FIRST_PORT = 7007
 """The port that nerfstudio's viewer has, too."""
@@ -117,6 +118,7 @@ class RunningViewer:
             pipeline,
             train_lock=threading.Lock(),
         )
+        guard_messages(self.viewer.viser_server)
         self.viewer.camera_handles, self.viewer.original_c2w = {}, {}
         self.viewer.pause_train.visible = self.viewer.resume_train.visible = False
         self.pictures = 0 if shown is None else draw_frusta(self.viewer, shown)
