@@ -49,6 +49,7 @@ from fewshot_ns.utils.checkpoints import (
 from fewshot_ns.utils.configs import SavedConfig
 from fewshot_ns.utils.files import write_json
 from fewshot_ns.viewer.messages import guard_messages
+from fewshot_ns.viewer.serving import stop_rendering
 from fewshot_ns.viewer.training_page import local_viewer, training_goes_on
 
 
@@ -252,6 +253,7 @@ class FewShotTrainer(Trainer):
         try:
             super().train()
         finally:
+            stop_rendering()
             self.config.max_num_iterations = total
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:

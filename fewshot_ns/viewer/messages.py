@@ -1,7 +1,7 @@
 """What pages send to nerfstudio's viewer, checked before it is used.
 
-viser 0.2.7 takes cameras of any values, and an error while it holds its lock leaves the lock taken for ever: the training
-then waits for it without end.
+viser 0.2.7 takes cameras of any values, and an error while it holds its lock leaves the lock taken for ever: the
+training then waits for it without end.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from contextlib import suppress
 from copy import deepcopy
@@ -14,6 +15,7 @@ import msgspec
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
+from nerfstudio.viewer.render_state_machine import RenderStateMachine
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -107,11 +109,15 @@ def test_whatever_pages_send_the_training_ends_as_ever(trainer: FewShotTrainer) 
     # Of a page that was right at first, too.
     for values in (values for name, values in ODD_CAMERAS.items() if name not in NO_NUMBERS):
         good.send(msgspec.msgpack.encode({**CAMERA, **values}))
-    control = next(iter(viewer.viser_server.gui._gui_input_handle_from_id))
+    controls = viewer.viser_server.gui._gui_input_handle_from_id
+    # A button would be pressed: the first one pauses the training.
+    control = next(name for name, handle in controls.items() if not handle._impl.is_button)
     for updates in ({"value": {"a": [None]}}, {"value": None}, {"no such": 1}, {}):
         good.send(msgspec.msgpack.encode({"type": "GuiUpdateMessage", "id": control, "updates": updates}))
     trainer.train()
     assert len(viewer.viser_server.get_clients()) == 1
+    # Otherwise the process would not end.
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, RenderStateMachine)]
     for one in (*odd, good):
         one.close()
     assert checkpoint_of(trainer)["step"] == STEPS - 1

@@ -167,8 +167,9 @@ def test_hash_of_an_address_is_checked(tmp_path: Path, server: str) -> None:
         with pytest.raises(WeightsNotFoundError, match="expected SHA-256 (0123abcd|" + whole + ")"):
             resolve_weights(spec)
         assert not hub_cache().exists() or list(hub_cache().iterdir()) == []
-    digest = hashlib.sha256((tmp_path / "served" / "net-0123abcd.pth").read_bytes()).hexdigest()
-    touch(tmp_path / "served" / f"net-{digest[:8]}.pth")
+    content = (tmp_path / "served" / "net-0123abcd.pth").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "served" / f"net-{digest[:8]}.pth").write_bytes(content)
     assert resolve_weights(replace(spec, url=f"{server}/net-{digest[:8]}.pth")).is_file()
 
 
