@@ -3,8 +3,6 @@
 Methods add priors to it. Numbers without a source are our own choice.
 """
 
-from nerfstudio.configs.base_config import ViewerConfig
-
 from fewshot_ns.configs.variants import one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.engine.optimizers import ClippedAdamOptimizerConfig, pose_optimizer
@@ -17,6 +15,7 @@ from fewshot_ns.priors.depth.metric import MetricDepthConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.distortion import DistortionPriorConfig
 from fewshot_ns.priors.plane_smoothness import PlaneSmoothnessPriorConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 MAX_STEPS = 1000
 
@@ -53,7 +52,7 @@ compact = FewShotTrainerConfig(
         },
         **pose_optimizer(),
     },
-    viewer=ViewerConfig(num_rays_per_chunk=4096),
+    viewer=local_viewer(4096),
     vis="viewer",
 )
 

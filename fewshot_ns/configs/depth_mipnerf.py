@@ -11,8 +11,6 @@ Source: AlexSheldrick/mipnerf_pl, branch depth-mipnerf, configs/lego.yaml (64 + 
 Numbers of the lite preset are our own choice.
 """
 
-from nerfstudio.configs.base_config import ViewerConfig
-
 from fewshot_ns.configs.compact import COARSE_TO_FINE, compact
 from fewshot_ns.configs.compact import MAX_STEPS as LITE_STEPS
 from fewshot_ns.configs.paper_results import DEPTH_MIPNERF, row
@@ -26,6 +24,7 @@ from fewshot_ns.models.depth_mipnerf import DepthMipNeRFModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth.metric import MetricDepthConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 MAX_STEPS = 50000
 
@@ -53,7 +52,7 @@ depth_mipnerf = FewShotTrainerConfig(
         },
         **pose_optimizer(),
     },
-    viewer=ViewerConfig(num_rays_per_chunk=2048),
+    viewer=local_viewer(2048),
     vis="viewer",
 )
 

@@ -9,8 +9,6 @@ or, in one run, `--max-num-iterations 250000 --pipeline.semantic.stop-step 20000
 own choice.
 """
 
-from nerfstudio.configs.base_config import ViewerConfig
-
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import DIETNERF, row
 from fewshot_ns.configs.variants import derive, one_scene
@@ -24,6 +22,7 @@ from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
 from fewshot_ns.priors.semantic import SemanticPriorConfig
 from fewshot_ns.priors.unseen_views import UnseenViewsConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 MAX_STEPS = 200000
 
@@ -52,7 +51,7 @@ dietnerf = FewShotTrainerConfig(
         },
         **pose_optimizer(),
     },
-    viewer=ViewerConfig(num_rays_per_chunk=2048),
+    viewer=local_viewer(2048),
     vis="viewer",
 )
 

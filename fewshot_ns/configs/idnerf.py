@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, Dict, Optional, Tuple
 
 import torch
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 
 from fewshot_ns.configs.paper_results import MATCHNERF, PaperResult, row
@@ -26,6 +25,7 @@ from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
 from fewshot_ns.models.idnerf import IDNeRFModelConfig
 from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
 from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 STEPS_PER_EPOCH = 30184
 """Training samples of DTU in MVSNet's layout: 88 scans, 49 views, 7 lights."""
@@ -72,7 +72,7 @@ idnerf = FewShotTrainerConfig(
         scene_evaluation=SceneEvaluationConfig(test_while_training=True),
     ),
     optimizers=_groups(EPOCHS * STEPS_PER_EPOCH, field=5e-5),
-    viewer=ViewerConfig(num_rays_per_chunk=1024),
+    viewer=local_viewer(1024),
     vis="viewer",
 )
 

@@ -5,8 +5,6 @@ rays are 500 passes over three photos of 504x378, 43945 over three of 400x300. T
 is that of SparseNeRF. The lite preset is the compact baseline.
 """
 
-from nerfstudio.configs.base_config import ViewerConfig
-
 from fewshot_ns.configs.compact import compact
 from fewshot_ns.configs.paper_results import MIPNERF, row
 from fewshot_ns.configs.variants import derive, one_scene
@@ -17,6 +15,7 @@ from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.mipnerf import MipNeRFModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.depth.prior import DepthPriorConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 mipnerf_fewshot = FewShotTrainerConfig(
     method_name="mipnerf-fewshot",
@@ -45,7 +44,7 @@ mipnerf_fewshot = FewShotTrainerConfig(
         },
         **pose_optimizer(),
     },
-    viewer=ViewerConfig(num_rays_per_chunk=1024),
+    viewer=local_viewer(1024),
     vis="viewer",
 )
 

@@ -9,7 +9,6 @@ published evaluations. Numbers of the lite preset are our own choice.
 
 from typing import Any, Dict, Tuple
 
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
 from fewshot_ns.configs.paper_results import PIXELNERF, PaperResult, row
@@ -23,6 +22,7 @@ from fewshot_ns.engine.schedulers import DelayedLogLinearSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.models.pixelnerf import PixelNeRFModelConfig
 from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 MAX_STEPS = 400000
 LITE_STEPS = 10000
@@ -55,7 +55,7 @@ def _method(
                 "scheduler": DelayedLogLinearSchedulerConfig(lr_final=lr[1], max_steps=steps, delay_steps=0),
             }
         },
-        viewer=ViewerConfig(num_rays_per_chunk=1024),
+        viewer=local_viewer(1024),
         vis="viewer",
     )
 

@@ -7,8 +7,6 @@ that no table reports.
 
 from typing import Dict
 
-from nerfstudio.configs.base_config import ViewerConfig
-
 from fewshot_ns.configs.variants import derive, one_scene
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManagerConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
@@ -20,6 +18,7 @@ from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModelConfig
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
 from fewshot_ns.priors.edge_smoothness import EdgeSmoothnessPriorConfig
 from fewshot_ns.priors.silhouette import SilhouettePriorConfig
+from fewshot_ns.viewer.training_page import local_viewer
 
 MAX_STEPS = 10_000
 LITE_STEPS = 1000
@@ -70,7 +69,7 @@ sparse_splatfacto = FewShotTrainerConfig(
         {"means": 0.01},
         rest=1.0,
     ),
-    viewer=ViewerConfig(num_rays_per_chunk=1 << 15),
+    viewer=local_viewer(1 << 15),
     vis="viewer",
 )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Dict, Optional, Tuple, Type
 
 import yaml
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
@@ -50,6 +51,9 @@ from fewshot_ns.utils.checkpoints import (
 from fewshot_ns.utils.configs import SavedConfig
 from fewshot_ns.utils.files import write_json, write_text
 from fewshot_ns.utils.leftovers import sweep
+from fewshot_ns.viewer.messages import guard_messages
+from fewshot_ns.viewer.serving import stop_rendering
+from fewshot_ns.viewer.training_page import local_viewer, training_goes_on
 
 
 @dataclass
@@ -67,6 +71,8 @@ class FewShotTrainerConfig(SavedConfig, TrainerConfig):
     """Length for scenes in NDC, where `max_num_iterations` or a scheduler's `max_steps` is None."""
     metric_iterations: int = 5000
     """The same for metric scenes."""
+    viewer: ViewerConfig = field(default_factory=local_viewer)
+    """Viewer configuration"""
     max_train_cpu_seconds: Optional[float] = None
     """Stop, as if max_num_iterations were reached, once training has used this much CPU time (user + system)."""
     keep_best: Optional[str] = None
@@ -175,6 +181,7 @@ class FewShotTrainer(Trainer):
                 sweep(self.base_dir)
             self._settle_bounds()
         super().setup(test_mode)
+        guard_messages(getattr(self.viewer_state, "viser_server", None))
         # First before and last after the step, so that the cost of the pipeline's own callbacks counts as training.
         self.callbacks = [
             TrainingCallback([TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], self._before_iteration),
@@ -271,6 +278,7 @@ class FewShotTrainer(Trainer):
         try:
             super().train()
         finally:
+            stop_rendering()
             self.config.max_num_iterations = total
             release_run(self.base_dir)
 
@@ -386,6 +394,11 @@ class FewShotTrainer(Trainer):
         self._loaded_best = state.get(BEST_KEY), path.parent
         self._start_step = state["step"] + 1
         CONSOLE.print(f"Resuming after step {state['step']} of {path}")
+
+    def _update_viewer_state(self, step: int) -> None:
+        """What a page has sent may be anything."""
+        with training_goes_on():
+            super()._update_viewer_state(step)
 
     def _rescale_schedulers(self) -> None:
         """Lets schedules that begin anew use units of the scene that only the checkpoint knew."""

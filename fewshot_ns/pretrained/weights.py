@@ -8,6 +8,7 @@ import or in a constructor.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -57,7 +58,7 @@ class WeightsSpec:
     url: Optional[str] = None
     """Where the file can be downloaded, None where it cannot."""
     sha256: str = ""
-    """The first (at least 8) hexadecimal digits of the file's SHA-256; empty: a download is not checked."""
+    """The first (at least 8) hexadecimal digits of the file's SHA-256; empty: those that the address holds, if any."""
     hub: Optional[str] = None
     """Repository on the Hugging Face hub; comes before the address."""
     hub_filenames: Tuple[str, ...] = ()
@@ -120,7 +121,8 @@ class WeightsSpec:
     def _from_url(self) -> Path:
         if self.url is None:
             return _fail("no address is known")
-        return download_file(self.url, hub_cache() / (self.cache_filenames or self.filenames)[0], self.sha256)
+        target = hub_cache() / (self.cache_filenames or self.filenames)[0]
+        return download_file(self.url, target, self.sha256 or hash_in_address(self.url))
 
 
 class Part(NamedTuple):
@@ -322,6 +324,20 @@ def load_weights(path: Path) -> Dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}")
     return state
+
+
+def hash_in_address(url: str) -> str:
+    """The digits of a file's SHA-256 that its publisher has put into the address, as torch hub, timm and open_clip do;
+    '' where there are none.
+
+    Args:
+        url: such as `.../resnet34-b627a593.pth`, or `.../<64 digits>/ViT-B-32.pt`.
+    """
+    *folders, name = url.split("/")
+    whole = next((one for one in reversed(folders) if re.fullmatch("[0-9a-f]{64}", one)), "")
+    behind = re.search(r"-([0-9a-f]{8}|[0-9a-f]{64})\.\w+$", name)
+    # Digits alone may also be a date.
+    return whole or (behind[1] if behind and not re.fullmatch(r"(19|20)\d{6}", behind[1]) else "")
 
 
 def folder_hash(folder: Path) -> str:

@@ -20,6 +20,7 @@ from fewshot_ns.scripts.depth import DepthCommand
 from fewshot_ns.scripts.eval import EvalCommand
 from fewshot_ns.scripts.genlist import GenlistCommand
 from fewshot_ns.scripts.inspect import InspectCommand
+from fewshot_ns.scripts.inspect_config import InspectConfigCommand
 from fewshot_ns.scripts.methods import MethodsCommand
 from fewshot_ns.scripts.photo import PhotoCommand
 from fewshot_ns.scripts.photos import PhotosCommand
@@ -43,6 +44,7 @@ COMMANDS: Dict[str, Any] = {
     "convert": ConvertCommand,
     "genlist": GenlistCommand,
     "inspect": InspectCommand,
+    "inspect-config": InspectConfigCommand,
     "camera-path": CameraPathCommand,
     "video": VideoCommand,
     "render-depth": RenderDepthCommand,

@@ -12,26 +12,34 @@ if TYPE_CHECKING:
 
     from fewshot_ns.data.records.metadata import FewShotMetadata
 
+_NEEDED = ("method_name", "optimizers", "pipeline", "vis")
+"""Fields of a trainer's config that a file has to have. The last of them stands last in it: without it, it is cut."""
+
 
 def load_run_config(path: Path) -> TrainerConfig:
     """Reads the config.yml of a run, or of the only run below a folder.
 
-    As with nerfstudio's own commands, such a file can run code: read only those that you or a person you trust wrote.
+    Nothing that the file names is called, see `config_file`; nerfstudio's own commands run code that such a file names.
 
     Args:
         path: config.yml, or a folder with exactly one of them somewhere below.
 
     Raises:
         FileNotFoundError: no such file, or none in the folder.
-        ValueError: the file is no config of a run, or the folder holds several runs.
+        ValueError: the file is no config of a run, or names what is refused, or the folder holds several runs.
     """
-    import yaml
+    import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
     from nerfstudio.engine.trainer import TrainerConfig
 
+    from fewshot_ns.utils.config_file import read_config
+
     file = find_config(path)
-    config = yaml.load(file.read_text(), Loader=yaml.Loader)
+    config = read_config(file, _NEEDED)
     if not isinstance(config, TrainerConfig):
         raise ValueError(f"{path}: expected the config.yml of a training run, found {type(config).__name__}")
+    for name in ("datamanager", "model"):
+        if not hasattr(vars(config.pipeline).get(name), "_target"):
+            raise ValueError(f"{path}: expected a pipeline with a config of its {name}, found one without")
     return in_its_folder(config, file)
 
 
@@ -128,28 +136,39 @@ def load_checkpoint_of_run(
         DamagedCheckpointError: none of its checkpoints can be read.
         CheckpointMismatchError: the checkpoint is of another method.
     """
-    from nerfstudio.configs.method_configs import all_methods
-
     from fewshot_ns.utils.checkpoints import checkpoints_in
 
     path = find_config(path)
-    config: Any = load_run_config(path)
+    config = load_run_config(path)
     folder = checkpoint_folder(config, best)
     # nerfstudio would end this process, or take every file that lies there for a checkpoint.
     if not checkpoints_in(folder):
         raise FileNotFoundError(f"{folder}: expected a checkpoint (step-N.ckpt), found none; is the training finished?")
-
-    # The class that the method has now, as nerfstudio's own commands do.
-    config.pipeline.datamanager._target = all_methods[config.method_name].pipeline.datamanager._target
+    _take_todays_datamanager(config, path)
     change(config)
     config = in_its_folder(config, path)
     if best:
         config.relative_model_dir = checkpoint_folder(config, best).resolve()
-    return _with_checkpoint(config, test_mode, best)
+    return _pipeline_with_weights(config, test_mode, best)
 
 
-def _with_checkpoint(config: Any, test_mode: Literal["test", "val", "inference"], best: bool) -> Tuple[Pipeline, Path]:
-    """What nerfstudio's `eval_setup` builds of a config, with the last checkpoint that can be read."""
+def _take_todays_datamanager(config: Any, path: Path) -> None:
+    """Lets the datamanager be of the class that its method has now, as nerfstudio's commands do."""
+    from nerfstudio.configs.method_configs import all_methods
+
+    method: Any = all_methods.get(config.method_name)
+    if method is None or method.pipeline is None:
+        raise ValueError(
+            f"{path}: expected a run of an installed method, found one of {str(config.method_name)[:100]!r}"
+        )
+    config.pipeline.datamanager._target = method.pipeline.datamanager._target
+
+
+def _pipeline_with_weights(
+    config: Any, test_mode: Literal["test", "val", "inference"], best: bool
+) -> Tuple[Pipeline, Path]:
+    """What nerfstudio's `eval_setup` builds, without its loader of configs, which runs what these name, and without
+    unpickling more than tensors and plain values, with the last checkpoint that can be read."""
     import torch
 
     from fewshot_ns.engine.resume import load_last_good

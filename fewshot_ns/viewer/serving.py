@@ -18,6 +18,7 @@ from nerfstudio.viewer.viewer import Viewer
 
 from fewshot_ns.viewer.cameras import place_page
 from fewshot_ns.viewer.frusta import draw_frusta
+from fewshot_ns.viewer.messages import guard_messages
 
 FIRST_PORT = 7007
 """The port that nerfstudio's viewer has, too."""
@@ -78,6 +79,18 @@ def page_address(host: str, port: int) -> str:
     return f"http://{shown}:{port}/"
 
 
+def stop_rendering() -> None:
+    """Ends what this process renders for pages, also for those whose end nerfstudio has not seen.
+
+    A thread that computes while Python ends would take the process down with it, and one that waits keeps it alive.
+    """
+    machines = [thread for thread in threading.enumerate() if isinstance(thread, RenderStateMachine)]
+    for machine in machines:
+        machine.running = False
+    for machine in machines:
+        machine.join(_SECONDS_TO_STOP)
+
+
 class RunningViewer:
     """nerfstudio's viewer of a model, running in threads of this process until `stop`.
 
@@ -117,6 +130,7 @@ class RunningViewer:
             pipeline,
             train_lock=threading.Lock(),
         )
+        guard_messages(self.viewer.viser_server)
         self.viewer.camera_handles, self.viewer.original_c2w = {}, {}
         self.viewer.pause_train.visible = self.viewer.resume_train.visible = False
         self.pictures = 0 if shown is None else draw_frusta(self.viewer, shown)
@@ -138,11 +152,5 @@ class RunningViewer:
 
     def stop(self) -> None:
         """Ends the server, and what it renders."""
-        # A thread that computes while Python ends would take the process down with it. nerfstudio forgets those of
-        # pages that have been closed.
-        machines = [thread for thread in threading.enumerate() if isinstance(thread, RenderStateMachine)]
-        for machine in machines:
-            machine.running = False
-        for machine in machines:
-            machine.join(_SECONDS_TO_STOP)
+        stop_rendering()
         self.viewer.viser_server.stop()

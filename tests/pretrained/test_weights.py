@@ -6,13 +6,24 @@ import functools
 import hashlib
 import http.server
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 import torch
 
-from fewshot_ns.pretrained.weights import WeightsNotFoundError, WeightsSpec, hub_cache, load_weights, resolve_weights
+from fewshot_ns.pretrained import weights
+from fewshot_ns.pretrained.weights import (
+    WeightsNotFoundError,
+    WeightsSpec,
+    download_file,
+    hash_in_address,
+    hub_cache,
+    load_weights,
+    resolve_weights,
+)
+from fewshot_ns.utils.hashing import file_hash
 
 SPEC = WeightsSpec(
     name="a test network",
@@ -145,6 +156,52 @@ def test_failed_download_leaves_nothing(tmp_path: Path, server: str, name: str, 
     with pytest.raises(WeightsNotFoundError, match=reason):
         resolve_weights(spec)
     assert not hub_cache().exists() or list(hub_cache().iterdir()) == []
+
+
+def test_hash_of_an_address_is_checked(tmp_path: Path, server: str) -> None:
+    """Where a library names the address alone."""
+    whole = hashlib.sha256(b"another").hexdigest()
+    for name in ("net-0123abcd.pth", f"{whole}/net.pth"):
+        touch(tmp_path / "served" / name)
+        spec = WeightsSpec(**{**vars(SPEC), "url": f"{server}/{name}", "sha256": ""})
+        with pytest.raises(WeightsNotFoundError, match="expected SHA-256 (0123abcd|" + whole + ")"):
+            resolve_weights(spec)
+        assert not hub_cache().exists() or list(hub_cache().iterdir()) == []
+    content = (tmp_path / "served" / "net-0123abcd.pth").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / "served" / f"net-{digest[:8]}.pth").write_bytes(content)
+    assert resolve_weights(replace(spec, url=f"{server}/net-{digest[:8]}.pth")).is_file()
+
+
+@pytest.mark.parametrize(
+    "address, digits",
+    [
+        ("https://x.org/resnet34-b627a593.pth", "b627a593"),
+        ("https://x.org/models/" + 64 * "a" + "/ViT-B-32.pt", 64 * "a"),
+        ("https://x.org/net-20240131.pth", ""),
+        ("https://x.org/net-12345678.pth", "12345678"),
+        ("https://x.org/dino_vitbase8_pretrain.pth", ""),
+        ("https://x.org/net-abc.pth", ""),
+    ],
+)
+def test_hash_in_address(address: str, digits: str) -> None:
+    assert hash_in_address(address) == digits
+
+
+def test_a_download_is_written_aside(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its own name it is there when its hash is known to be right, and not before."""
+    served, target, seen = touch(tmp_path / "served" / "net.pth"), tmp_path / "cache" / "net.pth", []
+
+    def watched(path: Path) -> str:
+        seen.append((path.name != target.name, target.exists()))
+        return file_hash(path)
+
+    monkeypatch.setattr(weights, "file_hash", watched)
+    download_file(f"{server}/net.pth", target, file_hash(served))
+    assert seen == [(True, False)] and [path.name for path in target.parent.iterdir()] == ["net.pth"]
+    with pytest.raises(ValueError, match="expected SHA-256 00000000"):
+        download_file(f"{server}/net.pth", target, "00000000")
+    assert target.read_bytes() == served.read_bytes() and len(list(target.parent.iterdir())) == 1
 
 
 def test_unreachable_server_is_one_clear_error(server: str) -> None:

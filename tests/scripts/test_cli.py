@@ -31,7 +31,7 @@ def test_every_command_has_a_help_that_explains_its_flags(name, capsys):
         main([name, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert "--output" in text or name in ("methods", "view", "genlist")
+    assert "--output" in text or name in ("methods", "view", "genlist", "inspect-config")
     assert text.count("(default:") + text.count("(required)") >= min(6, len(fields(COMMANDS[name])))
 
 
