@@ -146,10 +146,10 @@ def ds_nerf_loss(weights: Tensor, t: Tensor, depth: Tensor, sigma: float | Tenso
         Scalar mean over the rays that have a depth of -sum(log w exp(-(t_mid - depth)^2 / (2 sigma^2)) dt).
     """
     t_mid, length = 0.5 * (t[..., 1:] + t[..., :-1]), t[..., 1:] - t[..., :-1]
-    width = torch.as_tensor(sigma, dtype=t.dtype, device=t.device)
-    valid = known_depth(depth) & width.isfinite()
     # Without any width the samples at the depth itself count.
-    width = width.clamp(min=torch.finfo(t.dtype).tiny)
+    tiny = torch.finfo(t.dtype).tiny
+    width = sigma.clamp(min=tiny) if isinstance(sigma, Tensor) else max(sigma, tiny)
+    valid = known_depth(depth) & torch.as_tensor(width, device=depth.device).isfinite()
     likelihood = _where(valid, torch.exp(-0.5 * ((t_mid - depth) / width) ** 2) * length)
     per_ray = -(torch.log(weights + _LOG_FLOOR) * likelihood).sum(-1, keepdim=True)
     return masked_mean(per_ray, valid)

@@ -20,7 +20,6 @@ from naive_sparsenerf import (
     drawn,
     even_positions,
     first_fenceposts,
-    gaussians,
     levels,
     mean_distance,
     network,
@@ -83,7 +82,11 @@ def random_parameters(random: np.random.Generator, width: int, colour_width: int
     for index, (rows, outputs) in enumerate(sizes):
         reach = np.sqrt((6.0 if rows == outputs else 3.0) / rows) * (1.6 if rows > width else 1.0)
         found[f"layer_{index}_kernel"] = random.uniform(-reach, reach, (rows, outputs))
-    heads = {"density": (width, 1), "bottleneck": (width, width), "view_0": (width + 3 + 6 * VIEW_OCTAVES, colour_width)}
+    heads = {
+        "density": (width, 1),
+        "bottleneck": (width, width),
+        "view_0": (width + 3 + 6 * VIEW_OCTAVES, colour_width),
+    }
     for name, (rows, outputs) in {**heads, "rgb": (colour_width, 3)}.items():
         reach = np.sqrt(3.0 / rows) * (3.0 if name == "rgb" else 1.0)
         found[f"{name}_kernel"] = random.uniform(-reach, reach, (rows, outputs))
@@ -234,7 +237,9 @@ def training_file(random: np.random.Generator) -> Arrays:
         weight = np.float32(random.uniform(0.05, 2.0))
 
         def of_step(
-            dtype: torch.dtype, dataset: str = dataset, given: Tuple[Any, ...] = (parameters, seen, patches, target, weight)
+            dtype: torch.dtype,
+            dataset: str = dataset,
+            given: Tuple[Any, ...] = (parameters, seen, patches, target, weight),
         ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
             values = {name: value.requires_grad_() for name, value in tensors(given[0], dtype).items()}
             both = [levels(values, tensors(rays, dtype), SHAPES[dataset], samples, 0.01) for rays in given[1:3]]

@@ -5,7 +5,7 @@ The naive code that makes such sets is itself held to the stored vectors here.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any, Callable, Dict
 
 import numpy as np
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.goldens
 Load = Callable[[str], GoldenFile]
 
 
-@lru_cache(maxsize=None)
+@cache
 def made(name: str, seed: int) -> GoldenFile:
     golden = GoldenFile(arrays_of(name, seed))
     golden.used = set()
@@ -34,7 +34,9 @@ def loader(seed: int) -> Load:
 
 CHECKS: Dict[str, Callable[[Load, torch.dtype], None]] = {
     "fenceposts": lambda load, dtype: on_vectors.test_resampled_fenceposts(load, "t_new_pad001", 0.01, dtype),
-    "fenceposts_without_padding": lambda load, dtype: on_vectors.test_resampled_fenceposts(load, "t_new_pad0", 0.0, dtype),
+    "fenceposts_without_padding": lambda load, dtype: on_vectors.test_resampled_fenceposts(
+        load, "t_new_pad0", 0.0, dtype
+    ),
     "raw_weights": on_vectors.test_samples_of_the_raw_weights,
     "random_fenceposts": on_vectors.test_randomly_resampled_fenceposts,
     "first_level": on_vectors.test_first_level_fenceposts,

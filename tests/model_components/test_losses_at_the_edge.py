@@ -325,7 +325,13 @@ def test_finite(loss: str, edge: str) -> None:
 
 
 OF_MEASURED_DEPTH = ("cdf_bound_losses", "open_bound_loss", "urf_losses", "ds_nerf_loss", "depth_error")
-OF_MEASURED = (*OF_MEASURED_DEPTH, "metric_depth_terms", "inverse_depth_error", "normal_alignment_loss", "orientation_loss")
+OF_MEASURED = (
+    *OF_MEASURED_DEPTH,
+    "metric_depth_terms",
+    "inverse_depth_error",
+    "normal_alignment_loss",
+    "orientation_loss",
+)
 
 
 @pytest.mark.parametrize("edge", ["nothing_measured", "no_numbers_in_priors"])
