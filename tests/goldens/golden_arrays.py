@@ -20,7 +20,7 @@ TOLERANCE: Dict[torch.dtype, Dict[str, Any]] = {
 NOISE = 8.0
 """How many times the reference's own float32 error the product may be off."""
 NUDGED = 2.0
-"""How many times the change by `nudged` inputs, which is of all rounding errors in one direction, a figure may be off."""
+"""How many times the change by `nudged` inputs a figure may be off."""
 _SINGLE, _DOUBLE = (float(torch.finfo(dtype).eps) for dtype in (torch.float32, torch.float64))
 SHIPPED = Path(__file__).resolve().parent / "vectors"
 """The vectors that lie in the repository: the reference folder but for what is listed next."""
@@ -125,7 +125,7 @@ def spread(golden: GoldenFile, name: str, scale: Any = 1.0) -> float:
 
 def limits(
     noise: float, dtype: torch.dtype, base: Optional[Mapping[str, float]] = None, times: float = NOISE
-) -> Dict[str, float]:
+) -> Dict[str, Any]:
     """Relative and absolute tolerance of a comparison in a precision.
 
     Args:

@@ -41,6 +41,10 @@ def single(values: Any) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
 
 
+PADDING = single(0.01)
+"""Of the weights that are resampled."""
+
+
 def tensors(arrays: Arrays, dtype: torch.dtype) -> Dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(value)).to(dtype) for name, value in arrays.items()}
 
@@ -202,7 +206,7 @@ def model_file(random: np.random.Generator, width: int) -> Arrays:
         density, rgb = network(values, **inputs)
         return {"density": density, "rgb": rgb, "normals": normals(values, **inputs)}
 
-    found = {"num_samples": np.int32(samples), "resample_padding": np.float32(0.01)}
+    found = {"num_samples": np.array(samples, np.int32), "resample_padding": PADDING}
     found |= {**prefixed("param_", parameters), **prefixed("mlp_", {**given, **in_both(of_network)})}
     for case in ("ndc", "cone"):
         bundle = random_rays(random, case, rays)
@@ -210,7 +214,7 @@ def model_file(random: np.random.Generator, width: int) -> Arrays:
         def of_levels(dtype: torch.dtype, case: str = case, bundle: Arrays = bundle) -> Dict[str, Tensor]:
             values, rendered = tensors(parameters, dtype), {}
             with torch.no_grad():
-                made = levels(values, tensors(bundle, dtype), SHAPES[case], samples, float(found["resample_padding"]))
+                made = levels(values, tensors(bundle, dtype), SHAPES[case], samples, float(PADDING))
             for number, level in enumerate(made):
                 parts = {
                     "rgb": (level.weights[..., None] * level.rgb).sum(1),
@@ -234,7 +238,7 @@ def training_file(random: np.random.Generator) -> Arrays:
         parameters = random_parameters(random, 24, 16)
         seen, patches = random_rays(random, dataset, 4 * int(random.integers(6, 12))), patch_rays(random, dataset)
         target = single(random.uniform(0, 1, (len(seen["origins"]), 3)))
-        weight = np.float32(random.uniform(0.05, 2.0))
+        weight = single(random.uniform(0.05, 2.0))
 
         def of_step(
             dtype: torch.dtype,
@@ -243,7 +247,8 @@ def training_file(random: np.random.Generator) -> Arrays:
         ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor], Dict[str, Tensor]]:
             values = {name: value.requires_grad_() for name, value in tensors(given[0], dtype).items()}
             both = [levels(values, tensors(rays, dtype), SHAPES[dataset], samples, 0.01) for rays in given[1:3]]
-            losses = training_losses(*both, torch.from_numpy(given[3]).to(dtype), dataset, float(given[4]))  # type: ignore[call-arg]
+            colours = torch.from_numpy(given[3]).to(dtype)
+            losses = training_losses(both[0], both[1], colours, dataset, float(given[4]))
             gradients = torch.autograd.grad(losses["loss"], list(values.values()), allow_unused=True)
             by_name = dict(zip(values, gradients, strict=True))
             return (losses, *clipped({name: value for name, value in by_name.items() if value is not None}))
@@ -255,7 +260,7 @@ def training_file(random: np.random.Generator) -> Arrays:
         stored |= {f"{name}_f64": value.numpy() for name, value in figures.items()}
         stored |= {f"grad_{name}": single(value.numpy()) for name, value in gradients.items()}
         found |= prefixed(f"{dataset}_", stored)
-    return {**found, "num_samples": np.int32(samples)}
+    return {**found, "num_samples": np.array(samples, np.int32)}
 
 
 def patch_rays(random: np.random.Generator, dataset: str) -> Arrays:

@@ -78,9 +78,9 @@ def off_by(factor: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def wrong(right: Callable[..., Any]) -> Callable[..., Any]:
         def found(*args: Any, **kwargs: Any) -> Any:
             value = right(*args, **kwargs)
-            return (
-                value * factor if isinstance(value, torch.Tensor) else type(value)(*(each * factor for each in value))
-            )
+            if isinstance(value, torch.Tensor):
+                return value * factor
+            return type(value)(*(each * factor for each in value))
 
         return found
 

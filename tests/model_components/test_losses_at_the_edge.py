@@ -330,6 +330,7 @@ OF_MEASURED = (
     "metric_depth_terms",
     "inverse_depth_error",
     "normal_alignment_loss",
+    "normal_chord_loss",
     "orientation_loss",
 )
 
