@@ -43,10 +43,11 @@ def anomalies() -> Iterator[None]:
 
 def with_own_priors(config: Any, method: str) -> Any:
     """A small config with those priors on that the method has on, from the first step."""
-    own = prior_configs(registry.method_specification(method).config.pipeline)
+    own = registry.method_specification(method).config.pipeline
     small_ones = prior_configs(config.pipeline)
-    for name, prior in own.items():
+    for name, prior in prior_configs(own).items():
         small_ones[name].enabled = prior.enabled
+    config.pipeline.depth.loss = own.depth.loss
     config.pipeline.datamanager.whole_images = getattr(
         registry.method_specification(method).config.pipeline.datamanager, "whole_images", False
     )
@@ -61,7 +62,6 @@ TERMS = {
     "freenerf": "occlusion_loss",
     "dietnerf": "semantic",
     "depth_mipnerf": "depth_near",
-    "idnerf_lite": "diffusion",
 }
 """A term of a prior that a method has on, which must have been there."""
 
