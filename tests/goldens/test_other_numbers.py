@@ -48,7 +48,8 @@ CHECKS: Dict[str, Callable[[Load, torch.dtype], None]] = {
     "step_llff": lambda load, dtype: on_vectors.test_training_step(load, "llff", dtype),
     "step_dtu": lambda load, dtype: on_vectors.test_training_step(load, "dtu", dtype),
 }
-SEEDS = (11, 12)
+SEEDS = (11, 20)
+"""Of the second, float32 takes a unit of the network over its kink."""
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float64", "float32"])

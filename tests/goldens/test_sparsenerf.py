@@ -1008,9 +1008,9 @@ def test_training_step(sparsenerf_golden, dataset, dtype):
     names = parameter_names(network(golden, f"{dataset}_param_"))
     expected = {ours: as_ours(golden[f"{dataset}_grad_{theirs}"]).double() for ours, theirs in names.items()}
     largest = max(float(array.abs().max()) for array in expected.values())
-    # Stored in float32, of float64. Single elements are less off than nudged inputs move them: those move kinks, too.
+    # Stored in float32, of float64. Rounding may take a unit or a pair over its kink, as nudged inputs do.
     least = dict(rtol=0.0, atol=largest * (1e-7 if dtype == torch.float64 else 1e-4))
-    limit = limits(noise["gradient"] * min(1.0, optimizer._clip_norm / norm), dtype, least, NUDGED / 8)["atol"]
+    limit = limits(noise["gradient"] * min(1.0, optimizer._clip_norm / norm), dtype, least, NUDGED)["atol"]
     for (name, parameter), old in zip(model.field.named_parameters(), before, strict=True):
         assert parameter.grad is not None
         assert (clipped[name].double() - expected[name]).abs().max() <= limit, name

@@ -43,7 +43,7 @@ def anomalies() -> Iterator[None]:
 
 def with_own_priors(config: Any, method: str) -> Any:
     """A small config with those priors on that the method has on, from the first step."""
-    own = registry.method_specification(method).config.pipeline
+    own: Any = registry.method_specification(method).config.pipeline
     small_ones = prior_configs(config.pipeline)
     for name, prior in prior_configs(own).items():
         small_ones[name].enabled = prior.enabled
