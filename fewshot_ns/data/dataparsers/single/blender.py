@@ -19,6 +19,7 @@ from fewshot_ns.data.dataparsers.single.layout_bounds import (
     stated_layout_bounds,
 )
 from fewshot_ns.data.dataparsers.single.left_out import check_enough_left, frames_without_photo
+from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
@@ -214,6 +215,7 @@ class FewShotBlenderDataParser(SkippingDataParser):
             normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),
             normal_axes=config.normal_axes,
             validation=validation or None,
+            training_masks=masks_of_training(splits[0].masks, len(images)),
             distortion=distortion if distortion.any() else None,
             remarks=(
                 *(f"{config.data}: {remark}" for remark in bounds.remarks),
@@ -298,6 +300,7 @@ class FewShotBlenderDataParser(SkippingDataParser):
             tuple(None if name is None else self.config.data / name for name in maps),
             stated_depth_unit(meta, path),
             meta,
+            () if held_out else named_masks(meta, path, self.config.data),
         )
 
 
@@ -319,3 +322,5 @@ class BlenderSplit:
     """What the file says of their unit."""
     meta: Dict[str, Any] = field(default_factory=dict)
     """Content of the file."""
+    masks: Files = ()
+    """(N) masks that the frames of the training split name."""

@@ -16,6 +16,7 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import (
     FewShotNerfstudioDataParser,
     FewShotNerfstudioDataParserConfig,
 )
+from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.depth.encoding import override_encoding, read_note
 from fewshot_ns.data.depth.stated_unit import WHOLE_NUMBERS, holds_whole_numbers, named_depth_map, stated_depth_unit
@@ -171,6 +172,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
+            training_masks=masks_of_training(splits["train"].masks, len(images)),
             distortion=distortion if distortion.any() else None,
         )
 
@@ -200,6 +202,10 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
+        for camera, image, read in zip(cameras, images, intrinsics, strict=True):
+            if image.is_file():
+                height, width = image_size(image)
+                camera.check_others(read, camera.size_at((width, height)))
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
         check_listed_once(names, images, poses, path, cameras)
         for camera, image in zip(cameras, images, strict=True):
@@ -215,6 +221,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             np.array([camera.distortion for camera in cameras]).reshape(-1, 6),
             tuple(None if name is None else self.config.data / name for name in maps),
             all(camera.states_size for camera in cameras),
+            named_masks(meta, path, self.config.data) if split == "train" else (),
         )
 
 
@@ -232,6 +239,8 @@ class _Split:
     """Depth maps that the frames name."""
     states_sizes: bool = False
     """Whether width and height of every photo are stated."""
+    masks: Files = ()
+    """Masks that the frames of the training split name."""
 
 
 def frame_intrinsics(
