@@ -229,21 +229,6 @@ class FewShotDataset(InputDataset):
         """
         return torch.from_numpy(self._training_mask_at(image_idx, self.size_of(image_idx)))[..., None]
 
-    def check_training_mask(self, image_idx: int) -> None:
-        """Reads the mask of a view.
-
-        Raises:
-            FileNotFoundError: the mask is missing.
-            ValueError: it is damaged, or leaves nothing of a training view to train on.
-        """
-        shown, files = self.training_mask(image_idx), self._dataparser_outputs.mask_filenames
-        if files is not None and self.fewshot.split == "train" and not bool(shown.any()):
-            height, width = shown.shape[:2]
-            raise ValueError(
-                f"{files[image_idx]}: expected a mask that is white where {self.image_filenames[image_idx].name} may "
-                f"train, found no such pixel at {width}x{height} pixels; leave the view out, or give another mask"
-            )
-
     def _training_mask_at(self, image_idx: int, size: Tuple[int, int]) -> npt.NDArray[np.bool_]:
         files = self._dataparser_outputs.mask_filenames
         if files is None:
@@ -429,7 +414,7 @@ def _validate_view(dataset: FewShotDataset, measured: bool, position: int) -> No
     fewshot, path = dataset.fewshot, dataset.image_filenames[position]
     check_proportions(path, image_size(path), dataset.size_of_file(position), "its camera")
     read_image(path)
-    dataset.check_training_mask(position)
+    dataset.training_mask(position)
     if fewshot.alpha_filenames is not None:
         dataset.alpha(position)
     if measured:

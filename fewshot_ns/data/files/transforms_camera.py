@@ -101,8 +101,8 @@ def check_lens(meta: Dict[str, Any], path: Path, of_photos: bool = True) -> None
         other = other_lens(stated, of_photos)
         if other is not None:
             raise ValueError(
-                f"{path}{where}: expected a perspective camera model, with distortion as {', '.join(DISTORTION)}, found "
-                f"{other[1]} ({other[0]!r}){REMEDIES.get(other[1], way_out)}"
+                f"{path}{where}: expected a perspective camera model, with distortion as {', '.join(DISTORTION)}, "
+                f"found {other[1]} ({other[0]!r}){REMEDIES.get(other[1], way_out)}"
             )
 
 
@@ -314,8 +314,8 @@ class StatedCamera:
         cx, cy = self.centre
         if cx is not None and cy is not None and 0 < cx <= 1 and 0 < cy <= 1 and min(size) >= _LEAST_SIDE:
             raise ValueError(
-                f"{self.where}: expected a principal point cx, cy in pixels of {size[0]}x{size[1]}, found {cx:g}, {cy:g}, "
-                "as of fractions of the sides; multiply them by w and h"
+                f"{self.where}: expected a principal point cx, cy in pixels of {size[0]}x{size[1]}, found {cx:g}, "
+                f"{cy:g}, as of fractions of the sides; multiply them by w and h"
             )
         for key, intrinsics in self.others:
             if intrinsics_differ(intrinsics, read, size):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 _PARTS = ("cam", "intrin", "calib", "lens", "sensor", "optic", "distort")
@@ -132,7 +133,8 @@ def _numbers(value: Any) -> List[float]:
                 return []
             found += inner
         elif isinstance(entry, (int, float)) and not isinstance(entry, bool):
-            found.append(float(entry))
+            # Whole numbers may be larger than any that a camera has.
+            found.append(float(entry) if abs(entry) < sys.float_info.max else math.inf)
         else:
             return []
     return found
@@ -175,10 +177,9 @@ def _of_matrix(numbers: List[float]) -> Optional[Intrinsics]:
 
 def _of_object(value: Dict[str, Any]) -> Optional[Intrinsics]:
     for across, down in _FOCAL:
-        numbers = [value.get(across), value.get(down, value.get(across)), *(value.get(key) for key in _CENTRE)]
-        if all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
-            fx, fy, cx, cy = (float(number) for number in numbers if number is not None)
-            return (fx, fy, cx, cy) if fx > 0 and fy > 0 else None
+        numbers = _numbers([value.get(across), value.get(down, value.get(across)), *map(value.get, _CENTRE)])
+        if len(numbers) == 4:
+            return _of_matrix(numbers)
     return None
 
 

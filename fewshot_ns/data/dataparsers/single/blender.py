@@ -22,6 +22,7 @@ from fewshot_ns.data.dataparsers.single.left_out import check_enough_left, frame
 from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_keys
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
@@ -219,6 +220,7 @@ class FewShotBlenderDataParser(SkippingDataParser):
             distortion=distortion if distortion.any() else None,
             remarks=(
                 *(f"{config.data}: {remark}" for remark in bounds.remarks),
+                *unread_keys(splits[0].meta, config.data / "transforms_train.json", config.data),
                 *self._lacking("test", splits[1].files, "they are rendered, not measured"),
                 *self._lacking("val", splits[2].files, "the test photos are looked at while training"),
             ),

@@ -30,10 +30,10 @@ from fewshot_ns.data.dataparsers.single.left_out import (
 from fewshot_ns.data.dataparsers.single.named_masks import check_masks_of_all
 from fewshot_ns.data.dataparsers.single.nerfstudio_frames import SPLITS, PooledFrames, pooled_frames
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_keys
 from fewshot_ns.data.depth.stated_unit import (
     WHOLE_NUMBERS,
     StatedUnit,
-    ambiguous_unit,
     holds_whole_numbers,
     stated_depth_unit,
 )
@@ -192,7 +192,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             remarks=(
                 *((f"{path}: {AXES_HINT}",) if look_away(poses) else ()),
                 *((f"{path}: {_NO_POINT_SEEN}",) if self._sees_no_point else ()),
-                *ambiguous_unit(meta, path),
+                *unread_keys(meta, path, folder),
                 *self._unit_remark(encoding, path),
             ),
         )

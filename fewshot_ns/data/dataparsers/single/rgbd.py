@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.depth_maps import alike_hint
+from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
     MILLIMETRE,
     FewShotNerfstudioDataParser,
     FewShotNerfstudioDataParserConfig,
 )
-from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_keys
 from fewshot_ns.data.depth.encoding import override_encoding, read_note
 from fewshot_ns.data.depth.stated_unit import WHOLE_NUMBERS, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.depth_formats import read_depth_file
@@ -172,6 +173,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
+            remarks=unread_keys(meta, config.data / "transforms_train.json", config.data),
             training_masks=masks_of_training(splits["train"].masks, len(images)),
             distortion=distortion if distortion.any() else None,
         )
