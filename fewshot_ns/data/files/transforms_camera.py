@@ -272,6 +272,11 @@ class StatedCamera:
         return None not in self.size
 
     @property
+    def is_one_angle(self) -> bool:
+        """Whether nothing but one opening angle says how the camera sees."""
+        return self.focal == (None, None) and None in self.tangents and self.size == (None, None)
+
+    @property
     def has_focal(self) -> bool:
         """Whether anything says how wide the camera sees."""
         return any(value is not None for value in (*self.focal, *self.tangents))

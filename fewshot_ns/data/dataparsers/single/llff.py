@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.checks import check_bounds, check_mean_axes, check_world
-from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, recenter
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, look_away, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
 from fewshot_ns.data.dataparsers.single.left_out import OnMissing
@@ -67,6 +67,12 @@ class LLFFDataParserConfig(SkippingDataParserConfig):
         vars(self).update({"odd_bounds_count": True, **younger, **saved})
 
 
+_OTHER_AXES = (
+    "all cameras look away from the point that their axes meet in: either they look outwards, or the columns of the "
+    "poses are not LLFF's axes (down, right, backward)"
+)
+
+
 class LLFFDataParser(SkippingDataParser):
     """Parser of the LLFF layout."""
 
@@ -116,6 +122,8 @@ class LLFFDataParser(SkippingDataParser):
             # Of all photos, until the training views are chosen.
             near, far = self._near_far(0.9 * float(bounds.min()), 1.1 * float(bounds.max()))
             geometry = SceneGeometry("metric", near, far, ray_shape="cone", background=config.background)
+            if look_away(poses):
+                remarks = (*remarks, f"{path}: {_OTHER_AXES}")
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple
 
-from fewshot_ns.data.depth.stated_unit import UNIT_KEYS
+from fewshot_ns.data.depth.stated_unit import UNIT_KEYS, holds_whole_numbers, named_depth_map
 from fewshot_ns.data.files.photo_files import named_file
 from fewshot_ns.data.files.transforms_keys import FRAME_FILES
 from fewshot_ns.data.files.transforms_other_words import plain_key
@@ -41,7 +41,20 @@ def unread_keys(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[str, ..
                 continue
             if (folder / named_file(folder, value)).is_file():
                 found[key] = f"{path}: files under {key!r}, such as {shown(value)}, are not read; {_FILES[kind]}"
-    return tuple(found.values())
+    return (*found.values(), *_unit_of_fractions(meta, path, folder))
+
+
+def _unit_of_fractions(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[str, ...]:
+    """What is said of a unit that is stated of maps which hold no whole numbers."""
+    keys = [key for key in UNIT_KEYS if any(key in stated for stated in (meta, *meta["frames"]))]
+    names = [name for frame in meta["frames"] if (name := named_depth_map(frame)) is not None]
+    there = next((name for name in names if (folder / name).is_file()), None)
+    if not keys or there is None or holds_whole_numbers(folder / there):
+        return ()
+    return (
+        f"{path}: {keys[0]!r} is of depth maps of whole numbers, and {there} holds fractions, to which it is not applied; "
+        "where it holds for them, give --depth-unit",
+    )
 
 
 def _units(stated: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:

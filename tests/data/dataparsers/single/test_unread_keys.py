@@ -51,6 +51,16 @@ def test_what_is_read_is_not_said(tmp_path: Path) -> None:
     assert unread_keys(meta, tmp_path / "t.json", tmp_path) == ()
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_a_unit_of_fractions(kind: type, tmp_path: Path) -> None:
+    np.save(tmp_path / "1.npy", np.ones((4, 4), kind))
+    meta = {"depth_scaling_factor": 5000, "frames": [{"depth_file_path": "0.npy"}, {"depth_file_path": "1.npy"}]}
+    remarks = unread_keys(meta, tmp_path / "t.json", tmp_path)
+    assert [("depth_scaling_factor" in remark and "1.npy" in remark) for remark in remarks] == [True] * (
+        kind == np.float32
+    )
+
+
 @pytest.mark.parametrize("kind", ["tiny_nerfstudio_scene", "tiny_blender_scene"])
 def test_scenes_say_so(kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture) -> None:
     scene: Path = request.getfixturevalue(kind)
