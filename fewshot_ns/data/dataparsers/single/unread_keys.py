@@ -52,8 +52,8 @@ def _unit_of_fractions(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[
     if not keys or there is None or holds_whole_numbers(folder / there):
         return ()
     return (
-        f"{path}: {keys[0]!r} is of depth maps of whole numbers, and {there} holds fractions, to which it is not applied; "
-        "where it holds for them, give --depth-unit",
+        f"{path}: {keys[0]!r} is of depth maps of whole numbers, and {there} holds fractions, to which it is not "
+        "applied; where it holds for them, give --depth-unit",
     )
 
 
