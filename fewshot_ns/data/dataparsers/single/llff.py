@@ -30,6 +30,7 @@ from fewshot_ns.data.files.scene_folder import find_upward
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol
 from fewshot_ns.utils.arrays import read_array
+from fewshot_ns.utils.natural_order import natural_key
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -67,6 +68,10 @@ class LLFFDataParserConfig(SkippingDataParserConfig):
         vars(self).update({"odd_bounds_count": True, **younger, **saved})
 
 
+_ORDER_OF_NAMES = (
+    "rows belong to photos in the order of their names, as LLFF's own script writes them, which is not that of the "
+    "numbers in them"
+)
 _OTHER_AXES = (
     "all cameras look away from the point that their axes meet in: either they look outwards, or the columns of the "
     "poses are not LLFF's axes (down, right, backward)"
@@ -107,6 +112,8 @@ class LLFFDataParser(SkippingDataParser):
         half = np.full(len(images), 0.5)
         space = resolve_ray_space(config.ray_space, poses)
         remarks = () if odd is None else (f"{path}: {odd}",)
+        if not left_out and sorted(names, key=str.lower) != sorted(names, key=natural_key):
+            remarks = (*remarks, f"{path}: {_ORDER_OF_NAMES}, {', '.join(names[:3])}, ...")
         if space.space == "ndc":
             near, far = self._near_far(0.0, 1.0)
             # The first camera's focal length serves the whole scene, as in the originals.

@@ -33,6 +33,17 @@ def test_llff_poses_that_look_the_other_way(turned: bool, tmp_path: Path, capsys
     assert ("are not LLFF's axes (down, right, backward)" in said) == turned
 
 
+@pytest.mark.parametrize(("name", "said"), [("{}.png", True), ("{:02d}.png", False), ("Photo_{:03d}.png", False)])
+def test_numbers_that_are_not_in_the_order_of_names(
+    name: str, said: bool, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    DIALECTS["llff"].write(tmp_path)
+    for number, photo in enumerate(sorted((tmp_path / "images").iterdir())):
+        photo.rename(tmp_path / "images" / name.format(3 * number))
+    found = _said(LLFFDataParserConfig(data=tmp_path, num_views=3), capsys)
+    assert ("which is not that of the numbers in them, 0.png, 12.png" in found) == said
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_blender_test_frames_that_look_the_other_way(
     turned: bool, tmp_path: Path, capsys: pytest.CaptureFixture
