@@ -163,8 +163,12 @@ def _optics(file: Path, name: str, camera: StatedCamera, run_size: Optional[Tupl
         raise ValueError(
             f"{file}: expected fl_x, fl_y, camera_angle_x or camera_angle_y of {name}, positive numbers, found none"
         )
+    aspect = (camera.focal[0] or focal) / focal
+    centre = [side / 2 if at is None else at for at, side in zip(camera.centre, (width, height), strict=True)]
+    read = (aspect * focal / width, focal / height, centre[0] / width, centre[1] / height)
+    camera.check_others(read, (round(width), round(height)))
     off = [abs(at - side / 2) for at, side in zip(camera.centre, (width, height), strict=True) if at is not None]
-    return Optics(width, height, focal, (camera.focal[0] or focal) / focal, max(off, default=0.0))
+    return Optics(width, height, focal, aspect, max(off, default=0.0))
 
 
 def _run_size(run: Path) -> Tuple[int, int]:

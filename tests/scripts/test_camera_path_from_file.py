@@ -165,6 +165,7 @@ def test_one_frame_may_be_of_another_lens(run: Path, scene: Path, tmp_path: Path
         ({"camera_angle_y": 4.0}, "expected 'camera_angle_y' between 0 and pi"),
         ({"fl_x": None, "fl_y": None}, "expected fl_x, fl_y, camera_angle_x or camera_angle_y"),
         ({"applied_transform": [[1, 0], [0, 1]]}, "expected an invertible 3x4 applied_transform"),
+        ({"K": [[9.0, 0, 3], [0, 9, 3], [0, 0, 1]]}, "path.json, frame 0: expected intrinsics as .* others in 'K'"),
         ({"frames": []}, "non-empty list 'frames'"),
     ],
 )

@@ -18,7 +18,7 @@ _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
 """Keys of what stored values are multiplied by: instant-ngp's, and nerfstudio's word for it."""
 _PER_UNIT = ("depth_scaling_factor", "png_depth_scale")
 """Keys of what they are divided by: Dense Depth Priors', and that of RGB-D mapping programs."""
-_AMBIGUOUS = ("depth_scale", "depth_unit", "depth_factor")
+UNIT_KEYS = (*_TIMES, *_PER_UNIT)
 DEPTH_KEYS = ("depth_file_path", "depth_path")
 """Keys of a frame's depth map: nerfstudio's and instant-ngp's."""
 
@@ -66,21 +66,11 @@ def _statements(meta: Dict[str, Any]) -> List[Tuple[str, Any]]:
     """Key and value of each statement of the file and of its frames, those that come again left out."""
     found: List[Tuple[str, Any]] = []
     for stated in (meta, *meta.get("frames", ())):
-        for key in (*_TIMES, *_PER_UNIT):
+        for key in UNIT_KEYS:
             value = stated.get(key) if isinstance(stated, dict) else None
             if value is not None and (key, value) not in found:
                 found.append((key, value))
     return found
-
-
-def ambiguous_unit(meta: Dict[str, Any], path: Path) -> Tuple[str, ...]:
-    """What has to be said of keys by which different programs mean different things; nothing where there are none."""
-    keys = [key for key in _AMBIGUOUS if meta.get(key) is not None]
-    return tuple(
-        f"{path}: {key!r} ({shown(meta[key])}) is not read, since programs mean different things by it; --depth-unit "
-        "says what a stored unit of depth is"
-        for key in keys
-    )
 
 
 def holds_whole_numbers(path: Path) -> bool:

@@ -16,6 +16,15 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.checks import size_fault
 from fewshot_ns.data.files.one_photo_once import file_identity
+from fewshot_ns.data.files.transforms_other_words import (
+    REMEDIES,
+    Intrinsics,
+    intrinsics_differ,
+    other_intrinsics,
+    other_lens,
+    plain_key,
+    says_something,
+)
 from fewshot_ns.utils.json_files import shown
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
@@ -38,6 +47,8 @@ _OTHER_LENSES = {
 }
 """Keys that say another camera model where they are true."""
 _FTHETA, _SHUTTER = "ftheta_p", ("rolling_shutter", "shutter")
+_EXPOSURE = ("speed", "count", "angle")
+"""Parts of the names of keys about a shutter that say nothing of how it opens."""
 _MORE_TERMS = re.compile(r"k[5-9]|p[3-9]|s[1-4]|tau_?[xy12]")
 _LISTS = (
     "distortion",
@@ -49,6 +60,8 @@ _LISTS = (
 )
 _ALIKE = 0.1
 """Largest relative difference of a focal length and an angle that mean the same camera."""
+_LEAST_SIDE = 16
+"""Pixels of a side from which on a principal point in its first pixel is a fraction of the side."""
 _SAME = 1e-6
 """Largest relative difference of two statements of one focal length that is the rounding of a file."""
 
@@ -71,20 +84,26 @@ def check_lens(meta: Dict[str, Any], path: Path, of_photos: bool = True) -> None
             _check_model(stated.get(key), f"{path}{where}", key, of_photos)
         for key, value in stated.items():
             lens = _OTHER_LENSES.get(key) or ("f-theta" if key.startswith(_FTHETA) else None)
-            if lens is not None and _says_something(value):
+            if lens is not None and says_something(value):
                 raise ValueError(f"{path}{where}: expected a perspective camera model, found {lens} ({key!r}){way_out}")
-            if key.startswith(_SHUTTER) and _says_something(value) and str(value).lower() not in ("global", "none"):
+            if _is_shutter(key) and says_something(value) and str(value).lower() not in ("global", "none"):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model, found a rolling shutter ({key!r} is "
                     f"{shown(value)}), where it is too short to matter, remove the key"
                 )
-            if of_photos and _is_unused_term(key) and _says_something(value):
+            if of_photos and _is_unused_term(key) and says_something(value):
                 raise ValueError(
                     f"{path}{where}: expected a perspective camera model with the distortion {', '.join(DISTORTION)}, "
                     f"found {key!r}; undistort the photos"
                 )
         if of_photos:
             distortion_of(stated, f"{path}{where}")
+        other = other_lens(stated, of_photos)
+        if other is not None:
+            raise ValueError(
+                f"{path}{where}: expected a perspective camera model, with distortion as {', '.join(DISTORTION)}, "
+                f"found {other[1]} ({other[0]!r}){REMEDIES.get(other[1], way_out)}"
+            )
 
 
 def bends(meta: Dict[str, Any], number: int) -> bool:
@@ -99,7 +118,11 @@ def bends(meta: Dict[str, Any], number: int) -> bool:
     def terms(stated: Dict[str, Any]) -> Dict[str, Any]:
         return {key: stated[key] for key in stated if key in _TERMS or _is_unused_term(key)}
 
-    return any(_says_something(value) for value in (terms(own) or terms(meta)).values())
+    return any(says_something(value) for value in (terms(own) or terms(meta)).values())
+
+
+def _is_shutter(key: str) -> bool:
+    return key.startswith(_SHUTTER) and not any(part in plain_key(key) for part in _EXPOSURE)
 
 
 def _is_unused_term(key: str) -> bool:
@@ -125,11 +148,6 @@ def _statements(meta: Dict[str, Any]) -> Iterator[Tuple[str, Dict[str, Any]]]:
             yield f", frame {number}", frame
 
 
-def _says_something(value: Any) -> bool:
-    """Whether a value is more than false, nothing or zeros."""
-    return any(_says_something(entry) for entry in value) if isinstance(value, list) else bool(value)
-
-
 def distortion_of(stated: Dict[str, Any], where: str) -> Tuple[float, ...]:
     """k1, k2, k3, k4, p1, p2 that a file or a frame states; zeros where it is silent.
 
@@ -143,7 +161,7 @@ def distortion_of(stated: Dict[str, Any], where: str) -> Tuple[float, ...]:
     listed = stated.get("distortion_params")
     if listed is None:
         return tuple(_number(stated, name, where) or 0.0 for name in DISTORTION)
-    if not isinstance(listed, list) or (len(listed) != len(DISTORTION) and _says_something(listed)):
+    if not isinstance(listed, list) or (len(listed) != len(DISTORTION) and says_something(listed)):
         raise ValueError(f"{where}: expected 'distortion_params' {', '.join(DISTORTION)}, found {shown(listed)}")
     values: Dict[str, Any] = dict(zip(DISTORTION, listed, strict=False))
     return tuple(_number(values, name, where) or 0.0 for name in DISTORTION)
@@ -178,6 +196,8 @@ class StatedCamera:
     """As `DISTORTION`."""
     where: str = ""
     """File and frame, for messages."""
+    others: Tuple[Tuple[str, Intrinsics], ...] = ()
+    """Keys that state intrinsics in words that are not read, and what they state."""
 
     @classmethod
     def of_frame(cls, meta: Dict[str, Any], number: int, path: Path) -> StatedCamera:
@@ -232,6 +252,7 @@ class StatedCamera:
             size=(None if width is None else int(width), None if height is None else int(height)),
             distortion=distortion_of(lens, where),
             where=where,
+            others=other_intrinsics(stated),
         )
 
     def is_like(self, other: StatedCamera) -> bool:
@@ -249,6 +270,11 @@ class StatedCamera:
     def states_size(self) -> bool:
         """Whether anything says how wide and high the photo is."""
         return None not in self.size
+
+    @property
+    def is_one_angle(self) -> bool:
+        """Whether nothing but one opening angle says how the camera sees."""
+        return self.focal == (None, None) and None in self.tangents and self.size == (None, None)
 
     @property
     def has_focal(self) -> bool:
@@ -276,7 +302,33 @@ class StatedCamera:
         square = fx * image[0] / image[1]
         fy = square if fy is None or abs(fy - square) <= _SAME * square else fy
         cx, cy = self.centre
-        return fx, fy, 0.5 if cx is None else cx / width, 0.5 if cy is None else cy / height
+        found = fx, fy, 0.5 if cx is None else cx / width, 0.5 if cy is None else cy / height
+        self.check_others(found, (width, height))
+        return found
+
+    def check_others(self, read: Tuple[float, float, float, float], size: Tuple[int, int]) -> None:
+        """Checks that intrinsics in words that are not read say the same, and that the principal point is in pixels.
+
+        Args:
+            read: fx / W, fy / H, cx / W, cy / H that are taken.
+            size: (width, height) that pixels are of.
+
+        Raises:
+            ValueError: a matrix, a list or an object states others, or the principal point is a fraction.
+        """
+        cx, cy = self.centre
+        if cx is not None and cy is not None and 0 < cx <= 1 and 0 < cy <= 1 and min(size) >= _LEAST_SIDE:
+            raise ValueError(
+                f"{self.where}: expected a principal point cx, cy in pixels of {size[0]}x{size[1]}, found {cx:g}, "
+                f"{cy:g}, as of fractions of the sides; multiply them by w and h"
+            )
+        for key, intrinsics in self.others:
+            if intrinsics_differ(intrinsics, read, size):
+                numbers = ", ".join(f"{number:g}" for number in intrinsics if number is not None)
+                raise ValueError(
+                    f"{self.where}: expected intrinsics as fl_x, fl_y, cx, cy (and w, h), found others in {key!r} "
+                    f"({numbers}), which is not read; state them so, or remove the key"
+                )
 
     def _check_angles(self, width: int, height: int) -> None:
         """Checks that focal lengths and opening angles say the same."""

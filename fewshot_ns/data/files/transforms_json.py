@@ -104,12 +104,30 @@ def frame_poses(frames: List[Dict[str, Any]], path: Path) -> np.ndarray:
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found {found}") from error
         if matrix.shape not in ((4, 4), (3, 4)):
             raise ValueError(f"{path}: expected a 4x4 transform_matrix in frame {number}, found shape {matrix.shape}")
+        _check_last_row(matrix, f"{path}: expected a 4x4 transform_matrix in frame {number}")
         poses.append(np.concatenate([matrix[:3], [[0.0, 0.0, 0.0, 1.0]]]))
     stacked = np.array(poses, dtype=np.float64).reshape(-1, 4, 4)
     check_finite_poses(
         stacked, str(path), [f"frame {number} ({str(frame['file_path'])[:80]})" for number, frame in enumerate(frames)]
     )
     return stacked
+
+
+def _check_last_row(matrix: np.ndarray, expected: str) -> None:
+    """Checks that the position of a camera is not in the last row. What a fourth row says besides is not read.
+
+    Raises:
+        ValueError: the matrix is transposed, or no motion.
+    """
+    if len(matrix) == 3 or not np.isfinite(matrix).all():
+        return
+    row = matrix[3]
+    if np.abs(row[:3]).max() <= 1e-3:
+        return
+    by_columns = np.allclose(matrix[:3, 3], 0.0, rtol=0.0, atol=1e-3)
+    hint = "; it is transposed: the position belongs into the last column" if by_columns else ""
+    found = ", ".join(f"{number:.4g}" for number in row)
+    raise ValueError(f"{expected} with the last row 0, 0, 0, 1, found {found}{hint}")
 
 
 def stated_bounds(meta: Dict[str, Any], path: Path) -> Optional[Tuple[float, float]]:

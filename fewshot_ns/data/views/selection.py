@@ -251,6 +251,11 @@ def select_views(
         name, train, pool = f"{protocol.name}-{num_views}", free, list(free)
     else:
         count = len(pool) if num_views == 0 else num_views
+        if len(pool) < least <= count:
+            raise ValueError(
+                f"{where}: training needs at least {least} views, found {len(pool)} that may train by the protocol "
+                f"{protocol.name} and have a photo; give --train-indices, or add photos"
+            )
         if count < 0 or count > len(pool):
             raise ValueError(
                 f"{where}: --num-views must lie in {least}..{len(pool)} for the protocol {protocol.name} "

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Literal, Mapping, Optional, Sequence, Tuple,
 import numpy as np
 import numpy.typing as npt
 
-from fewshot_ns.cameras.poses import check_rotations
+from fewshot_ns.cameras.poses import AXES_HINT, check_rotations, look_away
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.layout_bounds import (
     FAR,
@@ -19,8 +19,10 @@ from fewshot_ns.data.dataparsers.single.layout_bounds import (
     stated_layout_bounds,
 )
 from fewshot_ns.data.dataparsers.single.left_out import check_enough_left, frames_without_photo
+from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.dataparsers.single.skipping import SkippingDataParser, SkippingDataParserConfig
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_keys
 from fewshot_ns.data.depth.stated_unit import StatedUnit, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.images import bits_of_png, image_size
 from fewshot_ns.data.files.normals import find_normals
@@ -44,6 +46,10 @@ RENDERED: Dict[str, DepthEncoding] = {
 }
 """Depth rendered with the images: planar, in units of the scene or, in 16-bit PNG, thousandths. The value of the
 background lies far beyond 100."""
+_PROPORTIONS = (
+    "photos of several proportions share 'camera_angle_x', which is taken of the width of each; where the angle is "
+    "that of the longer side, or some photos are cropped, state fl_x, w and h of each frame"
+)
 DEPTH_NAMES = ("{stem}_depth_0001", "{stem}_depth0001", "{stem}_depth")
 """Names of rendered depth beside a frame, which Blender's file output makes of the frame's own."""
 
@@ -214,9 +220,12 @@ class FewShotBlenderDataParser(SkippingDataParser):
             normals=find_normals(images[:num_train]) + (None,) * (len(images) - num_train),
             normal_axes=config.normal_axes,
             validation=validation or None,
+            training_masks=masks_of_training(splits[0].masks, len(images)),
             distortion=distortion if distortion.any() else None,
             remarks=(
                 *(f"{config.data}: {remark}" for remark in bounds.remarks),
+                *_turned_away(splits, config.data),
+                *unread_keys(splits[0].meta, config.data / "transforms_train.json", config.data),
                 *self._lacking("test", splits[1].files, "they are rendered, not measured"),
                 *self._lacking("val", splits[2].files, "the test photos are looked at while training"),
             ),
@@ -241,15 +250,18 @@ class FewShotBlenderDataParser(SkippingDataParser):
     def _complete(self, scene: SceneFiles, selection: ViewSelection) -> SceneFiles:
         usual = image_size(scene.images[selection.train[0]])
         wanted = {*selection.views, *(scene.validation or ())}
-        intrinsics = []
+        intrinsics, proportions = [], set()
         for index, camera in enumerate(self._cameras):
             photo = scene.images[index]
             height, width = image_size(photo) if index in wanted and photo.is_file() else usual
             if index in wanted and photo.is_file():
                 stated = camera.size_at((width, height))
                 check_same_aspect(photo, (stated[1], stated[0]), "its frame's w and h")
+                if camera.is_one_angle:
+                    proportions.add(round(width / height, 1))
             intrinsics.append(camera.fractions((width, height)))
-        return replace(scene, intrinsics=np.array(intrinsics))
+        remarks = (f"{self.config.data}: {_PROPORTIONS}",) if len(proportions) > 1 else ()
+        return replace(scene, intrinsics=np.array(intrinsics), remarks=(*scene.remarks, *remarks))
 
     def _lacking(self, split: str, files: Sequence[Path], instead: str) -> Tuple[str, ...]:
         """What is said of evaluated frames some of which, not all, have no photo."""
@@ -298,7 +310,20 @@ class FewShotBlenderDataParser(SkippingDataParser):
             tuple(None if name is None else self.config.data / name for name in maps),
             stated_depth_unit(meta, path),
             meta,
+            () if held_out else named_masks(meta, path, self.config.data),
         )
+
+
+def _turned_away(splits: Sequence[BlenderSplit], data: Path) -> Tuple[str, ...]:
+    """What is said of held-out frames with other axes than the training frames; of these `layout_bounds` says it."""
+    if look_away(splits[0].poses):
+        return ()
+    named = zip(("test", "val"), splits[1:], strict=True)
+    return tuple(
+        f"{data / f'transforms_{name}.json'}: {AXES_HINT}"
+        for name, split in named
+        if len(split.files) > 1 and look_away(split.poses)
+    )
 
 
 @dataclass(frozen=True)
@@ -319,3 +344,5 @@ class BlenderSplit:
     """What the file says of their unit."""
     meta: Dict[str, Any] = field(default_factory=dict)
     """Content of the file."""
+    masks: Files = ()
+    """(N) masks that the frames of the training split name."""

@@ -56,6 +56,10 @@ def completed_transforms(meta: Dict[str, Any], poses: npt.NDArray, path: Path) -
         )
     names = [str(frame["file_path"]) for frame in frames]
     if _is_plain(meta):
+        for camera in cameras:
+            (width, height), (fx, fy), (cx, cy) = camera.size, camera.focal, camera.centre
+            if width and height and fx and fy and cx is not None and cy is not None:
+                camera.check_others((fx / width, fy / height, cx / width, cy / height), (width, height))
         return CompletedTransforms(meta, changed=False)
     photos = [path.parent / name for name in names]
     written = []

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tyro.conf import Suppress
 
 from fewshot_ns.cameras.checks import check_bounds, check_mean_axes, check_world
-from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, recenter
+from fewshot_ns.cameras.poses import check_finite_poses, check_rotations, look_away, recenter
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.capture_checks import bounds_of_views, resolve_ray_space
 from fewshot_ns.data.dataparsers.single.left_out import OnMissing
@@ -30,6 +30,7 @@ from fewshot_ns.data.files.scene_folder import find_upward
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol
 from fewshot_ns.utils.arrays import read_array
+from fewshot_ns.utils.natural_order import natural_key
 
 IMAGE_FOLDERS = ("images_8", "images_4", "images_2", "images_16", "images")
 BOUND_FACTOR = 0.75
@@ -67,6 +68,16 @@ class LLFFDataParserConfig(SkippingDataParserConfig):
         vars(self).update({"odd_bounds_count": True, **younger, **saved})
 
 
+_ORDER_OF_NAMES = (
+    "rows belong to photos in the order of their names, as LLFF's own script writes them, which is not that of the "
+    "numbers in them"
+)
+_OTHER_AXES = (
+    "all cameras look away from the point that their axes meet in: either they look outwards, or the columns of the "
+    "poses are not LLFF's axes (down, right, backward)"
+)
+
+
 class LLFFDataParser(SkippingDataParser):
     """Parser of the LLFF layout."""
 
@@ -101,6 +112,8 @@ class LLFFDataParser(SkippingDataParser):
         half = np.full(len(images), 0.5)
         space = resolve_ray_space(config.ray_space, poses)
         remarks = () if odd is None else (f"{path}: {odd}",)
+        if not left_out and sorted(names, key=str.lower) != sorted(names, key=natural_key):
+            remarks = (*remarks, f"{path}: {_ORDER_OF_NAMES}, {', '.join(names[:3])}, ...")
         if space.space == "ndc":
             near, far = self._near_far(0.0, 1.0)
             # The first camera's focal length serves the whole scene, as in the originals.
@@ -116,6 +129,8 @@ class LLFFDataParser(SkippingDataParser):
             # Of all photos, until the training views are chosen.
             near, far = self._near_far(0.9 * float(bounds.min()), 1.1 * float(bounds.max()))
             geometry = SceneGeometry("metric", near, far, ray_shape="cone", background=config.background)
+            if look_away(poses):
+                remarks = (*remarks, f"{path}: {_OTHER_AXES}")
         return SceneFiles(
             images=images,
             camera_to_worlds=poses,

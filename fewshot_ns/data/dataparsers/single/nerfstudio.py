@@ -27,12 +27,13 @@ from fewshot_ns.data.dataparsers.single.left_out import (
     frames_without_photo,
     photos_without_pose,
 )
+from fewshot_ns.data.dataparsers.single.named_masks import check_masks_of_all
 from fewshot_ns.data.dataparsers.single.nerfstudio_frames import SPLITS, PooledFrames, pooled_frames
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_keys
 from fewshot_ns.data.depth.stated_unit import (
     WHOLE_NUMBERS,
     StatedUnit,
-    ambiguous_unit,
     holds_whole_numbers,
     stated_depth_unit,
 )
@@ -138,7 +139,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
         lenses, applied = stated_cameras(meta, path), applied_scale(meta, path)
         check_listed_once(frame_names, [path.parent / name for name in names], file_poses, path, lenses)
         self._stated_unit = stated_depth_unit(meta, path)
-        _check_masks(meta, path)
+        check_masks_of_all(meta, path)
         _check_splits(meta, path)
         frames = self._read_frames(completed_transforms(meta, file_poses, path), file_poses, path)
         cameras, images = frames.cameras, frames.images
@@ -191,7 +192,7 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
             remarks=(
                 *((f"{path}: {AXES_HINT}",) if look_away(poses) else ()),
                 *((f"{path}: {_NO_POINT_SEEN}",) if self._sees_no_point else ()),
-                *ambiguous_unit(meta, path),
+                *unread_keys(meta, path, folder),
                 *self._unit_remark(encoding, path),
             ),
         )
@@ -322,16 +323,6 @@ class FewShotNerfstudioDataParser(FewShotDataParser):
                 f"{self.no_points}; give --near and --far"
             )
         return (0.25 * float(depth.min()), 2.5 * float(depth.max())), True
-
-
-def _check_masks(meta: Dict[str, Any], path: Path) -> None:
-    """Checks that all frames have masks, or none."""
-    lacking = [str(frame["file_path"]) for frame in meta["frames"] if "mask_path" not in frame]
-    if 0 < len(lacking) < len(meta["frames"]):
-        raise ValueError(
-            f"{path}: expected a 'mask_path' of every frame or of none, found none of {len(lacking)} frames, such as "
-            f"{lacking[0]}; masks of the training views alone may lie in a folder (--training-mask-dir)"
-        )
 
 
 def _check_splits(meta: Dict[str, Any], path: Path) -> None:

@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.scene_geometry import SceneGeometry
 from fewshot_ns.data.dataparsers.single.depth_maps import alike_hint
+from fewshot_ns.data.dataparsers.single.named_masks import masks_of_training, named_masks
 from fewshot_ns.data.dataparsers.single.nerfstudio import (
     MILLIMETRE,
     FewShotNerfstudioDataParser,
     FewShotNerfstudioDataParserConfig,
 )
 from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_keys
 from fewshot_ns.data.depth.encoding import override_encoding, read_note
 from fewshot_ns.data.depth.stated_unit import WHOLE_NUMBERS, holds_whole_numbers, named_depth_map, stated_depth_unit
 from fewshot_ns.data.files.depth_formats import read_depth_file
@@ -171,6 +173,8 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             depths=depths,
             depth_encoding=DepthEncoding("distance"),
             validation=tuple(range(num_train + num_test, len(images))) or None,
+            remarks=unread_keys(meta, config.data / "transforms_train.json", config.data),
+            training_masks=masks_of_training(splits["train"].masks, len(images)),
             distortion=distortion if distortion.any() else None,
         )
 
@@ -200,6 +204,10 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
         intrinsics = [
             frame_intrinsics(frame, meta, image, path) for frame, image in zip(meta["frames"], images, strict=True)
         ]
+        for camera, image, read in zip(cameras, images, intrinsics, strict=True):
+            if image.is_file():
+                height, width = image_size(image)
+                camera.check_others(read, camera.size_at((width, height)))
         names = [f"frame {number} ({frame['file_path']})" for number, frame in enumerate(meta["frames"])]
         check_listed_once(names, images, poses, path, cameras)
         for camera, image in zip(cameras, images, strict=True):
@@ -215,6 +223,7 @@ class RGBDDataParser(FewShotNerfstudioDataParser):
             np.array([camera.distortion for camera in cameras]).reshape(-1, 6),
             tuple(None if name is None else self.config.data / name for name in maps),
             all(camera.states_size for camera in cameras),
+            named_masks(meta, path, self.config.data) if split == "train" else (),
         )
 
 
@@ -232,6 +241,8 @@ class _Split:
     """Depth maps that the frames name."""
     states_sizes: bool = False
     """Whether width and height of every photo are stated."""
+    masks: Files = ()
+    """Masks that the frames of the training split name."""
 
 
 def frame_intrinsics(

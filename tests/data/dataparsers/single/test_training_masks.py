@@ -114,3 +114,27 @@ def test_a_smaller_mask_of_the_same_frame_is_no_error(masked_capture: Path) -> N
     Image.fromarray(mask).save(masked_capture / "masks" / dataset.image_filenames[0].name)
     found = dataset.training_mask(0)[..., 0].numpy()
     assert not found[:, :16].any() and found[:, 17:].all()
+
+
+def test_masks_that_blender_frames_name(tiny_blender_scene: Path) -> None:
+    config = FewShotBlenderDataParserConfig(data=tiny_blender_scene, num_views=3)
+    train = FewShotDataset(config.setup().get_dataparser_outputs("train"))
+    path = tiny_blender_scene / "transforms_train.json"
+    meta = json.loads(path.read_text())
+    height, width = image_size(train.image_filenames[0])
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, width // 4 :] = 255
+    (tiny_blender_scene / "masks").mkdir()
+    for number, frame in enumerate(meta["frames"]):
+        frame["mask_path"] = f"masks/{number}.png"
+        Image.fromarray(mask).save(tiny_blender_scene / frame["mask_path"])
+    path.write_text(json.dumps(meta))
+    parser = config.setup()
+    train, test = (FewShotDataset(parser.get_dataparser_outputs(split)) for split in ("train", "test"))
+    validate_dataset(train)
+    validate_dataset(test)
+    assert np.array_equal(train.training_mask(0)[..., 0].numpy(), mask > 0)
+    meta["frames"][0].pop("mask_path")
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match="transforms_train.json: expected a 'mask_path' of every frame or of none"):
+        config.setup().get_dataparser_outputs("train")
