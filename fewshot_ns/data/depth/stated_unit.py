@@ -11,7 +11,7 @@ from typing import IO, Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 from fewshot_ns.utils.reading import DAMAGE
 
 _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")

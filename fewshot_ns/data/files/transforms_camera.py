@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from fewshot_ns.cameras.checks import size_fault
 from fewshot_ns.data.files.one_photo_once import file_identity
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")

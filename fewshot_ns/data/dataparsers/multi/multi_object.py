@@ -17,7 +17,7 @@ from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.files.transforms_camera import check_lens
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 NEAR, FAR = 4.0, 9.0
 """Published sampling range."""
