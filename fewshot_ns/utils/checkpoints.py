@@ -99,7 +99,8 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
     Raises:
         FileNotFoundError: no such file.
         DamagedCheckpointError: it cannot be read, or its checksums do not match.
-        ValueError: it is not a training checkpoint: no whole number as step, or something else than tensors by name.
+        ValueError: it is not a training checkpoint.
+        CheckpointMismatchError: its step is no whole number, or its pipeline holds something else than tensors by name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
@@ -118,13 +119,15 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
     step, weights = state["step"], state["pipeline"]
     if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= MAX_STEP:
         what = type(step).__name__ if isinstance(step, (Tensor, dict, list)) else shown(step)
-        raise ValueError(f"{path}: expected what a training has saved, found step: {what}")
+        raise CheckpointMismatchError(f"{path}: expected what a training has saved, found step: {what}")
     if not isinstance(weights, dict):
-        raise ValueError(f"{path}: expected what a training has saved, found pipeline: {type(weights).__name__}")
+        raise CheckpointMismatchError(
+            f"{path}: expected what a training has saved, found pipeline: {type(weights).__name__}"
+        )
     for name, value in weights.items():
         # What a module keeps beside its tensors is whatever it likes.
         if not isinstance(name, str) or not (isinstance(value, Tensor) or name.endswith(_EXTRA)):
-            raise ValueError(
+            raise CheckpointMismatchError(
                 f"{path}: expected tensors by name, found {shown(name)} in 'pipeline': {type(value).__name__}"
             )
     return state
