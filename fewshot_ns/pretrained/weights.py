@@ -236,7 +236,9 @@ def resolve_weights(
 def _say_absent(folder: str, found: str) -> None:
     """Says once that what was meant to come from a folder comes from elsewhere."""
     rich.print(
-        f"[yellow]{WEIGHTS_ENV}: expected a folder of weights, found none at {escape(folder)}; taken: {escape(found)}[/]"
+        rich.print(
+            f"[yellow]{WEIGHTS_ENV}: expected a folder of weights, found none at {escape(folder)}; taken: {escape(found)}[/]"
+        )
     )
 
 
