@@ -235,11 +235,8 @@ def resolve_weights(
 @cache
 def _say_absent(folder: str, found: str) -> None:
     """Says once that what was meant to come from a folder comes from elsewhere."""
-    rich.print(
-        rich.print(
-            f"[yellow]{WEIGHTS_ENV}: expected a folder of weights, found none at {escape(folder)}; taken: {escape(found)}[/]"
-        )
-    )
+    words = f"{WEIGHTS_ENV}: expected a folder of weights, found none at {folder}; taken: {found}"
+    rich.print(f"[yellow]{escape(words)}[/yellow]")
 
 
 @contextmanager
