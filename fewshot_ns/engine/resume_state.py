@@ -94,11 +94,9 @@ def _check_kinds(state: Mapping[str, Any], path: Path, needed: Collection[str]) 
             f"{path}: expected a checkpoint that a training can go on from, found one without "
             f"{', '.join(missing)}{hint}"
         )
-    mappings = ("pipeline", "optimizers", "schedulers", "scalers", "training_clock")
+    # Of step and pipeline `load_checkpoint` has seen to it.
+    mappings = ("optimizers", "schedulers", "scalers", "training_clock")
     wrong: List[str] = [name for name in mappings if not isinstance(state.get(name, {}), dict)]
-    step = state["step"]
-    if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-        wrong.insert(0, "step")
     if wrong:
         raise CheckpointMismatchError(
             f"{path}: expected what a training has saved, found {wrong[0]}: {_kind(state, wrong)}"

@@ -24,9 +24,10 @@ from fewshot_ns.pretrained.weights import FolderSpec, folder_hash, resolve_weigh
 from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.hashing import file_hash, json_hash
-from fewshot_ns.utils.json_files import OBJECT, checked, read_json_object, shown
+from fewshot_ns.utils.json_files import OBJECT, checked, read_json_object
 from fewshot_ns.utils.optional_imports import require
 from fewshot_ns.utils.reading import reason_of
+from fewshot_ns.utils.shown_values import shown
 
 PREPROCESSING_VERSION = 1
 """Version of the processing around the network; a new one makes all cache entries stale."""

@@ -11,6 +11,7 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -18,6 +19,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 import requests
 import rich
 import torch
+from rich.markup import escape
 
 from fewshot_ns.pretrained.reachability import Probe
 from fewshot_ns.utils.files import replacing
@@ -218,11 +220,23 @@ def resolve_weights(
     tried: List[str] = []
     for where, look in _attempts(spec, explicit, download):
         try:
-            return look()
+            found = look()
         except (OSError, ValueError) as error:
             tried.append(f"{where}: {_first_line(error)}")
+            continue
+        named = os.environ.get(WEIGHTS_ENV, "")
+        if explicit is None and named and not Path(named).expanduser().is_dir():
+            _say_absent(named, str(found))
+        return found
     what, advice = spec.message()
     raise WeightsNotFoundError("\n  ".join([f"weights not found: {what}", *tried, advice]))
+
+
+@cache
+def _say_absent(folder: str, found: str) -> None:
+    """Says once that what was meant to come from a folder comes from elsewhere."""
+    words = f"{WEIGHTS_ENV}: expected a folder of weights, found none at {folder}; taken: {found}"
+    rich.print(f"[yellow]{escape(words)}[/yellow]")
 
 
 @contextmanager

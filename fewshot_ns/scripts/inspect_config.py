@@ -19,7 +19,7 @@ class InspectConfigCommand:
     """List what nerfstudio's commands would import, make and call if they read a config.yml, without doing any of it.
 
     Commands of nerfstudio (ns-eval, ns-render, ns-viewer, ns-export, ns-train --load-config) run whatever such a file
-    names. Those of ns-fewshot refuse what is marked here. The status is 1 where something is.
+    names. Those of ns-fewshot refuse what is marked here, or leave it out. The status is 1 where something is.
     """
 
     file: tyro.conf.Positional[Path]

@@ -13,8 +13,12 @@ from torch import Tensor, nn
 
 from fewshot_ns.utils.files import replacing
 from fewshot_ns.utils.reading import reading
+from fewshot_ns.utils.shown_values import shown
 
 _STEP = re.compile(r"[0-9]{9}|[1-9][0-9]{9,17}")
+MAX_STEP = 10**18 - 1
+"""Largest number of a step that the name of a checkpoint can have."""
+_EXTRA = "_extra_state"
 MAX_KEYS_SHOWN = 20
 """Number of keys of each kind that a mismatch message lists."""
 _IS_FOLDER = 0x10
@@ -96,6 +100,7 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
         FileNotFoundError: no such file.
         DamagedCheckpointError: it cannot be read, or its checksums do not match.
         ValueError: it is not a training checkpoint.
+        CheckpointMismatchError: its step is no whole number, or its pipeline holds something else than tensors by name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a checkpoint file, found none")
@@ -109,8 +114,22 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
     if wrong_part is not None:
         raise DamagedCheckpointError(f"{path}: expected a checkpoint, found wrong bytes in its part {wrong_part}")
     if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():
-        found = sorted(state) if isinstance(state, dict) else type(state).__name__
+        found = shown(sorted(map(str, state)), 200) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path}: expected a checkpoint with the entries 'step' and 'pipeline', found {found}")
+    step, weights = state["step"], state["pipeline"]
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= MAX_STEP:
+        what = type(step).__name__ if isinstance(step, (Tensor, dict, list)) else shown(step)
+        raise CheckpointMismatchError(f"{path}: expected what a training has saved, found step: {what}")
+    if not isinstance(weights, dict):
+        raise CheckpointMismatchError(
+            f"{path}: expected what a training has saved, found pipeline: {type(weights).__name__}"
+        )
+    for name, value in weights.items():
+        # What a module keeps beside its tensors is whatever it likes.
+        if not isinstance(name, str) or not (isinstance(value, Tensor) or name.endswith(_EXTRA)):
+            raise CheckpointMismatchError(
+                f"{path}: expected tensors by name, found {shown(name)} in 'pipeline': {type(value).__name__}"
+            )
     return state
 
 

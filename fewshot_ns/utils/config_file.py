@@ -16,7 +16,17 @@ from typing import Any, Dict, List, Sequence, Set, Tuple, cast
 
 import yaml
 
-from fewshot_ns.utils.config_names import FUNCTIONS, GENERIC, ORDERED, PATHS, PYTHON_PREFIX, Named, parse_tag, refusal
+from fewshot_ns.utils.config_names import (
+    FUNCTIONS,
+    GENERIC,
+    ORDERED,
+    PATHS,
+    PYTHON_PREFIX,
+    TENSOR,
+    Named,
+    parse_tag,
+    refusal,
+)
 from fewshot_ns.utils.config_names import is_trusted_module as is_trusted
 from fewshot_ns.utils.config_names import today as todays_name
 from fewshot_ns.utils.config_values import misfit
@@ -169,6 +179,10 @@ def _words(error: Exception) -> str:
     return f"({str(problem)[:200]}{'' if mark is None else f', line {mark.line + 1}'})"
 
 
+_TENSOR = f"{PYTHON_PREFIX}object/apply:{TENSOR.name}"
+"""Tag of a tensor; nerfstudio's pixel sampler puts one into its config, which is in files that were saved later."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's plain values, and of Python's what `config_names` allows."""
 
@@ -227,7 +241,11 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError(node, f"{named} is refused: it has a {sorted(own_ways)[0]} of its own")
         if not isinstance(node, yaml.MappingNode):
             raise _RefusedError(node, f"{named.name}: expected its fields, found {_kind_of(node)}")
-        state = cast(Dict[str, Any], self.construct_mapping(node, deep=True))
+        # Set-up computes these anew; a tensor is in the file as a pickle, which is never read.
+        defaults = [one.name for one in dataclasses.fields(kind) if hasattr(kind, one.name)]
+        kept = [(key, value) for key, value in node.value if value.tag != _TENSOR or key.value not in defaults]
+        plain = yaml.MappingNode(node.tag, kept, node.start_mark, node.end_mark)
+        state = cast(Dict[str, Any], self.construct_mapping(plain, deep=True))
         odd = [name for name in state if not (isinstance(name, str) and name.isidentifier()) or name[:2] == "__"]
         if odd:
             raise _RefusedError(node, f"{named.name}: expected names of fields, found {str(odd[0])[:100]!r}")

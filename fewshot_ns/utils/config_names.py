@@ -66,6 +66,10 @@ class Named(NamedTuple):
         return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
+TENSOR = Named("apply", "torch._utils._rebuild_tensor_v2")
+"""How PyYAML stores a tensor."""
+
+
 def parse_tag(tag: str) -> Optional[Named]:
     """What a node's tag stands for; None for YAML's own values, which are harmless.
 
@@ -102,6 +106,8 @@ def refusal(named: Named) -> str:
             "new": "objects are not made in this way",
             "unknown": "nothing is known of this tag",
         }[kind]
+    if named == TENSOR:
+        return "tensors are pickles; a field that has a default is left out"
     module, _, attribute = today(name).rpartition(".")
     if not _is_trusted(module, attribute):
         return "it is of none of nerfstudio, fewshot_ns, torch.optim and installed plugins"

@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 from typing_extensions import TypeGuard
 
+from fewshot_ns.utils.shown_values import SHOWN_CHARACTERS, shown
+
 MOST_BYTES = 1 << 29
 """Size above which a file is refused; a transforms.json of ten thousand photos has some ten million bytes."""
 MOST_LEVELS = 32
 """How deep lists and objects may lie in each other."""
-_SHOWN = 60
-_WORDS = reprlib.Repr()
-_WORDS.maxlevel, _WORDS.maxlist, _WORDS.maxdict, _WORDS.maxstring, _WORDS.maxlong = 3, 4, 3, _SHOWN, _SHOWN
-
-
-def shown(value: Any) -> str:
-    """A value as it stands in a message: never longer than a line, however large it is."""
-    text = _WORDS.repr(value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def shown_keys(values: Mapping[str, Any]) -> str:
@@ -99,7 +91,7 @@ def _children(node: Any) -> Iterable[Any]:
 
 def _reason(error: BaseException) -> str:
     text = str(error) or type(error).__name__
-    return text if len(text) <= 2 * _SHOWN else f"{text[: 2 * _SHOWN]}..."
+    return text if len(text) <= 2 * SHOWN_CHARACTERS else f"{text[: 2 * SHOWN_CHARACTERS]}..."
 
 
 class UnfitError(Exception):

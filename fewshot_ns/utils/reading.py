@@ -80,7 +80,7 @@ def reading(
 
 
 def read_text(path: Path, kind: Type[Exception] = ValueError) -> str:
-    """A text file, UTF-8.
+    """A text file, UTF-8, with or without the mark that editors of Windows leave.
 
     Args:
         path: the file.
@@ -91,7 +91,7 @@ def read_text(path: Path, kind: Type[Exception] = ValueError) -> str:
         kind: it cannot be read, or is no text.
     """
     with reading(path, "text", "another kind of file", kind):
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
 
 
 def reason_of(error: BaseException) -> str:

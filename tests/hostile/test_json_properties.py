@@ -21,7 +21,8 @@ from fewshot_ns.data.dataparsers.automatic import CONFIGS
 from fewshot_ns.data.depth.encoding import read_note
 from fewshot_ns.data.files.inside import lies_inside
 from fewshot_ns.engine.error_lines import is_of_this_package
-from fewshot_ns.utils.json_files import read_json, shown
+from fewshot_ns.utils.json_files import read_json
+from fewshot_ns.utils.shown_values import shown
 
 Where = Tuple[Any, ...]
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -105,6 +105,17 @@ def test_weights_folder_comes_before_the_cache(tmp_path: Path, monkeypatch: pyte
     assert resolve_weights(SPEC) == cached
 
 
+def test_an_absent_weights_folder_is_said_where_others_step_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cached = touch(hub_cache() / "net-12345678.pth")
+    monkeypatch.setenv("FEWSHOT_WEIGHTS", str(tmp_path / "gone"))
+    assert resolve_weights(SPEC) == cached == resolve_weights(SPEC)
+    said = "".join(capsys.readouterr().out.split())
+    assert said.count(f"foundnoneat{tmp_path / 'gone'}") == 1 and said.endswith(f"taken:{cached}")
+    assert resolve_weights(SPEC, cached) == cached and not capsys.readouterr().out
+
+
 def test_message_says_what_was_sought_where_and_how_to_give_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = WeightsSpec(**{**vars(SPEC), "url": "http://example.invalid/net.pth"})
     with pytest.raises(WeightsNotFoundError) as caught:

@@ -11,15 +11,18 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader, RandIndicesEvalDataloader
 from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
 from tyro.conf import Suppress
 
 from fewshot_ns.data.datamanagers.own_parsers import OwnParsers
+from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, known_depth
 from fewshot_ns.data.multiscene.active import ActiveScene, SceneViewSelector, active_outputs, first_usable_scene
 from fewshot_ns.data.multiscene.batches import BatchOptions, RayCount, SceneBatches
 from fewshot_ns.data.multiscene.library import BadScenePolicy, BadScenes, SceneLibrary
 from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_generator
+from fewshot_ns.data.multiscene.overlap import overlap_words, scenes_in_both
 from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
@@ -139,6 +142,18 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
             return self.library.first_table("test", "val", "train")
         return self.library.first_table("val", "train")
 
+    def trained_and_tested(self) -> Tuple[str, ...]:
+        """Names of the scenes that both train and test; none where scenes were named, or are split by their views."""
+        parser = self.library.parser
+        if not isinstance(parser, MultiSceneDataParser) or self.library.chosen is not None:
+            return ()
+        if not parser.splits_hold_scenes:
+            return ()
+        try:
+            return scenes_in_both(self.library.table("train"), self.library.table("test"))
+        except (FileNotFoundError, ValueError):
+            return ()
+
     def choose_sources(self, sources: SourceViewsConfig) -> None:
         """From now on these are the source views.
 
@@ -215,6 +230,10 @@ class MultiSceneDataManager(VanillaDataManager[FewShotDataset]):
         self.train_pixel_sampler = RayCount(self.batches)  # type: ignore[assignment]
         if training:
             CONSOLE.print(f"{len(entries)} scenes train, {self.batches.order.per_step} in each step")
+            both = self.trained_and_tested()
+            if both:
+                words = overlap_words(self.library.parser.config.data, both, len(self.library.table("test")))
+                CONSOLE.print(f"[bold yellow]{escape(words)}[/bold yellow]", soft_wrap=True)
 
     def _check_only_sources(self) -> None:
         """Raises a ValueError where the source views are fewer than a step draws."""

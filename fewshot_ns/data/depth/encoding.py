@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from fewshot_ns.data.records.metadata import DepthEncoding, DepthMeaning, Polarity
 from fewshot_ns.utils.files import write_json
-from fewshot_ns.utils.json_files import POSITIVE, SWITCH, checked, read_json_object, shown
+from fewshot_ns.utils.json_files import POSITIVE, SWITCH, checked, read_json_object
+from fewshot_ns.utils.shown_values import shown
 
 NOTE_NAME = "depth.json"
 """File beside the maps of a folder that says what their numbers mean."""

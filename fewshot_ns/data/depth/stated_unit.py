@@ -11,8 +11,8 @@ from typing import IO, Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from fewshot_ns.data.files.depth_formats import NPZ_KEY
-from fewshot_ns.utils.json_files import shown
 from fewshot_ns.utils.reading import DAMAGE
+from fewshot_ns.utils.shown_values import shown
 
 _TIMES = ("integer_depth_scale", "depth_unit_scale_factor")
 """Keys of what stored values are multiplied by: instant-ngp's, and nerfstudio's word for it."""

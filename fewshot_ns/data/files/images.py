@@ -22,8 +22,12 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 RASTER_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 """Formats that a file of any name may hold, since photos are often renamed: pictures of pixels, which Pillow decodes
 itself. Its other readers are never asked; that of EPS would start Ghostscript on what calls itself .png."""
-_FORMATS_OF_SUFFIX: Dict[str, Tuple[str, ...]] = {".tga": ("TGA",)}
-"""Formats whose files are known by nothing but their name."""
+_FORMATS_OF_SUFFIX: Dict[str, Tuple[str, ...]] = {
+    ".tga": ("TGA",),
+    ".pcx": ("PCX",),
+    **dict.fromkeys((".sgi", ".rgb", ".rgba", ".bw"), ("SGI",)),
+}
+"""Formats that only a file of their own name may hold; most of them are known by little else."""
 _TOO_LARGE = (Image.DecompressionBombError,)
 """Pillow's error for 179 megapixels or more."""
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Union
 
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 ALLOW = "--allow-outside"
 """Flag of dataparsers whose files name other files."""

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from fewshot_ns.data.files.depth_formats import read_depth_file
 from fewshot_ns.data.records.scene import SceneError
-from fewshot_ns.utils.json_files import shown
 from fewshot_ns.utils.reading import read_text
+from fewshot_ns.utils.shown_values import shown
 
 
 class MVSNetCamera(NamedTuple):

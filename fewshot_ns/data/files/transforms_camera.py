@@ -25,7 +25,7 @@ from fewshot_ns.data.files.transforms_other_words import (
     plain_key,
     says_something,
 )
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE")
 _NO_LENS = ("NONE", "BROWN", "BROWN_CONRADY", "PLUMB_BOB", "RADTAN")

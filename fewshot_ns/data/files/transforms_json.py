@@ -11,7 +11,8 @@ from fewshot_ns.cameras.poses import check_finite_poses
 from fewshot_ns.data.files.inside import lies_inside, outside_words
 from fewshot_ns.data.files.photo_files import find_photo, named_file
 from fewshot_ns.data.files.transforms_keys import FRAME_FILES, PHOTO_LISTS, typed_transforms
-from fewshot_ns.utils.json_files import is_number, read_json, shown, shown_keys
+from fewshot_ns.utils.json_files import is_number, read_json, shown_keys
+from fewshot_ns.utils.shown_values import shown
 
 
 def read_transforms(path: Path, may_be_empty: bool = False) -> Dict[str, Any]:

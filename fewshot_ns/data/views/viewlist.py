@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Dict, Tuple
 
 from fewshot_ns.data.records.scene import SceneError
-from fewshot_ns.utils.json_files import shown
 from fewshot_ns.utils.reading import read_text
+from fewshot_ns.utils.shown_values import shown
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fewshot_ns.pretrained.encoders.image_encoder import ImageEncoder
 from fewshot_ns.pretrained.weights import WeightsSpec, load_weights, resolve_weights
 from fewshot_ns.utils.hashing import file_key
 from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.reading import reason_of
 
 INCEPTION = "inception"
 """Name of the network of the published FID."""
@@ -63,7 +64,9 @@ class InceptionFeatures:
             with torch.random.fork_rng(devices=[]):
                 network = library.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
         except (RuntimeError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path}: expected the weights of {INCEPTION_WEIGHTS.name} ({_FILE}): {error}") from error
+            raise ValueError(
+                f"{path}: expected the weights of {INCEPTION_WEIGHTS.name} ({_FILE}): {reason_of(error)}"
+            ) from error
         self.device = torch.device(device)
         self.network = network.to(self.device)
         self.key = f"{INCEPTION} {file_key(path)}"

@@ -81,6 +81,8 @@ class MultiSceneDataParser(DataParser):
     may_have_evaluation_masks: bool = False
     """Whether scenes of the format may have `EvaluationMasks`; rows of metrics from before there were such are measured
     anew."""
+    splits_hold_scenes: bool = True
+    """Whether a scene is of one split; False: every split has all scenes, and views of its own."""
     min_views: int = 2
     """A scene with fewer views has nothing to render from its source view."""
 

@@ -21,8 +21,9 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.utils.arrays import read_arrays
-from fewshot_ns.utils.json_files import is_file_name, shown
+from fewshot_ns.utils.json_files import is_file_name
 from fewshot_ns.utils.reading import read_text
+from fewshot_ns.utils.shown_values import shown
 
 
 @dataclass

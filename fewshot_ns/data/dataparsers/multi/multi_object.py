@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Iterator, Mapping, Type
 
 import numpy as np
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
 
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
@@ -17,7 +19,7 @@ from fewshot_ns.data.files.scene_folder import MOVED_SCENE
 from fewshot_ns.data.files.transforms_camera import check_lens
 from fewshot_ns.data.files.transforms_json import frame_poses, read_transforms
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 NEAR, FAR = 4.0, 9.0
 """Published sampling range."""
@@ -49,12 +51,23 @@ class MultiObjectDataParser(MultiSceneDataParser):
         folder = Path(os.path.abspath(self.config.data)) / split
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: expected a folder of scenes (--data), found nothing; {MOVED_SCENE}")
+        scenes, without = [], []
         for path, folders, files in os.walk(folder):
             folders.sort()
             if TRANSFORMS in files:
-                scene = Path(path)
-                name = folder.name if scene == folder else scene.relative_to(folder).as_posix()
-                yield SceneEntry(name, "", scene, split)
+                scenes.append(Path(path))
+            elif not folders and not any(Path(path).is_relative_to(scene) for scene in scenes[-1:]):
+                without.append(os.path.relpath(path, folder))
+        if scenes and without:
+            shown_names = ", ".join(shown(name) for name in without[:3])
+            CONSOLE.print(
+                f"[bold yellow]{escape(str(folder))}: {len(without)} folders without {TRANSFORMS} are left out "
+                f"({escape(shown_names)}{', ...' if len(without) > 3 else ''})[/bold yellow]",
+                soft_wrap=True,
+            )
+        for scene in scenes:
+            name = folder.name if scene == folder else scene.relative_to(folder).as_posix()
+            yield SceneEntry(name, "", scene, split)
 
     def _read_views(self, entry: SceneEntry) -> SceneViews:
         path = entry.folder / TRANSFORMS

@@ -68,6 +68,7 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     config: SceneFolderDataParserConfig
     may_have_evaluation_masks = True
+    splits_hold_scenes = False
 
     def _list_scenes(self, split: str) -> Iterator[SceneEntry]:
         data = Path(os.path.abspath(self.config.data))

@@ -28,7 +28,8 @@ from fewshot_ns.data.files.images import IMAGE_SUFFIXES
 from fewshot_ns.data.files.photo_files import find_photo
 from fewshot_ns.data.files.transforms_camera import check_listed_once
 from fewshot_ns.data.views.selection import ViewSelection, every_eighth_protocol
-from fewshot_ns.utils.json_files import is_file_name, shown
+from fewshot_ns.utils.json_files import is_file_name
+from fewshot_ns.utils.shown_values import shown
 
 IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "images_16", "input", ".")
 """Where the photos of a model lie in a scene's folder; the first that holds one of them."""

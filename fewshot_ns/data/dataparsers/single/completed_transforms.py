@@ -16,7 +16,7 @@ from nerfstudio.cameras.cameras import CAMERA_MODEL_TO_TYPE
 from fewshot_ns.data.depth.stated_unit import DEPTH_KEYS, named_depth_map
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.transforms_camera import DISTORTION, StatedCamera
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy", "w", "h")
 _BENT = (*DISTORTION, "distortion_params")

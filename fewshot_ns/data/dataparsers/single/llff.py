@@ -221,6 +221,6 @@ class LLFFDataParser(SkippingDataParser):
         if stored.dtype.kind not in "uif":
             raise ValueError(f"{path}: expected a numeric array (N, 17) of real numbers, found dtype {stored.dtype}")
         rows = stored.astype(np.float64)
-        if rows.ndim != 2 or rows.shape[1] != 17:
+        if rows.ndim != 2 or rows.shape[1] != 17 or not len(rows):
             raise ValueError(f"{path}: expected shape (N, 17), found {rows.shape}")
         return rows

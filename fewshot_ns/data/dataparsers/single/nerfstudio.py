@@ -48,7 +48,7 @@ from fewshot_ns.data.files.transforms_json import (
 )
 from fewshot_ns.data.records.metadata import DepthEncoding
 from fewshot_ns.data.views.selection import Protocol, ViewSelection, every_eighth_protocol, photos_protocol
-from fewshot_ns.utils.json_files import shown
+from fewshot_ns.utils.shown_values import shown
 
 HELD_OUT = "held_out"
 """Key of the list of frames (as their file_path says) that are not trained on."""

@@ -20,7 +20,8 @@ from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserC
 from fewshot_ns.data.dataparsers.single.stored_keys import stored_scene
 from fewshot_ns.data.records.metadata import METADATA_KEY, FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.utils.files import write_json
-from fewshot_ns.utils.json_files import read_json, shown
+from fewshot_ns.utils.json_files import read_json
+from fewshot_ns.utils.shown_values import shown
 
 FILE_NAME = "scene.json"
 """Name of the file in the folder of a run."""

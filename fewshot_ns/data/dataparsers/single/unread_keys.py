@@ -9,7 +9,8 @@ from fewshot_ns.data.depth.stated_unit import UNIT_KEYS, holds_whole_numbers, na
 from fewshot_ns.data.files.photo_files import named_file
 from fewshot_ns.data.files.transforms_keys import FRAME_FILES
 from fewshot_ns.data.files.transforms_other_words import plain_key
-from fewshot_ns.utils.json_files import is_number, shown
+from fewshot_ns.utils.json_files import is_number
+from fewshot_ns.utils.shown_values import shown
 
 _UNIT_WORDS = ("scale", "factor", "unit", "divisor", "divider")
 _FILES = {
