@@ -101,17 +101,17 @@ class StopSignals:
             raise TrainingInterrupted(number)
 
 
-def how_to_go_on(step: int, number: int, checkpoint_dir: Path) -> str:
+def how_to_go_on(step: Optional[int], number: int, checkpoint_dir: Path) -> str:
     """What is said at the end of a training that a signal has ended.
 
     Args:
-        step: the last one that was trained; below 0: none was.
+        step: the last one that was trained; None: this process has trained none.
         number: the signal.
         checkpoint_dir: where the checkpoint is.
     """
     name = signal.Signals(number).name
-    if step < 0:
-        return f"{name}: training was ended before its first step; nothing is saved."
+    if step is None:
+        return f"{name}: training was ended before its first step; there was nothing to save."
     return (
         f"{name}: training was ended after step {step}, which is saved. The same command with --load-dir "
         f"{checkpoint_dir} right after the method's name goes on from there."

@@ -306,7 +306,8 @@ class FewShotTrainer(Trainer):
         if self._interrupted:
             number = self._signals.number or 0
             if comms.is_main_process():
-                CONSOLE.print(how_to_go_on(self._last_step, number, self.checkpoint_dir), soft_wrap=True)
+                step = self._last_step if self._last_step >= self._start_step else None
+                CONSOLE.print(how_to_go_on(step, number, self.checkpoint_dir), soft_wrap=True)
             raise TrainingInterrupted(number)
 
     @property
@@ -327,8 +328,9 @@ class FewShotTrainer(Trainer):
             super()._after_train()
             return
         self.training_state = "completed"
-        self.save_checkpoint(self.step)
-        writer.write_out_storage()
+        if self._last_step >= self._start_step:
+            self.save_checkpoint(self.step)
+            writer.write_out_storage()
 
     def _train_complete_viewer(self) -> None:
         """Keeps the viewer open for what is trained, until Ctrl-C."""
@@ -390,7 +392,8 @@ class FewShotTrainer(Trainer):
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
-            "random_states": capture_random_states(),
+            # Before the first step those of the loaded checkpoint still count.
+            "random_states": self._states_to_restore or capture_random_states(),
             "training_clock": self.clock.state_dict(),
             **({} if best is None else {BEST_KEY: best}),
         }

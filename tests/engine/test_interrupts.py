@@ -33,7 +33,7 @@ def test_a_signal_ends_a_training_with_a_checkpoint_from_which_it_goes_on(
     process = Forked(train, tiny_config(tiny_scene, tmp_path, "run", LONG, **keep), log=tmp_path / "log")
     run = the_run(tmp_path, "run")
     # Its first measurement: it is in the middle of its steps.
-    process.wait_for(lambda: (run / "best_checkpoint").is_dir())
+    process.wait_for(lambda: (run / "best_checkpoint").is_dir(), pause=0.01)
     process.send(number)
     assert process.end() == status, process.said
     (step,) = checkpoints_in(run / MODELS)
@@ -58,7 +58,7 @@ def test_a_paused_training_ends_too(tiny_scene: Path, tmp_path: Path) -> None:
     process.wait_for(lambda: (the_run(tmp_path, "run") / "dataparser_transforms.json").is_file())
     time.sleep(0.5)
     process.send(signal.SIGTERM)
-    assert process.end() == 143 and "before its first step; nothing is saved" in " ".join(process.said.split())
+    assert process.end() == 143 and "before its first step; there was nothing to save" in " ".join(process.said.split())
     assert not (the_run(tmp_path, "run") / MODELS).exists()
 
 
