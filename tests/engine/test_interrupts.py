@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_actions import set_up_endlessly, train_endlessly
 from forked import Forked
 from tiny_training import MODELS, differences, state_of, tiny_config, train
 
@@ -62,22 +63,9 @@ def test_a_paused_training_ends_too(tiny_scene: Path, tmp_path: Path) -> None:
     assert not (the_run(tmp_path, "run") / MODELS).exists()
 
 
-def stuck(config: Any, ready: Path) -> None:
-    """Trains steps that do not end."""
-    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline
-
-    def endless(self: Any, step: int) -> Any:
-        ready.touch()
-        while True:
-            time.sleep(0.01)
-
-    FewShotPipeline.get_train_loss_dict = endless  # type: ignore[method-assign]
-    train(config)
-
-
 def test_a_second_interrupt_ends_at_once(tiny_scene: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    process = Forked(stuck, tiny_config(tiny_scene, tmp_path, "run", 5), ready, log=tmp_path / "log")
+    process = Forked(train_endlessly, tiny_config(tiny_scene, tmp_path, "run", 5), ready, log=tmp_path / "log")
     process.wait_for(ready.is_file)
     process.send(signal.SIGINT)
     process.wait_for(lambda: "Ctrl-C once more" in process.said)
@@ -90,23 +78,9 @@ def test_a_second_interrupt_ends_at_once(tiny_scene: Path, tmp_path: Path) -> No
     assert not (the_run(tmp_path, "run") / MODELS).exists()
 
 
-def set_up_slowly(config: Any, ready: Path) -> None:
-    """Hangs while it reads the scene."""
-    from fewshot_ns.engine import trainer
-
-    def settle(manager: Any) -> None:
-        if ready.parent.joinpath("asked").exists():
-            ready.touch()
-            time.sleep(60)
-        ready.parent.joinpath("asked").touch()
-
-    trainer.settle_dataparser = settle
-    train(config)
-
-
 def test_before_the_first_step_there_is_nothing_to_save(tiny_scene: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    process = Forked(set_up_slowly, tiny_config(tiny_scene, tmp_path, "run", 5), ready, log=tmp_path / "log")
+    process = Forked(set_up_endlessly, tiny_config(tiny_scene, tmp_path, "run", 5), ready, log=tmp_path / "log")
     process.wait_for(ready.is_file)
     process.send(signal.SIGINT)
     assert process.end() == 130
