@@ -11,7 +11,9 @@ import torch
 MODELS = "nerfstudio_models"
 
 
-def tiny_config(scene: Path, output: Path, name: str, steps: int, load_dir: Optional[Path] = None, **changes: Any) -> Any:
+def tiny_config(
+    scene: Path, output: Path, name: str, steps: int, load_dir: Optional[Path] = None, **changes: Any
+) -> Any:
     """sparsenerf-lite at its smallest on a scene with depth priors; `changes` are fields of the trainer's config."""
     import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 
@@ -55,7 +57,9 @@ def differences(first: Any, second: Any, at: str = "") -> List[str]:
     if isinstance(first, dict) and isinstance(second, dict):
         found = [f"{at}: keys"] if first.keys() != second.keys() else []
         return found + [
-            place for key in first.keys() & second.keys() for place in differences(first[key], second[key], f"{at}/{key}")
+            place
+            for key in first.keys() & second.keys()
+            for place in differences(first[key], second[key], f"{at}/{key}")
         ]
     if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
         if len(first) != len(second):

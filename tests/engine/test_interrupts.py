@@ -144,4 +144,6 @@ def test_other_threads_and_ignored_signals_are_left_alone() -> None:
 
 def test_the_words_name_the_folder_to_go_on_from() -> None:
     words = how_to_go_on(7, signal.SIGTERM, Path("run") / MODELS)
-    assert words.startswith("SIGTERM: training was ended after step 7") and f"--load-dir {Path('run') / MODELS}" in words
+    assert (
+        words.startswith("SIGTERM: training was ended after step 7") and f"--load-dir {Path('run') / MODELS}" in words
+    )

@@ -59,9 +59,9 @@ def run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 3 MB."""
+    """A small disk."""
     folder = tmp_path / "disk"
-    own_disk(folder, "3m")
+    own_disk(folder, "24m")
     yield folder
     give_back(folder)
 
@@ -229,7 +229,9 @@ def test_two_trainings_do_not_share_a_folder(tiny_llff_scene: Path, tmp_path: Pa
     assert first.end() == 143
 
 
-def test_a_training_whose_disk_is_full_keeps_its_last_checkpoint(tiny_llff_scene: Path, disk: Path, tmp_path: Path) -> None:
+def test_a_training_whose_disk_is_full_keeps_its_last_checkpoint(
+    tiny_llff_scene: Path, disk: Path, tmp_path: Path
+) -> None:
     changes = {"steps_per_save": 3, "vis": "viewer"}
     config = tiny_config(tiny_llff_scene, disk, "run", LONG, **changes)
     config.viewer.quit_on_train_completion = True
@@ -314,9 +316,7 @@ def test_a_full_disk_stops_photos_from_being_prepared(scene: Path, disk: Path) -
 
 
 @pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
-def test_a_run_that_was_moved(
-    relative: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_moved(relative: bool, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its folder or its config, from anywhere; and a training goes on from where its checkpoints lie now."""
     assert main(words("eval", "--load-config", run, "--output-path", tmp_path / "before.json")) == 0
     moved = shutil.copytree(run, tmp_path / "elsewhere" / "a run")
