@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Optional
 
 
 def command(words: List[str], cache: Path) -> None:
@@ -41,6 +41,31 @@ def train_endlessly(config: Any, ready: Path) -> None:
 
     FewShotPipeline.get_train_loss_dict = endless  # type: ignore[method-assign]
     train(config)
+
+
+def train_rank(rank: int, meeting: Path, config: Any, interrupt: Optional[int]) -> None:
+    """One of two processes of a training, as nerfstudio's launcher has them.
+
+    Args:
+        rank: of this process.
+        meeting: file where they meet.
+        config: of the training.
+        interrupt: step after which this process alone gets SIGINT; None: never.
+    """
+    import torch.distributed as dist
+    from nerfstudio.scripts.train import train_loop
+
+    from fewshot_ns.engine.trainer import FewShotTrainer
+
+    class Interrupted(FewShotTrainer):
+        def train_iteration(self, step: int) -> Any:
+            if step == interrupt:
+                signal.raise_signal(signal.SIGINT)
+            return super().train_iteration(step)
+
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    config._target = Interrupted
+    train_loop(rank, 2, config, rank)
 
 
 def set_up_endlessly(config: Any, ready: Path) -> None:

@@ -26,6 +26,8 @@ from fewshot_ns.priors.base import prior_configs
 from fewshot_ns.utils.cache import CACHE_ENV
 
 HALF = 3
+TWINS = ("pixelnerf_srn", "pixelnerf_sn64_unseen", "pixelnerf_multi_object", "dietnerf_jax_coarse", "idnerf_released")
+"""Methods that differ from another only in what tiny scenes do not show."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +109,9 @@ def check(config: Any) -> Any:
     return expected
 
 
-@pytest.mark.parametrize("method", tuple(registry.METHODS))
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.slow if name in TWINS else ()) for name in registry.METHODS]
+)
 def test_every_method(method: str, make_config: Callable[[str], Any]) -> None:
     check(make_config(method))
 
@@ -136,9 +140,8 @@ def test_priors_that_begin_and_end_and_evaluation_between(make_config: Callable[
     check(config)
 
 
-@pytest.mark.parametrize("method", ["idnerf", "idnerf_lite"])
-def test_parts_of_the_network_that_stay_as_they_are(method: str, make_config: Callable[[str], Any]) -> None:
-    config = make_config(method)
+def test_parts_of_the_network_that_stay_as_they_are(make_config: Callable[[str], Any]) -> None:
+    config = make_config("idnerf_lite")
     config.pipeline.model.encoder.frozen = True
     expected = check(config)
     assert not expected["optimizers"].get("encoder", {}).get("state")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from child_actions import set_up_endlessly, train_endlessly
+import torch
+from child_actions import set_up_endlessly, train_endlessly, train_rank
 from forked import Forked
 from tiny_training import MODELS, differences, state_of, tiny_config, train
 
@@ -84,6 +85,21 @@ def test_before_the_first_step_there_is_nothing_to_save(tiny_scene: Path, tmp_pa
     process.wait_for(ready.is_file)
     process.send(signal.SIGINT)
     assert process.end() == 130
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed training")
+def test_processes_of_one_training_end_after_the_same_step(tiny_scene: Path, tmp_path: Path) -> None:
+    """Whichever is asked; one of them saves."""
+    both = []
+    for rank in range(2):
+        config = tiny_config(tiny_scene, tmp_path, "run", LONG)
+        config.get_base_dir().mkdir(parents=True, exist_ok=True)
+        step = 4 if rank == 1 else None
+        both.append(Forked(train_rank, rank, tmp_path / "meeting", config, step, log=tmp_path / f"{rank}.log"))
+    assert [process.end() for process in both] == [130, 130], both[0].said + both[1].said
+    assert list(checkpoints_in(the_run(tmp_path, "run") / MODELS)) == [4]
+    words = "training was ended after step 4"
+    assert words in " ".join(both[0].said.split()) and words not in both[1].said
 
 
 def set_up(config: Any) -> FewShotTrainer:

@@ -1,4 +1,4 @@
-"""A training that is killed ten times, while it writes a checkpoint too, is in the end the one that nobody disturbed."""
+"""A training that is killed ten times, while it writes a checkpoint too, ends as one that nobody has disturbed."""
 
 from __future__ import annotations
 

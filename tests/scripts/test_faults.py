@@ -61,7 +61,7 @@ def run(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk."""
     folder = tmp_path / "disk"
-    own_disk(folder, "24m")
+    own_disk(folder, "64m")
     yield folder
     give_back(folder)
 
@@ -229,9 +229,7 @@ def test_two_trainings_do_not_share_a_folder(tiny_llff_scene: Path, tmp_path: Pa
     assert first.end() == 143
 
 
-def test_a_training_whose_disk_is_full_keeps_its_last_checkpoint(
-    tiny_llff_scene: Path, disk: Path, tmp_path: Path
-) -> None:
+def test_a_training_whose_disk_is_full_keeps_its_checkpoint(tiny_llff_scene: Path, disk: Path, tmp_path: Path) -> None:
     changes = {"steps_per_save": 3, "vis": "viewer"}
     config = tiny_config(tiny_llff_scene, disk, "run", LONG, **changes)
     config.viewer.quit_on_train_completion = True
