@@ -43,16 +43,16 @@ def train_endlessly(config: Any, ready: Path) -> None:
     train(config)
 
 
-def train_rank(rank: int, meeting: Path, config: Any, interrupt: Optional[int]) -> None:
+def train_rank(rank: int, folder: Path, interrupt: Optional[int]) -> None:
     """One of two processes of a training, as nerfstudio's launcher has them.
 
     Args:
         rank: of this process.
-        meeting: file where they meet.
-        config: of the training.
+        folder: where they meet; it has the config.yml of the training.
         interrupt: step after which this process alone gets SIGINT; None: never.
     """
     import torch.distributed as dist
+    import yaml
     from nerfstudio.scripts.train import train_loop
 
     from fewshot_ns.engine.trainer import FewShotTrainer
@@ -63,7 +63,8 @@ def train_rank(rank: int, meeting: Path, config: Any, interrupt: Optional[int]) 
                 signal.raise_signal(signal.SIGINT)
             return super().train_iteration(step)
 
-    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
+    config = yaml.load((folder / "config.yml").read_text("utf8"), Loader=yaml.Loader)
     config._target = Interrupted
     train_loop(rank, 2, config, rank)
 

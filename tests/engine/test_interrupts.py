@@ -5,15 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
+import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
 import torch
+import yaml
 from child_actions import set_up_endlessly, train_endlessly, train_rank
 from forked import Forked
 from tiny_training import MODELS, differences, state_of, tiny_config, train
 
+from fewshot_ns.configs.pixelnerf import pixelnerf_lite
 from fewshot_ns.engine.best import BEST_KEY
 from fewshot_ns.engine.stop_signals import StopSignals, TrainingInterrupted, how_to_go_on
 from fewshot_ns.engine.trainer import FewShotTrainer
@@ -88,16 +92,19 @@ def test_before_the_first_step_there_is_nothing_to_save(tiny_scene: Path, tmp_pa
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed training")
-def test_processes_of_one_training_end_after_the_same_step(tiny_scene: Path, tmp_path: Path) -> None:
+def test_processes_of_one_training_end_after_the_same_step(tiny_pixelnerf: Callable[..., Any], tmp_path: Path) -> None:
     """Whichever is asked; one of them saves."""
-    both = []
-    for rank in range(2):
-        config = tiny_config(tiny_scene, tmp_path, "run", LONG)
-        config.get_base_dir().mkdir(parents=True, exist_ok=True)
-        step = 4 if rank == 1 else None
-        both.append(Forked(train_rank, rank, tmp_path / "meeting", config, step, log=tmp_path / f"{rank}.log"))
+    config: Any = deepcopy(pixelnerf_lite)
+    config.output_dir, config.experiment_name, config.timestamp = tmp_path, "faults", "run"
+    config.machine.device_type, config.vis, config.max_num_iterations = "cpu", "tensorboard", LONG
+    config.steps_per_eval_image, config.pipeline = 0, tiny_pixelnerf()
+    config.get_base_dir().mkdir(parents=True)
+    (tmp_path / "config.yml").write_text(yaml.dump(config), "utf8")
+    both = [
+        Forked(train_rank, rank, tmp_path, 4 if rank == 1 else None, log=tmp_path / f"{rank}.log") for rank in range(2)
+    ]
     assert [process.end() for process in both] == [130, 130], both[0].said + both[1].said
-    assert list(checkpoints_in(the_run(tmp_path, "run") / MODELS)) == [4]
+    assert list(checkpoints_in(config.get_base_dir() / MODELS)) == [4]
     words = "training was ended after step 4"
     assert words in " ".join(both[0].said.split()) and words not in both[1].said
 
