@@ -91,7 +91,7 @@ class MapFolder:
 
     def _check_unchanged(self) -> None:
         now = _covered(self.path, self.writer, careful=False) or frozenset()
-        foreign = now - self.before - self.wanted
+        foreign = frozenset(name for name in now - self.before - self.wanted if (self.path / name).is_file())
         if foreign:
             raise ValueError(
                 f"{self.path}: expected the maps that were there when this call began, found others that another call "
