@@ -1,7 +1,7 @@
 """Losses that compare a ray's weights with a measured depth: CDF bounds, URF, DS-NeRF and L2; and on inverse depth.
 
-A ray whose depth is not positive has none and contributes nothing; where no ray has any, each term is zero with a zero
-gradient. Depths and ray parameters have the same unit.
+A ray whose depth is not positive, or no number, has none and contributes nothing; where no ray has any, each term is
+zero with a zero gradient. Depths and ray parameters have the same unit.
 """
 
 from __future__ import annotations
@@ -39,11 +39,21 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)
 
 
+def known_depth(depth: Tensor) -> Tensor:
+    """Bool of the depth's shape, whether a ray has one: positive and finite."""
+    return (depth > 0) & depth.isfinite()
+
+
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    """Values where a mask holds, else 0: before they are squared, so that what is no number has no gradient either."""
+    return torch.where(mask, values, torch.zeros_like(values))
+
+
 def cdf_sets(
     t_mid: Tensor, depth: Tensor, sigma: float | Tensor, far_open: bool = False
 ) -> Tuple[Tensor, Tensor, Tensor]:
     """Samples in empty space, just before and behind the surface, each (R, S) bool, for `cdf_bound_losses`."""
-    valid = depth > 0
+    valid = known_depth(depth)
     empty = valid & (t_mid < depth - 3.0 * sigma)
     before = valid & (t_mid > depth - 3.0 * sigma) & (t_mid < depth)
     behind = valid & (t_mid > depth)
@@ -76,18 +86,18 @@ def cdf_bound_losses(
     upper, lower = normal_cdf(t_mid, depth - beta, sigma), normal_cdf(t_mid, depth + beta, sigma)
     return CDFBounds(
         masked_mean(weights**2, empty),
-        masked_mean((cumulative - upper).clamp(min=0.0) ** 2, before),
-        masked_mean((lower - cumulative).clamp(min=0.0) ** 2, behind),
+        masked_mean(_where(before, cumulative - upper).clamp(min=0.0) ** 2, before),
+        masked_mean(_where(behind, lower - cumulative).clamp(min=0.0) ** 2, behind),
     )
 
 
 def open_bound_loss(weights: Tensor, t_mid: Tensor, depth: Tensor, sigma: float | Tensor) -> Tensor:
     """Both bounds of `cdf_bound_losses` on all samples before and behind the depth, under one mean; arguments alike."""
     cumulative, expected = weights.cumsum(-1), normal_cdf(t_mid, depth, sigma)
-    valid = depth > 0
+    valid = known_depth(depth)
     before, behind = valid & (t_mid < depth), valid & (t_mid > depth)
-    excess = torch.where(before, cumulative - expected, expected - cumulative).clamp(min=0.0) ** 2
-    return masked_mean(excess, before | behind)
+    beyond = torch.where(before, cumulative - expected, _where(behind, expected - cumulative))
+    return masked_mean(beyond.clamp(min=0.0) ** 2, before | behind)
 
 
 def urf_losses(
@@ -108,10 +118,11 @@ def urf_losses(
     Returns:
         empty-space term and near term, means over the samples of each set in the whole batch.
     """
-    valid, offset = depth > 0, t_mid - depth
+    valid, offset = known_depth(depth), t_mid - depth
     near, empty = valid & (offset.abs() < width), valid & (t_mid < depth - width)
     variance = torch.as_tensor(width, dtype=t_mid.dtype, device=t_mid.device) ** 4 / 81.0 + _URF_VARIANCE
     # The highest value over the batch is taken with all other samples laid on the surface.
+    variance = torch.where(near, variance, torch.ones_like(variance))
     gaussian = torch.exp(-0.5 * torch.where(near, offset, torch.zeros_like(offset)) ** 2 / variance)
     target = gaussian / gaussian.max() if gaussian.numel() else gaussian
     on_surface = masked_mean((weights - target) ** 2, near)
@@ -135,9 +146,13 @@ def ds_nerf_loss(weights: Tensor, t: Tensor, depth: Tensor, sigma: float | Tenso
         Scalar mean over the rays that have a depth of -sum(log w exp(-(t_mid - depth)^2 / (2 sigma^2)) dt).
     """
     t_mid, length = 0.5 * (t[..., 1:] + t[..., :-1]), t[..., 1:] - t[..., :-1]
-    likelihood = torch.exp(-0.5 * ((t_mid - depth) / sigma) ** 2) * length
+    # Without any width the samples at the depth itself count.
+    tiny = torch.finfo(t.dtype).tiny
+    width = sigma.clamp(min=tiny) if isinstance(sigma, Tensor) else max(sigma, tiny)
+    valid = known_depth(depth) & torch.as_tensor(width, device=depth.device).isfinite()
+    likelihood = _where(valid, torch.exp(-0.5 * ((t_mid - depth) / width) ** 2) * length)
     per_ray = -(torch.log(weights + _LOG_FLOOR) * likelihood).sum(-1, keepdim=True)
-    return masked_mean(per_ray, depth > 0)
+    return masked_mean(per_ray, valid)
 
 
 _LOG_FLOOR = 1e-7
@@ -145,8 +160,12 @@ _LOG_FLOOR = 1e-7
 
 
 def depth_error(rendered: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
-    """Mean squared error of rendered depth (R, 1) against measured depth (R, 1) where valid (R, 1); 0 if nowhere."""
-    return masked_mean((rendered - depth) ** 2, valid)
+    """Mean squared error of rendered depth (R, 1) against measured depth (R, 1) where valid (R, 1); 0 if nowhere.
+
+    A measured depth that is no number does not count.
+    """
+    valid = valid & depth.isfinite()
+    return masked_mean(_where(valid, rendered - depth) ** 2, valid)
 
 
 def inverse_depth_error(rendered: Tensor, depth: Tensor, shown: Tensor) -> Tensor:
@@ -173,7 +192,7 @@ def correlation_loss(rendered: Tensor, nearness: Tensor, counts: Tensor, views: 
     Args:
         rendered: (R,) of each pixel, such as inverse depth.
         nearness: (R,) what the map says of the same, in a scale and with a shift of its own view.
-        counts: (R,) bool, pixels that count.
+        counts: (R,) bool, pixels that count; one of which the map says no number does not.
         views: (R,) view of each pixel, integers.
         least: pixels that a view needs.
 
@@ -181,7 +200,7 @@ def correlation_loss(rendered: Tensor, nearness: Tensor, counts: Tensor, views: 
         Scalar from 0 to 2. Views of fewer pixels do not count, nor those in which either quantity is constant (its
         standard deviation below 1e-4 of its mean size); zero with a zero gradient where none does.
     """
-    own = (views == views.unique()[:, None]) & counts
+    own = (views == views.unique()[:, None]) & counts & nearness.isfinite()
     number = own.sum(dim=-1, keepdim=True)
     ours, theirs = _centred(rendered, own, number), _centred(nearness, own, number)
     variances = [(value**2).sum(dim=-1) / number[:, 0].clamp(min=1) for value in (ours, theirs)]

@@ -16,6 +16,21 @@ def _quads(distance: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     return p0, p1, n0, n1
 
 
+def mean_or_zero(values: Tensor) -> Tensor:
+    """Mean of values of any shape; zero, with a gradient, where there are none."""
+    return values.mean() if values.numel() else values.sum()
+
+
+def _weighted_mean(values: Tensor, weights: Optional[Tensor]) -> Tensor:
+    """Mean of values (R,) by weights (R, 1) or None; zero where all weights are."""
+    if weights is None:
+        return mean_or_zero(values)
+    total = weights.sum()
+    # The inverse of less than the smallest normal number is infinite.
+    some = total.abs() >= torch.finfo(total.dtype).tiny
+    return (weights[:, 0] * values).sum() / torch.where(some, total, torch.ones_like(total))
+
+
 def colour_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = None) -> Tensor:
     """Squared error of colours (R, 3), summed over the channels and averaged over the rays.
 
@@ -27,7 +42,7 @@ def colour_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = None) -
         weights: (R, 1) how much each ray counts in the average (multi-scale scenes); None: all the same.
     """
     error = ((rgb - target) ** 2).sum(-1)
-    return error.mean() if weights is None else (weights[:, 0] * error).sum() / weights.sum()
+    return _weighted_mean(error, weights)
 
 
 def charbonnier_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = None, offset: float = 1e-3) -> Tensor:
@@ -39,8 +54,10 @@ def charbonnier_loss(rgb: Tensor, target: Tensor, weights: Optional[Tensor] = No
         weights: (R, 1) how much each ray counts in the average (multi-scale scenes); None: all the same.
         offset: added under the root, not squared; perfect colours cost its root.
     """
-    error = ((rgb - target) ** 2 + offset).sqrt().mean(-1)
-    return error.mean() if weights is None else (weights[:, 0] * error).sum() / weights.sum()
+    squared = (rgb - target) ** 2 + offset
+    # The root of nothing has no finite gradient.
+    error = squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt().mean(-1)
+    return _weighted_mean(error, weights)
 
 
 def structural_dissimilarity(rgb: Tensor, target: Tensor) -> Tensor:
@@ -83,8 +100,10 @@ def edge_aware_smoothness(distance: Tensor, image: Tensor, shown: Tensor, edge: 
 
 
 def silhouette_loss(opacity: Tensor, alpha: Tensor) -> Tensor:
-    """Mean absolute difference of opacity (..., 1) and the photos' alpha (..., 1), both 0 to 1."""
-    return (opacity - alpha).abs().mean()
+    """Mean absolute difference of opacity (..., 1) and the photos' alpha (..., 1), both 0 to 1; an alpha that is no
+    number costs nothing."""
+    apart = opacity - alpha
+    return mean_or_zero(torch.where(alpha.isfinite(), apart, torch.zeros_like(apart)).abs())
 
 
 def depth_ranking_loss(distance: Tensor, margin: float | Tensor = 1e-4) -> Tensor:
@@ -106,7 +125,7 @@ def depth_gap_slope(distance: Tensor, gaps: Tensor, views: Tensor) -> Tensor:
 
     Args:
         distance: (Q, 4) as in `depth_ranking_loss`.
-        gaps: (Q,) gap in the prior between p0 and p1, not negative.
+        gaps: (Q,) gap in the prior between p0 and p1, not negative; a pair whose gap is no number does not count.
         views: (Q,) view of each quad, integers from 0.
 
     Returns:
@@ -114,11 +133,17 @@ def depth_gap_slope(distance: Tensor, gaps: Tensor, views: Tensor) -> Tensor:
         pairs say nothing or contradict the prior as a whole.
     """
     p0, p1, _, _ = _quads(distance)
+    gaps = torch.where(gaps.isfinite(), gaps, torch.zeros_like(gaps))
     sums = torch.zeros(2, int(views.max()) + 1 if len(views) else 0, dtype=distance.dtype, device=distance.device)
     products = torch.stack([gaps * (p1 - p0), gaps * gaps]).to(sums)
     along, square = sums.index_add(1, views, products)
     # Without any gap both sums are zero, and so is the slope.
     return (along / square.clamp(min=torch.finfo(square.dtype).tiny)).clamp(min=0.0)[views]
+
+
+def margins_of(slope: Tensor, gaps: Tensor) -> Tensor:
+    """(Q,) slope (Q,) times the prior's gap (Q,) between the pixels of a pair; zero where the gap is no number."""
+    return torch.where(gaps.isfinite(), slope * gaps, torch.zeros_like(gaps))
 
 
 def depth_continuity_loss(distance: Tensor, margin: float = 1e-4) -> Tensor:
@@ -150,7 +175,7 @@ def occlusion_loss(density: Tensor, num_samples: int, extra_mask: Optional[Tenso
     mask = torch.arange(density.shape[-1], device=density.device) < num_samples
     if extra_mask is not None:
         mask = mask | extra_mask
-    return (density * mask).mean()
+    return mean_or_zero(density * mask)
 
 
 def background_coloured(rgb: Tensor, num_samples: int) -> Tensor:
@@ -196,7 +221,7 @@ def patch_smoothness_loss(distance: Tensor, opacity: Tensor) -> Tensor:
     Returns:
         Scalar mean over patches and pixels, squared units of distance.
     """
-    return (opacity.detach()[..., :-1, :-1] * neighbour_differences(distance)).mean()
+    return mean_or_zero(opacity.detach()[..., :-1, :-1] * neighbour_differences(distance))
 
 
 def distortion_per_ray(t: Tensor, weights: Tensor) -> Tensor:
@@ -219,16 +244,16 @@ def distortion_per_ray(t: Tensor, weights: Tensor) -> Tensor:
 
 def distortion_loss(t: Tensor, weights: Tensor) -> Tensor:
     """Scalar mean over rays of `distortion_per_ray`."""
-    return distortion_per_ray(t, weights).mean()
+    return mean_or_zero(distortion_per_ray(t, weights))
 
 
 def plane_smoothness_loss(planes: Sequence[Tensor]) -> Tensor:
     """Total variation of feature planes: mean squared difference of neighbouring texels, summed over levels and axes.
 
     Args:
-        planes: L tensors (3, C, H, W), each of its own size, at least 2 x 2.
+        planes: L tensors (3, C, H, W), each of its own size; at least one. A side of one texel has no differences.
 
     Returns:
         Scalar.
     """
-    return torch.stack([plane.diff(dim=axis).square().mean() for plane in planes for axis in (-1, -2)]).sum()
+    return torch.stack([mean_or_zero(plane.diff(dim=axis).square()) for plane in planes for axis in (-1, -2)]).sum()

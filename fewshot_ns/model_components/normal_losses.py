@@ -16,8 +16,9 @@ def normal_alignment_loss(weights: Tensor, normals: Tensor, target: Tensor) -> T
         normals: (R, S, 3) unit normals of the samples.
         target: (R, 3) unit normals measured; zero where there is none.
     """
-    misfit = 1.0 - (normals * target[:, None]).sum(-1)
-    return masked_mean((weights * misfit).sum(-1), has_normal(target))
+    valid = has_normal(target)
+    misfit = 1.0 - (normals * _known(target, valid)[:, None]).sum(-1)
+    return masked_mean((weights * misfit).sum(-1), valid)
 
 
 def normal_chord_loss(weights: Tensor, normals: Tensor, target: Tensor) -> Tensor:
@@ -25,8 +26,9 @@ def normal_chord_loss(weights: Tensor, normals: Tensor, target: Tensor) -> Tenso
 
     Arguments as in `normal_alignment_loss`.
     """
-    chord = 0.5 * ((normals - target[:, None]) ** 2).sum(-1)
-    return masked_mean((weights * chord).sum(-1), has_normal(target))
+    valid = has_normal(target)
+    chord = 0.5 * ((normals - _known(target, valid)[:, None]) ** 2).sum(-1)
+    return masked_mean((weights * chord).sum(-1), valid)
 
 
 def orientation_loss(weights: Tensor, normals: Tensor, viewdirs: Tensor, valid: Tensor) -> Tensor:
@@ -43,5 +45,10 @@ def orientation_loss(weights: Tensor, normals: Tensor, viewdirs: Tensor, valid: 
 
 
 def has_normal(target: Tensor) -> Tensor:
-    """(R,) bool, whether a ray has a measured normal (R, 3)."""
-    return torch.any(target != 0, dim=-1)
+    """(R,) bool, whether a ray has a measured normal (R, 3): one of numbers that are not all zero."""
+    return torch.any(target != 0, dim=-1) & target.isfinite().all(dim=-1)
+
+
+def _known(target: Tensor, valid: Tensor) -> Tensor:
+    """Measured normals (R, 3) where there are some, else zero."""
+    return torch.where(valid[:, None], target, torch.zeros_like(target))

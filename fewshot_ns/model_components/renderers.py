@@ -61,7 +61,8 @@ def expected_distance(weights: Tensor, t: Tensor) -> Tensor:
     """
     middle = 0.5 * (t[..., 1:] + t[..., :-1])
     accumulation = weights.sum(-1)
-    opaque = accumulation > 0
+    # Below the smallest normal number its inverse, the gradient, is infinite.
+    opaque = accumulation >= torch.finfo(accumulation.dtype).tiny
     safe = torch.where(opaque, accumulation, torch.ones_like(accumulation))
     mean = torch.where(opaque, (weights * middle).sum(-1) / safe, t[..., 0])
     return torch.minimum(torch.maximum(mean, t[..., 0]), t[..., -1])[..., None]
@@ -87,7 +88,10 @@ def distance_deviation(weights: Tensor, t: Tensor) -> Tensor:
     middle = 0.5 * (t[..., 1:] + t[..., :-1])
     squared = (weights * (middle - expected_distance(weights, t)) ** 2).sum(-1, keepdim=True)
     accumulation = weights.sum(-1, keepdim=True)
-    return (squared / torch.where(accumulation > 0, accumulation, torch.ones_like(accumulation))).sqrt()
+    opaque = accumulation >= torch.finfo(accumulation.dtype).tiny
+    variance = squared / torch.where(opaque, accumulation, torch.ones_like(accumulation))
+    # The root of nothing has no finite gradient.
+    return torch.where(variance > 0, torch.where(variance > 0, variance, torch.ones_like(variance)).sqrt(), variance)
 
 
 def distance_percentile(weights: Tensor, t: Tensor, fraction: float) -> Tensor:

@@ -10,11 +10,13 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
 
 from fewshot_ns.utils.shown_values import shown
+
+# Every command of nerfstudio imports this module, and only some records need pydantic, which is slow to import.
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 Record = TypeVar("Record")
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
@@ -69,6 +71,8 @@ def check_record(values: Any, kind: TypeAdapter[Record]) -> Record:
     Raises:
         RecordError: it is something else; the message names the entries, and not the file.
     """
+    from pydantic import ValidationError
+
     try:
         return kind.validate_python(values)
     except ValidationError as error:
@@ -93,14 +97,6 @@ def read_record_file(path: Path, kind: TypeAdapter[Record], what: str) -> Record
         return check_record(parse_json(path.read_bytes()), kind)
     except RecordError as error:
         raise RecordError(f"{path}: expected {what} (JSON); {error}") from error
-
-
-def read_record_if_whole(path: Path, kind: TypeAdapter[Record]) -> Optional[Record]:
-    """The same; None where there is no such file, or it holds something else, as the half-written do."""
-    try:
-        return read_record_file(path, kind, "")
-    except (OSError, RecordError):
-        return None
 
 
 def _problems(error: ValidationError) -> str:

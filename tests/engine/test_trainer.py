@@ -186,8 +186,9 @@ def test_our_commands_fall_back_to_the_backup_and_say_so(make_config, capsys):
     """`ns-fewshot eval` and whatever else renders a run; a bit of the zip directory is wrong, and then all is gone."""
     config = make_config("run", 5, steps_per_save=2)
     config.pipeline.evaluation.metrics = ("psnr",)
-    run = train(config)
+    # Before training, as ns-train does; nerfstudio's datamanagers write into their configs.
     config.save_config()
+    run = train(config)
     newest, backup = run.checkpoint_dir / "step-000000004.ckpt", run.base_dir / "checkpoint_backup/step-000000002.ckpt"
     content = newest.read_bytes()
     method = content.index(b"PK\x01\x02") + 10

@@ -125,5 +125,5 @@ def sample(values: Tensor, position: Tensor, mode: str = "bilinear") -> Tensor:
     grid = position / position.new_tensor([width, height]) * 2.0 - 1.0
     flat = grid.reshape(1, 1, -1, 2)
     found = torch.nn.functional.grid_sample(planes, flat, mode=mode, padding_mode="border", align_corners=False)
-    found = found[0, :, 0].T.reshape(*position.shape[:-1], -1)
+    found = found[0, :, 0].T.reshape(*position.shape[:-1], found.shape[1])
     return found[..., 0] if values.ndim == 2 else found

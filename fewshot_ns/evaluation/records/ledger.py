@@ -13,19 +13,15 @@ import math
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
-from fewshot_ns.evaluation.records.row_in_file import (
-    EVALUATION_IN_FILE,
-    FILES_KEY,
-    ROW_KEYS,
-    SCENE_KEYS,
-    RowInFile,
-    parse_row,
-)
+from fewshot_ns.evaluation.records.row_keys import FILES_KEY, ROW_KEYS, SCENE_KEYS
 from fewshot_ns.utils.disk_space import saying_disk_full
 from fewshot_ns.utils.files import write_json, write_text
-from fewshot_ns.utils.record_files import RecordError, read_record_if_whole
+from fewshot_ns.utils.record_files import RecordError, parse_json
+
+if TYPE_CHECKING:
+    from fewshot_ns.evaluation.records.row_in_file import RowInFile
 
 
 @dataclass(frozen=True)
@@ -107,8 +103,12 @@ class Ledger:
         Returns:
             The rows that are there, in the order of the file.
         """
-        stored = read_record_if_whole(self.path, EVALUATION_IN_FILE)
-        same = stored is not None and stored.get("key") == key
+        try:
+            stored = parse_json(self.path.read_bytes())
+        except (OSError, RecordError):
+            # None yet, or half of one.
+            stored = None
+        same = isinstance(stored, dict) and stored.get("key") == key
         rows = read_rows(self.rows_path, skip_damaged=True) if same else []
         if not rows:
             self.clear()
@@ -193,6 +193,8 @@ def read_rows(path: Path, skip_damaged: bool = False) -> List[LedgerRow]:
         if skip_damaged:
             return []
         raise FileNotFoundError(f"{path}: expected a ledger of evaluation rows, found no file")
+    from fewshot_ns.evaluation.records.row_in_file import parse_row
+
     rows: Dict[Tuple[Optional[str], int], LedgerRow] = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:

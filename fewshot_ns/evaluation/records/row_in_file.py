@@ -1,21 +1,15 @@
-"""What a line of a ledger and the JSON file beside it have to be, as pydantic models."""
+"""What a line of a ledger has to be, as a pydantic model."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Dict, List, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 from typing_extensions import Annotated
 
+from fewshot_ns.evaluation.records.row_keys import ROW_KEYS
 from fewshot_ns.utils.record_files import RecordError, check_record, parse_json
 from fewshot_ns.utils.shown_values import shown
-
-SCENE_KEYS = ("scene", "category", "sources")
-"""Keys of a row that only evaluations over many scenes write."""
-ROW_KEYS = ("file_name", "view_index", "split_index", "step", "num_rays_per_sec")
-"""Keys of every row that are not metrics."""
-FILES_KEY = "measured_on"
-"""Key of the hash of the files that a row was measured on, in rows that have one."""
 
 Index = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -38,8 +32,6 @@ class RowInFile(BaseModel):
 
 
 _ROW = TypeAdapter(RowInFile)
-EVALUATION_IN_FILE: TypeAdapter[Dict[str, Any]] = TypeAdapter(Dict[str, Any])
-"""The JSON file of averages, of which only single entries are looked at."""
 
 
 def parse_row(line: Union[str, bytes]) -> RowInFile:

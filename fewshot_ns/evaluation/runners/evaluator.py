@@ -20,7 +20,6 @@ from fewshot_ns.evaluation.baselines.trivial import BASELINE_PREFIX, Baselines
 from fewshot_ns.evaluation.metrics.set_metrics import SetMetrics, ViewFeatures
 from fewshot_ns.evaluation.metrics.suite import MetricSuite, as_float
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary, flatten, read_rows, summarize
-from fewshot_ns.evaluation.runners.stored_settings import stored_settings
 from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData
 from fewshot_ns.utils.hashing import files_hash
 
@@ -234,6 +233,8 @@ def read_summary(
             raise ValueError(f"{ledger.rows_path}: no row of the views {missing}; evaluate them first")
         rows = [row for row in rows if row.view_index in set(views)]
     if set_metrics is None:
+        from fewshot_ns.evaluation.runners.stored_settings import stored_settings
+
         set_metrics = SetMetrics(stored_settings(path))
     return _summarize(rows, ViewFeatures.load(ledger.features_path), set_metrics)
 

@@ -47,5 +47,6 @@ def encoder_input(
 
 
 def cosine_similarity(rendered: Tensor, target: Tensor) -> Tensor:
-    """Mean cosine similarity of embeddings (..., C) of rendered images and photos."""
-    return torch.nn.functional.cosine_similarity(rendered, target, dim=-1).mean()
+    """Mean cosine similarity of embeddings (..., C) of rendered images and photos; zero of none."""
+    similarity = torch.nn.functional.cosine_similarity(rendered, target, dim=-1)
+    return similarity.mean() if similarity.numel() else similarity.sum()

@@ -131,6 +131,11 @@ def metric_depth_terms(
     t, near_weight = t.detach(), resolved_near_weight(config, ray_space)
     if loss == "l2":
         return l2_depth_terms(config, accumulated_distance(weights, t), depth, length_unit)
+    # Where a map's slope or width is no number it has no depth, or no width of its own.
+    sloped = (depth_slope > 0) & depth_slope.isfinite()
+    depth = torch.where(sloped, depth, torch.zeros_like(depth))
+    depth_slope = torch.where(sloped, depth_slope, torch.ones_like(depth_slope))
+    depth_sigma = torch.where(depth_sigma.isfinite(), depth_sigma, torch.zeros_like(depth_sigma))
     # To first order planar depth around the surface, whatever the ray parameter is; in metric scenes the same up to the
     # unit. The depth itself stays what it is: only differences to it count.
     t = depth + (t - depth) / (depth_slope * length_unit)

@@ -9,7 +9,12 @@ from torch import Tensor
 from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 from fewshot_ns.data.labels import DEPTH_KEY, DEPTH_SIGMA_KEY, DEPTH_SLOPE_KEY, NEARNESS_KEY
 from fewshot_ns.data.samplers.quads import QuadSampler, QuadSamplerOptions
-from fewshot_ns.model_components.losses import depth_continuity_loss, depth_gap_slope, depth_ranking_loss
+from fewshot_ns.model_components.losses import (
+    depth_continuity_loss,
+    depth_gap_slope,
+    depth_ranking_loss,
+    margins_of,
+)
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.pretrained.weights import ways_out
 from fewshot_ns.priors.base import BoundsFinder, Needs, PixelRequest, Prior, PriorConfig, PriorScene, StepContext
@@ -288,7 +293,7 @@ class DepthPrior(Prior[DepthPriorConfig]):
             views = torch.zeros_like(gaps, dtype=torch.long) if views is None else views
             slope = slope.maximum(config.ranking_margin_fit * depth_gap_slope(quads.detach(), gaps, views))
         factor = config.fade(step)
-        ranking = depth_ranking_loss(quads, config.ranking_margin + slope * gaps)
+        ranking = depth_ranking_loss(quads, config.ranking_margin + margins_of(slope, gaps))
         continuity = depth_continuity_loss(quads, config.continuity_margin)
         return {
             "depth_ranking": factor * self.ranking_weight * ranking,

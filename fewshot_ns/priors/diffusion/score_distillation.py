@@ -54,7 +54,7 @@ def distillation_loss(latents: Tensor, gradient: Tensor) -> Tensor:
         latents: (B, C, h, w).
         gradient: (B, C, h, w), taken as constant.
     """
-    return (gradient.detach() * latents).sum() / len(latents)
+    return (gradient.detach() * latents).sum() / max(len(latents), 1)
 
 
 def lengthen_tokens(embeddings: Tensor, columns: int) -> Tensor:
