@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -19,6 +20,7 @@ from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.depth.encoding import read_note
 from fewshot_ns.data.depth.map_folder import MapFolder
 from fewshot_ns.scripts.cli import main
+from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 from fewshot_ns.utils.cache import CACHE_ENV
 from fewshot_ns.utils.checkpoints import checkpoints_in, load_checkpoint
 from fewshot_ns.utils.disk_space import DiskFullError
@@ -201,6 +203,27 @@ def test_photos_whose_preparation_is_killed_are_prepared_again(scene: Path, tmp_
     assert 3 <= len(list(output.glob("*.png"))) < 30
     assert gather_photos(source, output) == expected
     assert tree(output) == tree(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_capture_whose_preparation_is_killed_at_any_stage_is_prepared(tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap", reason="pycolmap is not installed: pip install 'fewshot-ns[photos]'")
+    write_demo_scene(tmp_path / "scene", DemoSceneConfig(width=320, height=240, supersample=1, columns=3, rows=1))
+    (photos,) = {path.parent for path in (tmp_path / "scene").rglob("images*/*.png")}
+    output = tmp_path / "capture"
+    flags = words("prepare", "--images", photos, "--output", output, "--no-depth", "--threads", 1)
+    stages = ("photos/*.png", "colmap/*.db", "colmap/*")
+    for number, stage in enumerate(stages):
+        process = Forked(command, flags, tmp_path / "cache", log=tmp_path / f"{number}.log")
+        process.wait_for(lambda stage=stage: any((output / "prepare").glob(stage)))
+        time.sleep(0.4 * number)
+        process.send(signal.SIGKILL)
+        assert process.end() in (-signal.SIGKILL, 0), process.said
+    last = Forked(command, flags, tmp_path / "cache", log=tmp_path / "last.log")
+    assert last.end() == 0, last.said
+    frames = json.loads((output / "transforms.json").read_text())["frames"]
+    assert len(frames) == 3 and all((output / frame["file_path"]).is_file() for frame in frames)
+    assert not [name for name in tree(output) if "partial" in name]
 
 
 def test_a_video_that_is_killed_is_written_again(run: Path, tmp_path: Path) -> None:
