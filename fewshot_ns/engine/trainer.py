@@ -40,6 +40,12 @@ from fewshot_ns.engine.scene_bounds import (
     parser_without_bounds,
 )
 from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
+from fewshot_ns.engine.stop_signals import (
+    StopSignals,
+    TrainingInterrupted,
+    how_to_go_on,
+    interrupted_before_training,
+)
 from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.checkpoints import (
     CheckpointMismatchError,
@@ -149,6 +155,7 @@ class FewShotTrainer(Trainer):
     - a backup of the checkpoint before the newest, from which a run resumes if the newest is damaged;
     - strict loading, with one message that lists what does not fit;
     - a stop at the first loss or gradient that is not finite;
+    - an end with a checkpoint after SIGINT and SIGTERM;
     - `train_stats.json` (cost), `views.json` (split) and `resolved.json` (values of fields that are None).
 
     Args:
@@ -163,17 +170,26 @@ class FewShotTrainer(Trainer):
         super().__init__(config, local_rank, world_size)
         self.clock = TrainingClock()
         self._last_step = -1
+        self._end_step = 0
         self._states_to_restore: Optional[Dict[str, Any]] = None
         self._resolved: Dict[str, Any] = {}
         self._best: Optional[BestCheckpoint] = None
         self._loaded_best: Optional[Tuple[Any, Path]] = None
+        self._signals = StopSignals(self._stop_when_asked)
 
     def setup(self, test_mode: Any = "val") -> None:
         """Builds pipeline, optimizers, writers and viewer, and loads the checkpoint to resume from.
 
         Args:
             test_mode: see nerfstudio's trainer.
+
+        Raises:
+            TrainingInterrupted: by Ctrl-C.
         """
+        with interrupted_before_training():
+            self._set_up(test_mode)
+
+    def _set_up(self, test_mode: Any) -> None:
         settle_dataparser(self.config.pipeline.datamanager)
         if test_mode == "val":
             if comms.is_main_process():
@@ -265,7 +281,11 @@ class FewShotTrainer(Trainer):
 
     def train(self) -> None:
         """Trains up to `max_num_iterations` steps in all, or until the CPU time is used up; with 0 steps the initial
-        weights are saved."""
+        weights are saved.
+
+        Raises:
+            TrainingInterrupted: by SIGINT or SIGTERM, after the step that was being trained; it is saved.
+        """
         self._write_views()
         total = self.config.max_num_iterations or 0
         self._last_step = self.step = self._start_step - 1
@@ -275,12 +295,48 @@ class FewShotTrainer(Trainer):
             writer.GLOBAL_BUFFER.update(step=max(self.step, 0), max_iter=max(total, 1))
         # nerfstudio takes the field for the number of steps after the resume.
         self.config.max_num_iterations = max(total - self._start_step, 0)
+        self._end_step = max(total, self._start_step)
         try:
-            super().train()
+            with self._signals.heeded():
+                super().train()
         finally:
             stop_rendering()
             self.config.max_num_iterations = total
             release_run(self.base_dir)
+        if self._interrupted:
+            number = self._signals.number or 0
+            if comms.is_main_process():
+                step = self._last_step if self._last_step >= self._start_step else None
+                CONSOLE.print(how_to_go_on(step, number, self.checkpoint_dir), soft_wrap=True)
+            raise TrainingInterrupted(number)
+
+    @property
+    def _interrupted(self) -> bool:
+        """Whether a signal ends the training before its last step."""
+        return self._signals.number is not None and self._last_step + 1 < self._end_step
+
+    def _stop_when_asked(self) -> None:
+        if self.world_size == 1:
+            self.stop_training = True
+        else:
+            # They agree on it after a step, for which none may wait.
+            self.training_state = "training"
+
+    def _after_train(self) -> None:
+        """What ends a training: its checkpoint, and where no signal has ended it all else."""
+        if not self._interrupted:
+            super()._after_train()
+            return
+        self.training_state = "completed"
+        if self._last_step >= self._start_step:
+            self.save_checkpoint(self.step)
+            writer.write_out_storage()
+
+    def _train_complete_viewer(self) -> None:
+        """Keeps the viewer open for what is trained, until Ctrl-C."""
+        self._signals.restore()
+        if self._signals.number is None:
+            super()._train_complete_viewer()
 
     def train_iteration(self, step: int) -> Tuple[Tensor, Dict[str, Tensor], Dict[str, Tensor]]:
         """One step; what it returns is for the log and detached."""
@@ -312,13 +368,16 @@ class FewShotTrainer(Trainer):
         if limit is not None and self.clock.cpu_seconds >= limit and not self.stop_training:
             CONSOLE.print(f"Stopping after step {step}: training has cost {limit:g} CPU seconds.")
             self.stop_training = True
+        self._signals.agree(self.device)
+        if self._signals.number is not None:
+            self.stop_training = True
 
     def _measure_best(self, step: int) -> None:
         """Measures the validation views where it is time to."""
         if self._best is None:
             return
-        # What train() has made the number of steps from here on.
-        is_last = step + 1 == self._start_step + (self.config.max_num_iterations or 0) or self.stop_training
+        # What goes on later is measured then as if nothing had come between.
+        is_last = step + 1 == self._end_step or (self.stop_training and not self._interrupted)
         value = self._best.after_step(step, is_last, lambda: self._state(step))
         if value is not None:
             writer.put_scalar(name=f"Validation {self._best.validation.metric}", scalar=value, step=step)
@@ -333,7 +392,8 @@ class FewShotTrainer(Trainer):
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
-            "random_states": capture_random_states(),
+            # Before the first step those of the loaded checkpoint still count.
+            "random_states": self._states_to_restore or capture_random_states(),
             "training_clock": self.clock.state_dict(),
             **({} if best is None else {BEST_KEY: best}),
         }

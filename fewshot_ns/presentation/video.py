@@ -4,7 +4,6 @@ may also be images on disk."""
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, List, Optional, Sequence
@@ -16,6 +15,8 @@ import numpy.typing as npt
 from fewshot_ns.evaluation.runners.image_pairs import images_below, read_colours
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.pictures import colorize_depth, side_by_side
+from fewshot_ns.utils.disk_space import saying_disk_full
+from fewshot_ns.utils.leftovers import partial_folder, sweep
 
 if TYPE_CHECKING:
     from nerfstudio.cameras.cameras import Cameras
@@ -157,6 +158,7 @@ def write_video(path: Path, frames: Sequence[Frame], fps: float) -> None:
     Raises:
         ValueError: no frames, or a file type other than these.
         OSError: no ffmpeg is available.
+        DiskFullError: there is no room for it.
     """
     import mediapy
 
@@ -167,8 +169,10 @@ def write_video(path: Path, frames: Sequence[Frame], fps: float) -> None:
     if ensure_ffmpeg_on_path() is None:
         raise OSError("no ffmpeg program: install ffmpeg, or imageio-ffmpeg with a binary for this machine")
     codec = "gif" if path.suffix == ".gif" else "h264"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with saying_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
     # ffmpeg tells the format by the file name's ending, so the temporary file keeps it.
-    with tempfile.TemporaryDirectory(prefix=".video-", dir=path.parent) as folder:
+    with partial_folder(path) as folder, saying_disk_full(path, Path(folder)):
         mediapy.write_video(Path(folder) / path.name, frames, codec=codec, fps=fps)
         os.replace(Path(folder) / path.name, path)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional
+from typing import Iterator, Optional
 
 from fewshot_ns.utils.leftovers import is_running
 
@@ -69,6 +70,31 @@ def lock_file(path: Path, patience: float = 0.0) -> Optional[int]:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+@contextmanager
+def folder_to_itself(folder: Path) -> Iterator[None]:
+    """Keeps other processes that ask for it out of a folder, which is there, within the block; nothing is written.
+
+    Raises:
+        FolderBusyError: another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _BUSY:
+                raise FolderBusyError(folder / "lock", None) from error
+            # Some network file systems have no such locks.
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _holder(path: Path) -> Optional[int]:

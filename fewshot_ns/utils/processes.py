@@ -116,8 +116,8 @@ class CommandRunner:
                 encoding="utf8",
                 errors="replace",
                 pass_fds=tuple(handles),
-                # Ctrl-C reaches this process alone, which then ends the child: nerfstudio's training answers Ctrl-C
-                # with status 0, as if it had finished.
+                # Ctrl-C reaches this process alone, which then ends the child: nerfstudio's training of others'
+                # methods answers Ctrl-C with status 0, as if it had finished.
                 start_new_session=True,
             )
             self._running.add(process)

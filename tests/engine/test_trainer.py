@@ -60,7 +60,7 @@ def seed_everything(seed: int = 42) -> None:
 def train(config: FewShotTrainerConfig) -> FewShotTrainer:
     """What nerfstudio's train script does for one process."""
     seed_everything()
-    config.get_base_dir().mkdir(parents=True)
+    config.get_base_dir().mkdir(parents=True, exist_ok=True)
     trainer = config.setup(local_rank=0, world_size=1)
     trainer.setup()
     trainer.train()

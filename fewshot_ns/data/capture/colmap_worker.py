@@ -7,8 +7,10 @@ fault in it, or a Ctrl-C, must cost no more than the job. Nothing else of the pa
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -146,5 +148,15 @@ def _undistort(pycolmap: Any, job: Dict[str, Any]) -> Dict[str, Any]:
     return {}
 
 
+def _end_with_the_command() -> None:
+    """Ends this process when its standard input does, which the command that has started it holds open until it ends
+    itself, by a kill -9 too: two workers on one database would disturb each other."""
+    # Not through sys.stdin, whose lock Python asks for when it ends.
+    while os.read(0, 4096):
+        pass
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     main(sys.argv[1])

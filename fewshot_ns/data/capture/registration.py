@@ -269,7 +269,10 @@ def run_worker(job: Dict[str, Any], say: Say) -> Dict[str, Any]:
         job_file.write_text(json.dumps({**job, "answer": str(answer)}), "utf8")
         command = [sys.executable, "-m", "fewshot_ns.data.capture.colmap_worker", str(job_file)]
         last: List[str] = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        # Nothing is written to its input, whose end tells it that this process has ended.
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
             try:
                 assert process.stdout is not None
                 for line in process.stdout:

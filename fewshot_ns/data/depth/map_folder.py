@@ -16,7 +16,9 @@ from typing import Any, FrozenSet, Iterator, Optional, Sequence, Set
 from fewshot_ns.data.depth.encoding import NOTE_NAME, write_incomplete_note, write_note
 from fewshot_ns.data.files.depth_formats import SUFFIXES
 from fewshot_ns.data.records.metadata import DepthEncoding
+from fewshot_ns.utils.disk_space import saying_disk_full
 from fewshot_ns.utils.json_files import is_file_name, read_json
+from fewshot_ns.utils.locks import folder_to_itself
 
 _WRITTEN = ".npz"
 """Suffix of the maps that commands write."""
@@ -72,10 +74,32 @@ class MapFolder:
     def new_maps(self) -> Iterator[Path]:
         """An empty folder for the new maps, which `finish` moves to their places; what is left in it goes.
 
-        It lies in the folder itself, so that moving is renaming.
+        It lies in the folder itself, so that moving is renaming. One process at a time has it.
+
+        Raises:
+            FolderBusyError: another process writes maps there.
+            ValueError: another one has written maps since `prepare`, which these neither replace nor remove.
+            DiskFullError: there is no room for the new maps; the folder is as it was.
         """
         was_there = self.path.is_dir()
-        self.path.mkdir(parents=True, exist_ok=True)
+        with saying_disk_full(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with folder_to_itself(self.path):
+            self._check_unchanged()
+            with self._aside(was_there) as aside, saying_disk_full(self.path, aside):
+                yield aside
+
+    def _check_unchanged(self) -> None:
+        now = _covered(self.path, self.writer, careful=False) or frozenset()
+        foreign = frozenset(name for name in now - self.before - self.wanted if (self.path / name).is_file())
+        if foreign:
+            raise ValueError(
+                f"{self.path}: expected the maps that were there when this call began, found others that another call "
+                f"of {self.writer} has written since, {_some(foreign)}; call again, or give another --output"
+            )
+
+    @contextmanager
+    def _aside(self, was_there: bool) -> Iterator[Path]:
         for left in self.path.glob(f"{_ASIDE}*"):
             number = left.name[len(_ASIDE) :]
             if number.isdecimal() and not _is_running(int(number)):
