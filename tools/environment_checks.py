@@ -7,11 +7,15 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
-import tomllib
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # which pytest brings
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_SECONDS = 600
@@ -211,7 +215,9 @@ def check_rays(place: Place) -> str:
 def check_splats(place: Place) -> str:
     flags = ("--max-num-iterations", 4, "--pipeline.evaluation.metrics", "psnr")
     run = place.train("sparse-splatfacto-lite", *flags, "llff-data", "--data", place.folder / "scene")
-    return place.measure(run)
+    if not list((run / "nerfstudio_models").glob("*.ckpt")):
+        raise CheckError("no checkpoint")
+    return "4 steps"
 
 
 def check_images(place: Place) -> str:
@@ -239,26 +245,25 @@ def check_tests(place: Place, *files: str) -> str:
 
 
 def check_units(place: Place) -> str:
-    return check_tests(place, "utils", "model_components/splatting", "fields", "field_components", "cameras")
+    return check_tests(place, "utils", "cameras", "field_components", "model_components/splatting")
 
 
 def check_goldens(place: Place) -> str:
-    return check_tests(place, "goldens")
+    names = ("vectors", "sparsenerf", "pixelnerf", "dietnerf")
+    return check_tests(place, *(f"goldens/test_{name}.py" for name in names))
 
 
 def check_priors(place: Place) -> str:
     if "priors" not in place.extras:
         return ""
     encoders, networks = "pretrained/encoders/test_image_encoder.py", "pretrained/test_monocular_depth.py"
-    return check_tests(place, "priors/test_semantic.py", "priors/diffusion", encoders, networks)
+    return check_tests(place, "priors/diffusion", encoders, networks)
 
 
 def check_photos(place: Place) -> str:
-    return (
-        check_tests(place, "data/capture/test_registration.py", "data/capture/test_decoding.py")
-        if ("photos" in place.extras)
-        else ""
-    )
+    if "photos" not in place.extras:
+        return ""
+    return check_tests(place, "data/capture/test_registration.py", "data/capture/test_decoding.py")
 
 
 def check_absent(place: Place) -> str:

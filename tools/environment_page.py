@@ -15,8 +15,8 @@ NOT_TRIED = "not tried"
 _TEXT = """# Environments
 
 What this package was installed into and run with, each time in a fresh environment: Python, torch, what nerfstudio
-pins, and extras. Short training runs and tests on a CPU say whether anything breaks, not how well it trains; gsplat's kernels
-for CUDA are not part of it.
+pins, and extras. Short training runs and tests on a CPU say whether anything breaks, not how well it trains;
+gsplat's kernels for CUDA are not part of it.
 
 {outcomes}
 
@@ -33,13 +33,13 @@ What the installer has chosen; of what is in bold the environment is about.
 | import | every module is imported, `ns-fewshot methods` lists all |
 | help | `ns-train --help` lists our methods and nerfstudio's own |
 | rays | `ns-train sparsenerf-lite` for 6 steps, `ns-fewshot eval` of it |
-| splats | `ns-train sparse-splatfacto-lite` for 4 steps with the renderer for CPUs, `ns-fewshot eval` of it |
+| splats | `ns-train sparse-splatfacto-lite` for 4 steps, with the renderer for CPUs |
 | images | `ns-train pixelnerf-lite` for 4 steps on generated objects, `ns-fewshot eval` of it |
 | nerfacto | nerfstudio's own method on nerfstudio's own dataparser for 3 steps, `implementation torch` |
 | absent | each extra that is not installed: what needs it ends in one error that names the extra |
-| units | unit tests of `utils`, `cameras`, `fields`, `field_components` and of splatting |
-| goldens | tests against the reference vectors that lie in the repository |
-| priors | tests of the semantic and diffusion priors and of monocular depth, with tiny networks |
+| units | unit tests of `utils`, `cameras`, `field_components` and of splatting |
+| goldens | tests of four methods against the reference vectors that lie in the repository |
+| priors | tests of encoders (open_clip, timm), diffusion priors and monocular depth, with tiny networks |
 | photos | tests of finding poses and of reading photos |
 
 {failures}## Again
