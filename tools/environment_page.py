@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from environment_checks import CHECKS, ROOT
 from environment_rows import ROWS, Row
@@ -22,7 +22,8 @@ gsplat's kernels for CUDA are not part of it.
 
 ## Releases
 
-What the installer has chosen; of what is in bold the environment is about.
+What the installer has chosen; of what is in bold the environment is about. *Not installed*: the releases agree
+with each other, and nothing was run.
 
 {versions}
 
@@ -47,6 +48,7 @@ What the installer has chosen; of what is in bold the environment is about.
     python tools/environments.py --list
     python tools/environments.py --folder FOLDER                 # all, some 10 minutes each
     python tools/environments.py --folder FOLDER py312-plain     # one
+    python tools/environments.py --resolve                       # which releases the others would get; needs uv
 
 The script takes uv where it is on the `PATH`, else `venv` and pip, writes `docs/environments.jsonl`, and from that this
 page. Interpreters are those of the `PATH` and of pyenv, or `--python 3.12=PATH`. An environment is removed after its
@@ -61,6 +63,11 @@ def read_results() -> Dict[str, Dict[str, Any]]:
         return {}
     lines = [json.loads(line) for line in RESULTS_FILE.read_text("utf8").splitlines()]
     return {line["name"]: line for line in lines}
+
+
+def ran(found: Optional[Dict[str, Any]]) -> bool:
+    """Whether a line of the results is of an environment that was made, not only of releases that would be chosen."""
+    return found is not None and "resolved" not in found
 
 
 def page(results: Dict[str, Dict[str, Any]]) -> str:
@@ -82,7 +89,7 @@ def _outcomes(results: Dict[str, Dict[str, Any]]) -> str:
     for row in ROWS:
         found = results.get(row.name)
         checks = {check["name"]: check for check in found["checks"]} if found else {}
-        if found is None:
+        if found is None or not ran(found):
             cells = [NOT_TRIED] + [""] * (len(CHECKS) - 1)
         elif "error" in found:
             cells = ["not installed" if "versions" not in found else "failed"] + [""] * (len(CHECKS) - 1)
@@ -109,7 +116,8 @@ def _versions(results: Dict[str, Dict[str, Any]]) -> str:
         about = _named(row)
         cells = [found["versions"].get(name, "-") for name in names]
         cells = [f"**{cell}**" if name in about else cell for name, cell in zip(names, cells, strict=True)]
-        rows.append([f"`{row.name}`", found["python"], *cells, found["date"], f"`{found['commit']}`"])
+        state = f"`{found['commit']}`" if ran(found) else "not installed"
+        rows.append([f"`{row.name}`", found["python"], *cells, found["date"], state])
     return _table(["environment", "Python", *names, "date", "commit"], rows)
 
 
@@ -124,6 +132,8 @@ def _failures(results: Dict[str, Dict[str, Any]]) -> str:
         found = results.get(row.name, {"checks": []})
         if "error" in found:
             lines.append(f"- `{row.name}`: {_code(found['error'])}")
+        if found.get("resolved") is False:
+            lines.append(f"- `{row.name}`: no releases agree: {_code(found['words'])}")
         lines += [
             f"- `{row.name}`, {check['name']}: {_code(check['words'])}"
             for check in found["checks"]

@@ -3,6 +3,7 @@
     python tools/environments.py --list
     python tools/environments.py --folder FOLDER py311-plain py312-oldest
     python tools/environments.py --folder FOLDER --python 3.12=/path/to/python3.12
+    python tools/environments.py --resolve
     python tools/environments.py --page
 
 What was found goes to docs/environments.jsonl, a line for each environment, and from there to docs/environments.md.
@@ -20,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -27,7 +29,7 @@ from typing import Any, Dict, List, Optional, Sequence
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from environment_checks import CHECKS, ROOT, CheckError, Place, last_words, prepare
-from environment_page import PAGE_FILE, RESULTS_FILE, page, read_results
+from environment_page import PAGE_FILE, RESULTS_FILE, page, ran, read_results
 from environment_rows import ROWS, TEST_TOOLS, Row
 
 SHOWN = (
@@ -131,6 +133,37 @@ def install(row: Row, python: str, folder: Path, uv: Optional[str], priority: in
     return programs
 
 
+def resolve(row: Row, uv: str) -> Dict[str, Any]:
+    """Which releases a row would get, without installing it: the line of the results."""
+    result = _head(row, uv)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        package = f"fewshot-ns{'[' + ','.join(row.extras) + ']' if row.extras else ''} @ {ROOT.as_uri()}"
+        for file, lines in (("r.txt", (package,)), ("constraints.txt", row.pins), ("overrides.txt", row.lifted)):
+            (folder / file).write_text("".join(f"{line}\n" for line in lines), "utf8")
+        files = ("r.txt", "--constraints", "constraints.txt", "--overrides", "overrides.txt")
+        compiling = (uv, "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate")
+        try:
+            said = _call((*compiling, "--python-version", row.python, *files), folder, 0)
+        except InstallError as error:
+            return {**result, "resolved": False, "words": clean(str(error), folder, ROOT, Path.home())}
+    found = {_plain(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", said, re.MULTILINE)}
+    versions = {name: found[_plain(name)] for name in SHOWN if _plain(name) in found}
+    return {**result, "resolved": True, "python": row.python, "versions": versions}
+
+
+def _plain(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def _head(row: Row, uv: Optional[str]) -> Dict[str, Any]:
+    """What every line of the results begins with."""
+    git = ("git", "rev-parse", "--short", "HEAD")
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    today = datetime.date.today().isoformat()
+    return {"name": row.name, "date": today, "commit": commit, "installer": "uv" if uv else "pip", "checks": []}
+
+
 def clean(words: str, *folders: Path) -> str:
     """Words without the names of this machine's folders and of servers."""
     for place in sorted({*folders, *(folder.resolve() for folder in folders)}, key=lambda place: -len(str(place))):
@@ -146,16 +179,7 @@ def examine(row: Row, python: str, options: argparse.Namespace) -> Dict[str, Any
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    result: Dict[str, Any] = {
-        "name": row.name,
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
-        "installer": "uv" if options.uv else "pip",
-        "checks": [],
-    }
+    result = _head(row, options.uv)
     places = (folder, ROOT, Path.home())
     try:
         start = time.monotonic()
@@ -210,6 +234,9 @@ def arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="do not remove environments afterwards")
     parser.add_argument("--nice", type=int, default=10, help="added to the niceness of all that runs")
     parser.add_argument("--list", action="store_true", help="only list the environments")
+    parser.add_argument(
+        "--resolve", action="store_true", help="only find the releases of rows not tried yet (needs uv)"
+    )
     parser.add_argument("--page", action="store_true", help="only write docs/environments.md from the results")
     options = parser.parse_args(given)
     unknown = sorted(set(options.rows) - {row.name for row in ROWS})
@@ -218,7 +245,9 @@ def arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     wrong = [item for item in options.python if not re.fullmatch(r"\d+\.\d+=.+", item)]
     if wrong:
         parser.error(f"--python: expected X.Y=PATH, found {wrong[0]}")
-    if options.folder is None and not (options.list or options.page):
+    if options.resolve and not options.uv:
+        parser.error("--resolve: expected uv on the PATH, or --uv")
+    if options.folder is None and not (options.list or options.page or options.resolve):
         parser.error("--folder is needed: where environments are made")
     return options
 
@@ -235,9 +264,14 @@ def main(given: Optional[List[str]] = None) -> int:
             print(f"{row.name:16} Python {row.python}; {row.why}; {' '.join(row.pins + row.lifted) or 'no pins'}")
         return 0
     failed = False
-    if not options.page:
+    wanted = [row for row in ROWS if not options.rows or row.name in options.rows]
+    if options.resolve:
+        for row in wanted:
+            if not ran(read_results().get(row.name)):
+                _keep(resolve(row, options.uv))
+    elif not options.page:
         pythons = dict(item.split("=", 1) for item in options.python)
-        for row in (row for row in ROWS if not options.rows or row.name in options.rows):
+        for row in wanted:
             python = interpreter(row.python, pythons)
             print(f"{row.name}: {python or 'no interpreter here'}", flush=True)
             if python is None:
