@@ -8,9 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Set
+from typing import Any, Set
 
+import environments
 import pytest
+from environment_checks import CHECKS, last_words, project
+from environment_page import PAGE_FILE, RESULTS_FILE, page, ran, read_results
+from environment_rows import ALL_EXTRAS, ROWS
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -18,7 +22,6 @@ from fewshot_ns import registry
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = str(ROOT / "tools")
 
 HIDE = """
 import importlib.machinery, importlib.metadata, sys
@@ -131,25 +134,6 @@ def report(code: str, *arguments: object) -> Any:
 
 
 @pytest.fixture(scope="module")
-def tools():
-    """The modules of the matrix: rows, checks, page and the command."""
-    sys.path.insert(0, TOOLS)
-    try:
-        import environment_checks
-        import environment_page
-        import environment_rows
-        import environments
-    finally:
-        sys.path.remove(TOOLS)
-    return environment_rows, environment_checks, environment_page, environments
-
-
-@pytest.fixture(scope="module")
-def project(tools: Any) -> Dict[str, Any]:
-    return tools[1].project()
-
-
-@pytest.fixture(scope="module")
 def without_extras(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("absent")
     write_demo_scene(folder / "scene", DemoSceneConfig(width=48, height=36, supersample=1, columns=9, rows=1))
@@ -209,20 +193,19 @@ def test_a_method_that_cannot_be_built_takes_no_other_along(failing_entries: Any
     assert "more lines" not in words
 
 
-def test_rows_agree_with_the_package(tools: Any, project: Dict[str, Any]) -> None:
-    rows = tools[0].ROWS
-    supported = [line.rpartition(" ")[2] for line in project["classifiers"] if "Python :: 3." in line]
-    assert {row.python for row in rows} == set(supported)
-    assert all(SpecifierSet(project["requires-python"]).contains(version) for version in supported)
-    assert not SpecifierSet(project["requires-python"]).contains("3.13")
-    assert len({row.name for row in rows}) == len(rows)
-    for_users = set(project["optional-dependencies"]) - {"dev", "docs", "all"}
-    assert set(tools[0].ALL_EXTRAS) == for_users
+def test_rows_agree_with_the_package() -> None:
+    supported = [line.rpartition(" ")[2] for line in project()["classifiers"] if "Python :: 3." in line]
+    assert {row.python for row in ROWS} == set(supported)
+    assert all(SpecifierSet(project()["requires-python"]).contains(version) for version in supported)
+    assert not SpecifierSet(project()["requires-python"]).contains("3.13")
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    for_users = set(project()["optional-dependencies"]) - {"dev", "docs", "all"}
+    assert set(ALL_EXTRAS) == for_users
     for version in supported:
         # Each Python with all extras and with none.
-        assert {row.extras for row in rows if row.python == version} >= {tools[0].ALL_EXTRAS, ()}
-    bounds = {item.name.lower(): item.specifier for item in map(Requirement, project["dependencies"])}
-    for row in rows:
+        assert {row.extras for row in ROWS if row.python == version} >= {ALL_EXTRAS, ()}
+    bounds = {item.name.lower(): item.specifier for item in map(Requirement, project()["dependencies"])}
+    for row in ROWS:
         assert set(row.extras) <= for_users
         for pin in map(Requirement, (*row.pins, *row.lifted)):
             exact = [item.version.removesuffix(".*") for item in pin.specifier if item.operator == "=="]
@@ -230,62 +213,57 @@ def test_rows_agree_with_the_package(tools: Any, project: Dict[str, Any]) -> Non
             assert not row.works or all(allowed.contains(version) for version in exact), row.name
 
 
-def test_rows_below_the_oldest_torch_are_those_that_do_not_work(tools: Any, project: Dict[str, Any]) -> None:
-    oldest = next(item.specifier for item in map(Requirement, project["dependencies"]) if item.name == "torch")
-    for row in tools[0].ROWS:
+def test_rows_below_the_oldest_torch_are_those_that_do_not_work() -> None:
+    oldest = next(item.specifier for item in map(Requirement, project()["dependencies"]) if item.name == "torch")
+    for row in ROWS:
         pins = {pin.name: pin.specifier for pin in map(Requirement, row.pins)}
         if "torch" in pins:
             (pinned,) = pins["torch"]
             assert oldest.contains(pinned.version) == row.works, row.name
 
 
-def test_the_page_is_that_of_the_results(tools: Any) -> None:
-    rows, _, page, _ = tools
-    results = page.read_results()
-    assert set(results) <= {row.name for row in rows.ROWS}
-    assert page.PAGE_FILE.read_text("utf8") == page.page(results), "run `python tools/environments.py --page`"
+def test_the_page_is_that_of_the_results() -> None:
+    results = read_results()
+    assert set(results) <= {row.name for row in ROWS}
+    assert PAGE_FILE.read_text("utf8") == page(results), "run `python tools/environments.py --page`"
     assert "environments.md" in (ROOT / "mkdocs.yml").read_text("utf8")
 
 
-def test_what_works_is_what_was_found_to_work(tools: Any) -> None:
-    rows, checks, page, _ = tools
-    works = {row.name: row.works for row in rows.ROWS}
-    for name, found in page.read_results().items():
-        if not page.ran(found):
+def test_what_works_is_what_was_found_to_work() -> None:
+    works = {row.name: row.works for row in ROWS}
+    for name, found in read_results().items():
+        if not ran(found):
             continue
         good = "error" not in found and all(check["outcome"] == "ok" for check in found["checks"])
         assert good == works[name], name
         if good:
             assert {check["name"] for check in found["checks"]} >= {"import", "help", "rays", "nerfacto"}
-            assert {check["name"] for check in found["checks"]} <= set(checks.CHECKS)
-            assert found["python"].startswith(next(row.python for row in rows.ROWS if row.name == name))
+            assert {check["name"] for check in found["checks"]} <= set(CHECKS)
+            assert found["python"].startswith(next(row.python for row in ROWS if row.name == name))
 
 
-def test_results_name_no_folder_and_no_server(tools: Any) -> None:
-    _, _, page, command = tools
+def test_results_name_no_folder_and_no_server() -> None:
     home = Path("/somewhere/else")
     words = "cannot open /somewhere/else/a b, see https://example.org/simple/x (from /usr/lib/python3/site.py)"
-    assert command.clean(words, home) == "cannot open .../a b, see (address) (from .../site.py)"
-    text = page.RESULTS_FILE.read_text("utf8") if page.RESULTS_FILE.is_file() else ""
+    assert environments.clean(words, home) == "cannot open .../a b, see (address) (from .../site.py)"
+    text = RESULTS_FILE.read_text("utf8") if RESULTS_FILE.is_file() else ""
     assert not re.search(r"://|(?<![\w.])/(root|home|work|tmp|usr)\b", text)
 
 
-def test_an_interpreter_of_another_release_is_not_taken(tools: Any, tmp_path: Path) -> None:
-    interpreter = tools[3].interpreter
+def test_an_interpreter_of_another_release_is_not_taken() -> None:
     here = ".".join(map(str, sys.version_info[:2]))
-    assert interpreter(here, {here: sys.executable}) == sys.executable
-    assert interpreter("2.9", {"2.9": sys.executable}) is None
+    assert environments.interpreter(here, {here: sys.executable}) == sys.executable
+    assert environments.interpreter("2.9", {"2.9": sys.executable}) is None
 
 
-def test_the_last_words_are_the_error(tools: Any) -> None:
-    last_words = tools[1].last_words
+def test_the_last_words_are_the_error() -> None:
     assert last_words("a\nValueError: x is wrong\n  note\n") == "ValueError: x is wrong"
     assert last_words("│ framed │\n╰──╯\n") == "framed"
     assert last_words("") == "nothing printed"
 
 
 @pytest.mark.parametrize("wrong", [["nowhere"], ["--python", "3.12", "--list"], []])
-def test_wrong_flags_of_the_command(tools: Any, wrong: list, capsys: pytest.CaptureFixture) -> None:
+def test_wrong_flags_of_the_command(wrong: list, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
-        tools[3].main(wrong)
+        environments.main(wrong)
     assert "expected" in capsys.readouterr().err or not wrong

@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Tuple
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # which pytest brings
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_SECONDS = 600

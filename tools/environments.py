@@ -26,8 +26,6 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from environment_checks import CHECKS, ROOT, CheckError, Place, last_words, prepare
 from environment_page import PAGE_FILE, RESULTS_FILE, page, ran, read_results
 from environment_rows import ROWS, TEST_TOOLS, Row
