@@ -190,7 +190,7 @@ def test_a_method_that_cannot_be_built_takes_no_other_along(failing_entries: Any
     # Says which and why, in one line.
     words = " ".join(printed.split())
     assert re.search(r"freenerf of fewshot_ns, which cannot be used here \(\w+: made to \[fail\]\)", words)
-    assert "more lines" not in words
+    assert not re.search(r"^\s*with more lines", printed, re.MULTILINE)
 
 
 def test_rows_agree_with_the_package() -> None:
@@ -216,7 +216,7 @@ def test_rows_agree_with_the_package() -> None:
 def test_rows_below_the_oldest_torch_are_those_that_do_not_work() -> None:
     oldest = next(item.specifier for item in map(Requirement, project()["dependencies"]) if item.name == "torch")
     for row in ROWS:
-        pins = {pin.name: pin.specifier for pin in map(Requirement, row.pins)}
+        pins = {pin.name: pin.specifier for pin in map(Requirement, (*row.pins, *row.lifted))}
         if "torch" in pins:
             (pinned,) = pins["torch"]
             assert oldest.contains(pinned.version) == row.works, row.name
