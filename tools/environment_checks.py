@@ -179,7 +179,7 @@ def last_words(said: str) -> str:
     marks = re.compile(r"[│╭╮╰╯─┃\s]+")
     lines = [marks.sub(" ", line).strip() for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith("!!!") and " in " + line.split()[-1] != line]
-    errors = [line for line in lines if re.match(r"([\w.]*Error|error|FAILED|E )\b", line)]
+    errors = [line for line in lines if re.match(r"([\w.]*Error|error|FAILED|E |Fatal Python error)\b", line)]
     return (errors or lines or ["nothing printed"])[-1][:300]
 
 
