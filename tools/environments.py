@@ -221,6 +221,16 @@ def _keep(result: Dict[str, Any]) -> None:
     aside.replace(RESULTS_FILE)
 
 
+def _merge(result: Dict[str, Any]) -> None:
+    """Puts some checks of a row in the place of what they found before, where nothing else has changed since."""
+    before = read_results().get(result["name"], {})
+    if any(before.get(name) != result.get(name) or name not in result for name in ("python", "versions")):
+        print(f"{result['name']}: not kept, since the other checks ran on other releases")
+        return
+    checks = {check["name"]: check for check in (*before["checks"], *result["checks"])}
+    _keep({**result, "checks": [checks[name] for name in CHECKS if name in checks]})
+
+
 def arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -228,7 +238,9 @@ def arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where environments are made; nothing else should lie there")
     parser.add_argument("--python", action="append", default=[], metavar="X.Y=PATH", help="an interpreter to use")
     parser.add_argument("--uv", default=shutil.which("uv"), help="the program uv; '' takes pip")
-    parser.add_argument("--checks", nargs="+", choices=CHECKS, help="only these; nothing is kept of such a run")
+    parser.add_argument(
+        "--checks", nargs="+", choices=CHECKS, help="only these; of releases run before, the rest stays"
+    )
     parser.add_argument("--keep", action="store_true", help="do not remove environments afterwards")
     parser.add_argument("--nice", type=int, default=10, help="added to the niceness of all that runs")
     parser.add_argument("--list", action="store_true", help="only list the environments")
@@ -278,7 +290,9 @@ def main(given: Optional[List[str]] = None) -> int:
             bad = "error" in result or any(check["outcome"] != "ok" for check in result["checks"])
             print(f"{row.name}: {result.get('error') or ('failed' if bad else 'ok')}", flush=True)
             failed = failed or (bad and row.works)
-            if not options.checks:
+            if options.checks:
+                _merge(result)
+            else:
                 _keep(result)
     PAGE_FILE.write_text(page(read_results()), "utf8")
     return int(failed)
