@@ -8,8 +8,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Set
+from typing import Any, Dict, Set
 
+import environment_page
 import environments
 import pytest
 from environment_checks import CHECKS, last_words, project
@@ -267,3 +268,21 @@ def test_wrong_flags_of_the_command(wrong: list, capsys: pytest.CaptureFixture) 
     with pytest.raises(SystemExit):
         environments.main(wrong)
     assert "expected" in capsys.readouterr().err or not wrong
+
+
+def test_some_checks_again_leave_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (environments, environment_page):
+        monkeypatch.setattr(module, "RESULTS_FILE", tmp_path / "results.jsonl")
+    row = ROWS[0].name
+
+    def result(torch: str, **outcomes: str) -> Dict[str, Any]:
+        checks = [{"name": name, "outcome": outcome} for name, outcome in outcomes.items()]
+        return {"name": row, "python": "3.10.1", "versions": {"torch": torch}, "checks": checks}
+
+    environments._keep(result("2.1", help="ok", units="failed", photos="ok"))
+    environments._merge(result("2.1", units="ok"))
+    kept = {check["name"]: check["outcome"] for check in read_results()[row]["checks"]}
+    assert kept == {"help": "ok", "units": "ok", "photos": "ok"} and list(kept) == ["help", "units", "photos"]
+    # Of other releases the rest would say nothing.
+    environments._merge(result("2.2", help="failed"))
+    assert read_results()[row]["versions"] == {"torch": "2.1"} and len(read_results()[row]["checks"]) == 3
