@@ -6,7 +6,7 @@ import json
 from typing import Any, Dict, List, Optional
 
 from environment_checks import CHECKS, ROOT
-from environment_rows import ROWS, Row
+from environment_rows import ALL_EXTRAS, ROWS, Row
 
 RESULTS_FILE = ROOT / "docs" / "environments.jsonl"
 PAGE_FILE = ROOT / "docs" / "environments.md"
@@ -19,6 +19,8 @@ pins, and extras. Short training runs and tests on a CPU say whether anything br
 gsplat's kernels for CUDA are not part of it.
 
 {outcomes}
+
+Seconds say how long a check took on a machine that did other things as well; `-`: there is nothing to check.
 
 ## Releases
 
@@ -67,7 +69,7 @@ def read_results() -> Dict[str, Dict[str, Any]]:
 
 def ran(found: Optional[Dict[str, Any]]) -> bool:
     """Whether a line of the results is of an environment that was made, not only of releases that would be chosen."""
-    return found is not None and "resolved" not in found
+    return bool(found) and "resolved" not in (found or {})
 
 
 def page(results: Dict[str, Dict[str, Any]]) -> str:
@@ -94,15 +96,17 @@ def _outcomes(results: Dict[str, Dict[str, Any]]) -> str:
         elif "error" in found:
             cells = ["not installed" if "versions" not in found else "failed"] + [""] * (len(CHECKS) - 1)
         else:
-            cells = [_cell(checks.get(name)) for name in CHECKS]
+            cells = [_cell(row, name, checks.get(name)) for name in CHECKS]
         why = row.why if row.works else f"{row.why}; does not work"
         rows.append([f"`{row.name}`", why, *cells])
     return _table(["environment", "about", *CHECKS], rows)
 
 
-def _cell(check: Any) -> str:
+def _cell(row: Row, name: str, check: Optional[Dict[str, Any]]) -> str:
     if check is None:
-        return "-"
+        absent = set(ALL_EXTRAS) - {"fid"} - set(row.extras)
+        needless = {"absent": not absent, "priors": "priors" in absent, "photos": "photos" in absent}
+        return "-" if needless.get(name, False) else "not run"
     return f"{check['seconds']:.0f} s" if check["outcome"] == "ok" else "**failed**"
 
 

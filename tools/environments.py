@@ -224,6 +224,9 @@ def _keep(result: Dict[str, Any]) -> None:
 def _merge(result: Dict[str, Any]) -> None:
     """Puts some checks of a row in the place of what they found before, where nothing else has changed since."""
     before = read_results().get(result["name"], {})
+    if not ran(before):
+        _keep(result)
+        return
     if any(before.get(name) != result.get(name) or name not in result for name in ("python", "versions")):
         print(f"{result['name']}: not kept, since the other checks ran on other releases")
         return
