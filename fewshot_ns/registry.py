@@ -2,7 +2,8 @@
 
 nerfstudio loads the dataparsers while its own datamanagers are half imported, and the methods once it has all it needs;
 both happen inside every `ns-train`, with nothing to catch an error. So a specification is built only when it is asked
-for (PEP 562), a dataparser never drags in a method, and nothing is imported that nerfstudio does not load itself.
+for (PEP 562), a dataparser never drags in a method, nothing is imported that nerfstudio does not load itself, and what
+cannot be built here is left out with a warning: nerfstudio's own methods and those of other packages go on working.
 """
 
 from __future__ import annotations
@@ -331,6 +332,13 @@ DATAPARSERS: Dict[str, DataParser] = {
 """Dataparsers by the name of their entry point, which is the dataparser's name with underscores."""
 
 
+_FAULTS = (
+    *(ImportError, AttributeError, TypeError, ValueError, LookupError, OSError, RuntimeError, NameError, SyntaxError),
+    *(ArithmeticError, AssertionError),
+)
+"""What a module may raise while it is imported: by another release of a library, or a file that is damaged or gone."""
+
+
 def _load(path: str) -> Any:
     """What `module:name` below the package stands for."""
     module, _, name = path.partition(":")
@@ -371,9 +379,27 @@ def dataparser_specification(name: str) -> DataParserSpecification:
     return DataParserSpecification(config=config, description=DATAPARSERS[name].description)
 
 
-def __getattr__(name: str) -> MethodSpecification | DataParserSpecification:
-    if name in METHODS:
-        return method_specification(name)
-    if name in DATAPARSERS:
-        return dataparser_specification(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class Unusable(NamedTuple):
+    """What stands in for a specification that cannot be built. nerfstudio shows it in a warning and goes on."""
+
+    name: str
+    """A key of `METHODS` or `DATAPARSERS`."""
+    reason: str
+    """What went wrong, in one line."""
+
+    def __str__(self) -> str:
+        from rich.markup import escape
+
+        # nerfstudio prints it as markup, in which brackets have a meaning.
+        return escape(f"{self.name} of fewshot_ns, which cannot be used here ({self.reason}),")
+
+
+def __getattr__(name: str) -> MethodSpecification | DataParserSpecification | Unusable:
+    build = method_specification if name in METHODS else dataparser_specification
+    if name not in METHODS and name not in DATAPARSERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return build(name)
+    except _FAULTS as error:
+        lines = str(error).split("\n")
+        return Unusable(name.replace("_", "-"), f"{type(error).__name__}: {lines[0][:200]}")

@@ -52,6 +52,7 @@ def test_core_requirements():
         "jinja2",
         "nerfstudio",
         "pydantic",
+        "torch",
     ]
 
 

@@ -33,6 +33,7 @@ from fewshot_ns.scripts.solids import SolidsCommand
 from fewshot_ns.scripts.video import VideoCommand
 from fewshot_ns.scripts.view import ViewCommand
 from fewshot_ns.utils.disk_space import full_disk_words
+from fewshot_ns.utils.optional_imports import MissingExtraError
 
 COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
@@ -98,7 +99,7 @@ def main(arguments: List[str]) -> int:
     except KeyboardInterrupt:
         console.print("[yellow]interrupted[/yellow]")
         return EXIT_INTERRUPTED
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MissingExtraError) as error:
         if debug:
             traceback.print_exc()
         text = escape(full_disk_words(error) or str(error) or type(error).__name__)

@@ -6,6 +6,10 @@ from importlib import import_module
 from types import ModuleType
 
 
+class MissingExtraError(ImportError):
+    """A package that one of our extras brings is needed and not installed."""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Imports a package that belongs to one of our extras.
 
@@ -17,7 +21,8 @@ def require(module: str, extra: str) -> ModuleType:
         The imported module.
 
     Raises:
-        ImportError: it is not installed (the message gives the command), or it fails to import (its own message).
+        MissingExtraError: it is not installed; the message gives the command.
+        ImportError: it fails to import, with its own message.
     """
     try:
         return import_module(module)
@@ -25,7 +30,7 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             # The package is there; something it needs in turn is not, and its own message says what.
             raise
-        raise ImportError(
+        raise MissingExtraError(
             f"this needs the package {module.split('.')[0]!r}, which is not installed; "
             f'install it with: pip install "fewshot-ns[{extra}]"'
         ) from error

@@ -134,7 +134,8 @@ def _register_heif(file: Path) -> None:
         from pillow_heif import register_heif_opener
     except ImportError as error:
         raise ValueError(
-            f"{file}: HEIC photos need pillow-heif; pip install pillow-heif, or export the photos as JPEG"
+            f"{file}: HEIC photos need pillow-heif, which is not installed: pip install 'fewshot-ns[photos]', or "
+            "export the photos as JPEG"
         ) from error
     register_heif_opener()
 

@@ -57,17 +57,19 @@ def _subclass(base: type, own: Tuple[DataParserConfig, ...]) -> type:
         registered = {**all_dataparsers, **{names[type(config)]: copy.deepcopy(config) for config in own}}
         union = tyro.extras.subcommand_type_from_defaults(registered, prefix_names=False)
         annotated: Any = tyro.conf.OmitSubcommandPrefixes[union]  # type: ignore[valid-type]
-        _CLASSES[key] = make_dataclass(
+        made = make_dataclass(
             base.__name__,
             [("dataparser", annotated, field(default_factory=FewShotAutoDataParserConfig))],
             bases=(base,),
             namespace={
-                "__module__": base.__module__,
                 "__qualname__": base.__qualname__,
                 "__doc__": base.__doc__,
                 "for_own_parsers": True,
             },
         )
+        # From Python 3.12 on make_dataclass itself says that it is of the module that calls it.
+        made.__module__ = base.__module__
+        _CLASSES[key] = made
     return _CLASSES[key]
 
 

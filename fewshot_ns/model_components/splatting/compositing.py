@@ -211,6 +211,9 @@ def _moments(found: _Composited, rows: Rows, values: Tensor, number: int) -> Ten
         values: (M,) q, ordered by Gaussian.
         number: N.
     """
+    if not len(values):
+        # torch before 2.1 has no segments of nothing.
+        return values.new_zeros(number, 6)
     first = values * found.across
     lengths = rows.count.long()
     columns = torch.stack([values, first, first * found.across], dim=-1)
