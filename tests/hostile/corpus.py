@@ -12,7 +12,7 @@ from typing import Any, Callable, List, Optional, Tuple
 
 Action = Callable[[], object]
 """What a user does with the input, up to where training would begin."""
-LEAST_CASES = 1
+LEAST_CASES = 150
 
 
 @dataclass(frozen=True)
