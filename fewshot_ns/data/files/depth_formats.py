@@ -26,7 +26,7 @@ MIDAS_FOLDERS = tuple(f"depth_midas_temp_{model}" for model in ("DPT_Hybrid", "D
 _SILENT = 0
 """OpenCV's log level without any lines."""
 _LOGGING: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # pyright: ignore[reportAttributeAccessIssue]
-"""Where OpenCV has it: release 5, which some package may lay over the headless one of nerfstudio's pin, has moved it."""
+"""Where OpenCV has it: release 5, which another package may lay over the one of nerfstudio's pin, has moved it."""
 _PFM_HEADER = re.compile(rb"Pf\n\s*(\d{1,9})\s+(\d{1,9})\s+\S{1,40}\s")
 """Width, height and scale after the mark of a PFM of one channel."""
 _GREY_TOLERANCE = 12
