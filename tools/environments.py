@@ -33,7 +33,7 @@ from environment_rows import ROWS, TEST_TOOLS, Row
 SHOWN = (
     *("torch", "torchvision", "numpy", "nerfstudio", "gsplat", "nerfacc", "timm", "open_clip_torch", "diffusers"),
     *("transformers", "pycolmap", "pillow-heif", "ray", "torch-fidelity", "torchmetrics", "pydantic", "OpenEXR"),
-    *("opencv-python-headless", "tyro", "viser", "setuptools"),
+    *("opencv-python-headless", "opencv-python", "tyro", "viser", "setuptools"),
 )
 """Packages whose releases are written down."""
 

@@ -25,6 +25,8 @@ MIDAS_FOLDERS = tuple(f"depth_midas_temp_{model}" for model in ("DPT_Hybrid", "D
 """Folders that SparseNeRF's own script writes, with `LLFF/<scene>` and `DTU/<scan>` below: inverse depth."""
 _SILENT = 0
 """OpenCV's log level without any lines."""
+_LOGGING: Any = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # pyright: ignore[reportAttributeAccessIssue]
+"""Where OpenCV has it: release 5, which another package may lay over the one of nerfstudio's pin, has moved it."""
 _PFM_HEADER = re.compile(rb"Pf\n\s*(\d{1,9})\s+(\d{1,9})\s+\S{1,40}\s")
 """Width, height and scale after the mark of a PFM of one channel."""
 _GREY_TOLERANCE = 12
@@ -187,9 +189,9 @@ def read_depth_file(path: Path, eight_bit: bool = False) -> npt.NDArray[np.float
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
     """Suppresses OpenCV's own lines about damaged files; the caller raises one error instead."""
-    before = cv2.getLogLevel()
-    cv2.setLogLevel(_SILENT)
+    before = _LOGGING.getLogLevel()
+    _LOGGING.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.setLogLevel(before)
+        _LOGGING.setLogLevel(before)

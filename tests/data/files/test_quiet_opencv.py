@@ -5,15 +5,16 @@ from __future__ import annotations
 import cv2
 import pytest
 
+from fewshot_ns.data.files.depth_formats import _LOGGING as logging
 from fewshot_ns.data.files.depth_formats import quiet_opencv
 
 
 def test_the_log_level_comes_back(tmp_path, capfd):
-    before = cv2.getLogLevel()
+    before = logging.getLogLevel()
     (tmp_path / "cut.pfm").write_bytes(b"Pf\n7 5\n-1.0\n")
     with quiet_opencv():
         assert cv2.imread(str(tmp_path / "cut.pfm"), cv2.IMREAD_UNCHANGED) is None
-    assert cv2.getLogLevel() == before and capfd.readouterr().err == ""
+    assert logging.getLogLevel() == before and capfd.readouterr().err == ""
     with pytest.raises(KeyError), quiet_opencv():
         raise KeyError
-    assert cv2.getLogLevel() == before
+    assert logging.getLogLevel() == before
