@@ -294,9 +294,10 @@ def test_an_evaluation_says_what_the_run_started_from(
     trainer = train(method)
     # What config.yml names has to be importable, and nerfstudio looks the method up.
     monkeypatch.setitem(nerfstudio.configs.method_configs.all_methods, "blobs", method)
+    monkeypatch.setenv("NERFSTUDIO_METHOD_CONFIGS", f"blobs={page.__name__}:blobs")
     target = method.pipeline.model._target
-    target.__module__, target.__qualname__ = page.__name__, "BlobsOnPoints"
-    monkeypatch.setattr(page, "BlobsOnPoints", target, raising=False)
+    target.__module__, target.__qualname__ = page.__name__, "BlobModel"
+    monkeypatch.setattr(page, "BlobModel", target)
     method.save_config()
     output = trainer.base_dir / "eval.json"
     EvalCommand(trainer.base_dir / "config.yml", output).main()

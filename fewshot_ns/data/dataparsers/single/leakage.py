@@ -25,10 +25,10 @@ def without_leakage(scene: SceneFiles, selection: ViewSelection, where: Path) ->
 
     Returns:
         The scene; with a remark and `equal_photos` where a held-out photo is a copy of one that trains, as captures
-        with two exposures of one moment have them.
+        with two exposures of one moment have them, or is listed under the same name in both splits.
 
     Raises:
-        ValueError: two views, of which one trains and one is held out, are of the same file.
+        ValueError: two views, of which one trains and one is held out, are of the same file under two names.
     """
     train = set(selection.train)
     held_out = sorted({*selection.test, *(scene.validation or ())} - train)
@@ -46,7 +46,9 @@ def without_leakage(scene: SceneFiles, selection: ViewSelection, where: Path) ->
         if found is None:
             continue
         for other in by_file.get((found.st_dev, found.st_ino), ()) if found.st_ino else ():
-            if _is_one_file(scene.images[view], scene.images[other], found.st_nlink):
+            # Lists of a scene that name one photo by one name say so plainly, as in scenes that are to be memorised.
+            named_alike = scene.images[view] == scene.images[other]
+            if not named_alike and _is_one_file(scene.images[view], scene.images[other], found.st_nlink):
                 raise ValueError(
                     f"{where}: expected held-out photos that do not train, found one file under two names, "
                     f"{scene.images[other]} (view {other}, which trains) and {scene.images[view]} (view {view}, which "
