@@ -25,7 +25,8 @@ Seconds say how long a check took on a machine that did other things as well; `-
 ## Releases
 
 What the installer has chosen; of what is in bold the environment is about. *Not installed*: the releases agree
-with each other, and nothing was run.
+with each other, and nothing was run. The commit is that of the last checks; checks that had passed before a fault
+elsewhere was mended were not all run again.
 
 {versions}
 
