@@ -296,7 +296,8 @@ def test_an_evaluation_says_what_the_run_started_from(
     monkeypatch.setitem(nerfstudio.configs.method_configs.all_methods, "blobs", method)
     monkeypatch.setenv("NERFSTUDIO_METHOD_CONFIGS", f"blobs={page.__name__}:blobs")
     target = method.pipeline.model._target
-    target.__module__, target.__qualname__ = page.__name__, "BlobModel"
+    target.__module__ = page.__name__
+    target.__name__ = target.__qualname__ = "BlobModel"
     monkeypatch.setattr(page, "BlobModel", target)
     method.save_config()
     output = trainer.base_dir / "eval.json"
