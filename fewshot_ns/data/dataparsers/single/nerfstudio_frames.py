@@ -21,21 +21,9 @@ from fewshot_ns.data.dataparsers.single.seed_points import GREY, SeedPoints
 from fewshot_ns.data.files.ply_header import count_vertices
 from fewshot_ns.data.files.scene_folder import Files
 from fewshot_ns.data.records.metadata import SEED_COLOURS_KEY, SEED_POINTS_KEY
+from fewshot_ns.utils.reading import DAMAGE
 
 SPLITS = ("train", "val", "test")
-_RAISED = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What nerfstudio's parser ends with over content that it does not expect; it says nothing of the file."""
 
 
 def pooled_frames(config: NerfstudioDataParserConfig, meta: Dict[str, Any], path: Path, beside: bool) -> PooledFrames:
@@ -63,7 +51,7 @@ def pooled_frames(config: NerfstudioDataParserConfig, meta: Dict[str, Any], path
                 outputs.append(parser.get_dataparser_outputs(split))
                 # The points are those of the scene, and read once.
                 parser.config.load_3D_points = False
-        except _RAISED as error:
+        except DAMAGE as error:
             found = " ".join(str(error).split())[:200] or type(error).__name__
             raise ValueError(
                 f"{path}: expected what nerfstudio's parser reads, found that it ends with: {found}"
