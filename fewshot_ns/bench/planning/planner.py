@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
@@ -206,6 +206,11 @@ class _Planner:
 
         method, scene = pair.method, pair.scene
         config.machine.seed = seed
+        flags, with_curve = ("--machine.seed", str(seed), *pair.flags), self.recipe.evaluation.curve_seeds
+        if with_curve is not None and seed not in with_curve:
+            # The config of a pair is shared by its seeds.
+            config = replace(config, steps_per_eval_all_images=0)
+            flags = (*flags, "--steps-per-eval-all-images", "0")
         fields = deciding_fields(config)
         keys = {
             "config": digest(*sorted(fields.items())),
@@ -224,7 +229,7 @@ class _Planner:
             seed=seed,
             device=self.device,
             data=pair.data,
-            flags=("--machine.seed", str(seed), *pair.flags),
+            flags=flags,
             parser=pair.parser,
             overrides=(*method.overrides, *scene.overrides),
             scene_overrides=scene.flags[len(scene.protocol.flags) :],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Optional, Tuple
 
 from pydantic import ConfigDict
 
-from fewshot_ns.bench.recipes.fields import FILE, Count, Names, PositiveNumber, Side, Views
+from fewshot_ns.bench.recipes.fields import FILE, Count, Names, PositiveNumber, Seeds, Side, Views
 from fewshot_ns.bench.recipes.protocols import BenchProtocol
 
 
@@ -47,6 +47,8 @@ class EvaluationOptions:
     """Number of test views, at equal steps, of which image, render and depth are kept for the report."""
     curve_steps: Views = 0
     """Every how many training steps all test views are measured for the curve over time; 0: never."""
+    curve_seeds: Optional[Seeds] = field(default=None, repr=False)
+    """Seeds whose trainings are measured for the curve; None: all. Of a training's key, not of its evaluation's."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,22 @@ def test_the_key_changes_with_what_decides_the_result(plan_of, data_root):
     assert key(scenes=["moved"]) != before
 
 
+def test_the_curve_of_some_seeds_alone(plan_of):
+    def steps(**evaluation):
+        plan = plan_of(methods=["freenerf-lite"], seeds=[0, 1], evaluation=evaluation)
+        resolved = [resolve_config(cell.method, (*cell.flags, *cell.parser)) for cell in plan.cells]
+        found = [config.steps_per_eval_all_images for config in resolved]
+        keys = [cell.training_key for cell in plan.cells]
+        # What the key is made of is what ns-train gets.
+        assert found == [int(cell.config["steps_per_eval_all_images"]) for cell in plan.cells]
+        return found, keys
+
+    every, keys = steps(**{"curve-steps": 2})
+    one, keys_of_one = steps(**{"curve-steps": 2, "curve-seeds": [0]})
+    assert every == [2, 2] and one == [2, 0] and steps()[0] == [0, 0]
+    assert keys[0] == keys_of_one[0] and keys[1] != keys_of_one[1]
+
+
 def test_the_photos_themselves_count(plan_of, data_root):
     (before,) = plan_of().cells
     photos = sorted((data_root / "plane" / "images_4").iterdir())
