@@ -1,5 +1,6 @@
 """Adam with gradient clipping, and optimizers that stop at gradients that are not finite."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
 
@@ -65,6 +66,13 @@ class ClippedAdam(torch.optim.Adam):
         super().step()
         return loss
 
+    def load_state_dict(self, state_dict: Any) -> None:
+        """As of torch's own; which kernel takes the steps is decided here, not by the machine that saved."""
+        fused = [group["fused"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, value in zip(self.param_groups, fused, strict=True):
+            group["fused"] = value
+
 
 @dataclass
 class ClippedAdamOptimizerConfig(OptimizerConfig):
@@ -85,7 +93,20 @@ class ClippedAdamOptimizerConfig(OptimizerConfig):
         """
         if self.max_norm is not None:
             raise ValueError(f"expected max_norm = None, got {self.max_norm}; set clip_norm instead")
-        return self._target(params, lr=self.lr, eps=self.eps, clip_value=self.clip_value, clip_norm=self.clip_norm)
+        # On a GPU torch chooses by itself: a fused step would undo the scale of gradients after they are clipped.
+        fused = all(parameter.device.type == "cpu" for parameter in params) and _fuses_on_cpus()
+        clipping = {"clip_value": self.clip_value, "clip_norm": self.clip_norm}
+        return self._target(params, lr=self.lr, eps=self.eps, fused=fused or None, **clipping)
+
+
+@functools.cache
+def _fuses_on_cpus() -> bool:
+    """Whether torch has a kernel of Adam that reads each parameter of a CPU once (since 2.4)."""
+    try:
+        torch.optim.Adam([torch.zeros(1, requires_grad=True)], fused=True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def pose_optimizer() -> Dict[str, Dict[str, Any]]:

@@ -40,8 +40,11 @@ class RadianceHead(nn.Module):
 
     def forward(self, hidden: Tensor, viewdirs: Tensor) -> Tuple[Tensor, Tensor]:
         """(R, S) density and (R, S, 3) colour, float32, of a trunk's output (R, S, W) and directions (R, 3)."""
-        view = encode_directions(viewdirs, self.view_octaves)[:, None].expand(-1, hidden.shape[1], -1)
+        seen = hidden
+        if self.view_octaves is not None:
+            view = encode_directions(viewdirs, self.view_octaves)[:, None].expand(-1, hidden.shape[1], -1)
+            seen = torch.cat([hidden, view.to(hidden.dtype)], dim=-1)
         raw_density = self.density(hidden)[..., 0].float()
-        raw_rgb = self.rgb(torch.relu(self.colour(torch.cat([hidden, view.to(hidden.dtype)], dim=-1)))).float()
+        raw_rgb = self.rgb(torch.relu(self.colour(seen))).float()
         density = nn.functional.softplus(raw_density + self.density_bias)
         return density, torch.sigmoid(raw_rgb) * (1 + 2 * self.rgb_padding) - self.rgb_padding

@@ -7,9 +7,9 @@ from typing import List, Literal, Optional, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
+from fewshot_ns.fields.fused.planes import AXES, plane_features
 from fewshot_ns.fields.radiance_head import RadianceHead, initialise_layers
 
-_AXES = ((0, 1), (0, 2), (1, 2))
 _INITIAL_DEVIATION = 0.1
 
 
@@ -43,7 +43,8 @@ class TriPlaneField(nn.Module):
         super().__init__()
         self.dtype = torch.bfloat16 if compute_dtype == "bfloat16" else torch.float32
         self.planes = nn.ParameterList(
-            nn.Parameter(_INITIAL_DEVIATION * torch.randn(len(_AXES), channels, side, side)) for side in resolutions
+            nn.Parameter(_texels_in_rows(_INITIAL_DEVIATION * torch.randn(len(AXES), channels, side, side)))
+            for side in resolutions
         )
         inputs = [channels * len(resolutions)] + [width] * (num_layers - 1)
         self.trunk = nn.ModuleList(nn.Linear(size, width) for size in inputs)
@@ -64,17 +65,34 @@ class TriPlaneField(nn.Module):
         features = self.features(positions, visibility)
         # Torch 2.1 checks the dtype also where autocast is off, and takes no float32 on a CPU.
         with torch.autocast(positions.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            hidden = features.to(self.dtype)
+            hidden = features
             for layer in self.trunk:
                 hidden = torch.relu(layer(hidden))
             return self.head(hidden, viewdirs)
 
     def features(self, positions: Tensor, visibility: Tensor) -> Tensor:
-        """(R, S, L * channels) bilinear features at positions (R, S, 3), each level times its visibility (L,)."""
+        """(R, S, L * channels) bilinear features at positions (R, S, 3), each level times its visibility (L,).
+
+        In the number format of the matrix products.
+        """
         rays, samples, _ = positions.shape
-        grid = torch.stack([positions[..., axes] for axes in _AXES]).view(len(_AXES), 1, rays * samples, 2)
+        if self._reads_rows(positions):
+            flat = positions.reshape(-1, 3).to(self.planes[0].dtype)
+            read = plane_features(flat, visibility.tolist(), list(self.planes), self.dtype)
+            return read.view(rays, samples, -1)
+        grid = torch.stack([positions[..., axes] for axes in AXES]).view(len(AXES), 1, rays * samples, 2)
         levels: List[Tensor] = []
         for planes, factor in zip(self.planes, visibility, strict=True):
             read = nn.functional.grid_sample(planes, grid, align_corners=True, padding_mode="border")
             levels.append(read[:, :, 0].sum(0) * factor)
-        return torch.cat(levels).t().reshape(rays, samples, -1)
+        return torch.cat(levels).t().reshape(rays, samples, -1).to(self.dtype)
+
+    def _reads_rows(self, positions: Tensor) -> bool:
+        """Whether features are read row by row: on a CPU, and where no pose wants the gradient of the positions."""
+        wanted = positions.requires_grad and torch.is_grad_enabled()
+        return positions.device.type == "cpu" and not wanted and min(len(level[0, 0]) for level in self.planes) > 1
+
+
+def _texels_in_rows(planes: Tensor) -> Tensor:
+    """Planes (3, C, H, W) whose memory holds the features of a texel side by side."""
+    return planes.contiguous(memory_format=torch.channels_last)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional, Sequence, Tuple
+from typing import Any, Literal, Optional, Sequence, Tuple
 
 import torch
 from pytorch_msssim import ssim
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_PLANE_AXES = (-1, -2)
 
 
 def _quads(distance: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -256,4 +259,26 @@ def plane_smoothness_loss(planes: Sequence[Tensor]) -> Tensor:
     Returns:
         Scalar.
     """
-    return torch.stack([mean_or_zero(plane.diff(dim=axis).square()) for plane in planes for axis in (-1, -2)]).sum()
+    return torch.stack([_TotalVariation.apply(plane) for plane in planes]).sum()  # type: ignore[arg-type]
+
+
+class _TotalVariation(torch.autograd.Function):
+    """Of one plane; what torch makes of the slices by itself costs three times as much."""
+
+    @staticmethod
+    def forward(ctx: Any, plane: Tensor) -> Tensor:
+        differences = [plane.diff(dim=axis) for axis in _PLANE_AXES]
+        ctx.save_for_backward(plane, *differences)
+        return torch.stack([mean_or_zero(part.square()) for part in differences]).sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        plane, *differences = ctx.saved_tensors
+        total = torch.zeros_like(plane)
+        for axis, part in zip(_PLANE_AXES, differences, strict=True):
+            if part.numel():
+                step = part * (2.0 / part.numel() * gradients[0])
+                total.narrow(axis, 1, part.shape[axis]).add_(step)
+                total.narrow(axis, 0, part.shape[axis]).sub_(step)
+        return total

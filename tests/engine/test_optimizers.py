@@ -3,11 +3,12 @@
 import pytest
 import torch
 from nerfstudio.engine.schedulers import CosineDecaySchedulerConfig
+from packaging.version import Version
 from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
 
 from fewshot_ns.engine.checks import NonFiniteGradientError
-from fewshot_ns.engine.optimizers import CheckedOptimizers, ClippedAdamOptimizerConfig, clip_gradients
+from fewshot_ns.engine.optimizers import CheckedOptimizers, ClippedAdam, ClippedAdamOptimizerConfig, clip_gradients
 
 
 def parameter(gradient, value=0.0) -> Parameter:
@@ -117,3 +118,29 @@ def test_works_with_a_nerfstudio_scheduler():
     )
     optimizers.optimizer_scaler_step_some(GradScaler(enabled=False), ["fields"])
     optimizers.schedulers["fields"].step()
+
+
+def test_a_step_that_reads_each_parameter_once_is_the_same_step_and_is_chosen_by_this_machine():
+    own = ClippedAdamOptimizerConfig().setup([Parameter(torch.zeros(1))])
+    if Version(torch.__version__) < Version("2.4"):
+        assert own.param_groups[0]["fused"] is None
+        return
+    torch.manual_seed(0)
+    values, steps = torch.randn(2, 50), torch.randn(5, 50)
+    found = []
+    for fused in (None, True):
+        weight = Parameter(values[0].clone())
+        optimizer = ClippedAdam([weight], lr=0.1, clip_norm=1.0, fused=fused)
+        for gradient in steps:
+            weight.grad = gradient.clone()
+            optimizer.step()
+        found.append(weight)
+        saved = optimizer.state_dict()
+    torch.testing.assert_close(found[0], found[1])
+    # Written where the kernel was there, read where it is not, and the reverse.
+    other = ClippedAdam([Parameter(values[1].clone())], lr=0.1)
+    other.load_state_dict(saved)
+    assert saved["param_groups"][0]["fused"] is True and other.param_groups[0]["fused"] is None
+    own = ClippedAdamOptimizerConfig().setup([Parameter(values[0].clone())])
+    own.load_state_dict(other.state_dict())
+    assert own.param_groups[0]["fused"] is True

@@ -51,6 +51,21 @@ def test_features_are_read_where_they_lie() -> None:
             assert torch.allclose(features[ray, sample], expected, atol=1e-5)
 
 
+def test_poses_get_a_gradient_and_features_stay_the_same() -> None:
+    network = field()
+    points = (torch.rand(2, 3, 3) * 1.8 - 0.9).requires_grad_()
+    moving = network.features(points, torch.ones(2))
+    torch.testing.assert_close(moving, network.features(points.detach(), torch.ones(2)))
+    (gradient,) = torch.autograd.grad(moving.sum(), points)
+    assert gradient.abs().max() > 0
+
+
+def test_planes_of_one_texel() -> None:
+    network = field(resolutions=(1, 3))
+    features = network.features(torch.rand(2, 3, 3), torch.ones(2))
+    assert torch.allclose(features[..., :2], network.planes[0].sum((0, 2, 3)), atol=1e-6)
+
+
 def test_visibility_scales_a_level() -> None:
     network, points = field(), torch.rand(4, 2, 3)
     whole, part = (network.features(points, torch.tensor(v)) for v in ((1.0, 1.0), (1.0, 0.25)))
