@@ -43,6 +43,22 @@ def train_endlessly(config: Any, ready: Path) -> None:
     train(config)
 
 
+def train_signalled(config: Any, place: str, number: int) -> None:
+    """Trains, and gets a signal in a method of the trainer that comes before the first step."""
+    from tiny_training import train
+
+    from fewshot_ns.engine.trainer import FewShotTrainer
+
+    inner = getattr(FewShotTrainer, place)
+
+    def signalled(self: Any) -> Any:
+        signal.raise_signal(number)
+        return inner(self)
+
+    setattr(FewShotTrainer, place, signalled)
+    train(config)
+
+
 def train_rank(rank: int, folder: Path, interrupt: Optional[int]) -> None:
     """One of two processes of a training, as nerfstudio's launcher has them.
 

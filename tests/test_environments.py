@@ -286,3 +286,23 @@ def test_some_checks_again_leave_the_others(tmp_path: Path, monkeypatch: pytest.
     # Of other releases the rest would say nothing.
     environments._merge(result("2.2", help="failed"))
     assert read_results()[row]["versions"] == {"torch": "2.1"} and len(read_results()[row]["checks"]) == 3
+
+
+def test_without_uv_pip_installs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = environments.arguments(["--folder", str(tmp_path), "--uv", ""])
+    called = []
+    monkeypatch.setattr(environments, "_call", lambda command, *_: called.append(list(map(str, command))))
+    row = next(row for row in ROWS if row.lifted)
+    environments.install(row, sys.executable, tmp_path, options.uv, options.nice)
+    assert called[0] == [sys.executable, "-m", "venv", str(tmp_path / "venv")]
+    assert all(command[1:4] == ["-m", "pip", "install"] for command in called[1:])
+    assert called[-1][-2:] == ["-r", str(tmp_path / "overrides.txt")]
+
+
+def test_what_does_not_install_ends_its_own_row_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installer that hangs, and an interpreter that is not there."""
+    monkeypatch.setattr(environments, "INSTALL_SECONDS", 0.05)
+    with pytest.raises(environments.InstallError, match="had not ended after 0.05 s"):
+        environments._call((sys.executable, "-c", "import time; time.sleep(60)"), tmp_path, 0)
+    version = "{}.{}".format(*sys.version_info)
+    assert environments.interpreter(version, {version: str(tmp_path / "none")}) is not None

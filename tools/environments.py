@@ -60,7 +60,10 @@ def interpreter(version: str, given: Dict[str, str]) -> Optional[str]:
         if candidate is None:
             continue
         code = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
-        done = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run([candidate, "-c", code], capture_output=True, text=True, check=False)
+        except OSError:
+            continue
         if done.returncode == 0 and done.stdout.strip() == version:
             return candidate
     return None
@@ -68,17 +71,20 @@ def interpreter(version: str, given: Dict[str, str]) -> Optional[str]:
 
 def _call(command: Sequence[object], folder: Path, priority: int) -> str:
     """Runs a step of an installation in a folder, whose log it adds to."""
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=INSTALL_SECONDS,
-        preexec_fn=lambda: os.setpriority(os.PRIO_PROCESS, 0, priority),
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=INSTALL_SECONDS,
+            preexec_fn=lambda: os.setpriority(os.PRIO_PROCESS, 0, priority),
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InstallError(f"{command[0]} had not ended after {error.timeout:g} s") from error
     with (folder / "install.txt").open("a", encoding="utf8") as log:
         log.write(f"$ {' '.join(map(str, command))}\n{done.stdout}\n")
     if done.returncode != 0:
@@ -252,6 +258,7 @@ def arguments(given: Optional[List[str]] = None) -> argparse.Namespace:
     )
     parser.add_argument("--page", action="store_true", help="only write docs/environments.md from the results")
     options = parser.parse_args(given)
+    options.uv = options.uv or None
     unknown = sorted(set(options.rows) - {row.name for row in ROWS})
     if unknown:
         parser.error(f"expected names of environments, found {', '.join(unknown)}; see --list")

@@ -171,6 +171,7 @@ class FewShotTrainer(Trainer):
         self.clock = TrainingClock()
         self._last_step = -1
         self._end_step = 0
+        self._stop = False
         self._states_to_restore: Optional[Dict[str, Any]] = None
         self._resolved: Dict[str, Any] = {}
         self._best: Optional[BestCheckpoint] = None
@@ -286,7 +287,8 @@ class FewShotTrainer(Trainer):
         Raises:
             TrainingInterrupted: by SIGINT or SIGTERM, after the step that was being trained; it is saved.
         """
-        self._write_views()
+        with interrupted_before_training():
+            self._write_views()
         total = self.config.max_num_iterations or 0
         self._last_step = self.step = self._start_step - 1
         if self._start_step >= total:
@@ -315,10 +317,18 @@ class FewShotTrainer(Trainer):
         """Whether a signal ends the training before its last step."""
         return self._signals.number is not None and self._last_step + 1 < self._end_step
 
+    @property
+    def stop_training(self) -> bool:  # type: ignore[override]
+        """Whether no further step is trained. nerfstudio's loop sets this to False when it begins, which must not undo
+        a signal that came before, or a training that starts paused would wait on."""
+        return self._stop or (self.world_size == 1 and self._signals.number is not None)
+
+    @stop_training.setter
+    def stop_training(self, stop: bool) -> None:
+        self._stop = stop
+
     def _stop_when_asked(self) -> None:
-        if self.world_size == 1:
-            self.stop_training = True
-        else:
+        if self.world_size > 1:
             # They agree on it after a step, for which none may wait.
             self.training_state = "training"
 

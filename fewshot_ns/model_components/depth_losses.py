@@ -173,10 +173,10 @@ def inverse_depth_error(rendered: Tensor, depth: Tensor, shown: Tensor) -> Tenso
 
     Args:
         rendered: (R, 1) planar depth; below a hundredth of the median it counts as that.
-        depth: (R, 1) measured planar depth, not positive where there is none.
+        depth: (R, 1) measured planar depth, not positive or no number where there is none.
         shown: (R, 1) bool, pixels that show something; others do not count.
     """
-    known = depth > 0
+    known = known_depth(depth)
     median = torch.where(known, depth, torch.nan).nanmedian().nan_to_num(nan=1.0)
     error = 1.0 / rendered.clamp(min=_NEAREST * median) - 1.0 / torch.where(known, depth, torch.ones_like(depth))
     return median * masked_mean(error.abs(), known & shown)

@@ -108,7 +108,7 @@ def sample_piecewise_constant(t: Tensor, weights: Tensor, u: Tensor) -> Tensor:
         weights = weights + (torch.finfo(torch.float32).eps - weights.sum(-1, keepdim=True)).clamp(min=0.0)
         pdf = weights / weights.sum(-1, keepdim=True)
         cdf = torch.cumsum(pdf[..., :-1], dim=-1).clamp(max=1.0)
-        zeros, ones = torch.zeros_like(cdf[..., :1]), torch.ones_like(cdf[..., :1])
+        zeros, ones = torch.zeros_like(pdf[..., :1]), torch.ones_like(pdf[..., :1])
         cdf = torch.cat([zeros, cdf, ones], dim=-1)
         above = torch.searchsorted(cdf, u.contiguous(), right=True).clamp(1, t.shape[-1] - 1)
         below = above - 1

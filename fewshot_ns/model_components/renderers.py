@@ -105,10 +105,13 @@ def distance_percentile(weights: Tensor, t: Tensor, fraction: float) -> Tensor:
         fraction: in [0, 1].
 
     Returns:
-        (R, 1), units of t; a ray of zero opacity gets its second last mid-point, as in the original.
+        (R, 1), units of t; a ray of zero opacity gets its second last mid-point, as in the original, one of a single
+        segment that one's.
     """
     middle, reached = 0.5 * (t[..., 1:] + t[..., :-1]), weights.cumsum(-1)
     target = (fraction * reached[..., -1:]).contiguous()
+    if weights.shape[-1] == 1:
+        return middle
     above = torch.searchsorted(reached, target, right=True).clamp(1, weights.shape[-1] - 1)
     before, after = reached.gather(-1, above - 1), reached.gather(-1, above)
     gap = after - before

@@ -34,6 +34,7 @@ from fewshot_ns.scripts.video import VideoCommand
 from fewshot_ns.scripts.view import ViewCommand
 from fewshot_ns.utils.disk_space import full_disk_words
 from fewshot_ns.utils.optional_imports import MissingExtraError
+from fewshot_ns.utils.plugins import FAULTS, broken_plugin
 
 COMMANDS: Dict[str, Any] = {
     "methods": MethodsCommand,
@@ -102,10 +103,20 @@ def main(arguments: List[str]) -> int:
     except (ValueError, OSError, RuntimeError, MissingExtraError) as error:
         if debug:
             traceback.print_exc()
-        text = escape(full_disk_words(error) or str(error) or type(error).__name__)
-        console.print(f"[bold red]error:[/bold red] {text}", highlight=False, soft_wrap=True)
+        _say(console, full_disk_words(error) or str(error) or type(error).__name__)
+        return EXIT_FAILED
+    except FAULTS:
+        # A fault of our own stays one.
+        words = None if debug else broken_plugin()
+        if words is None:
+            raise
+        _say(console, words)
         return EXIT_FAILED
     return 0
+
+
+def _say(console: Console, words: str) -> None:
+    console.print(f"[bold red]error:[/bold red] {escape(words)}", highlight=False, soft_wrap=True)
 
 
 def _split_training(arguments: List[str]) -> Tuple[List[str], List[str]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Dict, FrozenSet, List, Literal, NamedTuple, Optional, Tuple
 
 from fewshot_ns.utils.moved_modules import MOVED, PACKAGE, RENAMED
+from fewshot_ns.utils.plugins import GROUPS
 
 YAML_PREFIX = "tag:yaml.org,2002:"
 PYTHON_PREFIX = f"{YAML_PREFIX}python/"
@@ -43,7 +44,6 @@ _PACKAGES = (PACKAGE, "nerfstudio")
 _OPTIMIZERS = "torch.optim"
 _COMMANDS = ("scripts", "__main__")
 """Modules of packages that are programs, which nothing in a config is from."""
-_GROUPS = ("nerfstudio.method_configs", "nerfstudio.dataparser_configs")
 _VARIABLES = ("NERFSTUDIO_METHOD_CONFIGS", "NERFSTUDIO_DATAPARSER_CONFIGS")
 
 Kind = Literal["object", "new", "apply", "class", "module", "plain", "unknown"]
@@ -148,7 +148,7 @@ def _is_trusted(module: str, attribute: str) -> bool:
 def plugins() -> FrozenSet[str]:
     """Packages that nerfstudio imports in each of its commands, since the user has installed or named them as plugins.
     What these import in their turn is not among them."""
-    addresses = [entry.value for group in _GROUPS for entry in _entries(group)]
+    addresses = [entry.value for group in GROUPS for entry in _entries(group)]
     for variable in _VARIABLES:
         addresses += [one.partition("=")[2] for one in os.environ.get(variable, "").split(",")]
     tops = {address.partition(":")[0].strip().partition(".")[0] for address in addresses}

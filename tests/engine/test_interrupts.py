@@ -13,7 +13,7 @@ import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules im
 import pytest
 import torch
 import yaml
-from child_actions import set_up_endlessly, train_endlessly, train_rank
+from child_actions import set_up_endlessly, train_endlessly, train_rank, train_signalled
 from forked import Forked
 from tiny_training import MODELS, differences, state_of, tiny_config, train
 
@@ -89,6 +89,24 @@ def test_before_the_first_step_there_is_nothing_to_save(tiny_scene: Path, tmp_pa
     process.wait_for(ready.is_file)
     process.send(signal.SIGINT)
     assert process.end() == 130
+
+
+@pytest.mark.parametrize(
+    "place, number, status",
+    [
+        ("_write_views", signal.SIGINT, 130),
+        ("_init_viewer_state", signal.SIGINT, 130),
+        ("_init_viewer_state", signal.SIGTERM, 143),
+    ],
+)
+def test_between_set_up_and_the_first_step(
+    place: str, number: int, status: int, tiny_scene: Path, tmp_path: Path
+) -> None:
+    """nerfstudio's command answers a KeyboardInterrupt with status 0; a training that starts paused would not end."""
+    config = tiny_config(tiny_scene, tmp_path, "run", 5, start_paused=True)
+    process = Forked(train_signalled, config, place, number, log=tmp_path / "log")
+    assert process.end() == status, process.said
+    assert not (the_run(tmp_path, "run") / MODELS).exists()
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed training")

@@ -253,6 +253,18 @@ def test_inverse_depth_error_without_depth_and_of_depth_without_bounds(count: in
         assert loss.item() == pytest.approx(99.0)
 
 
+@pytest.mark.parametrize("without_bounds", [torch.inf, torch.nan, -torch.inf])
+def test_inverse_depth_error_of_maps_most_of_which_is_no_number(without_bounds: float) -> None:
+    """What has no depth neither counts nor makes the unit: an infinite median would."""
+    rendered = torch.tensor([[1.0], [2.0], [3.0], [4.0], [5.0]], requires_grad=True)
+    depth, shown = torch.full((5, 1), without_bounds), torch.ones(5, 1, dtype=torch.bool)
+    depth[:2] = torch.tensor([[2.0], [3.0]])
+    loss = inverse_depth_error(rendered, depth, shown)
+    torch.testing.assert_close(loss, inverse_depth_error(rendered[:2], depth[:2], shown[:2]))
+    (gradient,) = torch.autograd.grad(loss, rendered)
+    assert (gradient[:2] != 0).all() and not gradient[2:].any()
+
+
 def views_of_pixels(dtype: torch.dtype = torch.float64) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """Rendered values (90,), maps (90,), which count, and views: 40 pixels of 7, 30 of 2 and 20 of 5, mixed."""
     generator = torch.Generator().manual_seed(0)

@@ -85,6 +85,12 @@ def test_empty_rays_are_finite_with_finite_gradients() -> None:
     assert distance_percentile(weights, t, 0.5).isfinite().all()
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_percentiles_of_one_segment_are_its_middle(fraction: float) -> None:
+    weights, t = torch.tensor([[0.7], [0.0]]), torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    assert distance_percentile(weights, t, fraction).tolist() == [[1.5], [4.0]]
+
+
 @pytest.mark.parametrize("shape", ["cone", "cylinder"])
 def test_diagonal_is_that_of_the_full_covariance(shape: str) -> None:
     torch.manual_seed(0)

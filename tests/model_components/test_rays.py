@@ -90,6 +90,13 @@ def test_empty_rays_are_sampled_evenly() -> None:
     assert torch.allclose(new, t, atol=1e-5)
 
 
+def test_rays_of_one_segment_are_resampled_within_it() -> None:
+    t, u = torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 0.25, 0.75]])
+    for weight in (0.0, 0.5):
+        samples = sample_piecewise_constant(t, torch.full((1, 1), weight), u)
+        assert torch.allclose(samples, torch.tensor([[1.0, 1.5, 2.5]]))
+
+
 def test_blur_pool_equals_loop() -> None:
     weights = torch.tensor([[0.0, 5.0, 1.0, 2.0]])
     padded = [0.0, 0.0, 5.0, 1.0, 2.0, 2.0]

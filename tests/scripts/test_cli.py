@@ -42,6 +42,23 @@ def test_an_error_is_one_clear_message():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("value, found", [("no_such_module:m", "No module named"), ("json:nothing", "no attribute")])
+def test_a_package_of_others_that_does_not_load_is_named(value, found, tmp_path):
+    """nerfstudio loads the entry points of all packages, and ends by the first that fails."""
+    folder = tmp_path / "broken_thing-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-thing\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[nerfstudio.method_configs]\nbroken = {value}\n")
+    code = (
+        f"import sys; sys.path.append({str(tmp_path)!r}); from fewshot_ns.scripts.cli import entrypoint; entrypoint()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "methods"], capture_output=True, text=True)
+    (said,) = done.stderr.strip().splitlines()[-1:]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert said.startswith(f"error: broken-thing: expected an installed package whose entry point broken ({value}, ")
+    assert found in said
+
+
 def test_debug_shows_the_traceback():
     done = run("camera-path", "--load-config", "nowhere/config.yml", "--debug")
     assert done.returncode == 1 and "Traceback" in done.stderr

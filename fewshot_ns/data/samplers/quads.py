@@ -210,8 +210,11 @@ def _corners(valid: Tensor, box: Tensor, min_valid: int) -> Tensor:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """Distance between the 5 % and the 95 % quantile, robust against single far-off values; never zero."""
+    """Distance between the 5 % and the 95 % quantile, robust against single far-off values; of values that are equal
+    but for a few, whose quantiles are one, between all of them; never zero."""
     if len(values) == 0:
         return torch.tensor(1.0)
     low, high = np.quantile(values.numpy(), (0.05, 0.95))
+    if high == low:
+        low, high = values.min(), values.max()
     return torch.tensor(max(float(high - low), 1e-12))

@@ -88,6 +88,18 @@ def test_gaps_do_not_depend_on_scale_and_shift_of_the_prior() -> None:
     assert torch.allclose(gaps, (label[:, 0] - label[:, 1]) / 0.9, rtol=0.05, atol=1e-3)
 
 
+@pytest.mark.parametrize("few", [0, 1, 8])
+def test_gaps_of_a_prior_that_is_constant_but_for_a_few_pixels(few: int) -> None:
+    """A small object before a background of one depth: gaps are shares of what there is, not multiples of nothing."""
+    torch.manual_seed(0)
+    value = torch.full((20, 20), 65535.0)
+    value.view(-1)[:few] = torch.linspace(1000.0, 3000.0, 8)[:few]
+    quads = QuadSampler([value], [torch.ones(20, 20, dtype=torch.bool)], QuadSamplerOptions(1.0))
+    gaps = quads.gaps(quads.sample(2000))
+    assert gaps.min() >= 0 and gaps.max() <= 1.0
+    assert bool((gaps > 0.9).any()) == (few > 0)
+
+
 def test_self_neighbour_can_be_excluded() -> None:
     indices = sampler(allow_self=False).sample(5000).reshape(-1, 4, 3)
     assert not (indices[:, 0] == indices[:, 2]).all(-1).any()
