@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Dict, Iterator, Optional, Sequence
 
 from rich.console import Console
@@ -30,7 +31,8 @@ class Board:
 
     def __init__(self, console: Console, cells: Sequence[Cell], estimator: Estimator, workers: int) -> None:
         self.console, self.estimator, self.workers = console, estimator, workers
-        self._open: Dict[str, Cell] = {cell.name: cell for cell in cells}
+        # Cells of several benchmarks may have one name.
+        self._open: Dict[Path, Cell] = {cell.folder: cell for cell in cells}
         self._count, self._failed = len(cells), 0
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -60,7 +62,7 @@ class Board:
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
         """Says how a cell ended."""
-        self._open.pop(cell.name, None)
+        self._open.pop(cell.folder, None)
         self._failed += outcome.status == "failed"
         if outcome.status == "finished":
             self.estimator.learn(cell)
