@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Sequence
+from types import MappingProxyType
+from typing import Dict, Iterator, Mapping, Optional, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,9 +28,18 @@ class Board:
         cells: all cells that are to be done.
         estimator: how long a cell takes.
         workers: how many cells run at a time.
+        names: what cells are called, by their folders; others by their own names.
     """
 
-    def __init__(self, console: Console, cells: Sequence[Cell], estimator: Estimator, workers: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        cells: Sequence[Cell],
+        estimator: Estimator,
+        workers: int,
+        names: Mapping[Path, str] = MappingProxyType({}),
+    ) -> None:
+        self._names = names
         self.console, self.estimator, self.workers = console, estimator, workers
         # Cells of several benchmarks may have one name.
         self._open: Dict[Path, Cell] = {cell.folder: cell for cell in cells}
@@ -54,7 +64,7 @@ class Board:
     @contextmanager
     def cell(self, cell: Cell) -> Iterator[CellLine]:
         """The line of a cell that is worked on within the block."""
-        task = self.progress.add_task(escape(cell.name), total=1.0, note="waiting")
+        task = self.progress.add_task(escape(self._name(cell)), total=1.0, note="waiting")
         try:
             yield CellLine(self, cell, task)
         finally:
@@ -71,13 +81,16 @@ class Board:
         first = outcome.error.splitlines()[0] if outcome.error else ""
         note = "; ".join(part for part in (duration(outcome.seconds), self._note()) if part)
         self.console.print(
-            f"{done}/{self._count} [{colour}]{outcome.status}[/{colour}] {escape(cell.name)} ({note}) "
+            f"{done}/{self._count} [{colour}]{outcome.status}[/{colour}] {escape(self._name(cell))} ({note}) "
             f"{escape(first)}".rstrip(),
             highlight=False,
             soft_wrap=True,
         )
         if self._overall is not None:
             self.progress.update(self._overall, completed=done, note=self._note())
+
+    def _name(self, cell: Cell) -> str:
+        return self._names.get(cell.folder, cell.name)
 
     def _note(self) -> str:
         left = self.estimator.total(list(self._open.values()), self.workers)
