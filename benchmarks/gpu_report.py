@@ -41,7 +41,7 @@ class Missing:
         ]
         found += self.plan.problems
         found += [
-            f"weights of {name}: not on this disk; wanted by {', '.join(labels)}, downloaded there where that is possible"
+            f"weights of {name}: not on this disk; wanted by {', '.join(labels)}, downloaded if that can be"
             for name, labels in self.weights.items()
         ]
         return found

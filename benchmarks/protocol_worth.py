@@ -151,10 +151,12 @@ def plan_by_worth(
             plans.append(plan)
             ranked += [Ranked(worth, recipe.name, cell, number) for cell, number in _rounds(plan)]
     place = {worth: number for number, worth in enumerate(recipes)}
+    scenes = {plan.recipe.name: [scene.name for scene in plan.recipe.scenes] for plan in plans}
 
-    def order(one: Ranked) -> Tuple[bool, bool, int, int]:
+    def order(one: Ranked) -> Tuple[bool, bool, int, int, int]:
         failed = cell_state(one.cell, any_source).startswith("failed")
-        return failed, one.worth.days, one.round, place[one.worth]
+        # Every method on a scene before the next scene: what can be compared is there early.
+        return failed, one.worth.days, one.round, place[one.worth], scenes[one.recipe].index(one.cell.scene)
 
     missing = {path: tuple(asking) for path, asking in absent.items()}
     return WholePlan(tuple(plans), tuple(sorted(ranked, key=order)), missing, tuple(problems))

@@ -1,0 +1,240 @@
+"""The command of the protocols for GPU machines: its order, what it says is missing, and a budget that ends in a
+training, on the CPU."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from gpu_protocols import Arguments, main
+from gpu_report import Missing
+from protocol_weights import absent_weights
+from protocol_worth import BY_WORTH, is_splats, plan_by_worth, shortened, wanted
+
+from fewshot_ns.bench.execution.cells import Outcome, WorkerResources
+from fewshot_ns.bench.execution.estimate import Estimator
+from fewshot_ns.bench.execution.local import Deadline, LocalExecutor
+from fewshot_ns.bench.execution.progress import Board
+from fewshot_ns.bench.execution.records import FAILED, last_step, read_record, write_record
+from fewshot_ns.bench.recipes.yaml_file import find_recipe, load_recipe, recipe_names
+from fewshot_ns.bench.results.csv_file import read_csv
+from fewshot_ns.utils.processes import CommandError, CommandRunner
+
+
+@pytest.fixture
+def plan_of(data_root, tmp_path):
+    """Function (recipe files, further arguments) -> what can be done of them, on the CPU."""
+
+    def plan(*files, **options):
+        recipes = wanted([str(file) for file in files])
+        return plan_by_worth(recipes, data_root, tmp_path / "out", "cpu", **options)
+
+    return plan
+
+
+def test_every_protocol_recipe_is_ranked_once_with_a_reason():
+    names = [worth.recipe for worth in BY_WORTH]
+    assert len(set(names)) == len(names) and set(names) <= set(recipe_names())
+    assert all(worth.reason for worth in BY_WORTH)
+    published = {"llff", "dtu", "blender", "srn", "sn64", "pixelnerf", "matchnerf", "idnerf", "depth", "splats"}
+    small = {"dtu-lite", "splats", "depth-losses", "llff-3-photos-depth", "llff-3-splats", "idnerf-lite"}
+    of_papers = {name for name in recipe_names() if name.split("-")[0] in published and "lite" not in name} - small
+    assert of_papers <= set(names)
+    # Trainings of days come last, whatever their rounds.
+    assert [worth.days for worth in BY_WORTH] == sorted(worth.days for worth in BY_WORTH)
+    assert wanted([]) == BY_WORTH
+    with pytest.raises(ValueError, match="llff-3 more than once"):
+        wanted(["llff-3", "dtu-3", "llff-3"])
+
+
+def test_one_scene_of_each_protocol_with_every_method_comes_first(write_recipe, data_root, plan_of):
+    for name in ("hill", "lake"):
+        shutil.copytree(data_root / "plane", data_root / name)
+    two = ["mipnerf-fewshot-lite", "freenerf-lite"]
+    scenes = ["plane", "hill", {"path": "lake", "protocol": "llff-4"}]
+    one = write_recipe("one", methods=two, scenes=scenes, seeds=[3, 0])
+    other = write_recipe("other", methods=two[:1], scenes=["hill"], seeds=[0])
+    cells = plan_of(one, other).cells
+    words = [f"{each.recipe} {each.cell.scene} {each.cell.method.split('-')[0]} {each.cell.seed}" for each in cells]
+    assert words[:5] == [
+        "one plane mipnerf 3",
+        "one plane freenerf 3",
+        "one lake mipnerf 3",
+        "one lake freenerf 3",
+        "other hill mipnerf 0",
+    ]
+    assert words[5:7] == ["one hill mipnerf 3", "one hill freenerf 3"]
+    assert all(word.endswith("0") for word in words[7:]) and len(words) == 13
+    # What failed waits until all else is done.
+    write_record(cells[0].cell, FAILED)
+    assert plan_of(one, other).cells[-1].cell == cells[0].cell
+
+
+def test_what_is_missing_is_said_once_and_the_rest_is_planned(write_recipe, data_root, plan_of):
+    methods = ["mipnerf-fewshot-lite", "free-sparsenerf-lite"]
+    one = write_recipe("one", methods=methods, scenes=["plane", "absent", "gone/too"])
+    other = write_recipe("other", scenes=["absent"])
+    plan = plan_of(one, other)
+    assert [each.cell.method for each in plan.cells] == ["mipnerf-fewshot-lite"]
+    lines = Missing(plan, data_root, {"W": ("a", "b")}).lines()
+    assert lines[:2] == [
+        f"absent: not in {data_root}; wanted by one, other",
+        f"gone/too: not in {data_root}; wanted by one",
+    ]
+    assert "one: methods[1] (free-sparsenerf-lite): needs depth maps" in lines[2] and "ns-fewshot depth" in lines[2]
+    assert lines[3] == "weights of W: not on this disk; wanted by a, b, downloaded if that can be" and len(lines) == 4
+
+
+def test_weights_that_are_not_on_this_disk_are_named(write_recipe, plan_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWSHOT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    methods = [
+        {
+            "method": "dietnerf-lite",
+            "overrides": {"pipeline.semantic.encoder": {"library": "torchvision", "model": "vgg16"}},
+        },
+        "mipnerf-fewshot-lite",
+    ]
+    lpips = {"metrics": ["psnr", "lpips"]}
+    found = absent_weights(plan_of(write_recipe(methods=methods, evaluation=lpips)).cells)
+    assert sorted(found.values()) == [("dietnerf-lite",), ("dietnerf-lite", "mipnerf-fewshot-lite")]
+    assert any("LPIPS" in name for name in found) and any("torchvision vgg16" in name for name in found)
+    assert absent_weights(plan_of(write_recipe(methods=["mipnerf-fewshot-lite"])).cells) == {}
+
+
+def test_shortened_trainings_say_so_and_lie_apart(write_recipe, plan_of, small):
+    long = {"method": "freenerf-lite", "overrides": {**small, "max-num-iterations": 900}, "as-published": True}
+    methods = [
+        {"method": "mipnerf-fewshot-lite", "overrides": small, "as-published": True},
+        {**long, "budget": {"steps": 400}},
+    ]
+    file = write_recipe(methods=methods)
+    as_it_is, shorter = plan_of(file).cells, plan_of(file, steps=50).cells
+    assert [each.cell.steps for each in as_it_is] == [4, 900]
+    assert [each.cell.steps for each in shorter] == [4, 50]
+    assert [each.cell.as_published for each in shorter] == [True, False]
+    assert not shorter[1].cell.own_length and "steps-50" in shorter[1].cell.folder.as_posix()
+    assert {each.recipe for each in shorter} == {"tiny-steps-50"}
+    # Schedules follow, as with the budget of a recipe.
+    assert "--optimizers.fields.scheduler.max-steps" in " ".join(shorter[1].cell.flags)
+    recipe = shortened(load_recipe(find_recipe("llff-3")), 100)
+    assert all(method.budget.steps == 100 and not method.as_published for method in recipe.methods)
+    assert "not as published" in recipe.description
+
+
+def test_splats_can_do_without_kernels(write_recipe, plan_of):
+    assert is_splats("sparse-splatfacto") and not is_splats("freenerf") and not is_splats("unknown")
+    file = write_recipe(
+        methods=["sparse-splatfacto-lite", "freenerf-lite"], dataparser={"ray-space": "metric"}, budget=None
+    )
+    flags = {each.cell.method: each.cell.flags for each in plan_of(file, torch_splats=True).cells}
+    assert flags["sparse-splatfacto-lite"][-2:] == ("--pipeline.model.rasterizer", "torch")
+    assert "torch" not in flags["freenerf-lite"]
+
+
+def test_two_recipes_of_one_name_and_nothing_to_do_are_errors(write_recipe, data_root, plan_of, tmp_path):
+    first = write_recipe("first", name="same")
+    second = write_recipe("second", name="same")
+    with pytest.raises(ValueError, match="a name of its own, found same again"):
+        plan_of(first, second)
+    empty = str(write_recipe(scenes=["absent"]))
+    arguments = Arguments(data=data_root, output_dir=tmp_path / "out", recipes=(empty,), device="cpu")
+    with pytest.raises(ValueError, match="none that can be trained on"):
+        main(arguments)
+    for wrong, said in (({"budget_minutes": 0.0}, "budget-minutes"), ({"steps": 0}, "steps"), ({"jobs": -1}, "jobs")):
+        with pytest.raises(ValueError, match=said):
+            main(replace(arguments, **wrong))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(write_recipe, data_root, tmp_path, capsys):
+    file = str(write_recipe(scenes=["plane", "absent"], seeds=[0, 1]))
+    out = tmp_path / "out"
+    assert main(Arguments(data=data_root, output_dir=out, recipes=(file,), device="cpu", dry_run=True)) == 0
+    said = capsys.readouterr().out
+    assert "missing: absent: not in" in said and said.count("1 new") == 2 and "given with --recipes" in said
+    assert not out.exists()
+
+
+def test_at_the_deadline_commands_end_and_others_do_not_begin(write_recipe, plan_of, tmp_path):
+    """The executor with cells that sleep in a command of their own, one of them deaf to being asked."""
+    cells = [each.cell for each in plan_of(write_recipe(seeds=[0, 1, 2])).cells]
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    log = tmp_path / "log"
+
+    def run(cell, folder, resources, runner: CommandRunner, *_):
+        with pytest.raises(CommandError):
+            runner.run(["python3", "-c", deaf], log)
+        return Outcome(cell.name, "interrupted", 0.0)
+
+    import io
+
+    from rich.console import Console
+
+    plan = plan_of(write_recipe(seeds=[0, 1, 2])).plans[0]
+    board = Board(Console(file=io.StringIO()), cells, Estimator(plan), 1, {cells[0].folder: "the first"})
+    now = time.monotonic()
+    executor = LocalExecutor([WorkerResources()], run=run, deadline=Deadline(now + 1.5, now + 2.5))
+    with board.showing():
+        outcomes = executor.execute(cells, tmp_path, board)
+    assert 2.4 < time.monotonic() - now < 20.0 and log.read_text() == "up\n"
+    assert [outcome.status for outcome in outcomes.values()] == ["interrupted", "not begun", "not begun"]
+    assert "interrupted the first" in board.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def budget_call(file: Path, data: Path, out: Path, minutes: float) -> float:
+    """A call with a budget; returns its seconds."""
+    begun = time.monotonic()
+    arguments = Arguments(data, out, minutes, "cpu", (str(file),), jobs=2, keep_older=True)
+    assert main(arguments) == 0
+    return time.monotonic() - begun
+
+
+@pytest.mark.end_to_end
+def test_a_budget_ends_with_a_checkpoint_and_the_next_call_goes_on(write_recipe, small, data_root, tmp_path, capsys):
+    """One cell is finished, one is far too long; a call ends in time, and the next goes on with the long one."""
+    long = {
+        "method": "mipnerf-fewshot-lite",
+        "label": "long",
+        "overrides": {**small, "steps-per-save": 1_000_000},
+        "budget": {"steps": 900_000},
+    }
+    file = write_recipe(
+        methods=[{"method": "mipnerf-fewshot-lite", "label": "short", "overrides": small}, long],
+        scenes=["plane", "absent"],
+        evaluation={"metrics": ["psnr"], "pictures": 0},
+    )
+    out = tmp_path / "out"
+    cells = out / "tiny/cells/plane"
+    run = cells / "long/seed-0/mipnerf-fewshot-lite"
+    minutes = 0.35
+    for _ in range(3):
+        # A slow machine may need more for its first steps.
+        seconds = budget_call(file, data_root, out, minutes)
+        assert seconds < 60.0 * minutes + 10.0
+        if last_step(run) is not None and (read_record(cells / "short/seed-0") or {}).get("status") == "finished":
+            break
+        minutes *= 2
+    said = capsys.readouterr().out
+    assert "1 of 2 cells are finished" in said and "next is tiny: plane / long / seed 0" in said
+    step = last_step(run)
+    record = read_record(cells / "long/seed-0")
+    assert step is not None and 0 < step < 899_999
+    assert record is not None and record["status"] == "interrupted" and record["seconds_training"] > 0.0
+    page = (out / "gpu_report.md").read_text()
+    assert "1 of 2 cells are finished" in page and "| tiny: plane / long / seed 0 | interrupted |" in page
+    assert "absent: not in" in page and "nothing was compared" in page
+    rows = {cell.label: cell for cell in read_csv(out / "results.csv").cells}
+    assert rows["short"].finished and rows["short"].training["wall_seconds"] > 0.0 and rows["short"].gpu_name == ""
+    assert rows["long"].status == "interrupted"
+
+    trained = (cells / "short/seed-0/cell.json").stat().st_mtime_ns
+    budget_call(file, data_root, out, minutes)
+    assert (last_step(run) or 0) > step
+    assert f"Resuming after step {step}" in (cells / "long/seed-0/train-2.log").read_text() or minutes > 0.35
+    assert (cells / "short/seed-0/cell.json").stat().st_mtime_ns == trained
+    again = read_record(cells / "long/seed-0")
+    assert again is not None and again["attempts"] >= 2 and again["seconds_training"] > record["seconds_training"]
