@@ -239,9 +239,8 @@ def _conclude(
         print_table(done_table(outcomes), "done by this call")
     left = [one for one in plan.cells if cell_state(one.cell, any_source) != "finished"]
     words = f"{len(plan.cells) - len(left)} of {len(plan.cells)} cells are finished after {duration(seconds)}"
-    console.print(
-        f"{words}; next is {left[0].name}: the same call goes on" if left else words, markup=False, highlight=False
-    )
+    words += f"; next is {left[0].name}: the same call goes on" if left else ""
+    console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def entrypoint() -> int:
