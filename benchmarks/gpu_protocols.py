@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
 import tyro
 from gpu_report import Missing, Page, done_table, plan_table
@@ -39,6 +39,7 @@ RENDERERS = "splat_renderers.json"
 _GRACE_SECONDS = 30.0
 """Most time between asking trainings to end and the end of the budget."""
 _COMPARISON = TypeAdapter(Comparison)
+Clock = Callable[[], float]
 
 
 @dataclass
@@ -73,12 +74,13 @@ class Arguments:
     gsplat builds its kernels."""
 
 
-def main(arguments: Arguments, started: Optional[float] = None) -> int:
+def main(arguments: Arguments, started: Optional[float] = None, clock: Clock = time.monotonic) -> int:
     """Trains what the budget allows.
 
     Args:
         arguments: of the command line.
-        started: when the budget began, of time.monotonic(); None: now.
+        started: when the budget began, seconds of the clock; None: now.
+        clock: what tells the time.
 
     Returns:
         0, or 1 where a cell failed; that the budget has ended is no failure.
@@ -88,7 +90,7 @@ def main(arguments: Arguments, started: Optional[float] = None) -> int:
         FileNotFoundError: the data or a recipe are not there.
         SchemaError: a recipe says something wrong.
     """
-    started = time.monotonic() if started is None else started
+    started = clock() if started is None else started
     _check(arguments)
     data, device, folder = _data_root(arguments.data), _device(arguments.device), arguments.output_dir.absolute()
     console = Console()
@@ -119,11 +121,11 @@ def main(arguments: Arguments, started: Optional[float] = None) -> int:
     renderers: Optional[Comparison] = None
     try:
         if arguments.compare_renderers:
-            renderers = _compared(folder, device, end)
+            renderers = _compared(folder, device, end, clock)
             if device == "cuda" and renderers.error and arguments.splats == "gsplat":
                 to_do, missing = _without_splats(to_do, missing, renderers.error)
         grace = min(_GRACE_SECONDS, 6.0 * arguments.budget_minutes)
-        deadline = Deadline(asked=end - grace, killed=end - grace / 4)
+        deadline = Deadline(asked=end - grace, killed=end - grace / 4, clock=clock)
         board = Board(console, [one.cell for one in to_do], estimator, len(workers), _names(to_do))
         executor = LocalExecutor(workers, arguments.keep_older, _Run(to_do, outcomes), deadline)
         with board.showing():
@@ -132,7 +134,7 @@ def main(arguments: Arguments, started: Optional[float] = None) -> int:
         # Also after Ctrl-C and SIGTERM.
         page = Page(_machine(device, renderers), outcomes, missing, renderers)
         written = page.write(folder, estimator, arguments.keep_older)
-    _conclude(plan, outcomes, arguments.keep_older, time.monotonic() - started, console)
+    _conclude(plan, outcomes, arguments.keep_older, clock() - started, console)
     console.print(f"{written}", highlight=False, soft_wrap=True)
     return int(any(outcome.status == "failed" for _, outcome in outcomes))
 
@@ -184,7 +186,7 @@ def _device(wanted_device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted_device == "auto" else wanted_device
 
 
-def _compared(folder: Path, device: str, end: float) -> Comparison:
+def _compared(folder: Path, device: str, end: float, clock: Clock) -> Comparison:
     """gsplat's kernels and the renderer in torch: of an earlier call, or measured now in a process of its own, which
     gives the GPU's memory back and can be ended where the kernels are long in the making."""
     file = folder / RENDERERS
@@ -195,11 +197,11 @@ def _compared(folder: Path, device: str, end: float) -> Comparison:
         if not known.error:
             return known
     script = Path(__file__).with_name("splat_renderers.py")
-    runner, now = CommandRunner(), time.monotonic()
+    runner, now = CommandRunner(), clock()
     # The rest is for the cells.
     limit = now + 0.5 * max(end - now, 0.0)
     try:
-        with end_on_termination(), ended_in_time(runner, Deadline(limit, limit + 5.0)):
+        with end_on_termination(), ended_in_time(runner, Deadline(limit, limit + 5.0, clock)):
             runner.run([sys.executable, str(script), "--output", str(file)], folder / "splat_renderers.log")
     except CommandError as error:
         late = "they took more than half of the budget to build or run" if runner.given_up else str(error)

@@ -16,6 +16,7 @@ from fewshot_ns.bench.execution.progress import Board
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.utils.processes import CommandRunner, end_on_termination
 
+_POLL_SECONDS = 0.2
 NOT_BEGUN = "not begun"
 """Status of a cell whose turn did not come before the deadline."""
 
@@ -60,9 +61,11 @@ class Deadline:
     """When cells are ended, whether they are finished or not."""
 
     asked: float
-    """When commands are asked to end, which leaves trainings the time for a checkpoint; of time.monotonic()."""
+    """When commands are asked to end, which leaves trainings the time for a checkpoint; seconds of the clock."""
     killed: float
-    """When those are killed that have not ended; of time.monotonic()."""
+    """When those are killed that have not ended; seconds of the clock."""
+    clock: Callable[[], float] = time.monotonic
+    """What tells the time."""
 
 
 @contextmanager
@@ -76,17 +79,25 @@ def ended_in_time(runner: CommandRunner, deadline: Optional[Deadline]) -> Iterat
     if deadline is None:
         yield
         return
-    now = time.monotonic()
-    times = ((deadline.asked, runner.end_all), (deadline.killed, runner.kill_all))
-    timers = [threading.Timer(max(when - now, 0.0), act) for when, act in times]
-    for timer in timers:
-        timer.daemon = True
-        timer.start()
+    over = threading.Event()
+
+    def watch(deadline: Deadline) -> None:
+        for when, act in ((deadline.asked, runner.end_all), (deadline.killed, runner.kill_all)):
+            while deadline.clock() < when:
+                if over.wait(_POLL_SECONDS):
+                    return
+            act()
+
+    if deadline.clock() >= deadline.asked:
+        # Before the first command can start.
+        runner.end_all()
+    watcher = threading.Thread(target=watch, args=(deadline,), daemon=True)
+    watcher.start()
     try:
         yield
     finally:
-        for timer in timers:
-            timer.cancel()
+        over.set()
+        watcher.join()
 
 
 @dataclass
