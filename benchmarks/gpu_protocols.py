@@ -121,9 +121,9 @@ def main(arguments: Arguments, started: Optional[float] = None, clock: Clock = t
     renderers: Optional[Comparison] = None
     try:
         if arguments.compare_renderers:
-            renderers = _compared(folder, device, end, clock)
+            renderers = compared_renderers(folder, device, end, clock)
             if device == "cuda" and renderers.error and arguments.splats == "gsplat":
-                to_do, missing = _without_splats(to_do, missing, renderers.error)
+                to_do, missing = without_splats(to_do, missing, renderers.error)
         grace = min(_GRACE_SECONDS, 6.0 * arguments.budget_minutes)
         deadline = Deadline(asked=end - grace, killed=end - grace / 4, clock=clock)
         board = Board(console, [one.cell for one in to_do], estimator, len(workers), _names(to_do))
@@ -186,9 +186,16 @@ def _device(wanted_device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted_device == "auto" else wanted_device
 
 
-def _compared(folder: Path, device: str, end: float, clock: Clock) -> Comparison:
+def compared_renderers(folder: Path, device: str, end: float, clock: Clock) -> Comparison:
     """gsplat's kernels and the renderer in torch: of an earlier call, or measured now in a process of its own, which
-    gives the GPU's memory back and can be ended where the kernels are long in the making."""
+    gives the GPU's memory back and can be ended where the kernels are long in the making.
+
+    Args:
+        folder: where the result is kept, with the log of that process.
+        device: 'cpu' or 'cuda'.
+        end: of the budget, seconds of the clock; it takes half of what is left at most.
+        clock: what tells the time.
+    """
     file = folder / RENDERERS
     if device == "cpu":
         return Comparison("cpu", error="gsplat has no kernels on a CPU: nothing was compared")
@@ -209,8 +216,14 @@ def _compared(folder: Path, device: str, end: float, clock: Clock) -> Comparison
     return read_record_file(file, _COMPARISON, "a comparison of renderers")
 
 
-def _without_splats(to_do: List[Ranked], missing: Missing, why: str) -> Tuple[List[Ranked], Missing]:
-    """What is left to do where gsplat's kernels do not run; it is said what is left out."""
+def without_splats(to_do: List[Ranked], missing: Missing, why: str) -> Tuple[List[Ranked], Missing]:
+    """What is left to do where gsplat's kernels do not run, and what is missing with a line on what is left out.
+
+    Args:
+        to_do: cells that are not finished.
+        missing: what else is missing.
+        why: the kernels do not run.
+    """
     splats = [one for one in to_do if is_splats(one.cell.method)]
     if not splats:
         return to_do, missing

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from gpu_protocols import Arguments, main
+import torch
+from gpu_protocols import RENDERERS, Arguments, compared_renderers, main, without_splats
 from gpu_report import Missing
 from protocol_weights import absent_weights
 from protocol_worth import BY_WORTH, is_splats, plan_by_worth, shortened, wanted
+from pydantic import TypeAdapter
 from rich.console import Console
+from splat_renderers import Comparison, Measured
 
 from fewshot_ns.bench.execution.cells import Outcome, WorkerResources
 from fewshot_ns.bench.execution.estimate import Estimator
@@ -137,6 +140,35 @@ def test_splats_can_do_without_kernels(write_recipe, plan_of):
     flags = {each.cell.method: each.cell.flags for each in plan_of(file, torch_splats=True).cells}
     assert flags["sparse-splatfacto-lite"][-2:] == ("--pipeline.model.rasterizer", "torch")
     assert "torch" not in flags["freenerf-lite"]
+
+
+def test_splats_are_left_out_where_the_kernels_do_not_run(write_recipe, data_root, plan_of):
+    methods = ["sparse-splatfacto-lite", "freenerf-lite"]
+    plan = plan_of(write_recipe(methods=methods, dataparser={"ray-space": "metric"}, budget=None, seeds=[0, 1]))
+    to_do, missing = without_splats(list(plan.cells), Missing(plan, data_root, {}), "no compiler")
+    assert [each.cell.method for each in to_do] == ["freenerf-lite"] * 2
+    assert missing.lines() == ["2 cells of splats: no compiler; --splats torch trains them without kernels"]
+    again, same = without_splats(to_do, missing, "no compiler")
+    assert again == to_do and same == missing
+
+
+def test_renderers_are_compared_in_a_process_of_their_own_or_it_is_said_why_not(tmp_path):
+    on_cpu = compared_renderers(tmp_path, "cpu", 100.0, lambda: 0.0)
+    late = compared_renderers(tmp_path, "cuda", 0.0, lambda: 0.0)
+    assert "nothing was compared" in on_cpu.error and "more than half of the budget" in late.error
+    kept = Comparison("GPU", {"torch": "2"}, (Measured("24x18", 9, "torch", 1.0, 2.0, None),))
+    (tmp_path / RENDERERS).write_bytes(TypeAdapter(Comparison).dump_json(kept))
+    assert compared_renderers(tmp_path, "cuda", 0.0, lambda: 0.0).measured == list(kept.measured)
+    (tmp_path / RENDERERS).write_text("{}")
+    with pytest.raises(ValueError, match=RENDERERS):
+        compared_renderers(tmp_path, "cuda", 0.0, lambda: 0.0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is said without CUDA")
+def test_the_process_that_compares_says_that_there_is_no_gpu(tmp_path):
+    result = compared_renderers(tmp_path, "cuda", time.monotonic() + 1000.0, time.monotonic)
+    assert result.error.startswith("no CUDA device") and "gsplat" in result.versions
+    assert "no CUDA device" in (tmp_path / "splat_renderers.log").read_text()
 
 
 def test_two_recipes_of_one_name_and_nothing_to_do_are_errors(write_recipe, data_root, plan_of, tmp_path):
