@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import torch
 
@@ -18,6 +18,18 @@ def peak_memory_bytes() -> Optional[int]:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def used_gpu() -> Tuple[Optional[str], Optional[int]]:
+    """Name of the GPU of this process and the most memory (bytes) that tensors had on it at a time.
+
+    Returns:
+        (None, None) without CUDA; (None, 0) where there is some, and nothing was put on it.
+    """
+    if not torch.cuda.is_available():
+        return None, None
+    peak = torch.cuda.max_memory_allocated()
+    return (torch.cuda.get_device_name() if peak > 0 else None), peak
 
 
 @dataclass
@@ -63,11 +75,12 @@ class TrainingClock:
             setattr(self, name, value)
 
     def summary(self) -> Dict[str, Any]:
-        """The sums, the speed and the peak memory of this process, for the run's `train_stats.json`."""
-        gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+        """The sums, the speed, and GPU and peak memory of this process, for the run's `train_stats.json`."""
+        gpu_name, gpu_peak = used_gpu()
         return {
             **self.state_dict(),
             "rays_per_cpu_second": self.rays / self.cpu_seconds if self.cpu_seconds > 0 else None,
             "peak_memory_bytes": peak_memory_bytes(),
-            "peak_gpu_memory_bytes": gpu,
+            "peak_gpu_memory_bytes": gpu_peak,
+            "gpu_name": gpu_name,
         }

@@ -95,6 +95,13 @@ class CommandRunner:
         for process in running:
             process.terminate()
 
+    def kill_all(self) -> None:
+        """Kills the commands that `end_all` has asked in vain."""
+        with self._lock:
+            running = list(self._running)
+        for process in running:
+            process.kill()
+
     @property
     def given_up(self) -> bool:
         """Whether `end_all` was called."""

@@ -2,7 +2,10 @@
 
 import time
 
-from fewshot_ns.engine.training_clock import TrainingClock
+import pytest
+import torch
+
+from fewshot_ns.engine.training_clock import TrainingClock, used_gpu
 
 
 def burn(cpu_seconds: float) -> None:
@@ -42,6 +45,21 @@ def test_sums_go_on_after_a_resume():
     assert 4.0 <= summary["cpu_seconds"] < 4.1
     assert summary["rays_per_cpu_second"] == summary["rays"] / summary["cpu_seconds"]
     assert summary["peak_memory_bytes"] is None or summary["peak_memory_bytes"] > 10_000_000
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is said without CUDA")
+def test_without_cuda_no_gpu_is_named():
+    assert used_gpu() == (None, None)
+    summary = TrainingClock().summary()
+    assert summary["gpu_name"] is None and summary["peak_gpu_memory_bytes"] is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_gpu_is_named_once_something_is_on_it():
+    kept = torch.zeros(1000, device="cuda")
+    name, peak = used_gpu()
+    assert name == torch.cuda.get_device_name() and peak is not None and peak >= kept.numel() * 4
 
 
 def test_no_speed_before_the_first_step():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from fewshot_ns.bench.execution.records import (
     EVAL,
@@ -70,7 +70,7 @@ class Outcome:
     name: str
     """Name of the cell."""
     status: str
-    """'reused', 'finished', 'failed' or 'interrupted'."""
+    """'reused', 'finished', 'failed', 'interrupted' or 'not begun'."""
     seconds: float
     """Wall clock of this attempt."""
     error: str = ""
@@ -124,12 +124,16 @@ class _CellWork:
     progress: OnProgress
     any_source: bool
     attempts: int = 1
+    spent: float = 0.0
+    """Wall clock of the training, of all attempts."""
 
     def known(self) -> Dict[str, Any]:
         """What earlier attempts and this one have found out, for the record."""
         record = read_record(self.cell.folder) or {}
-        names = ("trained", "seconds_training", "seconds_evaluation")
-        return {name: record[name] for name in names if name in record}
+        names = ("trained", "seconds_evaluation")
+        found = {name: record[name] for name in names if name in record}
+        spent = max(self.spent, record.get("seconds_training", 0.0))
+        return {**found, "seconds_training": spent} if spent > 0.0 else found
 
     def run(self, handles: List[int]) -> str:
         cell = self.cell
@@ -146,18 +150,18 @@ class _CellWork:
         if cell.evaluations and earlier and not is_measured_alike(earlier, cell):
             _drop_measurements(cell)
         self.attempts = int(earlier.get("attempts", 0)) + 1
-        spent = float(earlier.get("seconds_training", 0.0))
+        self.spent = float(earlier.get("seconds_training", 0.0))
         if not trained:
-            write_record(cell, STARTED, attempts=self.attempts, seconds_training=spent)
-            spent += self._train(handles, resume=begun)
-            write_record(cell, STARTED, attempts=self.attempts, trained=True, seconds_training=spent)
+            write_record(cell, STARTED, attempts=self.attempts, seconds_training=self.spent)
+            self._train(handles, resume=begun)
+            write_record(cell, STARTED, attempts=self.attempts, trained=True, seconds_training=self.spent)
         seconds = self._evaluate(handles)
         write_record(
             cell,
             FINISHED,
             attempts=self.attempts,
             trained=True,
-            seconds_training=spent,
+            seconds_training=self.spent,
             seconds_evaluation=seconds,
             step=last_step(cell.run_dir),
             results=self._results(),
@@ -179,7 +183,7 @@ class _CellWork:
             words += ["--load-dir", str(cell.run_dir / "nerfstudio_models")]
         return (str(console_script("ns-train")), cell.method, *words, *cell.flags, *cell.parser)
 
-    def _train(self, handles: List[int], resume: bool) -> float:
+    def _train(self, handles: List[int], resume: bool) -> None:
         cell = self.cell
         before = (last_step(cell.run_dir) or 0) if resume else 0
         self.progress("train", before)
@@ -191,9 +195,11 @@ class _CellWork:
 
         log = next_log(cell.folder, "train")
         started = time.monotonic()
-        self.runner.run(self.train_command(resume), log, follow, self._environment(), handles)
-        self._check_trained(log)
-        return time.monotonic() - started
+        try:
+            self.runner.run(self.train_command(resume), log, follow, self._environment(), handles)
+            self._check_trained(log)
+        finally:
+            self.spent += time.monotonic() - started
 
     def _check_trained(self, log: Path) -> None:
         """ns-train ends with status 0 also where it was interrupted."""
@@ -225,15 +231,25 @@ class _CellWork:
     def _statistics(self) -> Optional[Dict[str, Any]]:
         """What the training cost; None where the method's trainer does not tell."""
         path = self.cell.run_dir / "train_stats.json"
-        return read_record_file(path, _NUMBERS, "what a training cost") if path.is_file() else None
+        if not path.is_file():
+            return None
+        return read_record_file(path, _COST, "what a training cost").model_dump(exclude_unset=True)
 
 
 class _Averages(BaseModel):
     results: Dict[str, Any]
 
 
+class _Cost(BaseModel):
+    """train_stats.json; all but the GPU's name are numbers."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: Dict[str, Optional[Union[int, float]]]
+    gpu_name: Optional[str] = None
+
+
 _AVERAGES = TypeAdapter(_Averages)
-_NUMBERS: TypeAdapter[Dict[str, Any]] = TypeAdapter(Dict[str, Optional[Union[int, float]]])
+_COST = TypeAdapter(_Cost)
 
 
 def _results_in(path: Path) -> Dict[str, Any]:

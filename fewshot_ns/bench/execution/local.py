@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import queue
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from fewshot_ns.bench.execution.cells import Outcome, WorkerResources, run_cell, usable_cores
 from fewshot_ns.bench.execution.progress import Board
 from fewshot_ns.bench.planning.plan import Cell
 from fewshot_ns.utils.processes import CommandRunner, end_on_termination
+
+_POLL_SECONDS = 0.2
+NOT_BEGUN = "not begun"
+"""Status of a cell whose turn did not come before the deadline."""
 
 
 def local_workers(device: str, jobs: int, threads: int) -> List[WorkerResources]:
@@ -49,6 +56,50 @@ def visible_gpus() -> List[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """When cells are ended, whether they are finished or not."""
+
+    asked: float
+    """When commands are asked to end, which leaves trainings the time for a checkpoint; seconds of the clock."""
+    killed: float
+    """When those are killed that have not ended; seconds of the clock."""
+    clock: Callable[[], float] = time.monotonic
+    """What tells the time."""
+
+
+@contextmanager
+def ended_in_time(runner: CommandRunner, deadline: Optional[Deadline]) -> Iterator[None]:
+    """Within the block a runner's commands end at a deadline, and later ones do not start.
+
+    Args:
+        runner: of the commands.
+        deadline: None: never.
+    """
+    if deadline is None:
+        yield
+        return
+    over = threading.Event()
+
+    def watch(deadline: Deadline) -> None:
+        for when, act in ((deadline.asked, runner.end_all), (deadline.killed, runner.kill_all)):
+            while deadline.clock() < when:
+                if over.wait(_POLL_SECONDS):
+                    return
+            act()
+
+    if deadline.clock() >= deadline.asked:
+        # Before the first command can start.
+        runner.end_all()
+    watcher = threading.Thread(target=watch, args=(deadline,), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
 @dataclass
 class LocalExecutor:
     """Runs cells on this machine."""
@@ -59,9 +110,12 @@ class LocalExecutor:
     """Whether results of another version of the code are taken as they are."""
     run: Callable[..., Outcome] = field(default=run_cell)
     """Does one cell."""
+    deadline: Optional[Deadline] = None
+    """When all of it ends, finished or not; None: never."""
 
     def execute(self, cells: Sequence[Cell], output_dir: Path, board: Board) -> Dict[str, Outcome]:
-        """Runs all cells; one that fails does not stop the rest.
+        """Runs all cells; one that fails does not stop the rest. At the deadline what runs ends with a checkpoint, and
+        nothing else begins.
 
         Returns:
             How each ended, by its name.
@@ -74,6 +128,8 @@ class LocalExecutor:
         def work(cell: Cell) -> Outcome:
             resources = free.get()
             try:
+                if runner.given_up:
+                    return Outcome(cell.name, NOT_BEGUN, 0.0)
                 with board.cell(cell) as line:
                     outcome = self.run(cell, output_dir, resources, runner, line.update, self.any_source)
                     line.finish(outcome)
@@ -81,7 +137,7 @@ class LocalExecutor:
             finally:
                 free.put(resources)
 
-        with end_on_termination(), ThreadPoolExecutor(len(self.workers)) as pool:
+        with end_on_termination(), ended_in_time(runner, self.deadline), ThreadPoolExecutor(len(self.workers)) as pool:
             futures: List[Future[Outcome]] = []
             try:
                 futures = [pool.submit(work, cell) for cell in cells]

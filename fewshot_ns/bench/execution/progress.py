@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterator, Optional, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Dict, Iterator, Mapping, Optional, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,11 +28,21 @@ class Board:
         cells: all cells that are to be done.
         estimator: how long a cell takes.
         workers: how many cells run at a time.
+        names: what cells are called, by their folders; others by their own names.
     """
 
-    def __init__(self, console: Console, cells: Sequence[Cell], estimator: Estimator, workers: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        cells: Sequence[Cell],
+        estimator: Estimator,
+        workers: int,
+        names: Mapping[Path, str] = MappingProxyType({}),
+    ) -> None:
+        self._names = names
         self.console, self.estimator, self.workers = console, estimator, workers
-        self._open: Dict[str, Cell] = {cell.name: cell for cell in cells}
+        # Cells of several benchmarks may have one name.
+        self._open: Dict[Path, Cell] = {cell.folder: cell for cell in cells}
         self._count, self._failed = len(cells), 0
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -52,7 +64,7 @@ class Board:
     @contextmanager
     def cell(self, cell: Cell) -> Iterator[CellLine]:
         """The line of a cell that is worked on within the block."""
-        task = self.progress.add_task(escape(cell.name), total=1.0, note="waiting")
+        task = self.progress.add_task(escape(self._name(cell)), total=1.0, note="waiting")
         try:
             yield CellLine(self, cell, task)
         finally:
@@ -60,7 +72,7 @@ class Board:
 
     def ended(self, cell: Cell, outcome: Outcome) -> None:
         """Says how a cell ended."""
-        self._open.pop(cell.name, None)
+        self._open.pop(cell.folder, None)
         self._failed += outcome.status == "failed"
         if outcome.status == "finished":
             self.estimator.learn(cell)
@@ -69,13 +81,16 @@ class Board:
         first = outcome.error.splitlines()[0] if outcome.error else ""
         note = "; ".join(part for part in (duration(outcome.seconds), self._note()) if part)
         self.console.print(
-            f"{done}/{self._count} [{colour}]{outcome.status}[/{colour}] {escape(cell.name)} ({note}) "
+            f"{done}/{self._count} [{colour}]{outcome.status}[/{colour}] {escape(self._name(cell))} ({note}) "
             f"{escape(first)}".rstrip(),
             highlight=False,
             soft_wrap=True,
         )
         if self._overall is not None:
             self.progress.update(self._overall, completed=done, note=self._note())
+
+    def _name(self, cell: Cell) -> str:
+        return self._names.get(cell.folder, cell.name)
 
     def _note(self) -> str:
         left = self.estimator.total(list(self._open.values()), self.workers)

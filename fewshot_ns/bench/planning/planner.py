@@ -41,11 +41,29 @@ def make_plan(recipe: Recipe, data_root: Path, output_dir: Path, device: str) ->
         SchemaError: a method is not registered, flags are wrong, a scene is missing or cannot be read; all that is
             found is listed.
     """
+    plan, problems = plan_of_what_is_there(recipe, data_root, output_dir, device)
+    if problems:
+        raise SchemaError(recipe.origin, problems)
+    return plan
+
+
+def plan_of_what_is_there(
+    recipe: Recipe, data_root: Path, output_dir: Path, device: str
+) -> Tuple[Plan, Tuple[str, ...]]:
+    """Resolves and checks every cell of a recipe, and leaves out those with which something is wrong. Writes nothing.
+
+    Args:
+        recipe: what to do.
+        data_root: folder that the paths of the scenes begin in.
+        output_dir: folder of the benchmark.
+        device: 'cpu' or 'cuda'.
+
+    Returns:
+        The cells that can be run, and what keeps the others from it, each reason once.
+    """
     planner = _Planner(recipe, data_root.absolute(), output_dir.absolute(), device)
-    cells = planner.cells()
-    if planner.problems:
-        raise SchemaError(recipe.origin, list(dict.fromkeys(planner.problems)))
-    return Plan(recipe, output_dir, tuple(sorted(cells, key=lambda cell: recipe.seeds.index(cell.seed))))
+    cells = sorted(planner.cells(), key=lambda cell: recipe.seeds.index(cell.seed))
+    return Plan(recipe, output_dir, tuple(cells)), tuple(dict.fromkeys(planner.problems))
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def cost_table(results: BenchResults, protocol: str) -> Table:
         rows.append(
             [
                 group.label,
-                ", ".join(sorted({cell.device for cell in group.finished})) or None,
+                ", ".join(sorted({cell.gpu_name or cell.device for cell in group.finished})) or None,
                 *(_fixed(group.cost(name).mean, 0) for name in ("steps", "cpu_seconds", "wall_seconds")),
                 _fixed(_rate(group), 0),
                 *(_megabytes(group.cost(name).mean) for name in ("peak_memory_bytes", "peak_gpu_memory_bytes")),

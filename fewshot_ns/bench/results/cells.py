@@ -90,6 +90,8 @@ class CellResult:
     """'cpu' or 'cuda'."""
     source: str = ""
     """Hash of the code that made it."""
+    gpu_name: str = ""
+    """Name of the GPU that trained it; empty on a CPU, and in results of before it was kept."""
     initial_points: str = ""
     """What the model started from, in words: how many points, from which views; empty where from none."""
 
@@ -191,7 +193,9 @@ def _cell(folder: Path, planned: PlannedCell, recipe: str) -> CellResult:
     )
     if record.status != FINISHED:
         return CellResult(**known)
-    known.update(steps=None if record.step is None else record.step + 1, training=record.training or {})
+    known.update(steps=None if record.step is None else record.step + 1)
+    if record.training is not None:
+        known.update(training=record.training.numbers(), gpu_name=record.training.gpu_name or "")
     if planned.eval is not None:
         return CellResult(**{**known, **measured_across(folder / planned.eval, record)})
     averages = read_averages(folder / EVAL)

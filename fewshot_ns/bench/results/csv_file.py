@@ -47,7 +47,9 @@ SCENE_COUNTS = ("objects", "test_objects")
 """Further columns where a scene of the recipe is a multi-scene dataset."""
 INITIAL_POINTS = ("initial_points",)
 """Further column where a model started from points."""
-_OPTIONAL = (*SCENE_COUNTS, *INITIAL_POINTS)
+GPU_NAME = ("gpu_name",)
+"""Further column where a GPU trained."""
+_OPTIONAL = (*SCENE_COUNTS, *INITIAL_POINTS, *GPU_NAME)
 _COST = ("cpu_seconds", "wall_seconds", "rays", "peak_memory_bytes", "peak_gpu_memory_bytes")
 _DIGITS = 6
 """Digits behind the point of metrics, more than any table shows."""
@@ -65,6 +67,7 @@ def as_csv(results: BenchResults) -> str:
         *COLUMNS,
         *(SCENE_COUNTS if any(cell.test_objects is not None for cell in results.cells) else ()),
         *(INITIAL_POINTS if any(cell.initial_points for cell in results.cells) else ()),
+        *(GPU_NAME if any(cell.gpu_name for cell in results.cells) else ()),
     )
     writer.writerow([*columns, *names])
     for cell in results.cells:
@@ -212,6 +215,7 @@ def _cell(row: Dict[str, str]) -> CellResult:
         objects=optional("objects"),
         test_objects=optional("test_objects"),
         initial_points=row.get("initial_points") or "",
+        gpu_name=row.get("gpu_name") or "",
         training={name: _finite(name, row[name]) for name in _COST if row[name]},
     )
 

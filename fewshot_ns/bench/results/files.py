@@ -92,6 +92,18 @@ class _RecordKeys(_InFile):
     source: str
 
 
+class CostInFile(_InFile):
+    """What a training cost; all but the GPU's name are numbers."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: Metrics
+    gpu_name: Optional[str] = None
+
+    def numbers(self) -> Metrics:
+        """The cost without the name."""
+        return dict(self.__pydantic_extra__)
+
+
 class RecordInFile(_InFile):
     """cell.json, as far as reports read it."""
 
@@ -100,7 +112,7 @@ class RecordInFile(_InFile):
     keys: _RecordKeys
     error: str = ""
     step: Optional[Annotated[int, Field(ge=-1, lt=2**63)]] = None
-    training: Optional[Metrics] = None
+    training: Optional[CostInFile] = None
     categories: Dict[str, str] = {}
 
 
@@ -161,6 +173,7 @@ class CellInFile(_InFile):
     recipe: str = ""
     device: str = ""
     source: str = ""
+    gpu_name: str = ""
     initial_points: str = ""
 
     @model_validator(mode="before")

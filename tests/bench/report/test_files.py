@@ -17,7 +17,8 @@ from fewshot_ns.bench.report.pictures import crop_of, curve_of, zoom
 from fewshot_ns.bench.report.readme import BEGIN, END, results_block, update_readme, with_block
 from fewshot_ns.bench.report.tables import as_latex, image_table, scene_table, summary_table
 from fewshot_ns.bench.results.cells import BenchResults, CellResult, CurvePoint, read_results
-from fewshot_ns.bench.results.csv_file import as_csv, merge_into, read_csv
+from fewshot_ns.bench.results.csv_file import as_csv, as_json_text, merge_into, read_csv
+from fewshot_ns.bench.results.files import CostInFile
 from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, published, status_of
 from fewshot_ns.bench.results.summary import groups_of, spread
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
@@ -244,6 +245,37 @@ def test_what_models_started_from_is_in_the_rows(tmp_path):
     assert "initial_points" not in as_csv(results(cell()))
     text = markdown(some)
     assert text.count(words) == 1 and "started from" in text and "started from" not in markdown(results(cell()))
+
+
+def test_rows_name_the_gpu_that_trained(tmp_path):
+    training = {"cpu_seconds": 9.0, "peak_gpu_memory_bytes": 7 * 10**9}
+    some = results(cell(device="cuda", gpu_name="NVIDIA H200, 2", training=training), cell(seed=1))
+    path = tmp_path / "results.csv"
+    path.write_text(as_csv(some), encoding="utf8")
+    read = read_csv(path)
+    assert [one.gpu_name for one in read.cells] == ["NVIDIA H200, 2", ""] and as_csv(read) == as_csv(some)
+    assert "gpu_name" not in read.cells[0].metrics and read.cells[0].training["peak_gpu_memory_bytes"] == 7 * 10**9
+    assert "gpu_name" not in as_csv(results(cell()))
+    # Beside rows of before, whose file has no such column.
+    older = tmp_path / "older.csv"
+    older.write_text(as_csv(BenchResults("old", "", (cell(recipe="old"),))), encoding="utf8")
+    assert "gpu_name" not in older.read_text(encoding="utf8")
+    merge_into(older, some)
+    assert [one.gpu_name for one in read_csv(older).cells] == ["", "NVIDIA H200, 2", ""]
+    assert results_block(older) == results_block(older).replace("NVIDIA", "")
+    assert "| NVIDIA H200, 2, cpu |" in markdown(some) and "| cpu |" in markdown(results(cell()))
+    (tmp_path / "results.json").write_text(as_json_text(some))
+    assert [one.gpu_name for one in read_results(tmp_path / "results.json").cells] == ["NVIDIA H200, 2", ""]
+
+
+def test_records_name_the_gpu_or_are_of_before():
+    cost = {"steps": 4, "cpu_seconds": 1.5, "peak_gpu_memory_bytes": None}
+    for more in ({}, {"gpu_name": None}, {"gpu_name": "NVIDIA H200"}):
+        read = CostInFile.model_validate({**cost, **more})
+        assert read.numbers() == cost and read.gpu_name == more.get("gpu_name")
+    for wrong in ({"gpu_name": 3}, {"cpu_seconds": "long"}):
+        with pytest.raises(ValueError):
+            CostInFile.model_validate({**cost, **wrong})
 
 
 def test_results_of_the_first_version_are_read(tmp_path):
