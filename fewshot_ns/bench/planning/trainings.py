@@ -8,7 +8,7 @@ from fewshot_ns import registry
 from fewshot_ns.bench.recipes.protocols import protocol_or_none
 from fewshot_ns.configs.published_trainings import PublishedTraining, published_training
 
-_MOST_FLAGS = 3
+_MOST_FLAGS = 2
 """Flags of a variant that are named; the others are counted."""
 _MOST_SCENES = 4
 """Scenes that are named; the others are counted."""

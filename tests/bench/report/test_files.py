@@ -95,7 +95,7 @@ def test_reproduced_takes_all_of_the_papers_conditions():
     for changed, reason in (
         (whole[:-1], "7 of 8 scenes"),
         ([replace(one, size=(252, 189)) for one in whole], "252x189 pixels instead of 504x378"),
-        ([replace(one, own_length=False) for one in whole], "another length of training (69768 steps)"),
+        ([replace(one, steps=1000) for one in whole], "1000 steps instead of 69768"),
         ([replace(one, as_published=False) for one in whole], "a variant of the method"),
         ([replace(one, num_images=1) for one in whole], "not all test views"),
         ([replace(one, scene_overrides=("--resize", "area")) for one in whole], "scenes read with --resize"),
@@ -143,8 +143,12 @@ def test_the_papers_figure_stands_beside_ours_with_what_differs():
     text = as_markdown(summary_table(results(cell(20.0), cell(21.0, seed=1)), "llff-3"))
     assert "20.50 ± 0.71" in text and "| 21.13 |" in text and "working" in text
     # Methods without published figures have no columns for them.
-    lite = as_markdown(summary_table(results(replace(cell(20.0), method="freenerf-lite")), "llff-3"))
-    assert "paper" not in lite and "| working |" in lite
+    flags = ("--pipeline.model.width", "16", "--a", "1", "--b")
+    lite = replace(cell(20.0), method="freenerf-lite", overrides=flags)
+    text = as_markdown(summary_table(results(lite), "llff-3"))
+    said = "lite preset; --pipeline.model.width 16, --a 1 and 1 more"
+    assert "paper" not in text and f"| {said} | working |" in text
+    assert "| nothing | reproduced |" in as_markdown(summary_table(results(*(cell(19.63, name) for name in LLFF)), "llff-3"))
 
 
 def test_latex_survives_every_sign():
