@@ -31,12 +31,14 @@ LENGTHS: Dict[str, Dict[int, int]] = {
 mip-NeRF and FreeNeRF in FreeNeRF's code."""
 
 FREENERF_MASKS: Dict[str, Dict[int, int]] = {"llff": {6: 97675, 9: 104651}, "dtu": {6: 61524, 9: 65918}}
-"""Steps of FreeNeRF's frequency mask: 70 % of the training with six views, 50 % with nine (with three 90 %, the preset's
-own). An earlier version of the configs had 50 % and 20 % (LLFF), 20 % and 50 % (DTU)."""
+"""Steps of FreeNeRF's frequency mask: 70 % of the training with six views, 50 % with nine (with three 90 %, which the
+preset has). An earlier version of the configs had 50 % and 20 % (LLFF), 20 % and 50 % (DTU)."""
 
 _REGNERF = "google-research regnerf/configs/{}{}.gin"
 _FREENERF = "Jiawei-Yang/FreeNeRF configs/{}/{}{}_{}.gin"
-_SPARSENERF = "Wanggcong/SparseNeRF internal/datasets_depth_llff_dtu.py, lines 518 to 536, for photos of 504x378 and 400x300"
+_SPARSENERF = (
+    "Wanggcong/SparseNeRF internal/datasets_depth_llff_dtu.py, lines 518 to 536, for photos of 504x378 and 400x300"
+)
 _SIMPLIFIED = "ajayjain/DietNeRF dietnerf/scripts/run_synthetic_simplified_nerf_8v.sh and the configs that it names"
 
 
@@ -105,6 +107,22 @@ TRAININGS: Dict[str, Tuple[PublishedTraining, ...]] = {
     "simplified_nerf": (PublishedTraining("blender", 8, _SIMPLIFIED, 200000), *_simplified()),
 }
 """By the key of a method in the registry."""
+
+
+_FLOW = "the paper's figures are with a normalising flow, which its released code does not have"
+REMARKS: Dict[str, Dict[str, str]] = {"regnerf": {"llff": _FLOW, "dtu": _FLOW}}
+"""What every training of a method lacks beside its published figures, by the key of the method and the figures' data
+set. It is said, and does not keep a row from being reproduced."""
+
+
+def figure_remark(method: str, dataset: str) -> str:
+    """What no training here has of what is behind the published figures; '' where there is nothing.
+
+    Args:
+        method: name as ns-train or as the registry has it.
+        dataset: of the figures: 'llff', 'dtu/scan114'.
+    """
+    return REMARKS.get(method.replace("-", "_"), {}).get(dataset, "")
 
 
 def published_training(method: str, dataset: str, num_views: Optional[int], scene: str) -> PublishedTraining:

@@ -236,7 +236,7 @@ class _Planner:
 
 
 def training_flags(recipe: Recipe, method: RecipeMethod, scene: RecipeScene, device: str) -> Tuple[str, ...]:
-    """Flags of ns-train for a method on a scene, up to the dataparser's name; those of the recipe last, so that they win.
+    """Flags of ns-train for a method on a scene, up to the dataparser's name; the recipe's come last, so that they win.
 
     Args:
         recipe: where both are from.

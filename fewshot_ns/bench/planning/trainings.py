@@ -150,9 +150,7 @@ def _other_lengths(cells: Sequence[Trained]) -> List[str]:
             unknown |= not cell.own_length
         if cell.steps is not None and (cell.steps != wanted if wanted is not None else not cell.own_length):
             other.setdefault(wanted, []).append(cell.steps)
-    found = [
-        f"{_range(steps)} steps instead of {wanted}" for wanted, steps in other.items() if wanted is not None
-    ]
+    found = [f"{_range(steps)} steps instead of {wanted}" for wanted, steps in other.items() if wanted is not None]
     if unknown:
         steps = other.get(None)
         found.append("another length of training" + (f" ({max(steps)} steps)" if steps else ""))

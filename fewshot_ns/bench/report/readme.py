@@ -41,8 +41,8 @@ def results_block(path: Path) -> str:
             _filled(
                 "Mean over scenes ± deviation over seeds; on dtu-N of the object alone. trivial: the better PSNR of "
                 "the nearest training photo and the photos' mean colour. paper: published PSNR, on all scenes of the "
-                "data set, at full size and length. not as published: what the row does otherwise; a lite preset has the "
-                f"method's terms on a small fast field, then come the row's own flags. {RULES}"
+                "data set, at full size and length. not as published: what the row does otherwise; a lite preset has "
+                f"the method's terms on a small fast field, then come the row's own flags. {RULES}"
             )
         )
     if without:

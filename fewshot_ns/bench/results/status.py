@@ -9,6 +9,7 @@ from fewshot_ns import registry
 from fewshot_ns.bench.planning.trainings import training_differences, variant_words
 from fewshot_ns.bench.recipes.protocols import protocol_or_none
 from fewshot_ns.bench.results.summary import Group
+from fewshot_ns.configs.published_trainings import figure_remark
 from fewshot_ns.evaluation.baselines.trivial import baseline_names
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def not_as_published(group: Group) -> str:
     """What a row does otherwise than published, in words for a table: also of methods of which nothing is printed."""
     paper = published(group)
     if paper:
-        return "; ".join(differences(group, paper)) or "nothing"
+        remark = figure_remark(group.cells[0].method, next(iter(paper.values())).dataset)
+        return "; ".join([*differences(group, paper), *([remark] if remark else [])]) or "nothing"
     kind = "lite preset" if group.cells[0].method.endswith("-lite") else "no published figure"
     return "; ".join(words for words in (kind, variant_words(group.cells)) if words)
 

@@ -74,7 +74,10 @@ def test_nothing_is_said_of_what_is_as_published():
             [Training("dietnerf", "blender-8", "lego", ("--x", "1"), False, steps=200000)],
             "a variant of the method (--x 1)",
         ),
-        ([Training("depth-mipnerf", "blender-first-3", "lego", (), True, False, 9)], "another length of training (9 steps)"),
+        (
+            [Training("depth-mipnerf", "blender-first-3", "lego", (), True, False, 9)],
+            "another length of training (9 steps)",
+        ),
     ],
 )
 def test_what_differs_is_said(trainings, said):
@@ -91,7 +94,12 @@ def test_own_flags_are_told_without_the_published_ones():
 def test_figures_are_those_of_the_protocol():
     assert has_figures(Training()) and has_figures(Training("free-sparsenerf", folder_name="leaves"))
     assert not has_figures(Training("free-sparsenerf", folder_name="horns"))
-    for none in (Training("sparsenerf-lite"), Training("nerfacto"), Training(protocol="llff-6"), Training(protocol="x")):
+    for none in (
+        Training("sparsenerf-lite"),
+        Training("nerfacto"),
+        Training(protocol="llff-6"),
+        Training(protocol="x"),
+    ):
         assert not has_figures(none)
 
 

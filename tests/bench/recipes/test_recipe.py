@@ -51,7 +51,9 @@ def test_budgets_and_variants_of_methods(write_recipe):
 
 def test_flags_of_a_method_on_one_scene(write_recipe):
     row = {"method": "sparsenerf", "on-scenes": {"b": {"pipeline.depth.box-pixels": 60}, "c": ["--x", 1]}}
-    recipe = load_recipe(write_recipe(methods=[row, {**row, "label": "paper", "as-published": True}], scenes=["b", "c"]))
+    recipe = load_recipe(
+        write_recipe(methods=[row, {**row, "label": "paper", "as-published": True}], scenes=["b", "c"])
+    )
     variant, paper = recipe.methods
     assert dict(variant.on_scenes) == {"b": ("--pipeline.depth.box-pixels", "60"), "c": ("--x", "1")}
     assert not variant.as_published and paper.as_published and variant.overrides == ()

@@ -18,7 +18,7 @@ from fewshot_ns.bench.report.readme import BEGIN, END, results_block, update_rea
 from fewshot_ns.bench.report.tables import as_latex, image_table, scene_table, summary_table
 from fewshot_ns.bench.results.cells import BenchResults, CellResult, CurvePoint, read_results
 from fewshot_ns.bench.results.csv_file import as_csv, merge_into, read_csv
-from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, published, status_of
+from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, not_as_published, published, status_of
 from fewshot_ns.bench.results.summary import groups_of, spread
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
 from fewshot_ns.presentation.view_pictures import save_view
@@ -115,6 +115,17 @@ def test_one_scene_is_compared_with_what_is_printed_for_it():
     assert published(group(cell(protocol="llff-4"))) == {} == published(group(cell(method="nerfacto")))
 
 
+def test_what_no_training_has_of_the_papers_is_said_and_no_more():
+    flow = "the paper's figures are with a normalising flow, which its released code does not have"
+    whole = group(*(cell(19.1, name, method="regnerf") for name in LLFF))
+    assert not_as_published(whole) == flow and differences(whole, published(whole)) == []
+    short = group(cell(19.1, method="regnerf", steps=10))
+    assert not_as_published(short) == f"10 steps instead of 69768; 1 of 8 scenes; {flow}"
+    # What is printed for this scan is without it.
+    scan = cell(21.4, "scan114", protocol="dtu-3", method="regnerf", steps=43945, size=(400, 300))
+    assert not_as_published(group(scan)) == "nothing"
+
+
 def test_working_beats_both_trivial_baselines_on_every_scene():
     assert status_of(group(cell(13.0), cell(13.0, "horns"))).word == "working"
     worse = status_of(group(cell(13.0), cell(12.0, "horns")))
@@ -148,7 +159,9 @@ def test_the_papers_figure_stands_beside_ours_with_what_differs():
     text = as_markdown(summary_table(results(lite), "llff-3"))
     said = "lite preset; --pipeline.model.width 16, --a 1 and 1 more"
     assert "paper" not in text and f"| {said} | working |" in text
-    assert "| nothing | reproduced |" in as_markdown(summary_table(results(*(cell(19.63, name) for name in LLFF)), "llff-3"))
+    assert "| nothing | reproduced |" in as_markdown(
+        summary_table(results(*(cell(19.63, name) for name in LLFF)), "llff-3")
+    )
 
 
 def test_latex_survives_every_sign():
