@@ -21,7 +21,7 @@ from fewshot_ns.bench.execution.records import (
     read_record,
 )
 from fewshot_ns.bench.planning.plan import Cell, Plan
-from fewshot_ns.bench.planning.trainings import has_figures, training_differences
+from fewshot_ns.bench.planning.trainings import has_figures, remark_of, training_differences
 from fewshot_ns.presentation.tables import Column, Table, TableCell, print_table
 from fewshot_ns.utils.files import replacing, write_json
 
@@ -111,7 +111,7 @@ def published_lines(cells: Sequence[Cell]) -> List[str]:
     found = []
     for (label, protocol), row in rows.items():
         if has_figures(row[0]):
-            differences = "; ".join(training_differences(row))
+            differences = "; ".join(filter(None, [*training_differences(row), remark_of(row[0])]))
             said = f"not as published: {differences}" if differences else "trained as published"
             found.append(f"{label}, {protocol}: {said}")
     return found

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Protocol, Sequence, Tuple
 
 from fewshot_ns import registry
 from fewshot_ns.bench.recipes.protocols import protocol_or_none
-from fewshot_ns.configs.published_trainings import PublishedTraining, published_training
+from fewshot_ns.configs.published_trainings import PublishedTraining, figure_remark, published_training
 
 _MOST_FLAGS = 2
 """Flags of a variant that are named; the others are counted."""
@@ -88,6 +88,12 @@ def has_figures(cell: Trained) -> bool:
     names = (protocol.dataset, f"{protocol.dataset}/{cell.folder_name}")
     results = registry.paper_results(method)
     return any(result.num_views == protocol.num_views and result.dataset in names for result in results)
+
+
+def remark_of(cell: Trained) -> str:
+    """What no training here has of what is behind the published figures of a data set; '' where there is nothing."""
+    protocol = protocol_or_none(cell.protocol)
+    return "" if protocol is None else figure_remark(cell.method, protocol.dataset or "")
 
 
 def variant_words(cells: Sequence[Trained]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_flags_of_a_scene_reach_the_method_that_they_are_for(plan_of, data_root)
     ]
     found = {}
     for cell in plan_of(methods=methods, scenes=["plane", "leaves"]).cells:
-        config = resolve_config(cell.method, (*cell.flags, *cell.parser))
+        config: Any = resolve_config(cell.method, (*cell.flags, *cell.parser))
         found[cell.method, cell.scene] = config.pipeline.depth.box_pixels
         assert cell.config["pipeline.depth.box_pixels"] == str(config.pipeline.depth.box_pixels)
         assert cell.as_published == (cell.method == "freenerf-lite")

@@ -1,4 +1,4 @@
-"""What ns-train would get from the recipes of the papers' protocols, number by number, and that nothing published lacks."""
+"""What ns-train would get from the recipes of the papers' protocols, number by number."""
 
 from __future__ import annotations
 
@@ -84,8 +84,9 @@ def test_freenerfs_mask_ends_where_its_configs_say(protocol: str, steps: Optiona
 
 @pytest.mark.parametrize("method", ["sparsenerf", "free-sparsenerf"])
 def test_sparsenerfs_boxes_by_scene(method: str) -> None:
+    llff: Dict[str, Tuple[Optional[int], Optional[float]]]
     llff = {"leaves": (180, None), "horns": (60, None), "room": (None, 1.0), "fortress": (None, 1.0)}
-    dtu = dict.fromkeys(("scan34", "scan38", "scan82"), (100, None))
+    dtu: Dict[str, Tuple[Optional[int], Optional[float]]] = {f"scan{number}": (100, None) for number in (34, 38, 82)}
     for protocol, names, boxes in (("llff-3", LLFF, llff), ("dtu-3", DTU, dtu)):
         depths = {name: config.pipeline.depth for name, config in scenes_of(protocol, method)}
         found = {name: (depth.box_pixels, depth.box_fraction) for name, depth in depths.items()}
