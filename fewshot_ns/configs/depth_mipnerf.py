@@ -1,7 +1,8 @@
 """depth-mipnerf: proposal mip-NeRF whose weights are bounded by measured depth.
 
 Source: AlexSheldrick/mipnerf_pl, branch depth-mipnerf, configs/lego.yaml (64 + 64 + 32 samples, 8192 rays, 50000 steps,
-3e-3 to 2e-5); scannet and matterport train for 150000 steps from 2e-3. Its other setting, lego_bkup:
+3e-3 to 2e-5); scannet and matterport train for 150000 steps from 2e-3 (recipes depth-mipnerf-scannet, -matterport). Its
+other setting, lego_bkup:
 
     --pipeline.model.num-proposal-samples 128 --pipeline.model.proposal-weight 0.05
     --pipeline.depth.metric.near-weight 0.02 --pipeline.depth.metric.empty-weight 0.1

@@ -1,7 +1,7 @@
 """sparsenerf: mip-NeRF with depth ranking, spatial continuity and, in metric scenes, RegNeRF's smoothness.
 
 Source: Wanggcong/SparseNeRF configs (llff3, dtu3) and what its code makes of them. NVS-RGBD trains for 60000 steps:
-`--max-num-iterations 60000 --optimizers.field.scheduler.max-steps 60000`.
+`--max-num-iterations 60000 --optimizers.field.scheduler.max-steps 60000` (recipe nvs-rgbd).
 """
 
 from fewshot_ns.configs.mipnerf_fewshot import mipnerf_fewshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from fewshot_ns.bench.execution.records import (
     read_record,
 )
 from fewshot_ns.bench.planning.plan import Cell, Plan
+from fewshot_ns.bench.planning.trainings import has_figures, remark_of, training_differences
 from fewshot_ns.presentation.tables import Column, Table, TableCell, print_table
 from fewshot_ns.utils.files import replacing, write_json
 
@@ -88,6 +89,8 @@ def print_plan(plan: Plan, estimator: Estimator, workers: int, any_source: bool,
             ]
         )
     print_table(Table([Column(title) for title in titles], rows), recipe.name)
+    for line in published_lines(plan.cells):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     missing = [cell for cell in plan.cells if states[cell.name] != "finished"]
     left = estimator.total(missing, workers)
     time = "nothing is left to do" if not missing else "time unknown: no cell of every method has run yet"
@@ -98,6 +101,20 @@ def print_plan(plan: Plan, estimator: Estimator, workers: int, any_source: bool,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def published_lines(cells: Sequence[Cell]) -> List[str]:
+    """A line for each row of the tables of which papers print figures: what it does otherwise than they do."""
+    rows: Dict[Tuple[str, str], List[Cell]] = {}
+    for cell in cells:
+        rows.setdefault((cell.label, cell.protocol), []).append(cell)
+    found = []
+    for (label, protocol), row in rows.items():
+        if has_figures(row[0]):
+            differences = "; ".join(filter(None, [*training_differences(row), remark_of(row[0])]))
+            said = f"not as published: {differences}" if differences else "trained as published"
+            found.append(f"{label}, {protocol}: {said}")
+    return found
 
 
 def _protocols(cell: Cell) -> str:

@@ -169,6 +169,8 @@ class SceneIdentity:
     """Of a multi-scene dataset: number of test scenes; 0 for one scene."""
     first_test_scene: str = ""
     """Its first test scene."""
+    ray_space: str = ""
+    """'ndc' or 'metric' of one scene; '' where another package's dataparser has read it."""
 
 
 def identify_scene(dataparser: Any) -> SceneIdentity:
@@ -218,6 +220,7 @@ def identify_scene(dataparser: Any) -> SceneIdentity:
         test_views=len(test.image_filenames) - len(getattr(records[1], "rendered_indices", ())),
         has_depth=depths is not None,
         has_masks=masks is not None,
+        ray_space="" if records[0] is None else records[0].geometry.ray_space,
     )
 
 

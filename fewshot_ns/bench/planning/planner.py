@@ -109,7 +109,7 @@ class _Planner:
                         scene=scene,
                         method_path=f"methods[{number}] ({method.label})",
                         scene_path=f"scenes[{scene_number}] ({scene.name})",
-                        flags=self._flags(method, scene),
+                        flags=training_flags(self.recipe, method, scene, self.device),
                         parser=(scene.parser, *scene.flags),
                         data=self.data_root / scene.path,
                     )
@@ -161,20 +161,6 @@ class _Planner:
             )
             return []
         return [self._cell(pair, seed, config, identity, evaluations) for seed in self.recipe.seeds]
-
-    def _flags(self, method: RecipeMethod, scene: RecipeScene) -> Tuple[str, ...]:
-        """Flags of ns-train, those of the recipe last, so that they win."""
-        default = registered_methods()[method.method]
-        words: List[str] = ["--steps-per-eval-batch", "0", "--steps-per-eval-image", "0"]
-        words += ["--steps-per-eval-all-images", str(self.recipe.evaluation.curve_steps)]
-        if method.budget.steps is not None:
-            words += ["--max-num-iterations", str(method.budget.steps), *schedule_flags(default, method.budget.steps)]
-        if method.budget.cpu_seconds is not None:
-            words += ["--max-train-cpu-seconds", str(method.budget.cpu_seconds)]
-        if self.recipe.evaluation.metrics is not None and hasattr(default.pipeline, "evaluation"):
-            words += ["--pipeline.evaluation.metrics", *self.recipe.evaluation.metrics]
-        words += ["--machine.device-type", self.device]
-        return (*words, *scene.protocol.overrides, *method.overrides, *scene.overrides)
 
     def _config(self, pair: _Pair) -> Optional[TrainerConfig]:
         """The config of a training; None where its flags are wrong."""
@@ -249,9 +235,9 @@ class _Planner:
             data=pair.data,
             flags=flags,
             parser=pair.parser,
-            overrides=(*method.overrides, *scene.overrides),
+            overrides=_overrides(method, scene),
             scene_overrides=scene.flags[len(scene.protocol.flags) :],
-            steps=config.max_num_iterations,
+            steps=_steps(config, identity),
             cpu_seconds=getattr(config, "max_train_cpu_seconds", None),
             own_length=method.budget == Budget(),
             resumable=isinstance(config, FewShotTrainerConfig),
@@ -265,6 +251,42 @@ class _Planner:
             all_test_scenes=identity.test_scenes,
             pictured_scene=identity.first_test_scene,
         )
+
+
+def training_flags(recipe: Recipe, method: RecipeMethod, scene: RecipeScene, device: str) -> Tuple[str, ...]:
+    """Flags of ns-train for a method on a scene, up to the dataparser's name; the recipe's come last, so that they win.
+
+    Args:
+        recipe: where both are from.
+        method: a registered one.
+        scene: one of its scenes.
+        device: 'cpu' or 'cuda'.
+    """
+    default = registered_methods()[method.method]
+    words: List[str] = ["--steps-per-eval-batch", "0", "--steps-per-eval-image", "0"]
+    words += ["--steps-per-eval-all-images", str(recipe.evaluation.curve_steps)]
+    if method.budget.steps is not None:
+        words += ["--max-num-iterations", str(method.budget.steps), *schedule_flags(default, method.budget.steps)]
+    if method.budget.cpu_seconds is not None:
+        words += ["--max-train-cpu-seconds", str(method.budget.cpu_seconds)]
+    if recipe.evaluation.metrics is not None and hasattr(default.pipeline, "evaluation"):
+        words += ["--pipeline.evaluation.metrics", *recipe.evaluation.metrics]
+    words += ["--machine.device-type", device]
+    return (*words, *scene.protocol.overrides, *_overrides(method, scene))
+
+
+def _steps(config: TrainerConfig, identity: SceneIdentity) -> Optional[int]:
+    """Steps of the whole training, also where the method has a length for each ray space; None: known when it runs."""
+    from fewshot_ns.engine.trainer import FewShotTrainerConfig
+
+    if config.max_num_iterations is not None or not isinstance(config, FewShotTrainerConfig):
+        return config.max_num_iterations
+    return {"ndc": config.ndc_iterations, "metric": config.metric_iterations}.get(identity.ray_space)
+
+
+def _overrides(method: RecipeMethod, scene: RecipeScene) -> Tuple[str, ...]:
+    """The recipe's own flags of ns-train for a method on a scene, from the general to the special, which wins."""
+    return (*method.overrides, *scene.overrides, *method.on_scenes.get(scene.name, ()))
 
 
 def _is_generalizable(config: TrainerConfig) -> bool:

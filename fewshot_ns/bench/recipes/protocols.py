@@ -14,7 +14,10 @@ OCCLUDED_VIEWS = (2, 5, 8, 9, 10, 16, 34, 35, 40, 52, 53, 54, 58, 60)
 INDICES = "indices"
 """The protocol of one's own views: the scene names its dataparser and --train-indices."""
 ACROSS = "srn-1, srn-2, sn64-1, sn64-unseen-1, pixelnerf-dtu-1, -3, -6, -9, matchnerf-dtu-3 or multi-object"
-NAMES = f"llff-N, dtu-N, blender-N, blender-first-N (N training views), blender-occluded-14, indices, {ACROSS}"
+NAMES = (
+    "llff-N, dtu-N, blender-N, blender-first-N, nvs-kinect-N, nvs-zed-N, nvs-iphone-N (N training views), "
+    f"blender-occluded-14, rgbd-all, indices, {ACROSS}"
+)
 VIEWLIST = "--viewlist"
 """The flag of `ns-fewshot eval` whose file lies in the folder of the dataset."""
 OWN_SOURCES = {
@@ -30,7 +33,7 @@ _EXPECTED = {
     "nearest": "one number of views, at least 1",
     "viewlist": "one file",
 }
-_NUMBERED = re.compile(r"(llff|dtu|blender|blender-first)-(\d+)")
+_NUMBERED = re.compile(r"(llff|dtu|blender|blender-first|nvs-kinect|nvs-zed|nvs-iphone)-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ def find_protocol(name: str) -> BenchProtocol:
     """
     if name == INDICES:
         return BenchProtocol(name, None, None)
+    if name == "rgbd-all":
+        # The scene's own split: depth-mipnerf's ScanNet and Matterport scenes train on all of theirs.
+        return BenchProtocol(name, None, "rgbd-data", ("--num-views", "0"))
     if name == "blender-occluded-14":
         views = tuple(str(view) for view in OCCLUDED_VIEWS)
         flags = ("--train-indices", *views)
@@ -90,6 +96,8 @@ def find_protocol(name: str) -> BenchProtocol:
         return BenchProtocol(name, "llff", "llff-data", number, views)
     if family == "dtu":
         return BenchProtocol(name, "dtu", "dtu-data", (*number, "--view-protocol", "pixelnerf"), views, masked=True)
+    if family.startswith("nvs-"):
+        return BenchProtocol(name, None, "llff-data", (*number, "--view-protocol", family), views)
     first = family == "blender-first"
     flags = (*number, "--view-protocol", "first" if first else "dietnerf")
     # DietNeRF's eight views are a list of its own; all other published numbers of views are the first frames.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Optional, Tuple
+from typing import ClassVar, Mapping, Optional, Tuple
 
 from pydantic import ConfigDict
 
@@ -67,6 +67,8 @@ class RecipeMethod:
     """Names of the scenes that it runs on; None: all."""
     as_published: bool = True
     """Whether published figures of the method are about this variant."""
+    on_scenes: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    """Further flags of ns-train on single scenes, by their names; they win over all others."""
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,11 @@ class MethodInFile(_Keys):
     """How long it trains; by default as the top of the file says."""
     scenes: Optional[Names] = None
     """Names of the scenes that it runs on; by default all."""
+    on_scenes: Annotated[
+        Dict[str, Flags],
+        Expected("a mapping of names of scenes to flags, each a mapping or a list of words"),
+    ] = {}
+    """Further flags of ns-train on single scenes, by their names: what only this method takes, or gets there."""
     as_published: Optional[Switch] = None
     """Whether published figures of the method are about this variant; by default where it has no overrides."""
 
@@ -266,6 +271,16 @@ class MethodInFile(_Keys):
         if unknown:
             names = ", ".join(sorted(set(known)))
             raise ValueError(f"expected names of scenes of this recipe ({names}), found {shown(unknown)}")
+        return value
+
+    @field_validator("on_scenes")
+    @classmethod
+    def _runs_there(cls, value: Dict[str, Tuple[str, ...]], info: ValidationInfo) -> Dict[str, Tuple[str, ...]]:
+        known = info.data.get("scenes") or _context(info).scenes
+        unknown = [name for name in value if name not in known]
+        if unknown:
+            names = ", ".join(sorted(set(known)))
+            raise ValueError(f"expected names of scenes that the row runs on ({names}), found {shown(unknown)}")
         return value
 
     @classmethod

@@ -97,5 +97,6 @@ def _method(entry: MethodInFile, budget: Budget) -> RecipeMethod:
         overrides=entry.overrides,
         budget=entry.budget.within(budget),
         scenes=entry.scenes,
-        as_published=not entry.overrides if entry.as_published is None else entry.as_published,
+        as_published=not (entry.overrides or entry.on_scenes) if entry.as_published is None else entry.as_published,
+        on_scenes=entry.on_scenes,
     )

@@ -9,7 +9,7 @@ from typing import List, Optional
 from fewshot_ns import registry
 from fewshot_ns.bench.results.cells import BenchResults
 from fewshot_ns.bench.results.csv_file import groups_by_recipe, read_csv
-from fewshot_ns.bench.results.status import NOT_RUN, RULES, baseline, published, status_of
+from fewshot_ns.bench.results.status import NOT_RUN, RULES, baseline, not_as_published, published, status_of
 from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
 from fewshot_ns.presentation.tables import Column, Table, TableCell, as_markdown
 from fewshot_ns.utils.files import write_text
@@ -35,13 +35,14 @@ def results_block(path: Path) -> str:
     parts: List[str] = []
     if rows:
         titles = ("method", "protocol", "scenes", "size", "steps", "seeds", "PSNR", "SSIM", "LPIPS", "trivial", "paper")
-        table = Table([Column(title) for title in (*titles, "status")], rows)
+        table = Table([Column(title) for title in (*titles, "not as published", "status")], rows)
         parts.append(as_markdown(table).rstrip())
         parts.append(
             _filled(
                 "Mean over scenes ± deviation over seeds; on dtu-N of the object alone. trivial: the better PSNR of "
                 "the nearest training photo and the photos' mean colour. paper: published PSNR, on all scenes of the "
-                f"data set, at full size and length. {RULES}"
+                "data set, at full size and length. not as published: what the row does otherwise; a lite preset has "
+                f"the method's terms on a small fast field, then come the row's own flags. {RULES}"
             )
         )
     if without:
@@ -73,6 +74,7 @@ def _row(group: Group) -> List[TableCell]:
         *metrics,
         _trivial(group),
         None if paper is None else f"{paper.value:g}",
+        not_as_published(group),
         status_of(group).word,
     ]
 

@@ -6,10 +6,10 @@ import statistics
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fewshot_ns.bench.results.cells import BenchResults, CellResult
-from fewshot_ns.bench.results.status import baseline, category_paper, differences, published, status_of
+from fewshot_ns.bench.results.status import baseline, category_paper, not_as_published, published, status_of
 from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
 from fewshot_ns.evaluation.metrics.regions import MASKED_PREFIX, REGION_PREFIXES, plain_name
-from fewshot_ns.presentation.tables import NOT_AVAILABLE, Column, Table, TableCell
+from fewshot_ns.presentation.tables import Column, Table, TableCell
 
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "lpips": "LPIPS", "avg_error": "average error"}
 _WHERE = {MASKED_PREFIX: "object ", REGION_PREFIXES["centre"]: "central ", REGION_PREFIXES["true-depth"]: "true-depth "}
@@ -44,8 +44,7 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
     columns += [Column(title_of(metric)) for metric in metrics]
     printed = [name for name in PAPER_METRICS if any(name in paper for paper in papers)]
     columns += [Column(f"paper's {title_of(name)}") for name in printed]
-    columns += [Column("not as in the paper")] if printed else []
-    columns.append(Column("status"))
+    columns += [Column("not as published"), Column("status")]
     rows: List[List[TableCell]] = []
     for group, paper in zip(groups, papers, strict=True):
         values = [group.over_scenes(metric).text(digits_of(metric)) for metric in metrics]
@@ -57,9 +56,7 @@ def summary_table(results: BenchResults, protocol: str) -> Table:
             *values,
         ]
         row += [f"{paper[name].value:g}" if name in paper else None for name in printed]
-        if printed:
-            row.append("; ".join(differences(group, paper)) if paper else NOT_AVAILABLE)
-        rows.append([*row, status_of(group).word])
+        rows.append([*row, not_as_published(group), status_of(group).word])
     return Table(columns, rows, "Mean over scenes ± deviation over seeds. Deviations are those of a sample.")
 
 

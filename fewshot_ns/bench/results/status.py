@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from fewshot_ns import registry
+from fewshot_ns.bench.planning.trainings import training_differences, variant_words
 from fewshot_ns.bench.recipes.protocols import protocol_or_none
 from fewshot_ns.bench.results.summary import Group
+from fewshot_ns.configs.published_trainings import figure_remark
 from fewshot_ns.evaluation.baselines.trivial import baseline_names
 
 if TYPE_CHECKING:
@@ -142,9 +144,7 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     dataset, _, scene = first.dataset.partition("/")
     conditions = CONDITIONS.get(first.dataset) or CONDITIONS[dataset]
     wanted = (scene,) if scene else conditions.scenes
-    found: List[str] = []
-    if not all(cell.as_published for cell in group.cells):
-        found.append("a variant of the method")
+    found = training_differences(group.cells)
     if wanted and set(group.folder_names) != set(wanted):
         shared = len(set(group.folder_names) & set(wanted))
         found.append(f"{shared} of {len(wanted)} scenes" if shared else "other scenes")
@@ -155,9 +155,6 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     sizes = sorted({cell.size for cell in group.finished if cell.size is not None and cell.size != conditions.size})
     if sizes:
         found.append(f"{_size(sizes[0])} pixels instead of {_size(conditions.size)}")
-    if not all(cell.own_length for cell in group.cells):
-        steps = sorted({cell.steps for cell in group.finished if cell.steps is not None})
-        found.append("another length of training" + (f" ({steps[-1]} steps)" if steps else ""))
     flags = [word.replace("_", "-") for cell in group.cells for word in cell.scene_overrides if word.startswith("--")]
     changed = list(dict.fromkeys(flag for flag in flags if flag not in LOCATING_FLAGS))
     if changed:
@@ -165,6 +162,16 @@ def differences(group: Group, paper: Dict[str, PaperResult]) -> List[str]:
     if any(not _whole(cell) for cell in group.finished):
         found.append("not all test views")
     return found
+
+
+def not_as_published(group: Group) -> str:
+    """What a row does otherwise than published, in words for a table: also of methods of which nothing is printed."""
+    paper = published(group)
+    if paper:
+        remark = figure_remark(group.cells[0].method, next(iter(paper.values())).dataset)
+        return "; ".join([*differences(group, paper), *([remark] if remark else [])]) or "nothing"
+    kind = "lite preset" if group.cells[0].method.endswith("-lite") else "no published figure"
+    return "; ".join(words for words in (kind, variant_words(group.cells)) if words)
 
 
 def _whole(cell: CellResult) -> bool:

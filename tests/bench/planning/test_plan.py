@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,41 @@ def test_learning_rates_follow_the_steps_and_the_recipe_has_the_last_word(plan_o
         assert config.max_num_iterations == cell.steps == 50
         # That of poses is as long as the run by itself.
         assert lengths == {"field": 50, "planes": planes, "proposal": 50, "camera_opt": None}
+
+
+def test_flags_of_a_scene_reach_the_method_that_they_are_for(plan_of, data_root):
+    shutil.copytree(data_root / "plane", data_root / "leaves")
+    box = {"pipeline.depth.box-pixels": 9}
+    methods = [
+        {"method": "sparsenerf-lite", "overrides": {"pipeline.depth.box-pixels": 7}, "on-scenes": {"leaves": box}},
+        "freenerf-lite",
+    ]
+    found = {}
+    for cell in plan_of(methods=methods, scenes=["plane", "leaves"]).cells:
+        config: Any = resolve_config(cell.method, (*cell.flags, *cell.parser))
+        found[cell.method, cell.scene] = config.pipeline.depth.box_pixels
+        assert cell.config["pipeline.depth.box_pixels"] == str(config.pipeline.depth.box_pixels)
+        assert cell.as_published == (cell.method == "freenerf-lite")
+    assert found == {
+        ("sparsenerf-lite", "plane"): 7,
+        ("sparsenerf-lite", "leaves"): 9,
+        ("freenerf-lite", "plane"): None,
+        ("freenerf-lite", "leaves"): None,
+    }
+    # A method that has no such field need not stand back from the scene.
+    splats = {"method": "sparse-splatfacto-lite"}
+    assert len(plan_of(methods=[methods[0], splats], scenes=["plane", "leaves"]).cells) == 4
+
+
+def test_steps_that_a_method_takes_from_the_scene_are_known(plan_of):
+    methods = ["regnerf", {"method": "regnerf", "label": "own", "overrides": {"ndc-iterations": 7}}]
+    cells = plan_of(methods=methods, budget=None).cells
+    assert [cell.steps for cell in cells] == [69768, 7]
+    scene = {"path": "plane", "dataparser": {"ray-space": "metric"}}
+    (metric,) = plan_of(methods=["regnerf"], scenes=[scene], budget=None).cells
+    assert metric.steps == 43945
+    # The key is made of what ns-train gets, which finds out by itself.
+    assert metric.config["max_num_iterations"] == "None"
 
 
 def test_a_schedule_that_is_longer_than_its_training_stays_so():

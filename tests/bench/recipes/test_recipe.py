@@ -49,6 +49,31 @@ def test_budgets_and_variants_of_methods(write_recipe):
     assert short.as_published and not longer.as_published
 
 
+def test_flags_of_a_method_on_one_scene(write_recipe):
+    row = {"method": "sparsenerf", "on-scenes": {"b": {"pipeline.depth.box-pixels": 60}, "c": ["--x", 1]}}
+    recipe = load_recipe(
+        write_recipe(methods=[row, {**row, "label": "paper", "as-published": True}], scenes=["b", "c"])
+    )
+    variant, paper = recipe.methods
+    assert dict(variant.on_scenes) == {"b": ("--pipeline.depth.box-pixels", "60"), "c": ("--x", "1")}
+    assert not variant.as_published and paper.as_published and variant.overrides == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"on-scenes": {"d": {}}}, r"methods\[0\].on-scenes: expected names of scenes .* \(b, c\), found \['d'\]"),
+        ({"on-scenes": {"c": {}}, "scenes": ["b"]}, r"on-scenes: expected names of scenes .* \(b\), found \['c'\]"),
+        ({"on-scenes": {"b": 3}}, r"methods\[0\].on-scenes: expected a mapping of names of scenes to flags"),
+        ({"on-scenes": ["b"]}, r"methods\[0\].on-scenes: expected a mapping of names of scenes to flags"),
+        ({"on-scene": {"b": {}}}, "unknown key; did you mean on-scenes?"),
+    ],
+)
+def test_wrong_flags_of_one_scene(write_recipe, row, message):
+    with pytest.raises(SchemaError, match=message):
+        load_recipe(write_recipe(methods=[{"method": "m", **row}], scenes=["b", "c"]))
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -150,12 +175,22 @@ def test_flags_of_every_recipe_are_known_to_nerfstudio():
                 parser = getattr(resolve_config(method.method, words).pipeline.datamanager, "dataparser")  # noqa: B009
                 if not scene.evaluations:
                     views = len(parser.train_indices or ()) or parser.num_views
-                    assert views == scene.protocol.num_views
+                    # 0 is the whole training split.
+                    assert views == (scene.protocol.num_views or 0)
 
 
 def test_the_packages_recipes_are_those_of_the_repository():
     assert RECIPES.resolve() == ROOT / "configs"
     assert recipe_names()
+
+
+def test_protocols_of_sensors_depth():
+    kinect, rooms = find_protocol("nvs-kinect-3"), find_protocol("rgbd-all")
+    assert (kinect.parser, kinect.num_views, kinect.dataset) == ("llff-data", 3, None)
+    assert kinect.flags == ("--num-views", "3", "--view-protocol", "nvs-kinect")
+    assert (rooms.parser, rooms.flags, rooms.num_views) == ("rgbd-data", ("--num-views", "0"), None)
+    with pytest.raises(ValueError, match="unknown protocol 'nvs-lidar-3'; expected .*nvs-iphone-N"):
+        find_protocol("nvs-lidar-3")
 
 
 def test_the_views_of_occluded_lego_are_all_different():

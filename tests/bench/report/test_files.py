@@ -19,7 +19,7 @@ from fewshot_ns.bench.report.tables import as_latex, image_table, scene_table, s
 from fewshot_ns.bench.results.cells import BenchResults, CellResult, CurvePoint, read_results
 from fewshot_ns.bench.results.csv_file import as_csv, as_json_text, merge_into, read_csv
 from fewshot_ns.bench.results.files import CostInFile
-from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, published, status_of
+from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, not_as_published, published, status_of
 from fewshot_ns.bench.results.summary import groups_of, spread
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
 from fewshot_ns.presentation.view_pictures import save_view
@@ -96,7 +96,7 @@ def test_reproduced_takes_all_of_the_papers_conditions():
     for changed, reason in (
         (whole[:-1], "7 of 8 scenes"),
         ([replace(one, size=(252, 189)) for one in whole], "252x189 pixels instead of 504x378"),
-        ([replace(one, own_length=False) for one in whole], "another length of training (69768 steps)"),
+        ([replace(one, steps=1000) for one in whole], "1000 steps instead of 69768"),
         ([replace(one, as_published=False) for one in whole], "a variant of the method"),
         ([replace(one, num_images=1) for one in whole], "not all test views"),
         ([replace(one, scene_overrides=("--resize", "area")) for one in whole], "scenes read with --resize"),
@@ -114,6 +114,17 @@ def test_one_scene_is_compared_with_what_is_printed_for_it():
     renamed = group(replace(cell(), scene="fern-small"))
     assert published(renamed, "fern-small")["psnr"].value == 21.13
     assert published(group(cell(protocol="llff-4"))) == {} == published(group(cell(method="nerfacto")))
+
+
+def test_what_no_training_has_of_the_papers_is_said_and_no_more():
+    flow = "the paper's figures are with a normalising flow, which its released code does not have"
+    whole = group(*(cell(19.1, name, method="regnerf") for name in LLFF))
+    assert not_as_published(whole) == flow and differences(whole, published(whole)) == []
+    short = group(cell(19.1, method="regnerf", steps=10))
+    assert not_as_published(short) == f"10 steps instead of 69768; 1 of 8 scenes; {flow}"
+    # What is printed for this scan is without it.
+    scan = cell(21.4, "scan114", protocol="dtu-3", method="regnerf", steps=43945, size=(400, 300))
+    assert not_as_published(group(scan)) == "nothing"
 
 
 def test_working_beats_both_trivial_baselines_on_every_scene():
@@ -144,8 +155,14 @@ def test_the_papers_figure_stands_beside_ours_with_what_differs():
     text = as_markdown(summary_table(results(cell(20.0), cell(21.0, seed=1)), "llff-3"))
     assert "20.50 ± 0.71" in text and "| 21.13 |" in text and "working" in text
     # Methods without published figures have no columns for them.
-    lite = as_markdown(summary_table(results(replace(cell(20.0), method="freenerf-lite")), "llff-3"))
-    assert "paper" not in lite and "| working |" in lite
+    flags = ("--pipeline.model.width", "16", "--a", "1", "--b")
+    lite = replace(cell(20.0), method="freenerf-lite", overrides=flags)
+    text = as_markdown(summary_table(results(lite), "llff-3"))
+    said = "lite preset; --pipeline.model.width 16, --a 1 and 1 more"
+    assert "paper" not in text and f"| {said} | working |" in text
+    assert "| nothing | reproduced |" in as_markdown(
+        summary_table(results(*(cell(19.63, name) for name in LLFF)), "llff-3")
+    )
 
 
 def test_latex_survives_every_sign():
