@@ -12,6 +12,7 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
+import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import (
@@ -21,6 +22,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     unset_fake_temporarily,
 )
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
@@ -31,6 +33,16 @@ HIDDEN = torch.device("lazy", 0)
 the calling thread. Those of CUDA have threads of their own, which there are only with a driver."""
 PACKAGE = "fewshot_ns."
 _INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
+
+
+_REDUCED = {
+    torch.nn.functional.linear,
+    torch.nn.functional.scaled_dot_product_attention,
+    *(torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose2d, torch.nn.functional.conv2d),
+    *(torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum),
+    *(Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm),
+}
+"""What autocast does in fewer bits on CUDA."""
 
 
 class DeviceFault(RuntimeError):
@@ -97,6 +109,26 @@ class PretendedTensor(Tensor):
 
     def __repr__(self, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
         return f"PretendedTensor({tuple(self.shape)}, {self.dtype})"
+
+
+class _Autocast(TorchFunctionMode):
+    """What autocast does to tensors of CUDA, which C++ does not take those of the pretended device for."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.backward:
+            # What is computed anew in there has autocast too.
+            with self:
+                return torch.autograd.backward(args[0], kwargs.pop("gradient", None), *args[1:], **kwargs)
+        if func in _REDUCED and torch.is_autocast_enabled("cuda"):
+            dtype = torch.get_autocast_dtype("cuda")
+            args, kwargs = tree_map(lambda value: _reduced(value, dtype), (args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _reduced(value: Any, dtype: torch.dtype) -> Any:
+    on_gpu = isinstance(value, PretendedTensor) and value.dtype == torch.float32
+    return value.to(dtype) if on_gpu else value
 
 
 class _Pretence(TorchDispatchMode):
@@ -197,8 +229,8 @@ def _given(out: Any, device: torch.device, mine: Dict[int, Tensor]) -> Any:
 @contextmanager
 def pretended_gpu() -> Iterator[Dict[str, Set[str]]]:
     """A device "cuda" inside; gives the places in the package that wait for it, `module:function` -> operations."""
-    synchronize, load = torch.cuda.synchronize, torch.load
     fakes = FakeTensorMode(allow_non_fake_inputs=True)
+    load = torch.load
 
     def loaded(file: Any, map_location: Any = None, **kwargs: Any) -> Any:
         # Inside of a FakeTensorMode torch loads shapes alone.
@@ -207,14 +239,10 @@ def pretended_gpu() -> Iterator[Dict[str, Set[str]]]:
         on_gpu = map_location is not None and torch.device(map_location).type == "cuda"
         return tree_map(lambda value: value.to(CUDA) if isinstance(value, Tensor) else value, found) if on_gpu else found
 
-    torch.cuda.synchronize, torch.load = lambda device=None: None, loaded
-    try:
-        with fakes, _Pretence(fakes) as pretence:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", loaded)
+        patch.setattr(torch.cuda, "synchronize", lambda device=None: None)
+        patch.setattr(torch.cuda, "is_bf16_supported", lambda *args: True)
+        patch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+        with fakes, _Pretence(fakes) as pretence, _Autocast():
             yield pretence.places
-    finally:
-        torch.cuda.synchronize, torch.load = synchronize, load
-
-
-def devices(values: Any) -> Tuple[str, ...]:
-    """The types of devices of all tensors in a tree."""
-    return tuple(sorted({value.device.type for value in _tensors(values)}))

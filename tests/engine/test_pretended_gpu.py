@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable, Dict, Set
+from typing import Any, Callable, Dict, Optional
 
 import nerfstudio.configs.method_configs  # noqa: F401 - nerfstudio's modules import each other in this order only
 import pytest
@@ -59,25 +60,40 @@ def trained(config: Any) -> Any:
     return trainer
 
 
-def with_all_priors(config: Any) -> Any:
-    """A trainer, with every prior on that the method does not refuse."""
+def with_own_priors(config: Any, method: str) -> Any:
+    given: Any = registry.method_specification(method).config
+    for name, prior in prior_configs(config.pipeline).items():
+        prior.enabled = prior_configs(given.pipeline)[name].enabled
+    return config
+
+
+def with_all_priors(config: Any, method: str) -> Any:
+    """The config with every prior on that the method does not refuse."""
     priors = prior_configs(config.pipeline)
     for prior in priors.values():
         prior.enabled = True
-    while True:
-        try:
-            return trained(config)
-        except ValueError as error:
-            name = str(error).removeprefix("--pipeline.").split(".")[0].replace("-", "_")
-            if not str(error).startswith("--pipeline.") or not priors[name].enabled:
-                raise
-            print("refused", name, error)
-            priors[name].enabled = False
+    refused: Optional[str] = ""
+    while refused is not None:
+        if refused:
+            priors[refused].enabled = False
+        refused = refused_prior(config)
+    return config
+
+
+def refused_prior(config: Any) -> Optional[str]:
+    """Name of a prior that the method refuses."""
+    try:
+        deepcopy(config.pipeline).setup(device="cpu", test_mode="val")
+    except ValueError as error:
+        if not str(error).startswith("--pipeline."):
+            raise
+        return str(error).removeprefix("--pipeline.").split(".")[0].replace("-", "_")
+    return None
 
 
 @pytest.mark.parametrize("method", registry.METHODS)
 def test_method(method: str, make_config: Callable[[str], Any]) -> None:
     with pretended_gpu() as places:
-        trainer = with_all_priors(make_config(method))
+        trainer = trained(with_own_priors(make_config(method), method))
         assert {value.device.type for value in trainer.pipeline.parameters()} == {"cuda"}
     print(places)
