@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Set
 
 import pytest
 import torch
@@ -58,8 +58,10 @@ class PretendedTensor(Tensor):
 
     @staticmethod
     def __new__(cls: Any, value: Tensor) -> PretendedTensor:  # noqa: D102
+        # Sparse ones have no strides; their values have the layout.
+        strides = (value.stride(), value.storage_offset()) if value.layout == torch.strided else ()
         made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, value.size(), value.stride(), value.storage_offset(), dtype=value.dtype, device=HIDDEN
+            cls, value.size(), *strides, dtype=value.dtype, device=HIDDEN
         )
         made.value = value
         return made
@@ -117,13 +119,23 @@ class _Autocast(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is Tensor.backward:
-            # What is computed anew in there has autocast too.
-            with self:
-                return torch.autograd.backward(args[0], kwargs.pop("gradient", None), *args[1:], **kwargs)
+            return self._backward(*args, **kwargs)
         if func in _REDUCED and torch.is_autocast_enabled("cuda"):
             dtype = torch.get_autocast_dtype("cuda")
             args, kwargs = tree_map(lambda value: _reduced(value, dtype), (args, kwargs))
         return func(*args, **kwargs)
+
+
+    def _backward(
+        self, loss: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
+        """torch's own, with the mode on for what checkpointing computes anew in there."""
+        given = torch.ones_like(loss) if gradient is None else gradient
+        kept = create_graph if retain_graph is None else retain_graph
+        with self:
+            torch.autograd.Variable._execution_engine.run_backward(
+                (loss,), (given,), kept, create_graph, tuple(inputs or ()), allow_unreachable=True, accumulate_grad=True
+            )
 
 
 def _reduced(value: Any, dtype: torch.dtype) -> Any:
@@ -155,15 +167,16 @@ class _Pretence(TorchDispatchMode):
     def _device(self, func: Any, args: Any, kwargs: Any, tensors: List[Tensor]) -> torch.device:
         """Where the result lies; FakeTensorMode raises where devices are mixed."""
         kwargs = {name: CUDA if _is_cuda(value) else value for name, value in kwargs.items()}
+        if "sparse" in func._schema.name or any(_value(value).layout != torch.strided for value in tensors):
+            # Which FakeTensorMode has no rules for.
+            return _common_device(func, tensors)
         try:
             with self.fakes:
                 found = func(*tree_map(self._fake, args), **tree_map(self._fake, kwargs))
         except (DataDependentOutputException, DynamicOutputShapeException):
             self._note(func)
-            devices = {value.device.type for value in tensors if value.dim() > 0}
-            if len(devices) > 1 and func._schema.name.removeprefix("aten::") not in _INDEXING:
-                raise DeviceFault(f"{func}: expected tensors of one device, found {sorted(devices)}") from None
-            return tensors[0].device
+            indexes = func._schema.name.removeprefix("aten::") in _INDEXING
+            return tensors[0].device if indexes else _common_device(func, tensors)
         fakes = [value for value in _tensors(found) if isinstance(value, FakeTensor)]
         return fakes[0].fake_device if fakes else CPU
 
@@ -183,6 +196,13 @@ class _Pretence(TorchDispatchMode):
             return value
         made = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
         return FakeTensor(self.fakes, made, value.device)
+
+
+def _common_device(func: Any, tensors: List[Tensor]) -> torch.device:
+    found = {value.device for value in tensors if value.dim() > 0} or {tensors[0].device}
+    if len(found) > 1:
+        raise DeviceFault(f"{func}: expected tensors of one device, found {sorted(map(str, found))}")
+    return found.pop()
 
 
 def _check(func: Any, args: Any, kwargs: Any, device: torch.device) -> None:

@@ -17,7 +17,7 @@ from fewshot_ns.models.conditioned_model import ConditionedModelConfig
 from fewshot_ns.models.sparse_splatfacto import SparseSplatfactoModelConfig
 from fewshot_ns.priors.base import prior_configs
 
-STEPS = 3
+STEPS = 2
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def make_config(
             config.pipeline.model.rasterizer = "torch"
         config.output_dir, config.experiment_name, config.timestamp = tmp_path, "gpu", method
         config.vis, config.machine.device_type, config.max_num_iterations = "tensorboard", "cuda", STEPS
-        config.steps_per_save = 2
-        config.steps_per_eval_batch, config.steps_per_eval_image, config.steps_per_eval_all_images = 1, 2, 3
+        config.steps_per_eval_batch = config.steps_per_eval_image = 1
+        config.steps_per_eval_all_images = 0
         return config
 
     return build
