@@ -26,6 +26,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+if not hasattr(torch, "get_autocast_dtype"):
+    pytest.skip("needs torch 2.4 or newer installed", allow_module_level=True)
+
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 HIDDEN = torch.device("lazy", 0)
@@ -42,7 +45,13 @@ _REDUCED = {
     *(torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum),
     *(Tensor.matmul, Tensor.__matmul__, Tensor.mm, Tensor.bmm),
 }
-"""What autocast does in fewer bits on CUDA."""
+"""What autocast does in fewer bits on CUDA..."""
+_WHOLE = {
+    *(torch.nn.functional.layer_norm, torch.nn.functional.group_norm, torch.nn.functional.softplus),
+    *(torch.nn.functional.softmax, torch.softmax, torch.exp, torch.pow, torch.sum, torch.cumsum, torch.norm),
+    *(Tensor.softmax, Tensor.exp, Tensor.pow, Tensor.__pow__, Tensor.sum, Tensor.cumsum, Tensor.norm),
+}
+"""...and in float32."""
 
 
 class DeviceFault(RuntimeError):
@@ -120,9 +129,10 @@ class _Autocast(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is Tensor.backward:
             return self._backward(*args, **kwargs)
-        if func in _REDUCED and torch.is_autocast_enabled("cuda"):
-            dtype = torch.get_autocast_dtype("cuda")
-            args, kwargs = tree_map(lambda value: _reduced(value, dtype), (args, kwargs))
+        if torch.is_autocast_enabled("cuda") and (func in _REDUCED or func in _WHOLE):
+            few = torch.get_autocast_dtype("cuda")
+            old, new = (torch.float32, few) if func in _REDUCED else (few, torch.float32)
+            args, kwargs = tree_map(lambda value: _cast(value, old, new), (args, kwargs))
         return func(*args, **kwargs)
 
 
@@ -138,9 +148,8 @@ class _Autocast(TorchFunctionMode):
             )
 
 
-def _reduced(value: Any, dtype: torch.dtype) -> Any:
-    on_gpu = isinstance(value, PretendedTensor) and value.dtype == torch.float32
-    return value.to(dtype) if on_gpu else value
+def _cast(value: Any, old: torch.dtype, new: torch.dtype) -> Any:
+    return value.to(new) if isinstance(value, PretendedTensor) and value.dtype == old else value
 
 
 class _Pretence(TorchDispatchMode):
