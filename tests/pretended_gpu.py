@@ -31,6 +31,7 @@ if not hasattr(torch, "get_autocast_dtype"):
 
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
+_parse_to: Any = vars(torch._C)["_nn"]._parse_to
 HIDDEN = torch.device("lazy", 0)
 """By which torch's C++ side knows the pretended device: a kind that nothing uses, and whose gradients are computed in
 the calling thread. Those of CUDA have threads of their own, which there are only with a driver."""
@@ -68,7 +69,7 @@ class PretendedTensor(Tensor):
     @staticmethod
     def __new__(cls: Any, value: Tensor) -> PretendedTensor:  # noqa: D102
         # Sparse ones have no strides; their values have the layout.
-        strides = (value.stride(), value.storage_offset()) if value.layout == torch.strided else ()
+        strides: Any = (value.stride(), value.storage_offset()) if value.layout == torch.strided else ()
         made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, value.size(), *strides, dtype=value.dtype, device=HIDDEN
         )
@@ -94,7 +95,7 @@ class PretendedTensor(Tensor):
         """Itself where nothing changes, as torch has it."""
         if args and isinstance(args[0], Tensor):
             args = (args[0].device, args[0].dtype, *args[1:])
-        device, dtype, _, _ = torch._C._nn._parse_to(*args, **{k: v for k, v in kwargs.items() if k != "copy"})
+        device, dtype, _, _ = _parse_to(*args, **{k: v for k, v in kwargs.items() if k != "copy"})
         if not kwargs.get("copy") and (device or CUDA).type == "cuda" and (dtype or self.dtype) == self.dtype:
             return self
         return super().to(*args, **kwargs)
@@ -135,9 +136,13 @@ class _Autocast(TorchFunctionMode):
             args, kwargs = tree_map(lambda value: _cast(value, old, new), (args, kwargs))
         return func(*args, **kwargs)
 
-
     def _backward(
-        self, loss: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None
+        self,
+        loss: Tensor,
+        gradient: Any = None,
+        retain_graph: Any = None,
+        create_graph: bool = False,
+        inputs: Any = None,
     ) -> None:
         """torch's own, with the mode on for what checkpointing computes anew in there."""
         given = torch.ones_like(loss) if gradient is None else gradient
@@ -266,7 +271,7 @@ def pretended_gpu() -> Iterator[Dict[str, Set[str]]]:
         with unset_fake_temporarily():
             found = load(file, map_location="cpu", **kwargs)
         on_gpu = map_location is not None and torch.device(map_location).type == "cuda"
-        return tree_map(lambda value: value.to(CUDA) if isinstance(value, Tensor) else value, found) if on_gpu else found
+        return tree_map(lambda value: value.to(CUDA) if on_gpu and isinstance(value, Tensor) else value, found)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "load", loaded)

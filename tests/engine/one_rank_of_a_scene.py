@@ -25,7 +25,7 @@ from fewshot_ns.priors.base import prior_configs
 
 def tiny_config(folder: Path, scene: Path, run: str, method: str, steps: int) -> Any:
     """A run of a few steps with the method's own priors, refined poses, and evaluation after the second step."""
-    networks = dict.fromkeys(("encoder", "diffusion", "clip"), folder)
+    networks: Any = dict.fromkeys(("encoder", "diffusion", "clip"), folder)
     config = small(method, networks, scene, folder, folder)
     own: Any = registry.method_specification(method).config
     for name, prior in prior_configs(config.pipeline).items():
@@ -48,8 +48,8 @@ def main(rank: int, world_size: int, folder: Path, scene: Path, run: str, method
     drawn: List[Any] = []
     original, trainers = FewShotDataManager.next_train, []
 
-    def watched(self: FewShotDataManager, *args: Any) -> Any:
-        rays, batch = original(self, *args)
+    def watched(self: FewShotDataManager, step: int, requests: Any = ()) -> Any:
+        rays, batch = original(self, step, requests)
         drawn.append(batch["indices"].tolist())
         return rays, batch
 
