@@ -199,7 +199,8 @@ class _Pretence(TorchDispatchMode):
         frame = sys._getframe(2)
         while frame is not None:
             module = frame.f_globals.get("__name__", "")
-            if module.startswith(PACKAGE):
+            # Comprehensions are functions of their own in some Pythons.
+            if module.startswith(PACKAGE) and not frame.f_code.co_name.startswith("<"):
                 place = f"{module.removeprefix(PACKAGE)}:{frame.f_code.co_name}"
                 self.places.setdefault(place, set()).add(func._schema.name.removeprefix("aten::"))
                 return

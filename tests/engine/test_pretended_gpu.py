@@ -28,7 +28,33 @@ SLOW = ("idnerf_released", "matchnerf", "idnerf", "pixelnerf_srn", "pixelnerf_sn
 """Whose networks are as large as published, or who differ from another only in what tiny scenes do not show."""
 WITH_ALL_PRIORS = ("sparsenerf", "sparsenerf_lite", "sparse_splatfacto_lite", "pixelnerf_lite")
 """One of each kind of backbone."""
-WAITS: Dict[str, str] = {}
+WAITS: Dict[str, str] = {
+    "cameras.pinholes:check_pinholes": "kinds of cameras",
+    "cameras.pixel_grids:grid_cameras": "sizes of cameras that a prior draws",
+    "cameras.ray_space:camera_rays": "nerfstudio's rays: which cameras are distorted, and of which kind",
+    "data.datamanagers.fewshot:_batch": "nerfstudio's rays of the training pixels, the same",
+    "data.datamanagers.fewshot:setup_eval": "nerfstudio's grid of pixels, once",
+    "data.datamanagers.fewshot:setup_train": "nerfstudio's grid of pixels, once",
+    "data.samplers.unseen_views:__init__": "bounds of the cameras, once",
+    "engine.checks:check_gradients": "a gradient that is not finite ends the run",
+    "engine.trainer:train": "nerfstudio's log",
+    "evaluation.metrics.image:_checked": "an image that is not finite has no figure",
+    "evaluation.metrics.suite:measure": "figures of an evaluation",
+    "model_components.losses:depth_gap_slope": "pairs that break the order",
+    "model_components.splatting.compositing:_starts": "Gaussians of each pixel",
+    "model_components.splatting.densification:step": "Gaussians that are added and taken away",
+    "model_components.splatting.fragments:_repeat": "fragments of each Gaussian",
+    "model_components.splatting.fragments:bands": "fragments of a part of the image",
+    "model_components.splatting.fragments:rows_of": "Gaussians of a part of the image",
+    "model_components.splatting.rasterization:rasterization": "Gaussians that a camera sees",
+    "models.fewshot_model:get_image_metrics_and_images": "nerfstudio's colours of a depth image",
+    "models.ray_model:get_outputs_for_camera": "nerfstudio's rays of a camera",
+    "models.sparse_splatfacto:learning_rate_scales": "size of a pixel, once",
+    "models.sparse_splatfacto:render_cameras": "size of the image",
+    "pipelines.fewshot_pipeline:get_eval_image_metrics_and_images": "number of pixels, for the log",
+    "pipelines.fewshot_pipeline:get_eval_loss_dict": "nerfstudio's rays of test pixels",
+    "pipelines.generalizable_pipeline:_eval_image": "number of pixels, for the log",
+}
 """Places in the package that wait for the device, `module:function`, and why they may: what they do depends on values
 that lie there. One that is not listed fails, and so does one that is listed and waits no more."""
 seen: Dict[str, Set[str]] = {}
