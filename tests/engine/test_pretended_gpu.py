@@ -24,8 +24,11 @@ from fewshot_ns.priors.base import prior_configs
 from fewshot_ns.priors.distortion import DistortionPrior
 
 STEPS = 2
-SLOW = ("idnerf_released", "matchnerf", "idnerf", "pixelnerf_srn", "pixelnerf_sn64_unseen", "pixelnerf_multi_object")
-"""Whose networks are as large as published, or who differ from another only in what tiny scenes do not show."""
+SLOW = (
+    *("idnerf_released", "matchnerf", "idnerf", "idnerf_lite", "matchnerf_lite"),
+    *("pixelnerf_srn", "pixelnerf_sn64_unseen", "pixelnerf_multi_object"),
+)
+"""Whose matching network is as large as published, or who differ from another only in what tiny scenes do not show."""
 WITH_ALL_PRIORS = ("sparsenerf", "sparsenerf_lite", "sparse_splatfacto_lite", "pixelnerf_lite")
 """One of each kind of backbone."""
 WAITS: Dict[str, str] = {
