@@ -42,7 +42,7 @@ WAITS: Dict[str, str] = {
     "engine.checks:check_gradients": "a gradient that is not finite ends the run",
     "engine.trainer:train": "nerfstudio's log",
     "evaluation.metrics.image:_checked": "an image that is not finite has no figure",
-    "evaluation.metrics.suite:measure": "figures of an evaluation",
+    "evaluation.metrics.suite:value_of": "figures of an evaluation",
     "model_components.losses:depth_gap_slope": "pairs that break the order",
     "model_components.splatting.compositing:_starts": "Gaussians of each pixel",
     "model_components.splatting.densification:step": "Gaussians that are added and taken away",
@@ -51,11 +51,13 @@ WAITS: Dict[str, str] = {
     "model_components.splatting.fragments:rows_of": "Gaussians of a part of the image",
     "model_components.splatting.rasterization:rasterization": "Gaussians that a camera sees",
     "models.fewshot_model:get_image_metrics_and_images": "nerfstudio's colours of a depth image",
+    "models.pose_refinement:_say_pose_changes": "the same in words",
     "models.ray_model:get_outputs_for_camera": "nerfstudio's rays of a camera",
     "models.sparse_splatfacto:learning_rate_scales": "size of a pixel, once",
     "models.sparse_splatfacto:render_cameras": "size of the image",
     "pipelines.fewshot_pipeline:get_eval_image_metrics_and_images": "number of pixels, for the log",
     "pipelines.fewshot_pipeline:get_eval_loss_dict": "nerfstudio's rays of test pixels",
+    "pipelines.fewshot_pipeline:training_poses": "how far refined poses have moved, for the record",
     "pipelines.generalizable_pipeline:_eval_image": "number of pixels, for the log",
 }
 """Places in the package that wait for the device, `module:function`, and why they may: what they do depends on values
@@ -145,9 +147,7 @@ def refused_prior(config: Any) -> Optional[str]:
 
 
 @pytest.mark.parametrize("method", WITH_ALL_PRIORS)
-def test_every_prior_that_a_method_can_have(
-    method: str, make_config: Callable[[str], Any], tiny_blender_scene: Path
-) -> None:
+def test_every_prior_that_a_method_can_have(method: str, make_config: Callable[[str], Any]) -> None:
     config = make_config(method)
     priors = prior_configs(config.pipeline)
     for prior in priors.values():
