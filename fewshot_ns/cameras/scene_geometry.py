@@ -8,7 +8,7 @@ from typing import Literal, Optional, Tuple
 RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
 Spacing = Literal["linear", "geometric"]
-LONG_RATIO, LONG_EXTENT = 20.0, 10.0
+LONG_RATIO, LONG_EXTENT = 20.0, 5.0
 """Quotient of far and near, and their difference in world units, above which a metric interval is long (those of the
 published protocols end at 7 and 4)."""
 Size = Tuple[int, int]

@@ -117,3 +117,17 @@ def restore_random_states(states: Dict[str, Any]) -> None:
     if torch.cuda.is_available():
         for device, state in zip(range(torch.cuda.device_count()), states["cuda"], strict=False):
             torch.cuda.set_rng_state(state.cpu(), device)
+
+
+def draw_apart(rank: int) -> None:
+    """Has the processes of a training draw other numbers than the first, whose states are those that were restored.
+
+    Args:
+        rank: of this process; the first goes on as it is.
+    """
+    if rank == 0:
+        return
+    seed = (int(torch.randint(2**31, (1,))) + rank) % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

@@ -80,11 +80,7 @@ class StopSignals:
         Args:
             device: of the training; all processes have to call this after the same step.
         """
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-            return
-        asked = torch.tensor(self.number or 0, device=device)
-        dist.all_reduce(asked, op=dist.ReduceOp.MAX)
-        self.number = int(asked) or None
+        self.number = largest_of_all(self.number or 0, device) or None
 
     def _take(self, number: int, frame: Optional[FrameType]) -> None:
         if self.number is None:
@@ -99,6 +95,20 @@ class StopSignals:
             # nerfstudio's launcher of several processes sends SIGTERM after a Ctrl-C, which is no second wish.
             self.restore()
             raise TrainingInterrupted(number)
+
+
+def largest_of_all(value: int, device: Any) -> int:
+    """The largest of the values that the processes of a training give; all have to call this after the same step.
+
+    Args:
+        value: of this process.
+        device: of the training.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return value
+    found = torch.tensor(value, device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found)
 
 
 def how_to_go_on(step: Optional[int], number: int, checkpoint_dir: Path) -> str:

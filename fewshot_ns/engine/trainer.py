@@ -26,6 +26,7 @@ from fewshot_ns.engine.error_lines import shorten_errors_of_training
 from fewshot_ns.engine.optimizers import CheckedOptimizers, pose_optimizer
 from fewshot_ns.engine.resume import (
     capture_random_states,
+    draw_apart,
     load_last_good,
     restore_random_states,
     retire_older,
@@ -45,6 +46,7 @@ from fewshot_ns.engine.stop_signals import (
     TrainingInterrupted,
     how_to_go_on,
     interrupted_before_training,
+    largest_of_all,
 )
 from fewshot_ns.engine.training_clock import TrainingClock
 from fewshot_ns.utils.checkpoints import (
@@ -367,6 +369,7 @@ class FewShotTrainer(Trainer):
             # As late as possible: building datasets, viewer and writers draws random numbers, too.
             restore_random_states(self._states_to_restore)
             self._states_to_restore = None
+            draw_apart(comms.get_rank())
         self.clock.start()
 
     def _after_iteration(self, step: int) -> None:
@@ -375,7 +378,9 @@ class FewShotTrainer(Trainer):
         if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
             writer.put_scalar(name="Train CPU Seconds", scalar=self.clock.cpu_seconds, step=step)
         limit = self.config.max_train_cpu_seconds
-        if limit is not None and self.clock.cpu_seconds >= limit and not self.stop_training:
+        # None stops alone: the others would wait for its gradients.
+        is_over = limit is not None and largest_of_all(int(self.clock.cpu_seconds >= limit), self.device)
+        if is_over and not self.stop_training:
             CONSOLE.print(f"Stopping after step {step}: training has cost {limit:g} CPU seconds.")
             self.stop_training = True
         self._signals.agree(self.device)

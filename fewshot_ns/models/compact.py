@@ -59,7 +59,7 @@ class CompactModelConfig(RayModelConfig):
     spacing: Optional[Spacing] = None
     """How the proposal's samples lie between near and far: at equal steps, or each a share farther than the one before,
     which finds near things before a far background; None: geometric in metric scenes whose far is more than 20 times
-    near, or 10 units beyond it."""
+    near, or 5 units beyond it."""
     num_samples: int = 24
     """Samples per ray of the field."""
     resample_padding: float = 0.01

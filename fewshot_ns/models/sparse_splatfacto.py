@@ -330,7 +330,8 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
             ValueError: the cameras are no pinholes.
         """
         check_pinholes(cameras)
-        gaussians = self.gauss_params
+        # Those of the training views are where the data is.
+        cameras, gaussians = cameras.to(self.device), self.gauss_params
         width, height = int(cameras.width[0].item()), int(cameras.height[0].item())
         opacities = self._opacities()
         degree = min(self.step // max(self.config.sh_degree_interval, 1), self.config.sh_degree)

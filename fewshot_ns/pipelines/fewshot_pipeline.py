@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Type
 
 import torch
+import torch.distributed as dist
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils import comms
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
 from torch.nn import Parameter
+from torch.nn.parallel import DistributedDataParallel
 from tyro.conf import Suppress
 
 from fewshot_ns.data.datamanagers.fewshot import (
@@ -159,6 +162,8 @@ class FewShotPipeline(VanillaPipeline):
     config: FewShotPipelineConfig
     datamanager: FewShotDataManager
     model: FewShotModel
+    shares_buffers: bool = True
+    """Whether all processes of a training take the buffers of the first one before each step."""
 
     def __init__(
         self,
@@ -192,7 +197,8 @@ class FewShotPipeline(VanillaPipeline):
             # nerfstudio's constructor builds data and model, and gives a model no more than it knows of.
             with_points: Any = ModelWithPoints(config.model, self._initial_points)
             as_built = replace(config, model=with_points)
-        super().__init__(as_built, device, test_mode, world_size, local_rank, grad_scaler)
+        # nerfstudio would wrap the model before all is known of it, and for GPUs alone.
+        super().__init__(as_built, device, test_mode, 1, local_rank, grad_scaler)
         self.config = config
         self.local_rank = local_rank
         self.loaded_step: Optional[int] = None
@@ -210,6 +216,20 @@ class FewShotPipeline(VanillaPipeline):
                         f"{prior.flag}: its viewer controls are called {name!r}, as something else here is"
                     )
                 setattr(self, name, controls)
+        self.world_size = world_size
+        if world_size > 1:
+            self._distribute()
+
+    def _distribute(self) -> None:
+        """Has the processes of a training average their gradients; all begin with the weights of the first."""
+        on_cuda = self.device.type == "cuda"
+        self._model = DistributedDataParallel(  # type: ignore[assignment]
+            self._model,
+            device_ids=[self.local_rank] if on_cuda else None,
+            find_unused_parameters=True,
+            broadcast_buffers=self.shares_buffers,
+        )
+        dist.barrier(device_ids=[self.local_rank] if on_cuda else None)
 
     def _initial_points(self) -> Optional[SeedCloud]:
         """What the model starts from; None where a checkpoint will be loaded."""
@@ -403,7 +423,8 @@ class FewShotPipeline(VanillaPipeline):
             evaluator.on_row = lambda row: progress.advance(task)
             rows = evaluator.evaluate(EvaluatedScene(self.model.get_outputs_for_camera, views))
         self.train()
-        if self.config.run_dir is not None:
+        # Every rank of a distributed run gets here; one writes.
+        if self.config.run_dir is not None and comms.is_main_process():
             path = ledger_path(self.config.run_dir, self._step_number(step), self._measures_training_views)
             write_rows(path, rows)
         # TensorBoard, which gets the averages while training, cannot take a metric that is not there.

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Type
 
 import torch
-import torch.distributed as dist
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.cuda.amp.grad_scaler import GradScaler
-from torch.nn.parallel import DistributedDataParallel
 
 from fewshot_ns.cameras.turntable import CAMERA_KEY, camera_record
 from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManager, MultiSceneDataManagerConfig
@@ -67,6 +65,8 @@ class GeneralizablePipeline(FewShotPipeline):
     config: GeneralizablePipelineConfig
     datamanager: MultiSceneDataManager  # type: ignore[assignment]
     model: ConditionedModel  # type: ignore[assignment]
+    # Batch statistics would be copied between ranks after the encoder has used them.
+    shares_buffers = False
 
     def __init__(
         self,
@@ -77,20 +77,9 @@ class GeneralizablePipeline(FewShotPipeline):
         local_rank: int = 0,
         grad_scaler: Optional[GradScaler] = None,
     ) -> None:
-        # nerfstudio would copy batch statistics between ranks after the encoder has used them.
-        super().__init__(config, device, test_mode, 1, local_rank, grad_scaler)
-        self.world_size = world_size
+        super().__init__(config, device, test_mode, world_size, local_rank, grad_scaler)
         self._condition_on_active()
         self.scene_controls = SceneControls(self.datamanager, self.activate)
-        if world_size > 1:
-            on_cuda = self.device.type == "cuda"
-            self._model = DistributedDataParallel(  # type: ignore[assignment]
-                self._model,
-                device_ids=[local_rank] if on_cuda else None,
-                find_unused_parameters=True,
-                broadcast_buffers=False,
-            )
-            dist.barrier(device_ids=[local_rank] if on_cuda else None)
 
     def _prior_scene(self) -> PriorScene:
         manager = self.datamanager
