@@ -25,7 +25,7 @@ class DistortionPriorConfig(PriorConfig):
     """Weight of the term, on the final level (mip-NeRF 360: 0.01; depth-mipnerf on ScanNet and Matterport: 1e-4)."""
     normalised: Optional[bool] = None
     """Whether positions along a ray count as shares of the way from near to far on a logarithmic scale, as mip-NeRF
-    360's do, not in units of the ray space; None: in metric scenes whose far is more than 20 times near, or 10
+    360's do, not in units of the ray space; None: in metric scenes whose far is more than 20 times near, or 5
     units beyond it, where the background would outweigh all colours. The weight is then at most mip-NeRF 360's 0.01."""
 
 
