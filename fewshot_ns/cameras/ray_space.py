@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fewshot_ns.cameras.ndc import ndc_normals_to_world, ndc_t_to_z_depth, rays_to_ndc, z_depth_to_ndc_t
 from fewshot_ns.cameras.poses import focus_point
-from fewshot_ns.cameras.scene_geometry import SceneGeometry, spacing_of
+from fewshot_ns.cameras.scene_geometry import SceneGeometry, reaches_far
 
 RADII_KEY = "radii"
 """Key of the exact footprint radii in `RayBundle.metadata`."""
@@ -252,7 +252,7 @@ def scene_focus(cameras: Cameras, geometry: SceneGeometry) -> Tensor:
     """(3,) world point that the cameras look at. For parallel cameras, and in a long metric interval for those whose
     axes meet outside of it, a point before them: halfway to far, of a long interval halfway on a logarithmic scale."""
     poses = cameras.camera_to_worlds.detach().cpu().double()
-    long = spacing_of(geometry) == "geometric"
+    long = reaches_far(geometry)
     try:
         focus = torch.as_tensor(focus_point(poses.numpy()))
         depth = float(((poses[:, :, 3] - focus) * poses[:, :, 2]).sum(-1).median())

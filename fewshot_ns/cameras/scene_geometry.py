@@ -8,9 +8,9 @@ from typing import Literal, Optional, Tuple
 RaySpace = Literal["metric", "ndc"]
 RayShape = Literal["cone", "cylinder"]
 Spacing = Literal["linear", "geometric"]
-LONG_RATIO, LONG_EXTENT = 20.0, 5.0
+LONG_RATIO, LONG_EXTENT, FAR_EXTENT = 20.0, 5.0, 10.0
 """Quotient of far and near, and their difference in world units, above which a metric interval is long (those of the
-published protocols end at 7 and 4)."""
+published protocols end at 7 and 4); and the difference above which its middle is not what cameras look at."""
 Size = Tuple[int, int]
 """(height, width) in pixels."""
 
@@ -44,6 +44,15 @@ class SceneGeometry:
 def spacing_of(geometry: SceneGeometry) -> Spacing:
     """How samples lie along the rays of a scene: at equal steps, or in metric scenes of long intervals each a share
     farther than the one before, since equal steps would be longer than what stands close to the cameras."""
+    return "geometric" if _is_longer(geometry, LONG_EXTENT) else "linear"
+
+
+def reaches_far(geometry: SceneGeometry) -> bool:
+    """Whether the interval is so long that halfway between near and far lies behind what the cameras look at."""
+    return _is_longer(geometry, FAR_EXTENT)
+
+
+def _is_longer(geometry: SceneGeometry, extent: float) -> bool:
     from_camera = geometry.ray_space == "metric" and geometry.origin_plane_z is None and geometry.near > 0.0
     near, far = geometry.near, geometry.far
-    return "geometric" if from_camera and (far > LONG_RATIO * near or far - near > LONG_EXTENT) else "linear"
+    return from_camera and (far > LONG_RATIO * near or far - near > extent)
