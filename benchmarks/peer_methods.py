@@ -112,14 +112,10 @@ class PeerTrainer(Trainer):
         return steps if limit is None else max(steps, self.clock.cpu_seconds / limit)
 
     def _after_iteration(self, step: int) -> None:
-        self.clock.stop(_pixels_per_step(self.pipeline.datamanager))
+        self.clock.stop(int(self.pipeline.datamanager.get_train_rays_per_batch()))
         limit = self.config.max_train_cpu_seconds
         if limit is not None and self.clock.cpu_seconds >= limit:
             self.stop_training = True
-
-
-def _pixels_per_step(datamanager: Any) -> int:
-    return int(datamanager.get_train_rays_per_batch())
 
 
 def ray_bounds(outputs: DataparserOutputs) -> Tuple[float, float, Tensor]:
@@ -154,18 +150,20 @@ def ray_bounds(outputs: DataparserOutputs) -> Tuple[float, float, Tensor]:
     points = torch.stack([torch.stack(pair) for pair in ends])
     origins = outputs.cameras.camera_to_worlds[:, :3, 3].repeat_interleave(5, dim=0)
     distances = (points - origins[:, None]).norm(dim=-1)
-    return float(distances[:, 0].min()), float(distances[:, 1].max()), points.reshape(-1, 3).aminmax(dim=0)  # type: ignore[return-value]
+    box = torch.stack([points.amin(dim=(0, 1)), points.amax(dim=(0, 1))])
+    return float(distances[:, 0].min()), float(distances[:, 1].max()), box
 
 
 def with_bounds(outputs: DataparserOutputs) -> DataparserOutputs:
     """The outputs with near and far for nerfacto in their metadata, and with a box that holds the scene.
 
-    The dataparser's own box counts where all cameras look into it from outside; elsewhere that of their rays."""
+    The dataparser's own box counts where all cameras look into it from outside; elsewhere that of their rays.
+    """
     near, far, box = ray_bounds(outputs)
     own, positions = outputs.scene_box.aabb, outputs.cameras.camera_to_worlds[:, :3, 3]
     outside = ((positions < own[0]) | (positions > own[1])).any(dim=-1).all()
-    chosen = own if outside else torch.stack(tuple(box))
-    return replace(outputs, scene_box=SceneBox(aabb=chosen), metadata={**outputs.metadata, NEAR_FAR_KEY: (near, far)})
+    metadata = {**outputs.metadata, NEAR_FAR_KEY: (near, far)}
+    return replace(outputs, scene_box=SceneBox(aabb=own if outside else box), metadata=metadata)
 
 
 class PeerData(VanillaDataManager[InputDataset]):
