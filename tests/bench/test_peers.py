@@ -144,7 +144,7 @@ def test_learning_rates_follow_the_share_of_the_budget(tiny_blender_scene: Path,
 
 def test_depth_nerfacto_trains_on_the_maps_that_it_is_given(tiny_nerfstudio_scene: Path, tmp_path: Path) -> None:
     parser = ("fewshot-nerfstudio-data", "--data", str(tiny_nerfstudio_scene), "--near", "2", "--far", "6")
-    trainer, _ = _trained("peer-depth-nerfacto", tmp_path, (*parser, "--ray-space", "metric"), 1e6, steps=2)
+    trainer, _ = _trained("peer-depth-nerfacto", tmp_path, parser, 1e6, steps=2)
     pipeline = trainer.pipeline.train()
     bundle, batch = pipeline.datamanager.next_train(2)
     depth = batch["depth_image"]
@@ -173,7 +173,7 @@ def test_recipes_are_planned_with_budget_and_depth(
     (cell,) = make_plan(load_recipe(path), tmp_path / "data", tmp_path / "out", "cpu").cells
     assert (cell.method, cell.label, cell.cpu_seconds) == ("peer-nerfacto", "nerfacto", 12.3)
     assert cell.config["pipeline.model.num_levels"] == "4" and not cell.resumable
-    assert cell.test_views == (2 if tuning else 2) and cell.protocol == ("indices" if tuning else "llff-3")
+    assert cell.test_views == 2 and cell.protocol == ("indices" if tuning else "llff-3")
     path.write_text(yaml.safe_dump(peers.ours_recipe(arguments)), "utf8")
     (cell,) = make_plan(load_recipe(path), tmp_path / "data", tmp_path / "out", "cpu").cells
     assert (cell.method, cell.cpu_seconds, cell.own_length) == ("freenerf-lite", None, True)
