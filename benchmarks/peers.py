@@ -1,13 +1,13 @@
 """nerfstudio's own methods beside this package's, on the same views, with the same metrics, at equal CPU seconds.
 
-    python benchmarks/peers.py --data FOLDER               # FEWSHOT_DATA by default; everything goes to outputs/bench/peers
+    python benchmarks/peers.py --data FOLDER               # FEWSHOT_DATA by default; -> outputs/bench/peers
     python benchmarks/peers.py --cpu-seconds 75 --ours     # nerfstudio's alone, that long
     python benchmarks/peers.py --tuning --cpu-seconds 30   # nerfacto on views that no table reports
 
 Two benchmarks, run by `ns-fewshot bench`: first this package's methods, each as long as it takes by itself, then
-nerfacto and depth-nerfacto (and splatfacto where CUDA is), which on each scene get as many CPU seconds as the dearest of
-the first needed. depth-nerfacto is given the depth that this package's stereo finds in the photos. What is finished is
-kept, so that a run that broke off goes on.
+nerfacto and depth-nerfacto (and splatfacto where CUDA is), which on each scene get as many CPU seconds as the dearest
+of the first needed. depth-nerfacto is given the depth that this package's stereo finds in the photos. What is finished
+is kept, so that a run that broke off goes on.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ def table(cells: Sequence[CellResult]) -> str:
         protocol = find_protocol(SCENES[scene].protocol)
         steps = _mean([float(cell.steps or 0) for cell in group])
         seconds = _mean([float(cell.training.get("cpu_seconds") or 0.0) for cell in group])
-        figures = [_metric(group, protocol.metric(name), digits) for name, digits in (("psnr", 2), ("ssim", 3), ("lpips", 3))]
+        columns = (("psnr", 2), ("ssim", 3), ("lpips", 3))
+        figures = [_metric(group, protocol.metric(name), digits) for name, digits in columns]
         lines.append(f"| {scene} | `{label}` | {len(group)} | {steps:.0f} | {seconds:.0f} | {' | '.join(figures)} |")
     return "\n".join(lines)
 
