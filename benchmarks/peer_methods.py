@@ -270,7 +270,8 @@ def _nerfacto(own: Literal["nerfacto", "depth-nerfacto"], data: Type, kind: Type
     settings |= {"implementation": "torch", "average_init_density": 0.01}
     # A bounded scene: its box and equal steps, as nerfstudio advises for its Blender scenes.
     settings |= {"disable_scene_contraction": True, "proposal_initial_sampler": "uniform"}
-    # Chosen on other views of fern (docs/benchmarks/peers.md): a step of 4096 rays takes 8 CPU seconds, and photos of a hundred pixels need neither the finest table nor the 400 samples of a ray.
+    # Chosen on other views of fern (docs/benchmarks/peers.md): a step of 4096 rays takes 8 CPU seconds, and photos of a
+    # hundred pixels need neither the finest table nor 400 samples of a ray.
     settings |= {"log2_hashmap_size": 16, "num_proposal_samples_per_ray": (64, 32), "num_nerf_samples_per_ray": 24}
     # nerfstudio's 1000 of 30000 steps, of the hundreds that a CPU does in minutes.
     settings |= {"proposal_weights_anneal_max_num_iters": 10}
