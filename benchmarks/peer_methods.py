@@ -277,8 +277,9 @@ def _nerfacto(own: Literal["nerfacto", "depth-nerfacto"], data: Type, kind: Type
     settings |= {"proposal_weights_anneal_max_num_iters": 10}
     # Poses are true, and photos of a scene are of one light.
     settings |= {"use_appearance_embedding": False}
-    config.pipeline.model = kind(**settings)
-    config.pipeline.model.camera_optimizer.mode = "off"
+    budgeted: Any = kind(**settings)
+    budgeted.camera_optimizer.mode = "off"
+    config.pipeline.model = budgeted
     rays = config.pipeline.datamanager
     config.pipeline.datamanager = VanillaDataManagerConfig(
         _target=data,

@@ -122,7 +122,8 @@ def test_nerfacto_stops_at_its_budget_with_its_schedule_run_down(tiny_blender_sc
     from fewshot_ns.scripts.runs import load_checkpoint_of_run
 
     pipeline, _ = load_checkpoint_of_run(run / "config.yml", "test")
-    camera = pipeline.datamanager.eval_dataset.cameras[:1]
+    dataset: Any = pipeline.datamanager.eval_dataset
+    camera = dataset.cameras[:1]
     expected = model.get_outputs_for_camera(camera)["rgb"]
     assert expected.shape == (20, 20, 3)
     torch.testing.assert_close(pipeline.model.get_outputs_for_camera(camera)["rgb"], expected)
