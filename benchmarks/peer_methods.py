@@ -42,6 +42,8 @@ TICKS = 10_000
 """Length of the learning-rate schedules: parts of the budget, not steps."""
 NEAR_FAR_KEY = "near_far"
 """Metadata key of where rays of the training cameras begin and end, Euclidean world units."""
+FROM_OUTSIDE_KEY = "from_outside"
+"""Metadata key of whether all training cameras stand outside of the dataparser's box."""
 
 
 @dataclass
@@ -161,8 +163,8 @@ def with_bounds(outputs: DataparserOutputs) -> DataparserOutputs:
     """
     near, far, box = ray_bounds(outputs)
     own, positions = outputs.scene_box.aabb, outputs.cameras.camera_to_worlds[:, :3, 3]
-    outside = ((positions < own[0]) | (positions > own[1])).any(dim=-1).all()
-    metadata = {**outputs.metadata, NEAR_FAR_KEY: (near, far)}
+    outside = bool(((positions < own[0]) | (positions > own[1])).any(dim=-1).all())
+    metadata = {**outputs.metadata, NEAR_FAR_KEY: (near, far), FROM_OUTSIDE_KEY: outside}
     return replace(outputs, scene_box=SceneBox(aabb=own if outside else box), metadata=metadata)
 
 
@@ -203,7 +205,15 @@ class _OfTheScene:
         record = get_fewshot_metadata(metadata)
         near, far = metadata[NEAR_FAR_KEY]
         behind = record.geometry.background if record.has_alpha else self.config.background_color
-        self.config = replace(self.config, near_plane=near, far_plane=far, background_color=behind)
+        bounded = metadata[FROM_OUTSIDE_KEY] if self.config.bounded is None else self.config.bounded
+        self.config = replace(
+            self.config,
+            near_plane=near,
+            far_plane=far,
+            background_color=behind,
+            disable_scene_contraction=bounded,
+            proposal_initial_sampler="uniform" if bounded else "piecewise",
+        )
         with mock.patch("torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity", _NoLpips):
             super().populate_modules()  # type: ignore[misc]
         # By default rays begin at the camera in evaluation, where nothing was trained.
@@ -235,6 +245,9 @@ class PeerNerfactoConfig(NerfactoModelConfig):
     """nerfacto between the scene's bounds."""
 
     _target: Type = field(default_factory=lambda: PeerNerfacto)
+    bounded: Optional[bool] = None
+    """Whether the field ends at the scene's box and first samples lie at equal steps, instead of nerfacto's contraction
+    of unbounded space; None: where all cameras look into the box from outside, as nerfstudio advises there."""
 
 
 @dataclass
@@ -242,6 +255,9 @@ class PeerDepthNerfactoConfig(DepthNerfactoModelConfig):
     """depth-nerfacto between the scene's bounds."""
 
     _target: Type = field(default_factory=lambda: PeerDepthNerfacto)
+    bounded: Optional[bool] = None
+    """Whether the field ends at the scene's box and first samples lie at equal steps, instead of nerfacto's contraction
+    of unbounded space; None: where all cameras look into the box from outside, as nerfstudio advises there."""
 
 
 @dataclass
@@ -268,8 +284,6 @@ def _nerfacto(own: Literal["nerfacto", "depth-nerfacto"], data: Type, kind: Type
     model: Any = config.pipeline.model
     settings = {key: value for key, value in vars(model).items() if key != "_target"}
     settings |= {"implementation": "torch", "average_init_density": 0.01}
-    # A bounded scene: its box and equal steps, as nerfstudio advises for its Blender scenes.
-    settings |= {"disable_scene_contraction": True, "proposal_initial_sampler": "uniform"}
     # Chosen on other views of fern (docs/benchmarks/peers.md): a step of 4096 rays takes 8 CPU seconds, and photos of a
     # hundred pixels need neither the finest table nor 400 samples of a ray.
     settings |= {"log2_hashmap_size": 16, "num_proposal_samples_per_ray": (64, 32), "num_nerf_samples_per_ray": 24}

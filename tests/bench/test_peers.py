@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, Tuple, cast
+from typing import Any, Dict, Optional, Tuple, cast
 
 import peer_methods
 import peers
@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from nerfstudio.configs.method_configs import all_descriptions, all_methods
+from nerfstudio.model_components.ray_samplers import UniformSampler
 from peer_methods import NEAR_FAR_KEY, PeerTrainer, ray_bounds, with_bounds
 
 from fewshot_ns.bench.planning.config_identity import resolve_config
@@ -116,6 +117,7 @@ def test_nerfacto_stops_at_its_budget_with_its_schedule_run_down(tiny_blender_sc
     model: Any = trainer.pipeline.model
     near_far = trainer.pipeline.datamanager.train_dataset.metadata[NEAR_FAR_KEY]  # type: ignore[union-attr]
     assert (model.collider.near_plane, model.collider.far_plane) == near_far
+    assert model.field.spatial_distortion is None, "all cameras look into the box"
     assert model.renderer_rgb.background_color == "white" and model.camera_optimizer.config.mode == "off"
     assert model.eval().collider.set_nears_and_fars(_ray(trainer)).nears.item() == near_far[0]
 
@@ -127,6 +129,18 @@ def test_nerfacto_stops_at_its_budget_with_its_schedule_run_down(tiny_blender_sc
     expected = model.get_outputs_for_camera(camera)["rgb"]
     assert expected.shape == (20, 20, 3)
     torch.testing.assert_close(pipeline.model.get_outputs_for_camera(camera)["rgb"], expected)
+
+
+@pytest.mark.parametrize("bounded", [None, True])
+def test_space_is_contracted_where_cameras_stand_inside(
+    bounded: Optional[bool], tiny_dtu_scene: Path, tmp_path: Path
+) -> None:
+    parser = ("dtu-data", "--data", str(tiny_dtu_scene), "--num-views", "3")
+    flags = () if bounded is None else ("--pipeline.model.bounded", str(bounded))
+    trainer, _ = _trained("peer-nerfacto", tmp_path, (*flags, *parser), seconds=1e6, steps=1)
+    model: Any = trainer.pipeline.model
+    assert (model.field.spatial_distortion is None) == bool(bounded)
+    assert (type(model.proposal_sampler.initial_sampler) is UniformSampler) == bool(bounded)
 
 
 def _ray(trainer: PeerTrainer) -> Any:
