@@ -24,6 +24,7 @@ from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserC
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.records.metadata import get_fewshot_metadata
+from fewshot_ns.scripts.eval import EvalCommand
 
 SMALL = (
     *("--pipeline.datamanager.train-num-rays-per-batch", "32", "--pipeline.model.num-nerf-samples-per-ray", "4"),
@@ -141,6 +142,19 @@ def test_space_is_contracted_where_cameras_stand_inside(
     model: Any = trainer.pipeline.model
     assert (model.field.spatial_distortion is None) == bool(bounded)
     assert (type(model.proposal_sampler.initial_sampler) is UniformSampler) == bool(bounded)
+
+
+def test_the_object_alone_is_measured_of_nerfstudios_own_methods(tiny_dtu_scene: Path, tmp_path: Path) -> None:
+    parser = ("dtu-data", "--data", str(tiny_dtu_scene), "--num-views", "3")
+    _, run = _trained("peer-nerfacto", tmp_path, parser, seconds=1e6, steps=1)
+    for masks in ("auto", "none"):
+        output = tmp_path / f"{masks}.json"
+        command = EvalCommand(load_config=run, output_path=output, metrics=("psnr",), masks=masks, max_views=2)
+        command.main()
+        results = json.loads(output.read_text("utf8"))["results"]
+        assert results["psnr"] > 0.0
+        assert (results.get("masked_psnr") is not None) == (masks == "auto")
+        assert results.get("masked_psnr") != results["psnr"]
 
 
 def _ray(trainer: PeerTrainer) -> Any:
