@@ -298,10 +298,10 @@ class EvalCommand:
         from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
 
         manager = pipeline.datamanager
-        dataset = manager.eval_dataset
+        dataset = _with_masks(manager.eval_dataset) if self.masks == "auto" else manager.eval_dataset
         side = max(int(dataset.cameras.width.max()), int(dataset.cameras.height.max()))
         if self.max_side is not None and self.max_side < side:
-            if not isinstance(dataset, FewShotDataset):
+            if not isinstance(manager.eval_dataset, FewShotDataset):
                 raise ValueError("--max-side: only runs on this package's dataparsers can be measured at another size")
             # A little more, or rounding down could cost a pixel.
             manager.config.camera_res_scale_factor *= (self.max_side + 1e-3) / side
@@ -367,6 +367,18 @@ def _load(
         **initial_points_words(config.get_base_dir()),
     }
     return pipeline, options, checkpoint, about
+
+
+def _with_masks(dataset: InputDataset) -> InputDataset:
+    """The views of one of nerfstudio's own datasets with the object masks that this package's dataparsers know; any
+    other dataset as it is."""
+    from fewshot_ns.data.datasets.fewshot_dataset import FewShotDataset
+    from fewshot_ns.data.records.metadata import METADATA_KEY
+
+    record = dataset.metadata.get(METADATA_KEY)
+    if isinstance(dataset, FewShotDataset) or record is None or record.object_mask_filenames is None:
+        return dataset
+    return FewShotDataset(dataset._dataparser_outputs)
 
 
 def _configured_split(config_path: Path) -> EvaluatedSplit:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, ContextManager, Dict, List, Mapping, Optional, Union
 
 import numpy as np
 import torch
@@ -93,6 +94,18 @@ def find_checkpoint(load_dir: Path, step: Optional[int] = None) -> Path:
     return found[step]
 
 
+def _numbers_of_schedulers() -> ContextManager:
+    """Lets checkpoints hold numpy's floats: nerfstudio's own methods keep learning rates in them.
+
+    torch before 2.5 knows no such exceptions and refuses these checkpoints.
+    """
+    allow = getattr(torch.serialization, "safe_globals", None)
+    if allow is None:
+        return nullcontext()
+    dtype = np.dtype(np.float64)
+    return allow([np.float64(0.0).__reduce__()[0], np.dtype, type(dtype)])
+
+
 def load_checkpoint(path: Path) -> Dict[str, Any]:
     """Reads a checkpoint to the CPU under weights-only rules.
 
@@ -110,7 +123,8 @@ def load_checkpoint(path: Path) -> Dict[str, Any]:
             # Of an entry that its directory calls a folder torch reads nothing, and gives what was in memory.
             folders = (info.filename for info in archive.infolist() if info.external_attr & _IS_FOLDER)
             wrong_part = next(folders, None) or archive.testzip()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with _numbers_of_schedulers():
+            state = torch.load(path, map_location="cpu", weights_only=True)
     if wrong_part is not None:
         raise DamagedCheckpointError(f"{path}: expected a checkpoint, found wrong bytes in its part {wrong_part}")
     if not isinstance(state, dict) or not {"step", "pipeline"} <= state.keys():

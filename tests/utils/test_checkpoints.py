@@ -1,6 +1,7 @@
 """Checkpoints: plain, atomic, strict."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,18 @@ def test_numpy_values_become_plain_and_load_weights_only(tmp_path):
     assert loaded["groups"][0]["lr"] == 0.25 and loaded["groups"][0]["betas"] == (0.5, 0.999)
     assert torch.equal(loaded["array"], torch.arange(4, dtype=torch.float32))
     assert load_checkpoint(path)["pipeline"]["weight"].tolist() == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="installed torch is older than 2.5")
+def test_learning_rates_of_nerfstudios_own_methods_are_read(tmp_path):
+    # nerfstudio saves by torch.save alone, and its exponential decay computes in numpy.
+    path, state = tmp_path / "step-000000007.ckpt", {"step": 7, "pipeline": {"weight": torch.arange(3.0)}}
+    torch.save({**state, "schedulers": {"fields": {"_last_lr": [np.float64(0.25)]}}}, path)
+
+    assert load_checkpoint(path)["schedulers"] == {"fields": {"_last_lr": [0.25]}}
+    torch.save({**state, "schedulers": Path("other")}, path)
+    with pytest.raises(DamagedCheckpointError):
+        load_checkpoint(path)
 
 
 def test_to_plain_keeps_tensors_themselves():
