@@ -68,10 +68,12 @@ class ClippedAdam(torch.optim.Adam):
 
     def load_state_dict(self, state_dict: Any) -> None:
         """As of torch's own; which kernel takes the steps is decided here, not by the machine that saved."""
-        fused = [group["fused"] for group in self.param_groups]
+        groups = state_dict["param_groups"]
+        if len(groups) == len(self.param_groups):
+            # Where the count of steps lies depends on it, too.
+            own = [{**group, "fused": here["fused"]} for group, here in zip(groups, self.param_groups, strict=True)]
+            state_dict = {**state_dict, "param_groups": own}
         super().load_state_dict(state_dict)
-        for group, value in zip(self.param_groups, fused, strict=True):
-            group["fused"] = value
 
 
 @dataclass
