@@ -11,10 +11,10 @@ Adam's steps operation by operation. How the variants take turns is said in `tur
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, DefaultDict, Tuple
 
 import tyro
 from turns import Step, TurnArguments, compare, product_model, synthetic_rays
@@ -100,7 +100,7 @@ def parts_of_a_step(arguments: Arguments) -> Table:
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    spent: Counter[str] = Counter()
+    spent: DefaultDict[str, float] = defaultdict(float)
 
     def timed(call: Callable[..., Any], part: str) -> Callable[..., Any]:
         def measured(*args: Any, **kwargs: Any) -> Any:
@@ -139,7 +139,10 @@ def parts_of_a_step(arguments: Arguments) -> Table:
     total = time.process_time() - start
     spent["layers, forward"] = spent.pop("field, forward") - spent["planes, forward"]
     spent["everything else"] = total - sum(spent.values())
-    rows = [[part, 1e3 * seconds / TIMED, seconds / total] for part, seconds in spent.most_common()]
+    rows = [
+        [part, 1e3 * seconds / TIMED, seconds / total]
+        for part, seconds in sorted(spent.items(), key=lambda entry: -entry[1])
+    ]
     rows.append(["a step", 1e3 * total / TIMED, 1.0])
     return Table([Column("part"), Column("CPU ms"), Column("share")], rows)
 
