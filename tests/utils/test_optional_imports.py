@@ -5,7 +5,7 @@ from importlib.abc import MetaPathFinder
 
 import pytest
 
-from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.optional_imports import UnfitExtraError, require, require_class
 
 
 class Hidden(MetaPathFinder):
@@ -46,3 +46,17 @@ def test_a_broken_package_keeps_its_own_message(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="something_it_needs"):
         require("broken_package", "priors")
+
+
+def test_a_package_that_wants_another_torch_is_one_error(tmp_path, monkeypatch):
+    (tmp_path / "newer_package.py").write_text("import torch\ntorch.what_a_later_release_has\n")
+    lazy = "def __getattr__(name):\n    raise RuntimeError('Failed to import x:\\nno attribute accelerator')\n"
+    (tmp_path / "lazy_package.py").write_text(lazy)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnfitExtraError, match=r"newer_package: expected a release that works with torch \d.*priors"):
+        require("newer_package", "priors")
+    with pytest.raises(UnfitExtraError, match=r"lazy_package: .*\(no attribute accelerator\)"):
+        require_class("lazy_package", "Network", "priors")
+    with pytest.raises(UnfitExtraError, match="no attribute 'Absent'"):
+        require_class("json", "Absent", "priors")
+    assert require_class("json", "JSONDecoder", "priors") is not None

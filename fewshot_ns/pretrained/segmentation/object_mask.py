@@ -24,7 +24,7 @@ from fewshot_ns.pretrained.weights import (
 from fewshot_ns.utils.checkpoints import load_strictly
 from fewshot_ns.utils.devices import find_device
 from fewshot_ns.utils.json_files import read_json_object
-from fewshot_ns.utils.optional_imports import require
+from fewshot_ns.utils.optional_imports import require, require_class
 from fewshot_ns.utils.reading import reason_of
 
 _INSTANCES = "maskrcnn"
@@ -140,7 +140,7 @@ class _Transformers:
     """A model of transformers in its folder: SAM, or semantic segmentation."""
 
     def __init__(self, config: SegmentationConfig, flag: str) -> None:
-        transformers = require("transformers", "priors")
+        require("transformers", "priors")
         self.config, self.device = config, find_device(config.device)
         spec = FolderSpec(config.model, f"{flag}.weights", "segmentation network")
         folder = resolve_weights(spec, config.weights, config.download)
@@ -150,8 +150,13 @@ class _Transformers:
                 f"{flag}.label {config.label}: {config.model} knows no categories; say where the object is by "
                 f"{flag}.point"
             )
-        kind: Any = transformers.SamModel if self.takes_point else transformers.AutoModelForSemanticSegmentation
-        processor: Any = transformers.SamProcessor if self.takes_point else transformers.AutoImageProcessor
+        of_model, of_images = (
+            ("SamModel", "SamProcessor")
+            if self.takes_point
+            else ("AutoModelForSemanticSegmentation", "AutoImageProcessor")
+        )
+        kind = require_class("transformers", of_model, "priors")
+        processor = require_class("transformers", of_images, "priors")
         try:
             self.processor: Any = processor.from_pretrained(folder, local_files_only=True)
             model: Any = kind.from_pretrained(folder, local_files_only=True)
