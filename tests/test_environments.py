@@ -194,6 +194,14 @@ def test_a_method_that_cannot_be_built_takes_no_other_along(failing_entries: Any
     assert not re.search(r"^\s*with more lines", printed, re.MULTILINE)
 
 
+def bounds_on(python: str) -> Dict[str, SpecifierSet]:
+    """What the package demands of others on a Python."""
+    items = map(Requirement, project()["dependencies"])
+    there = [item for item in items if item.marker is None or item.marker.evaluate({"python_version": python})]
+    assert len({item.name for item in there}) == len(there)
+    return {item.name.lower(): item.specifier for item in there}
+
+
 def test_rows_agree_with_the_package() -> None:
     supported = [line.rpartition(" ")[2] for line in project()["classifiers"] if "Python :: 3." in line]
     assert {row.python for row in ROWS} == set(supported)
@@ -205,8 +213,8 @@ def test_rows_agree_with_the_package() -> None:
     for version in supported:
         # Each Python with all extras and with none.
         assert {row.extras for row in ROWS if row.python == version} >= {ALL_EXTRAS, ()}
-    bounds = {item.name.lower(): item.specifier for item in map(Requirement, project()["dependencies"])}
     for row in ROWS:
+        bounds = bounds_on(row.python)
         assert set(row.extras) <= for_users
         for pin in map(Requirement, (*row.pins, *row.lifted)):
             exact = [item.version.removesuffix(".*") for item in pin.specifier if item.operator == "=="]
@@ -215,8 +223,8 @@ def test_rows_agree_with_the_package() -> None:
 
 
 def test_rows_below_the_oldest_torch_are_those_that_do_not_work() -> None:
-    oldest = next(item.specifier for item in map(Requirement, project()["dependencies"]) if item.name == "torch")
     for row in ROWS:
+        oldest = bounds_on(row.python)["torch"]
         pins = {pin.name: pin.specifier for pin in map(Requirement, (*row.pins, *row.lifted))}
         if "torch" in pins:
             (pinned,) = pins["torch"]

@@ -46,7 +46,8 @@ def test_installed_version_is_this_tree():
 
 def test_core_requirements():
     core = [requirement for requirement in requires("fewshot-ns") or [] if "extra ==" not in requirement]
-    assert sorted(re.split(r"[<>=\s]", requirement)[0] for requirement in core) == [
+    # One of torch for each Python.
+    assert sorted({re.split(r"[<>=;\s]", requirement)[0] for requirement in core}) == [
         "OpenEXR",
         "imageio-ffmpeg",
         "jinja2",
