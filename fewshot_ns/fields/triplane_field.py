@@ -88,9 +88,8 @@ class TriPlaneField(nn.Module):
         return torch.cat(levels).t().reshape(rays, samples, -1).to(self.dtype)
 
     def _reads_rows(self, positions: Tensor) -> bool:
-        """Whether features are read row by row: on a CPU, and where no pose wants the gradient of the positions."""
-        wanted = positions.requires_grad and torch.is_grad_enabled()
-        return positions.device.type == "cpu" and not wanted and min(len(level[0, 0]) for level in self.planes) > 1
+        """Whether features are read row by row: on a CPU, from planes that have a cell."""
+        return positions.device.type == "cpu" and min(len(level[0, 0]) for level in self.planes) > 1
 
 
 def _texels_in_rows(planes: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ def build(name: str, mode: str = "SO3xR3", geometry: SceneGeometry = METRIC, **f
     if name == "triplane":
         # Colours that differ from texel to texel.
         for plane in model.networks["field"].planes:  # type: ignore[union-attr]
-            torch.nn.init.normal_(plane)
+            plane.data.copy_(torch.randn(plane.shape))
     model.set_scene(cameras())
     return model.train()
 

@@ -37,18 +37,25 @@ def test_equal_to_looking_each_plane_up(visibility: Tuple[float, ...], channels_
     positions, planes = scene()
     if channels_last:
         planes = [level.detach().contiguous(memory_format=torch.channels_last).requires_grad_() for level in planes]
+    # Between texels and inside: at the others the slope is one of two.
+    positions = positions.requires_grad_()
+    positions.data[50:60] += 1e-4
     expected, found = naive(positions, visibility, planes), plane_features(positions, visibility, planes, torch.float64)
     torch.testing.assert_close(found, expected)
     along = torch.randn_like(expected)
+    inputs = [positions, *planes]
     for one, other in zip(
-        torch.autograd.grad(found, planes, along), torch.autograd.grad(expected, planes, along), strict=True
+        torch.autograd.grad(found, inputs, along), torch.autograd.grad(expected, inputs, along), strict=True
     ):
         torch.testing.assert_close(one, other)
 
 
 def test_gradient() -> None:
     positions, planes = scene(count=12)
-    assert gradcheck(lambda *levels: plane_features(positions, (1.0, 0.5, 1.0), levels, torch.float64), planes)
+    positions = (positions * 0.9 + 0.01).requires_grad_()
+    assert gradcheck(
+        lambda moved, *levels: plane_features(moved, (1.0, 0.5, 1.0), levels, torch.float64), [positions, *planes]
+    )
 
 
 def test_half_precision_of_the_result_alone() -> None:
