@@ -225,7 +225,8 @@ def test_rays_learn_the_order_of_inverse_maps(space: Any, tiny_pipeline_config: 
     assert pipeline.priors.requests(0, "pixels") == {}
     optimizer = torch.optim.Adam([value for group in pipeline.get_param_groups().values() for value in group], 0.01)
     terms = []
-    for step in range(100):
+    # Longer, and so high a rate empties the field.
+    for step in range(40):
         losses = pipeline.get_train_loss_dict(step)[1]
         terms.append(float(losses["depth_pearson"].detach()))
         optimizer.zero_grad()
