@@ -14,6 +14,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser
 from fewshot_ns.data.dataparsers.multi.scene_folders import resized_cameras, scene_of_parser
+from fewshot_ns.data.dataparsers.multi.scene_remarks import SceneRemarks
 from fewshot_ns.data.dataparsers.single.base import FewShotDataParser
 from fewshot_ns.data.files.images import same_aspect
 from fewshot_ns.data.multiscene.images import SceneImages
@@ -55,6 +56,7 @@ class SceneLibrary:
         self.chosen = scenes
         self.images = SceneImages(max_image_bytes)
         self._opened: LRUCache[Scene] = LRUCache(max_open_scenes)
+        self._remarks = SceneRemarks()
 
     @property
     def single(self) -> bool:
@@ -134,7 +136,8 @@ class SceneLibrary:
         if isinstance(self.parser, MultiSceneDataParser):
             scene = self.parser.open_scene(entry)
         else:
-            scene = scene_of_parser(self.parser, entry)
+            scene = scene_of_parser(self.parser, entry, told=True)
+            self._remarks.tell(scene, others=False)
         return of_one_size(scene)
 
 

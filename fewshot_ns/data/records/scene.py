@@ -94,6 +94,8 @@ class Scene:
     (MVSNet-DTU)."""
     view_indices: Optional[Tuple[int, ...]] = None
     """Number of each view in the numbering of the scene's own files, where views are left out; None: 0, 1, 2, ..."""
+    remarks: Tuple[str, ...] = ()
+    """What a user should know of the scene before it trains."""
 
 
 @dataclass(frozen=True)

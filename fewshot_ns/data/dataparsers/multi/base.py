@@ -17,6 +17,7 @@ from tyro.conf import Suppress
 
 from fewshot_ns.cameras.checks import check_cameras, check_places, check_range, check_steps
 from fewshot_ns.cameras.depth_ranges import distances_of_planar, planar_of_distances
+from fewshot_ns.data.dataparsers.multi.scene_remarks import SceneRemarks
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews, check_views, pack_cameras, scene_outputs
 from fewshot_ns.data.dataparsers.recognition import one_instead_of_many
 from fewshot_ns.data.datasets.camera_sized import camera_sized, sizes_of
@@ -89,6 +90,7 @@ class MultiSceneDataParser(DataParser):
     def __init__(self, config: MultiSceneDataParserConfig) -> None:
         super().__init__(config)
         self._tables: Dict[str, Tuple[SceneEntry, ...]] = {}
+        self._remarks = SceneRemarks()
 
     @property
     def scene_name(self) -> str:
@@ -184,6 +186,7 @@ class MultiSceneDataParser(DataParser):
             raise SceneError(
                 f"{entry.folder}: expected at least {self.min_views} views, found {len(scene.image_filenames)}"
             )
+        self._remarks.tell(scene)
         return scene
 
     def _open(self, entry: SceneEntry) -> Scene:
@@ -214,6 +217,7 @@ class MultiSceneDataParser(DataParser):
             targets=views.targets,
             neighbours=views.neighbours,
             view_indices=views.view_indices,
+            remarks=views.remarks,
         )
 
     def _check_flags(self) -> None:

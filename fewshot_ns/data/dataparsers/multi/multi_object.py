@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from fewshot_ns.data.dataparsers.multi.base import MultiSceneDataParser, MultiSceneDataParserConfig
 from fewshot_ns.data.dataparsers.multi.scene_views import SceneViews
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_files
 from fewshot_ns.data.files.images import image_size
 from fewshot_ns.data.files.inside import lies_inside, outside_words
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE
@@ -24,6 +25,11 @@ from fewshot_ns.utils.shown_values import shown
 NEAR, FAR = 4.0, 9.0
 """Published sampling range."""
 TRANSFORMS = "transforms.json"
+_UNREAD = {
+    "mask": "training across scenes takes whole photos",
+    "depth": "training across scenes takes no depth",
+}
+"""Files that scenes of other formats have, and why they are of no use here."""
 
 
 @dataclass
@@ -88,6 +94,7 @@ class MultiObjectDataParser(MultiSceneDataParser):
             focal=np.full((len(images), 2), 0.5 * width / np.tan(0.5 * angle)),
             near=NEAR,
             far=FAR,
+            remarks=unread_files((meta, *meta["frames"]), path, entry.folder, _UNREAD),
         )
 
     def _image_of(self, path: Path, number: int, name: str) -> Path:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Tuple, Type
+from typing import TYPE_CHECKING, Iterator, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from fewshot_ns.data.dataparsers.single.idr import IDRDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.dataparsers.single.rgbd import RGBDDataParserConfig
+from fewshot_ns.data.dataparsers.single.scene_files import SceneFiles
 from fewshot_ns.data.files.scene_folder import MOVED_SCENE, check_same_aspect
 from fewshot_ns.data.records.scene import EvaluationMasks, Scene, SceneEntry, SceneError, SceneWorld
 from fewshot_ns.utils.number_flags import check_at_least
@@ -114,16 +115,22 @@ class SceneFolderDataParser(MultiSceneDataParser):
         return parser
 
 
-def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
+def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry, told: bool = False) -> Scene:
     """The scene of a single-scene dataparser: the training and test views of its protocol, of which the former train.
 
     Args:
         parser: One of this package's.
         entry: Line of the table that the scene is opened for.
+        told: Whether the parser has said by itself what there is to say of its own files.
 
     Raises:
-        SceneError: a file is missing or damaged, the protocol does not fit, or the scene is in NDC.
+        SceneError: a file is missing or damaged, the protocol does not fit, the scene is in NDC, or a flag names files
+            that are of no use.
     """
+    config = parser.config
+    for flag, given in (("--depth-dir", config.depth_dir), ("--training-mask-dir", config.training_mask_dir)):
+        if given is not None:
+            raise SceneError(f"{given}: {flag} is not for methods of many scenes, which take whole photos and no depth")
     try:
         files, selection, cameras = parser.read_views()
     except (OSError, ValueError) as error:
@@ -148,7 +155,21 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry) -> Scene:
         else EvaluationMasks(tuple(files.object_masks[view] for view in views), files.object_mask_level),
         pool=tuple(position for position, view in enumerate(views) if view in train),
         view_indices=views,
+        remarks=(*(() if told else files.remarks), *_unread(files, selection.views)),
     )
+
+
+def _unread(files: SceneFiles, views: Sequence[int]) -> Iterator[str]:
+    """What a scene has beside its photos that methods of many scenes do not take, in the views of it that are used."""
+    for what, why, found in (
+        ("depth maps", "methods of many scenes take none", files.depths),
+        ("masks of pixels that may train", "methods of many scenes take whole photos", files.training_masks),
+        ("masks off which photos are transparent", "methods of many scenes take photos as they are", files.alphas),
+    ):
+        there = [found[view] for view in views] if found is not None else []
+        first = next((file for file in there if file is not None and file.is_file()), None)
+        if first is not None:
+            yield f"{first}: {what} are not read; {why}"
 
 
 def resized_cameras(cameras: Cameras, size: Tuple[int, int], image: Path) -> Cameras:

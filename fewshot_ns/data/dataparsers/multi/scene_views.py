@@ -65,6 +65,8 @@ class SceneViews:
     """See `Scene`."""
     view_indices: Optional[Tuple[int, ...]] = None
     """See `Scene`."""
+    remarks: Tuple[str, ...] = ()
+    """See `Scene`."""
     may_be_mirrored: bool = False
     """Whether the axes of the cameras may be left-handed, as in a mirrored world."""
 

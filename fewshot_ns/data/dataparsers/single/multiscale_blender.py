@@ -64,6 +64,7 @@ class MultiscaleBlenderDataParser(FewShotDataParser):
             validation=None if config.test_indices is not None else self._images_of(validation) or None,
             loss_weights=np.concatenate([part.loss_weight for part in parts]),
             scale_labels=np.concatenate([part.label for part in parts]),
+            remarks=tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
         )
 
     def _select(self, scene: SceneFiles) -> ViewSelection:

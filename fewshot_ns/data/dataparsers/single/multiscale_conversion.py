@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 import numpy.typing as npt
+from nerfstudio.utils.rich_utils import CONSOLE
 from PIL import Image
+from rich.markup import escape
 
+from fewshot_ns.data.dataparsers.single.unread_keys import unread_files
 from fewshot_ns.data.files.images import read_image
 from fewshot_ns.data.files.inside import lies_inside, outside_words
 from fewshot_ns.data.files.transforms_camera import StatedCamera, check_lens
@@ -24,6 +27,10 @@ METADATA_NAME = "metadata.json"
 SPLITS = ("train", "val", "test")
 COLUMNS = ("file_path", "cam2world", "width", "height", "focal", "label", "near", "far", "lossmult")
 NEAR, FAR = 2.0, 6.0
+_UNREAD = {"mask": "masks go by --training-mask-dir", "depth": "multi-scale scenes train without"}
+"""Files that a scene may have beside its photos, and what is to be said of them."""
+_UNCONVERTED = {"mask": "metadata.json has no place for masks", "depth": "metadata.json has no place for depth"}
+"""The same of the scene that is converted."""
 _COLUMNS = {
     **dict.fromkeys(COLUMNS, numbers("a list of numbers", (-1,))),
     "file_path": list_of(FILE_NAME, "a list of names of images"),
@@ -49,6 +56,8 @@ class MultiscaleSplit:
     """(N,) weight of a pixel's loss: pixels of the full-size image that it covers."""
     near: float
     far: float
+    remarks: Tuple[str, ...] = ()
+    """What the file has that is not read."""
 
 
 def halve(image: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -93,6 +102,8 @@ def convert_blender(
         if "camera_angle_x" not in meta:
             raise ValueError(f"{path}: expected 'camera_angle_x', found {shown_keys(meta)}")
         check_lens(meta, path)
+        for remark in unread_files((meta, *meta["frames"]), path, source, _UNCONVERTED):
+            CONSOLE.print(f"[yellow]{escape(remark)}[/yellow]", highlight=False, soft_wrap=True)
         poses = frame_poses(meta["frames"], path)
         columns: Dict[str, List[Any]] = {name: [] for name in (*COLUMNS, "pix2cam")}
         for number, frame in enumerate(meta["frames"]):
@@ -187,4 +198,12 @@ def _read_split(columns: Dict[str, List[Any]], split: str, path: Path, allow_out
         loss_weight=values["lossmult"],
         near=float(values["near"].min()),
         far=float(values["far"].max()),
+        remarks=_unread_columns(columns, path),
     )
+
+
+def _unread_columns(columns: Mapping[str, Any], path: Path) -> Tuple[str, ...]:
+    """Remarks about columns of the file that name masks and depth maps."""
+    lists = {key: entries for key, entries in columns.items() if key not in COLUMNS and isinstance(entries, list)}
+    named = ({key: entry} for key, entries in lists.items() for entry in entries)
+    return unread_files(named, path, path.parent, _UNREAD)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, Mapping, Tuple
 
 from fewshot_ns.data.depth.stated_unit import UNIT_KEYS, holds_whole_numbers, named_depth_map
 from fewshot_ns.data.files.photo_files import named_file
@@ -13,7 +13,7 @@ from fewshot_ns.utils.json_files import is_number
 from fewshot_ns.utils.shown_values import shown
 
 _UNIT_WORDS = ("scale", "factor", "unit", "divisor", "divider")
-_FILES = {
+_INSTEAD = {
     "mask": "masks go by 'mask_path' or --training-mask-dir",
     "depth": "depth maps go by 'depth_file_path' or --depth-dir",
 }
@@ -36,13 +36,35 @@ def unread_keys(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[str, ..
                 f"{path}: {key!r} ({shown(value)}) is not read, since programs mean different things by it; "
                 "--depth-unit says what a stored unit of depth is",
             )
-        for key, value in stated.items():
-            kind = next((part for part in _FILES if part in plain_key(key)), None)
-            if kind is None or key in FRAME_FILES or key in found or not isinstance(value, str) or not value:
+    files = unread_files((meta, *meta["frames"]), path, folder, _INSTEAD, FRAME_FILES)
+    return (*found.values(), *files, *_unit_of_fractions(meta, path, folder))
+
+
+def unread_files(
+    stated: Iterable[Mapping[str, Any]],
+    path: Path,
+    folder: Path,
+    instead: Mapping[str, str],
+    read: Collection[str] = (),
+) -> Tuple[str, ...]:
+    """Remarks about masks and depth maps that a file names under keys which are not read.
+
+    Args:
+        stated: What the file says of the whole and of its frames.
+        path: The file, for messages.
+        folder: That names of files are relative to.
+        instead: For masks ('mask') and for depth maps ('depth') what a user can do.
+        read: Keys that are read.
+    """
+    found: Dict[str, str] = {}
+    for values in stated:
+        for key, value in values.items():
+            kind = next((part for part in instead if part in plain_key(key)), None)
+            if kind is None or key in read or key in found or not isinstance(value, str) or not value:
                 continue
             if (folder / named_file(folder, value)).is_file():
-                found[key] = f"{path}: files under {key!r}, such as {shown(value)}, are not read; {_FILES[kind]}"
-    return (*found.values(), *_unit_of_fractions(meta, path, folder))
+                found[key] = f"{path}: files under {key!r}, such as {shown(value)}, are not read; {instead[kind]}"
+    return tuple(found.values())
 
 
 def _unit_of_fractions(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[str, ...]:

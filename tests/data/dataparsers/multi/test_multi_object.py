@@ -64,3 +64,19 @@ def test_a_damaged_transforms_file(tmp_path):
     parser = MultiObjectDataParserConfig(data=tmp_path).setup()
     with pytest.raises(SceneError, match="transforms.json: expected JSON"):
         parser.open_scene(parser.scene_table("train")[0])
+
+
+def test_masks_and_depth_are_said_to_be_unread(tmp_path, capsys):
+    for name in ("a", "b"):
+        write_scene(tmp_path / "train" / name)
+        path = tmp_path / "train" / name / "transforms.json"
+        meta = json.loads(path.read_text())
+        for frame in meta["frames"]:
+            frame.update(mask_path="r_0_obj.png", depth_file_path="r_1_obj.png", depth_path="none.png")
+        path.write_text(json.dumps(meta))
+    parser = MultiObjectDataParserConfig(data=tmp_path).setup()
+    scenes = [parser.open_scene(entry) for entry in parser.scene_table("train")]
+    assert ["'mask_path'" in remark for remark in scenes[1].remarks] == [True, False]
+    said = "".join(capsys.readouterr().out.split())
+    # Once, not for each of the scenes.
+    assert said.count("'mask_path'") == said.count("'depth_file_path'") == 1 and "'depth_path'" not in said

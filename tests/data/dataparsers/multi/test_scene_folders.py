@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 import tyro
+from PIL import Image
 
 from fewshot_ns.data.dataparsers.multi.scene_folders import SceneFolderDataParserConfig
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.dataparsers.single.dtu import DTUDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
+from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataParserConfig
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import SceneError
 
@@ -121,3 +124,28 @@ def test_the_format_is_a_subcommand():
     assert isinstance(config.parser, DTUDataParserConfig) and config.parser.num_views == 6 and not config.whole_pool
     default = tyro.cli(SceneFolderDataParserConfig, args=[])
     assert isinstance(default.parser, LLFFDataParserConfig) and default.parser.ray_space == "metric"
+
+
+def test_what_lies_beside_photos_is_said_to_be_unread(make_nerfstudio_scene, tmp_path, capsys):
+    for name in ("a", "b"):
+        folder = tmp_path / "set" / name
+        make_nerfstudio_scene(folder)
+        path = folder / "transforms.json"
+        meta = json.loads(path.read_text())
+        photo = Image.open(folder / meta["frames"][0]["file_path"])
+        (folder / "depth").mkdir()
+        Image.fromarray(np.ones(photo.size[::-1], np.uint16)).save(folder / "depth" / "1.png")
+        Image.fromarray(np.full(photo.size[::-1], 255, np.uint8)).save(folder / "mask.png")
+        for frame in meta["frames"]:
+            frame.update(depth_file_path="depth/1.png", mask_path="mask.png", static_mask="mask.png")
+        path.write_text(json.dumps(meta))
+    parser = SceneFolderDataParserConfig(data=tmp_path / "set", parser=FewShotNerfstudioDataParserConfig()).setup()
+    scenes = [parser.open_scene(entry) for entry in parser.scene_table("train")]
+    assert len(scenes[1].remarks) == 3
+    said = "".join(capsys.readouterr().out.split())
+    for words in ("'static_mask'", "depthmapsarenotread", "masksofpixelsthatmaytrainarenotread"):
+        assert said.count(words) == 1
+    for flag in ("depth_dir", "training_mask_dir"):
+        named = FewShotNerfstudioDataParserConfig(**{flag: tmp_path / "set" / "a"})
+        with pytest.raises(SceneError, match=f"--{flag.replace('_', '-')} is not for methods of many scenes"):
+            opened(tmp_path / "set", parser=named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,29 @@ def test_damaged_metadata(scene):
     path.write_text("{")
     with pytest.raises(ValueError, match="expected JSON"):
         read_multiscale(scene)
+
+
+def test_masks_and_depth_are_said_to_be_unread(tiny_blender_scene, tmp_path, capsys):
+    frames = tmp_path / "frames"
+    shutil.copytree(tiny_blender_scene, frames)
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(frames / "mask.png")
+    meta = json.loads((frames / "transforms_train.json").read_text())
+    for frame in meta["frames"]:
+        frame.update(mask_path="mask.png", depth_file_path="none.png")
+    (frames / "transforms_train.json").write_text(json.dumps(meta))
+    convert_blender(frames, tmp_path / "multi", levels=2)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("'mask_path'") == 1 and "no place for masks" in said and "depth_file_path" not in said
+
+    meta = json.loads((tmp_path / "multi" / METADATA_NAME).read_text())
+    assert "not read" not in str(
+        MultiscaleBlenderDataParserConfig(data=tmp_path / "multi").setup().read_views()[0].remarks
+    )
+    for name in ("mask", "depth"):
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "multi" / f"{name}.png")
+    for part in meta.values():
+        part.update(mask_path=["none.png", "mask.png"], depth_path=["depth.png"], weights=[1.0])
+    (tmp_path / "multi" / METADATA_NAME).write_text(json.dumps(meta))
+    remarks = MultiscaleBlenderDataParserConfig(data=tmp_path / "multi").setup().read_views()[0].remarks
+    masks, depth = [remark for remark in remarks if "not read" in remark]
+    assert "'mask_path'" in masks and "--training-mask-dir" in masks and "'depth_path'" in depth
