@@ -18,7 +18,8 @@ from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneError
 from fewshot_ns.evaluation.records.ledger import Ledger
-from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
+from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig, SceneFileCheck
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluator
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig
@@ -100,6 +101,8 @@ class GeneralizablePipeline(FewShotPipeline):
             manager.bad_scenes.record_in(config.run_dir / f"bad_scenes{rank}.json")
         if config.initial_weights is not None:
             self.model.start_from(config.initial_weights)
+        if config.scene_evaluation.check_files:
+            self.suite.prepare_for(SceneFileCheck(manager, config.scene_evaluation).run())
         trained = manager.library.table("train")
         shown = manager.active.scene.entry.scene_id
         self._prepare_priors(len(trained), False, prior_scene_trains=shown in {entry.scene_id for entry in trained})

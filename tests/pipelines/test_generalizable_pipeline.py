@@ -160,6 +160,30 @@ def test_a_bad_scene_in_an_evaluation(tiny_pixelnerf: Callable[..., Any], tiny_s
     assert results["num_scenes"] == 1 and list(pipeline.datamanager.bad_scenes.reasons) == [folder.name]
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_what_will_be_evaluated_is_read_before_training(split: str, tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
+    """What is not found then would end the run hours later, at an evaluation or after the last step."""
+    config = tiny_pixelnerf(copy_to=tmp_path / "set")
+    config.datamanager.sources.mode, config.datamanager.sources.views = "views", (0,)
+    folder = sorted((tmp_path / "set" / f"solids_{split}").glob("*_*/"))[-1]
+    photo = folder / "rgb" / "000003.png"
+    photo.write_bytes(photo.read_bytes()[:-40])
+    with pytest.raises(SceneError, match=rf"scene {folder.name}: .*000003\.png"):
+        config.setup(device="cpu", test_mode="val")
+    # One that will not be evaluated is none of it, and neither is it of a command that only looks at the run.
+    config.scene_evaluation.max_views = 2
+    config.setup(device="cpu", test_mode="val")
+    config.scene_evaluation.max_views = None
+    config.setup(device="cpu", test_mode="test")
+    config.scene_evaluation.check_files = False
+    config.setup(device="cpu", test_mode="val")
+    config.scene_evaluation.check_files = True
+    config.datamanager.on_bad_scene = "skip"
+    pipeline = config.setup(device="cpu", test_mode="val")
+    assert set(pipeline.datamanager.bad_scenes.reasons) == {folder.name}
+    trained_step(pipeline)
+
+
 @pytest.mark.parametrize("damaged", ["pose/000002.txt", "rgb/000000.png"])
 def test_a_bad_active_scene(damaged: str, tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
     """Where bad scenes are skipped, the next one takes its place, but never that of a scene that was named."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Tuple
 
-import numpy as np
 import torch
 from nerfstudio.cameras.cameras import Cameras
 from nerfstudio.utils.rich_utils import CONSOLE
@@ -27,27 +25,9 @@ from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.category_table import category_names, write_category_table
 from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, flatten, summarize_scenes
 from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, Outputs, ViewEvaluator, ViewPictures
-from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData, at_equal_steps
+from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
+from fewshot_ns.evaluation.runners.views import EvaluatedView, ViewData
 from fewshot_ns.utils.hashing import digest, fast_hash
-
-
-@dataclass
-class SceneEvaluationConfig:
-    """Which scenes are evaluated, and how many views of each; the datamanager's targets say which views."""
-
-    max_scenes: Optional[int] = None
-    """Largest number of scenes, taken at equal steps; None: all."""
-    max_views: Optional[int] = None
-    """Largest number of views of each scene, taken at equal steps; None: all."""
-    approximate: bool = False
-    """Whether only one view of each scene is evaluated, drawn by the seed: pixelNeRF's approximate evaluation."""
-    seed: int = 1234
-    """Seed of these draws."""
-    masks: bool = False
-    """Whether views with object masks are also measured on the object alone."""
-    test_while_training: bool = False
-    """Whether --steps-per-eval-all-images evaluates the test scenes while training, where the dataset has some; else it
-    evaluates the validation scenes."""
 
 
 class ScenePipeline(Protocol):
@@ -137,7 +117,7 @@ class SceneEvaluator:
         evaluator = ViewEvaluator(
             self.suite, self.pipeline.device, self.step, ledger, pictures=self.pictures, on_row=self.on_row
         )
-        entries = at_equal_steps(self._table(), self.options.max_scenes)
+        entries = self.options.scenes(self._table())
         rows: List[LedgerRow] = []
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         try:
@@ -160,7 +140,7 @@ class SceneEvaluator:
     def _scene_rows(self, evaluator: ViewEvaluator, entry: SceneEntry) -> List[LedgerRow]:
         try:
             active = self.manager.selector.open(entry)
-            indices = self._choose_views(active, self.manager.selector.targets_of(active))
+            indices = self.options.views(active, self.manager.selector.targets_of(active))
             scene = EvaluatedScene(
                 render=partial(self.pipeline.render, active),
                 views=[self._view(active, index) for index in indices],
@@ -174,12 +154,6 @@ class SceneEvaluator:
 
     def _table(self) -> Tuple[SceneEntry, ...]:
         return self.manager.eval_table(self.options.test_while_training)
-
-    def _choose_views(self, active: ActiveScene, targets: Sequence[int]) -> Sequence[int]:
-        if not self.options.approximate:
-            return at_equal_steps(targets, self.options.max_views)
-        scene = zlib.crc32(active.scene.entry.scene_id.encode())
-        return [targets[int(np.random.default_rng([self.options.seed, scene]).integers(len(targets)))]]
 
     def _photos_of(self, active: ActiveScene) -> Tuple[PhotoName, ...]:
         """Names of the photos of a scene, made once for all of its views."""

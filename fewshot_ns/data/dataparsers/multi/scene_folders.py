@@ -105,6 +105,11 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
+        for flag, given in (("--depth-dir", own.depth_dir), ("--training-mask-dir", own.training_mask_dir)):
+            if given is not None:
+                raise ValueError(
+                    f"{given}: {flag} is not for a folder of scenes, whose photos train whole and without depth"
+                )
         # Two that are wrong may multiply to one that is not.
         check_at_least("--downscale-factor", 1, own.downscale_factor, config.downscale_factor)
         changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
@@ -121,16 +126,11 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry, told: bool = F
     Args:
         parser: One of this package's.
         entry: Line of the table that the scene is opened for.
-        told: Whether the parser has said by itself what there is to say of its own files.
+        told: Whether the parser says by itself what there is to say of its files, and its depth maps are for priors.
 
     Raises:
-        SceneError: a file is missing or damaged, the protocol does not fit, the scene is in NDC, or a flag names files
-            that are of no use.
+        SceneError: a file is missing or damaged, the protocol does not fit, or the scene is in NDC.
     """
-    config = parser.config
-    for flag, given in (("--depth-dir", config.depth_dir), ("--training-mask-dir", config.training_mask_dir)):
-        if given is not None:
-            raise SceneError(f"{given}: {flag} is not for methods of many scenes, which take whole photos and no depth")
     try:
         files, selection, cameras = parser.read_views()
     except (OSError, ValueError) as error:
@@ -140,6 +140,7 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry, told: bool = F
             f"{entry.folder}: expected a scene in world space, found NDC rays; give the parser --ray-space metric"
         )
     views, train = selection.views, set(selection.train)
+    remarks = unread_of_scene(replace(files, depths=None) if told else files, views)
     (near, far), planar = world_ranges(cameras, files.geometry)
     return Scene(
         entry=entry,
@@ -155,12 +156,17 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry, told: bool = F
         else EvaluationMasks(tuple(files.object_masks[view] for view in views), files.object_mask_level),
         pool=tuple(position for position, view in enumerate(views) if view in train),
         view_indices=views,
-        remarks=(*(() if told else files.remarks), *_unread(files, selection.views)),
+        remarks=(*(() if told else files.remarks), *remarks),
     )
 
 
-def _unread(files: SceneFiles, views: Sequence[int]) -> Iterator[str]:
-    """What a scene has beside its photos that methods of many scenes do not take, in the views of it that are used."""
+def unread_of_scene(files: SceneFiles, views: Sequence[int]) -> Iterator[str]:
+    """What a scene has beside its photos that batches of many scenes do not hold, in those of its views that are used.
+
+    Args:
+        files: The scene.
+        views: Indices of the views.
+    """
     for what, why, found in (
         ("depth maps", "methods of many scenes take none", files.depths),
         ("masks of pixels that may train", "methods of many scenes take whole photos", files.training_masks),

@@ -147,5 +147,5 @@ def test_what_lies_beside_photos_is_said_to_be_unread(make_nerfstudio_scene, tmp
         assert said.count(words) == 1
     for flag in ("depth_dir", "training_mask_dir"):
         named = FewShotNerfstudioDataParserConfig(**{flag: tmp_path / "set" / "a"})
-        with pytest.raises(SceneError, match=f"--{flag.replace('_', '-')} is not for methods of many scenes"):
+        with pytest.raises(SceneError, match=f"--{flag.replace('_', '-')} is not for a folder of scenes"):
             opened(tmp_path / "set", parser=named)
