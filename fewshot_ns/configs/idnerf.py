@@ -21,7 +21,7 @@ from fewshot_ns.encoders.convert_gmflow import MatchingEncoderConfig
 from fewshot_ns.engine.schedulers import OneCycleSchedulerConfig
 from fewshot_ns.engine.trainer import FewShotTrainerConfig
 from fewshot_ns.evaluation.metrics.config import EvaluationConfig
-from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
 from fewshot_ns.models.idnerf import IDNeRFModelConfig
 from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipelineConfig
 from fewshot_ns.priors.diffusion.prior import DiffusionPriorConfig

@@ -18,8 +18,8 @@ from fewshot_ns.data.dataparsers.automatic import recognition_record
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.records.scene import SceneError
 from fewshot_ns.evaluation.records.ledger import Ledger
-from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig, SceneFileCheck
-from fewshot_ns.evaluation.runners.scenes import SceneEvaluator
+from fewshot_ns.evaluation.runners.scene_files import SceneFileCheck
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.conditioned_model import ConditionedModel
 from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipeline, FewShotPipelineConfig

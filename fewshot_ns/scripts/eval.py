@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fewshot_ns.evaluation.metrics.config import EvaluationConfig
     from fewshot_ns.evaluation.metrics.suite import MetricSuite
     from fewshot_ns.evaluation.records.ledger import Ledger, MetricSummary
-    from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
+    from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
     from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipeline
     from fewshot_ns.presentation.tables import Table
 
@@ -221,7 +221,7 @@ class EvalCommand:
         Raises:
             ValueError: flags of one scene alone.
         """
-        from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
+        from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
 
         single = {"max-side": self.max_side, "mask-dir": self.mask_dir, "render-views": self.render_views}
         for name, value in single.items():

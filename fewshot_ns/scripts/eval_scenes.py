@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fewshot_ns.evaluation.baselines.trivial import Baselines
     from fewshot_ns.evaluation.metrics.suite import MetricSuite
     from fewshot_ns.evaluation.records.ledger import Ledger, LedgerRow, MetricSummary
-    from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
+    from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
     from fewshot_ns.pipelines.generalizable_pipeline import GeneralizablePipeline
 
 OUTPUT_SUFFIXES = (".json", ".jsonl", ".txt")

@@ -19,8 +19,7 @@ from fewshot_ns.data.dataparsers.single.nerfstudio import FewShotNerfstudioDataP
 from fewshot_ns.data.depth.true_depth import known_depth
 from fewshot_ns.evaluation.metrics import image as metrics
 from fewshot_ns.evaluation.records.ledger import Ledger
-from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
-from fewshot_ns.evaluation.runners.scenes import SceneEvaluator
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 
 TARGETS, SOURCES = (2, 3), (0, 1, 4, 5)
 

@@ -1,13 +1,11 @@
-"""Which views of many scenes are evaluated, and their files before training."""
+"""The files that evaluations of many scenes will read, before training."""
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, List, Set, Tuple
 
-import numpy as np
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -16,48 +14,10 @@ from fewshot_ns.data.depth.true_depth import known_depth
 from fewshot_ns.data.multiscene.active import ActiveScene
 from fewshot_ns.data.multiscene.images import SceneImages
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
-from fewshot_ns.evaluation.runners.views import at_equal_steps
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig
 
 Size = Tuple[int, int]
 """Height and width."""
-
-
-@dataclass
-class SceneEvaluationConfig:
-    """Which scenes are evaluated, and how many views of each; the datamanager's targets say which views."""
-
-    max_scenes: Optional[int] = None
-    """Largest number of scenes, taken at equal steps; None: all."""
-    max_views: Optional[int] = None
-    """Largest number of views of each scene, taken at equal steps; None: all."""
-    approximate: bool = False
-    """Whether only one view of each scene is evaluated, drawn by the seed: pixelNeRF's approximate evaluation."""
-    seed: int = 1234
-    """Seed of these draws."""
-    masks: bool = False
-    """Whether views with object masks are also measured on the object alone."""
-    test_while_training: bool = False
-    """Whether --steps-per-eval-all-images evaluates the test scenes while training, where the dataset has some; else it
-    evaluates the validation scenes."""
-    check_files: bool = True
-    """Whether training begins by reading every file that these evaluations, and the one of the test scenes, will read:
-    of the largest sets some 300,000 photos, which takes minutes."""
-
-    def scenes(self, table: Sequence[SceneEntry]) -> Sequence[SceneEntry]:
-        """The scenes of a table that are evaluated."""
-        return at_equal_steps(table, self.max_scenes)
-
-    def views(self, active: ActiveScene, targets: Sequence[int]) -> Sequence[int]:
-        """The evaluated ones of the views of a scene that may be.
-
-        Args:
-            active: The scene.
-            targets: Indices of its views that may be evaluated.
-        """
-        if not self.approximate or not targets:
-            return at_equal_steps(targets, self.max_views)
-        scene = zlib.crc32(active.scene.entry.scene_id.encode())
-        return [targets[int(np.random.default_rng([self.seed, scene]).integers(len(targets)))]]
 
 
 @dataclass

@@ -20,8 +20,7 @@ from fewshot_ns.evaluation.metrics.regions import central_crop
 from fewshot_ns.evaluation.metrics.suite import MetricSuite
 from fewshot_ns.evaluation.records.ledger import Ledger
 from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluator
-from fewshot_ns.evaluation.runners.scene_files import SceneEvaluationConfig
-from fewshot_ns.evaluation.runners.scenes import SceneEvaluator
+from fewshot_ns.evaluation.runners.scenes import SceneEvaluationConfig, SceneEvaluator
 from fewshot_ns.evaluation.runners.views import dataset_views
 from fewshot_ns.presentation.view_pictures import ScenePictures
 
