@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from fewshot_ns.cameras.pose_corrections import CAMERA_GROUP
 from fewshot_ns.engine.checks import check_gradients
 from fewshot_ns.engine.schedulers import RunLengthSchedulerConfig
+from fewshot_ns.utils.ranks import average_gradients
 
 
 def clip_gradients(parameters: List[Parameter], max_value: Optional[float], max_norm: Optional[float]) -> None:
@@ -129,6 +130,7 @@ class CheckedOptimizers(Optimizers):
         named_parameters: gives the names of the parameters, for the message; asked for when it is written, since a
             backbone may replace its parameters while it trains (densification).
         current_step: tells the training step, for the message.
+        averages: whether the gradients of several processes are averaged here, since nothing else does it.
     """
 
     def __init__(
@@ -137,10 +139,12 @@ class CheckedOptimizers(Optimizers):
         param_groups: Dict[str, List[Parameter]],
         named_parameters: Callable[[], Iterable[Tuple[str, Parameter]]],
         current_step: Callable[[], int],
+        averages: bool = False,
     ) -> None:
         super().__init__(config, param_groups)
         self._named_parameters = named_parameters
         self._current_step = current_step
+        self._averages = averages
 
     def optimizer_scaler_step_some(self, grad_scaler: Any, param_groups: List[str]) -> None:
         """Steps the optimizers of the given groups, after checking their gradients.
@@ -152,9 +156,11 @@ class CheckedOptimizers(Optimizers):
         Raises:
             NonFiniteGradientError: names the step and the parameters; no optimizer has been stepped.
         """
+        optimizers = (self.optimizers[group] for group in param_groups)
+        stepped = [value for one in optimizers for group in one.param_groups for value in group["params"]]
+        if self._averages:
+            average_gradients(stepped)
         if not grad_scaler.is_enabled():
             names = {parameter: name for name, parameter in self._named_parameters()}
-            optimizers = (self.optimizers[group] for group in param_groups)
-            stepped = [value for one in optimizers for group in one.param_groups for value in group["params"]]
             check_gradients([(names.get(parameter, "?"), parameter) for parameter in stepped], self._current_step())
         super().optimizer_scaler_step_some(grad_scaler, param_groups)

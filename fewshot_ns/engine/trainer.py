@@ -280,6 +280,7 @@ class FewShotTrainer(Trainer):
             parameters,
             named_parameters=self.pipeline.named_parameters,
             current_step=lambda: self.step,
+            averages=self.world_size > 1 and model.replaces_parameters,
         )
 
     def train(self) -> None:
@@ -487,13 +488,14 @@ class FewShotTrainer(Trainer):
         """Lets a backbone that says so take another number of primitives, and the optimizers its new parameters.
 
         Raises:
-            CheckpointMismatchError: several processes train, which know the parameters that the model was built with.
+            CheckpointMismatchError: several processes train a backbone that does not replace its parameters by itself,
+                and know those that it was built with.
         """
         pipeline = self._whole_pipeline()
         make_room = getattr(pipeline.model, "make_room_for", None)
         if make_room is None or not make_room(model_state(state)):
             return
-        if self.world_size > 1:
+        if self.world_size > 1 and not pipeline.model.replaces_parameters:
             raise CheckpointMismatchError(
                 "a checkpoint with another number of primitives can be resumed by one process alone; expected "
                 f"--machine.num-devices 1, found {self.world_size} processes"

@@ -54,9 +54,10 @@ class FewShotModel(PoseRefiningModel):
     resizes_for_checkpoints: bool = False
     """Whether the number of primitives may differ between a checkpoint and the model, which then makes room for it by
     `resize_for`; else a checkpoint of other shapes is refused."""
-    trains_in_one_process: bool = False
-    """Whether several processes cannot train it together, as where the number of primitives changes while it trains,
-    by what each process sees."""
+    replaces_parameters: bool = False
+    """Whether it replaces parameters while it trains, as where the number of primitives changes. Several processes then
+    average gradients before optimizers step, and it has to decide by what all of them have seen, with numbers that all
+    draw alike."""
     wants_initial_points: bool = False
     """Whether it starts from points: `kwargs["initial_points"]` is then a `data.seeds.cloud.SeedCloud` in training, and
     None where a checkpoint will be loaded."""

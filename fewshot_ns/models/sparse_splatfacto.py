@@ -101,7 +101,7 @@ class SparseSplatfactoModel(ImageModel, _AsSplatfacto):
 
     config: SparseSplatfactoModelConfig  # type: ignore[assignment]
     resizes_for_checkpoints = True
-    trains_in_one_process = True
+    replaces_parameters = True
     wants_initial_points = True
     background_colour: Tensor
     """(3,) what evaluation sees behind everything."""

@@ -30,7 +30,6 @@ from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
 from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record
-from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.samplers.pixels import PixelRequest
 from fewshot_ns.data.seeds.cloud import SeedCloud
 from fewshot_ns.engine.checks import check_losses
@@ -68,6 +67,7 @@ from fewshot_ns.priors.smoothness import SmoothnessPriorConfig
 from fewshot_ns.utils.allocator import keep_freed_memory
 from fewshot_ns.utils.checkpoints import load_strictly, model_state
 from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.ranks import shared_seed, state_of_first
 
 NOTHING_HELD_OUT = (
     "Nothing is held out: every view trains, so there is nothing to measure on. Figures of this run's training views: "
@@ -189,8 +189,6 @@ class FewShotPipeline(VanillaPipeline):
                 "--pipeline.evaluation.split train: expected a method that trains on one scene, found a generalizable "
                 "one, whose source views are measured by ns-fewshot eval --split train"
             )
-        if world_size > 1:
-            _check_one_process(config, world_size)
         self.points_record: Optional[Dict[str, Any]] = None
         as_built = config
         if wants_initial_points(config.model):
@@ -223,6 +221,12 @@ class FewShotPipeline(VanillaPipeline):
     def _distribute(self) -> None:
         """Has the processes of a training average their gradients; all begin with the weights of the first."""
         on_cuda = self.device.type == "cuda"
+        if self.model.replaces_parameters:
+            # The wrapper knows the parameters that there are now.
+            state = state_of_first(self.model)
+            self.model.resize_for(state)
+            self.model.load_state_dict(state)
+            return
         self._model = DistributedDataParallel(  # type: ignore[assignment]
             self._model,
             device_ids=[self.local_rank] if on_cuda else None,
@@ -481,16 +485,6 @@ def _use_pinholes(config: FewShotPipelineConfig) -> None:
     parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
     if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, FewShotDataParserConfig):
         parser.straighten = True
-
-
-def _check_one_process(config: FewShotPipelineConfig, found: int) -> None:
-    """Refuses several processes for a backbone that one alone can train."""
-    built = config.model._target
-    if isinstance(built, type) and issubclass(built, FewShotModel) and built.trains_in_one_process:
-        raise ValueError(
-            f"{built.__name__} changes the number of its primitives by what a process sees, so it trains in one; "
-            f"expected --machine.num-devices 1 and --machine.num-machines 1, found {found} processes"
-        )
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:

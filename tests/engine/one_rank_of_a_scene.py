@@ -2,7 +2,8 @@
 [key=value ...]`.
 
 nerfstudio's own launcher wants a GPU for more than one process, so its training loop is called in place of it. Of each
-training, RANK writes `FOLDER/RUN-RANK.json`: what it drew, and what became of its weights.
+training, RANK writes `FOLDER/RUN-RANK.json`: with how many Gaussians it began, if any, what it drew, and what became of
+its weights.
 """
 
 import json
@@ -20,6 +21,7 @@ from small_methods import small
 from fewshot_ns import registry
 from fewshot_ns.data.datamanagers.fewshot import FewShotDataManager
 from fewshot_ns.engine.trainer import FewShotTrainer
+from fewshot_ns.model_components.splatting.densification import DensificationConfig
 from fewshot_ns.priors.base import prior_configs
 
 
@@ -32,6 +34,10 @@ def tiny_config(folder: Path, scene: Path, run: str, method: str, steps: int) ->
         prior.enabled = prior_configs(own.pipeline)[name].enabled
     config.pipeline.datamanager.whole_images = own.pipeline.datamanager.whole_images
     config.pipeline.model.camera_optimizer = CameraOptimizerConfig(mode="SO3xR3")
+    if hasattr(config.pipeline.model, "densification"):
+        config.pipeline.model.densification = DensificationConfig(
+            start_step=1, every=2, stop_fraction=1.0, gradient=1e-12, size=0.002
+        )
     config.output_dir, config.timestamp, config.experiment_name = folder, run, "two-ranks"
     config.machine.device_type, config.vis, config.max_num_iterations = "cpu", "tensorboard", steps
     config.steps_per_eval_batch = config.steps_per_eval_image = 0
@@ -46,6 +52,7 @@ def main(rank: int, world_size: int, folder: Path, scene: Path, run: str, method
         meeting = f"file://{folder / f'{run}-meeting'}"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world_size)
     drawn: List[Any] = []
+    began: List[int] = []
     original, trainers = FewShotDataManager.next_train, []
 
     def watched(self: FewShotDataManager, step: int, requests: Any = ()) -> Any:
@@ -56,6 +63,7 @@ def main(rank: int, world_size: int, folder: Path, scene: Path, run: str, method
     class Watched(FewShotTrainer):
         def train(self) -> None:
             trainers.append(self)
+            began.extend(len(value) for name, value in self.pipeline.model.named_parameters() if name.endswith("means"))
             super().train()
 
     FewShotDataManager.next_train = watched
@@ -68,7 +76,7 @@ def main(rank: int, world_size: int, folder: Path, scene: Path, run: str, method
     train.train_loop(rank, world_size, config, rank)
     (pipeline,) = [trainer.pipeline for trainer in trainers]
     weights = {name: value.tolist() for name, value in pipeline.model.named_parameters()}
-    (folder / f"{run}-{rank}.json").write_text(json.dumps({"drawn": drawn, "weights": weights}))
+    (folder / f"{run}-{rank}.json").write_text(json.dumps({"drawn": drawn, "weights": weights, "began": began}))
     if world_size > 1:
         dist.barrier()
         dist.destroy_process_group()

@@ -42,9 +42,11 @@ def processes_of(folder: Path, arguments: Sequence[Any], ranks: int = 2) -> List
     return [(process.returncode, text) for process, text in zip(processes, printed, strict=True)]
 
 
-def train(folder: Path, scene: Path, run: str, steps: int, *more: str, ranks: int = 2) -> List[Any]:
+def train(
+    folder: Path, scene: Path, run: str, steps: int, *more: str, method: str = "freenerf_lite", ranks: int = 2
+) -> List[Any]:
     """What each rank of a training has drawn, and its weights."""
-    ended = processes_of(folder, [scene, run, "freenerf_lite", steps, *more], ranks)
+    ended = processes_of(folder, [scene, run, method, steps, *more], ranks)
     assert [code for code, _ in ended] == [0] * ranks, "\n".join(text[-4000:] for _, text in ended)
     return [json.loads((folder / f"{run}-{rank}.json").read_text()) for rank in range(ranks)]
 
@@ -69,9 +71,21 @@ def test_two_ranks_draw_other_pixels_agree_and_resume(tiny_rgbd_scene: Path, tmp
     assert torch.load(checkpoint, weights_only=True)["step"] == STEPS
 
 
-def test_two_ranks_of_splats_are_refused_before_training(tiny_rgbd_scene: Path, tmp_path: Path) -> None:
-    ended = processes_of(tmp_path, [tiny_rgbd_scene, "splats", "sparse_splatfacto_lite", STEPS])
-    for code, text in ended:
-        assert code == 1
-        assert "so it trains in one; expected --machine.num-devices 1" in text.replace("\n", " ")
-    assert not list(tmp_path.rglob("*.ckpt")) and not list(tmp_path.rglob("splats-*.json"))
+def test_two_ranks_of_splats_agree_while_their_number_changes(tiny_rgbd_scene: Path, tmp_path: Path) -> None:
+    method, means = "sparse_splatfacto_lite", "gauss_params.means"
+    first, second = train(tmp_path, tiny_rgbd_scene, "whole", 2 * STEPS, method=method)
+    views = [[{row[0] for row in step} for step in rank["drawn"]] for rank in (first, second)]
+    assert all(len(ours) == 1 and ours != theirs for ours, theirs in zip(*views, strict=True)), "each has its own photo"
+    assert first["began"] == second["began"] != [len(first["weights"][means])]
+    # Splits draw random numbers, which ranks draw apart but for these.
+    assert first["weights"] == second["weights"]
+    number = len(first["weights"][means])
+    (pose,) = (value for name, value in first["weights"].items() if name.endswith("pose_adjustment"))
+    assert np.abs(pose).max() > 0
+
+    # A checkpoint of another number of Gaussians than a new run begins with.
+    run = next(tmp_path.rglob("whole/nerfstudio_models")).parent
+    more = (f"load_dir={run / 'nerfstudio_models'}",)
+    first, second = train(tmp_path, tiny_rgbd_scene, "resumed", 3 * STEPS, *more, method=method)
+    assert len(first["drawn"]) == STEPS and first["weights"] == second["weights"]
+    assert first["began"] == [number]

@@ -32,11 +32,11 @@ from fewshot_ns.data.labels import (
     nearness_labels,
     normal_labels,
 )
-from fewshot_ns.data.multiscene.order import shared_seed
 from fewshot_ns.data.records.metadata import FewShotMetadata, get_fewshot_metadata
 from fewshot_ns.data.samplers.pixels import ImageStack, MaskedPixelSampler, PixelRequest, centre_crop
 from fewshot_ns.data.views.selection import BLENDER_8_VIEWS
 from fewshot_ns.utils.json_files import LIST, checked, read_json_object
+from fewshot_ns.utils.ranks import shared_seed
 
 LOSS_WEIGHT_KEY = "loss_weight"
 """Batch key of the weights (R, 1) of the colour loss, in scenes whose views do not all count the same."""

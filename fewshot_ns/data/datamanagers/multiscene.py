@@ -21,11 +21,12 @@ from fewshot_ns.data.depth.true_depth import KNOWN_DEPTH_KEY, known_depth
 from fewshot_ns.data.multiscene.active import ActiveScene, SceneViewSelector, active_outputs, first_usable_scene
 from fewshot_ns.data.multiscene.batches import BatchOptions, RayCount, SceneBatches
 from fewshot_ns.data.multiscene.library import BadScenePolicy, BadScenes, SceneLibrary
-from fewshot_ns.data.multiscene.order import SceneOrder, shared_seed, step_generator
+from fewshot_ns.data.multiscene.order import SceneOrder, step_generator
 from fewshot_ns.data.multiscene.overlap import overlap_words, scenes_in_both
 from fewshot_ns.data.multiscene.source_provider import SOURCE_PROVIDER_KEY, TARGET_VIEW_KEY, SourceProvider
 from fewshot_ns.data.records.scene import SceneEntry, SceneError
 from fewshot_ns.data.views.sources import SourceViews, SourceViewsConfig, TargetViewsConfig
+from fewshot_ns.utils.ranks import shared_seed
 
 
 @dataclass

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Iterator, List
+from typing import Iterator
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 
 class SceneOrder:
@@ -48,14 +47,6 @@ class SceneOrder:
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
     """Random numbers of a step of a rank, the same whenever they are asked for."""
     return torch.Generator().manual_seed(_mixed(seed, step, rank))
-
-
-def shared_seed() -> int:
-    """The seed that torch was given, rank 0's on all ranks of a distributed run."""
-    seed: List[int] = [torch.initial_seed()]
-    if dist.is_available() and dist.is_initialized():
-        dist.broadcast_object_list(seed, src=0)
-    return seed[0]
 
 
 def _mixed(*numbers: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import ParameterDict
 
 from fewshot_ns.utils.configs import SavedConfig
+from fewshot_ns.utils.ranks import drawn_alike, in_several, of_all, shared_seed
 
 _NEVER = 10**9
 
@@ -71,6 +72,7 @@ class Densification:
         from gsplat.strategy import DefaultStrategy
 
         self.config, self.scene_scale = config, scene_scale
+        self._seed = shared_seed()
         self.stop_step = round(config.stop_fraction * run_length)
         self.strategy = DefaultStrategy(
             prune_opa=config.prune_opacity,
@@ -113,8 +115,29 @@ class Densification:
             strategy.grow_grad2d = float("inf")
         state = {**statistics, "scene_scale": self.scene_scale}
         # From 1, so that no step is a multiple of the reset.
-        strategy.step_post_backward(gaussians, optimizers, state, step + 1, info)
+        if not in_several():
+            strategy.step_post_backward(gaussians, optimizers, state, step + 1, info)
+        else:
+            # What all have seen, and the same draws, so that all have the same Gaussians afterwards.
+            with drawn_alike(self._seed, step, gaussians["means"].device):
+                strategy.step_post_backward(gaussians, optimizers, state, step + 1, seen_by_all(info))
         return {name: state[name] for name in statistics}
+
+
+def seen_by_all(info: Mapping[str, Any]) -> Dict[str, Any]:
+    """The record of a rasterisation in each of the P processes of a training, as of one of P photos.
+
+    Args:
+        info: of one photo in this process; its `means2d` (1, N, 2) has a gradient.
+
+    Returns:
+        The same of all: gradients on the scale of `Densification.gradient`, whatever the sizes of the photos.
+    """
+    gradient = info["means2d"].grad * info["means2d"].new_tensor([info["width"] / 2.0, info["height"] / 2.0])
+    means = torch.zeros_like(of_all(gradient[0]), requires_grad=True)
+    means.grad = of_all(gradient[0])
+    radii = of_all(info["radii"][0])
+    return {**info, "means2d": means, "radii": radii, "width": 2, "height": 2, "n_cameras": 1}
 
 
 def no_statistics(count: int, device: torch.device) -> Dict[str, Tensor]:
