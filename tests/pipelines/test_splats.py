@@ -139,15 +139,6 @@ def test_checkpoints_of_any_number_load_and_damaged_ones_do_not(method: Any) -> 
         trained(again)
 
 
-def test_several_processes_are_refused(method: Any) -> None:
-    # Before anything is read: the scene is not there.
-    method.pipeline.datamanager.dataparser.data = Path("nowhere")
-    with pytest.raises(
-        ValueError, match="SparseSplatfactoModel changes the number .* --machine.num-devices 1 .* 2 proc"
-    ):
-        method.pipeline.setup(device="cpu", test_mode="val", world_size=2, local_rank=0)
-
-
 def blender(folder: Path) -> Any:
     return FewShotBlenderDataParserConfig(data=folder)
 
