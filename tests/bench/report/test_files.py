@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fewshot_ns.bench.report.files import markdown, write_report
+from fewshot_ns.bench.report.paper_sizes import PUBLISHED, at_paper_sizes, published_of_scene
 from fewshot_ns.bench.report.pictures import crop_of, curve_of, zoom
 from fewshot_ns.bench.report.readme import BEGIN, END, results_block, update_readme, with_block
 from fewshot_ns.bench.report.tables import as_latex, image_table, scene_table, summary_table
@@ -279,7 +280,7 @@ def test_rows_name_the_gpu_that_trained(tmp_path):
     assert "gpu_name" not in older.read_text(encoding="utf8")
     merge_into(older, some)
     assert [one.gpu_name for one in read_csv(older).cells] == ["", "NVIDIA H200, 2", ""]
-    assert results_block(older) == results_block(older).replace("NVIDIA", "")
+    assert "| NVIDIA H200, 2, CPU |" in results_block(older)
     assert "| NVIDIA H200, 2, cpu |" in markdown(some) and "| cpu |" in markdown(results(cell()))
     (tmp_path / "results.json").write_text(as_json_text(some))
     assert [one.gpu_name for one in read_results(tmp_path / "results.json").cells] == ["NVIDIA H200, 2", ""]
@@ -310,11 +311,30 @@ def test_the_readmes_block_is_replaced_and_nothing_else(tmp_path):
     merge_into(path, results(cell(20.0), cell(21.0, seed=1)))
     assert update_readme(readme, path) and not update_readme(readme, path)
     text = readme.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n\n|") and text.endswith(f"{END}\nafter\n") and "old" not in text
+    assert text.startswith(f"before\n{BEGIN}\n\nAt the papers' own size") and text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
     assert "| `freenerf` | llff-3 | fern | 504x378 | 69768 | 2 | 20.50 ± 0.71 |" in text and "| working |" in text
     assert "Not run yet: `depth-mipnerf`" in text and "`freenerf`," not in text.split("Not run yet:")[1]
     with pytest.raises(ValueError, match="once each"):
         with_block("no markers", "block")
+
+
+def test_rows_of_the_papers_own_sizes(tmp_path):
+    small = cell(label="small", size=(126, 94))
+    assert at_paper_sizes([group(small)]) is None
+    lite = [cell(20.0 + seed, seed=seed, method="freenerf-lite", label="fast", steps=1500) for seed in (0, 1)]
+    six = cell(scene="fern-6", folder_name="fern", protocol="llff-6", device="cuda", gpu_name="NVIDIA H200")
+    unknown = cell(scene="own", folder_name="own", metrics={"psnr": 19.0})
+    table = at_paper_sizes([group(six), group(small), group(*lite), group(unknown)])
+    assert table is not None
+    rows = [dict(zip((column.title for column in table.columns), row, strict=True)) for row in table.rows]
+    assert [(row["scene"], row["views"]) for row in rows] == [("fern", 3), ("fern", 6), ("own", 3)]
+    assert rows[0]["method"] == "`freenerf-lite` (fast)" and rows[0]["PSNR"] == "20.50 ± 0.71"
+    assert (rows[0]["steps"], rows[0]["CPU s"], rows[0]["trained on"], rows[0]["seeds"]) == ("1500", "10", "CPU", 2)
+    # Of the scene, whatever the method; with six views papers print no figures of it.
+    assert str(rows[0][PUBLISHED]).startswith("FreeNeRF 21.13 / 0.656 / 0.290; FreeNeRF with ")
+    assert rows[1][PUBLISHED] is None and rows[1]["trained on"] == "NVIDIA H200" and rows[2][PUBLISHED] is None
+    assert published_of_scene("dtu/scan114", 3) == ("RegNeRF 21.37",)
 
 
 def test_without_results_the_block_says_so(tmp_path):
