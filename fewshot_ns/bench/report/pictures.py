@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from fewshot_ns.bench.results.cells import BenchResults
-from fewshot_ns.bench.results.summary import Group, groups_of, spread
+from fewshot_ns.bench.results.summary import curve_of, groups_of
 from fewshot_ns.data.files.images import read_image
 from fewshot_ns.presentation.pictures import LabelledImage, colorize_error, contact_sheet, shared_depth_range
 from fewshot_ns.presentation.video import colour_depth
@@ -180,18 +180,3 @@ def curve_plot(results: BenchResults, protocol: str, scene: str, with_library: b
     # A name of its own for each figure, or the library would draw one by chance.
     name = f"curve-{protocol}-{scene}"
     return figure.to_html(full_html=False, include_plotlyjs=with_library, div_id=name)
-
-
-def curve_of(group: Group, scene: str) -> Sequence[Tuple[float, float, float]]:
-    """CPU seconds, PSNR and its deviation over the seeds at each measured step; without steps that have no time."""
-    metric = group.metric_name("psnr")
-    by_step: Dict[int, List[Tuple[float, float]]] = {}
-    for cell in group.finished:
-        for point in cell.curve if cell.scene == scene else ():
-            if point.cpu_seconds is not None and metric in point.metrics:
-                by_step.setdefault(point.step, []).append((point.cpu_seconds, point.metrics[metric]))
-    points = []
-    for _, found in sorted(by_step.items()):
-        seconds, values = (spread([pair[number] for pair in found]) for number in (0, 1))
-        points.append((round(seconds.mean or 0.0, 2), round(values.mean or 0.0, 4), round(values.std or 0.0, 4)))
-    return points

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from fewshot_ns.bench.results.cells import BenchResults, CellResult
 from fewshot_ns.bench.results.status import baseline, category_paper, not_as_published, published, status_of
-from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, groups_of, protocols_of
+from fewshot_ns.bench.results.summary import DIGITS, PAPER_METRICS, Group, curve_of, groups_of, protocols_of
 from fewshot_ns.evaluation.metrics.regions import MASKED_PREFIX, REGION_PREFIXES, plain_name
 from fewshot_ns.presentation.tables import Column, Table, TableCell
 
@@ -194,6 +194,28 @@ def points_table(results: BenchResults, protocol: str) -> Optional[Table]:
     return Table(columns, rows, "Points that models started from.") if rows else None
 
 
+def curve_table(results: BenchResults, protocol: str) -> Optional[Table]:
+    """PSNR after so many CPU seconds of training, one row for each method and scene; None where none was measured."""
+    groups = groups_of(results, protocol)
+    curves = [(group, scene, curve_of(group, scene)) for group in groups for scene in group.scenes]
+    most = max((len(points) for _, _, points in curves), default=0)
+    if most == 0:
+        return None
+    digits = DIGITS["psnr"]
+    rows: List[List[TableCell]] = []
+    for group, scene, points in curves:
+        if points:
+            known = [f"{value:.{digits}f} after {seconds:.0f} s" for seconds, value, _ in points]
+            rows.append([group.label, scene, *known, *([None] * (most - len(known)))])
+    columns = [Column("method"), Column("scene"), *(Column(f"measured {_ordinal(n)}") for n in range(1, most + 1))]
+    metric = title_of(groups[0].metric_name("psnr"))
+    return Table(columns, rows, f"{metric} of all test views on the way, over the CPU seconds of the training.")
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+
+
 def failures(results: BenchResults) -> Tuple[CellResult, ...]:
     """The cells that have no figures."""
     return tuple(cell for cell in results.cells if not cell.finished)
@@ -209,7 +231,11 @@ def protocol_tables(results: BenchResults) -> List[Tuple[str, List[Table]]]:
             categories = category_table(results, protocol, metric, title_of(metric), digits_of(metric))
             tables += [categories] if categories else []
         tables.append(cost_table(results, protocol))
-        further = (points_table(results, protocol), source_table(results, protocol))
+        further = (
+            curve_table(results, protocol),
+            points_table(results, protocol),
+            source_table(results, protocol),
+        )
         found.append((protocol, tables + [table for table in further if table is not None]))
     return found
 

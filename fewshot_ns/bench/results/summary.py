@@ -98,6 +98,21 @@ class Group:
         return spread([cell.training.get(name) for cell in self.finished])
 
 
+def curve_of(group: Group, scene: str) -> Sequence[Tuple[float, float, float]]:
+    """CPU seconds, PSNR and its deviation over the seeds at each measured step; without steps that have no time."""
+    metric = group.metric_name("psnr")
+    by_step: Dict[int, List[Tuple[float, float]]] = {}
+    for cell in group.finished:
+        for point in cell.curve if cell.scene == scene else ():
+            if point.cpu_seconds is not None and metric in point.metrics:
+                by_step.setdefault(point.step, []).append((point.cpu_seconds, point.metrics[metric]))
+    points = []
+    for _, found in sorted(by_step.items()):
+        seconds, values = (spread([pair[number] for pair in found]) for number in (0, 1))
+        points.append((round(seconds.mean or 0.0, 2), round(values.mean or 0.0, 4), round(values.std or 0.0, 4)))
+    return points
+
+
 def protocols_of(results: BenchResults) -> Tuple[str, ...]:
     """Protocols, in the recipe's order."""
     return tuple(dict.fromkeys(cell.protocol for cell in results.cells))

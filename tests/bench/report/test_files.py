@@ -14,14 +14,14 @@ import pytest
 
 from fewshot_ns.bench.report.files import markdown, write_report
 from fewshot_ns.bench.report.paper_sizes import PUBLISHED, at_paper_sizes, published_of_scene
-from fewshot_ns.bench.report.pictures import crop_of, curve_of, zoom
+from fewshot_ns.bench.report.pictures import crop_of, zoom
 from fewshot_ns.bench.report.readme import BEGIN, END, results_block, update_readme, with_block
-from fewshot_ns.bench.report.tables import as_latex, image_table, scene_table, summary_table
+from fewshot_ns.bench.report.tables import as_latex, curve_table, image_table, scene_table, summary_table
 from fewshot_ns.bench.results.cells import BenchResults, CellResult, CurvePoint, read_results
 from fewshot_ns.bench.results.csv_file import as_csv, as_json_text, merge_into, read_csv
 from fewshot_ns.bench.results.files import CostInFile
 from fewshot_ns.bench.results.status import CONDITIONS, TOLERANCE, differences, not_as_published, published, status_of
-from fewshot_ns.bench.results.summary import groups_of, spread
+from fewshot_ns.bench.results.summary import curve_of, groups_of, spread
 from fewshot_ns.presentation.tables import Column, Table, as_markdown
 from fewshot_ns.presentation.view_pictures import save_view
 from fewshot_ns.scripts.cli import main
@@ -177,6 +177,15 @@ def test_curves_are_means_over_seeds_at_equal_steps():
     late = replace(cell(20.6, seed=1), curve=(CurvePoint(20, 2.5, {"psnr": 18.6}), CurvePoint(40, None, {"psnr": 1.0})))
     points = curve_of(group(cell(19.6), late), "fern")
     assert points == [(2.0, 17.6, round(float(np.std([16.6, 18.6], ddof=1)), 4)), (3.0, 19.6, 0.0)]
+    table = curve_table(
+        results(cell(19.6), cell(18.0, label="other", curve=()), cell(17.0, label="short", curve=late.curve[:1])),
+        "llff-3",
+    )
+    assert table is not None and [row[:2] for row in table.rows] == [["freenerf", "fern"], ["short", "fern"]]
+    assert table.rows[0][2:] == ["16.60 after 2 s", "19.60 after 3 s"] and table.rows[1][3] is None
+    assert curve_table(results(cell(curve=())), "llff-3") is None and "on the way" not in markdown(
+        results(cell(curve=()))
+    )
 
 
 def test_crops_show_the_detail():
