@@ -42,7 +42,8 @@ def drawn_alike(seed: int, step: int, device: torch.device) -> Iterator[None]:
 
 def state_of_first(module: Module) -> Dict[str, Tensor]:
     """The weights of a module in the first process, on the CPU; all have to call this together."""
-    state: List[Any] = [{name: value.detach().cpu() for name, value in module.state_dict().items()}]
+    own = module.state_dict().items()
+    state: List[Any] = [{name: value.cpu() if isinstance(value, Tensor) else value for name, value in own}]
     device = next(module.parameters()).device
     dist.broadcast_object_list(state, src=0, device=device if device.type == "cuda" else None)
     return state[0]
@@ -59,6 +60,26 @@ def average_gradients(parameters: Iterable[Parameter]) -> None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
         parameter.grad /= dist.get_world_size()
+
+
+@torch.no_grad()
+def take_from_first(parameters: Iterable[Parameter]) -> None:
+    """Gives parameters the values that they have in the first process.
+
+    Args:
+        parameters: the same ones in the same order in every process.
+
+    Raises:
+        RuntimeError: their numbers differ.
+    """
+    for parameter in parameters:
+        rows = of_all(torch.tensor(len(parameter), device=parameter.device)).tolist()
+        if len(set(rows)) > 1:
+            raise RuntimeError(
+                f"the processes of this training have come to different numbers of primitives: {rows}; train with "
+                "--machine.num-devices 1, and please report it"
+            )
+        dist.broadcast(parameter, src=0)
 
 
 def of_all(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any, Callable
 import pytest
 import torch
 
+from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
 from fewshot_ns.data.records.scene import SceneError
 
 
@@ -160,28 +161,63 @@ def test_a_bad_scene_in_an_evaluation(tiny_pixelnerf: Callable[..., Any], tiny_s
     assert results["num_scenes"] == 1 and list(pipeline.datamanager.bad_scenes.reasons) == [folder.name]
 
 
+def cut(photo: Path) -> None:
+    photo.write_bytes(photo.read_bytes()[:-40])
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_what_will_be_evaluated_is_read_before_training(split: str, tiny_pixelnerf: Callable[..., Any], tmp_path: Path):
+def test_what_will_be_evaluated_is_read_before_training(
+    split: str, tiny_pixelnerf: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture
+):
     """What is not found then would end the run hours later, at an evaluation or after the last step."""
     config = tiny_pixelnerf(copy_to=tmp_path / "set")
     config.datamanager.sources.mode, config.datamanager.sources.views = "views", (0,)
-    folder = sorted((tmp_path / "set" / f"solids_{split}").glob("*_*/"))[-1]
-    photo = folder / "rgb" / "000003.png"
-    photo.write_bytes(photo.read_bytes()[:-40])
-    with pytest.raises(SceneError, match=rf"scene {folder.name}: .*000003\.png"):
+    folders = sorted((tmp_path / "set" / f"solids_{split}").glob("*_*/"))
+    photo = folders[-1] / "rgb" / "000003.png"
+    cut(photo)
+    with pytest.raises(SceneError, match=rf"scene {folders[-1].name}: .*000003\.png"):
         config.setup(device="cpu", test_mode="val")
-    # One that will not be evaluated is none of it, and neither is it of a command that only looks at the run.
+    # Evaluations of single views, which are of validation scenes, do not heed how many all together take.
     config.scene_evaluation.max_views = 2
-    config.setup(device="cpu", test_mode="val")
+    if split == "test":
+        config.setup(device="cpu", test_mode="val")
+    else:
+        with pytest.raises(SceneError, match=r"000003\.png"):
+            config.setup(device="cpu", test_mode="val")
     config.scene_evaluation.max_views = None
     config.setup(device="cpu", test_mode="test")
     config.scene_evaluation.check_files = False
     config.setup(device="cpu", test_mode="val")
     config.scene_evaluation.check_files = True
     config.datamanager.on_bad_scene = "skip"
-    pipeline = config.setup(device="cpu", test_mode="val")
-    assert set(pipeline.datamanager.bad_scenes.reasons) == {folder.name}
-    trained_step(pipeline)
+    if len(folders) > 1:
+        pipeline = config.setup(device="cpu", test_mode="val")
+        # It is named, and left out by evaluations, not by the training that may know it too.
+        assert "evaluations will leave it out" in " ".join(capsys.readouterr().out.split())
+        assert not pipeline.datamanager.bad_scenes.reasons
+        trained_step(pipeline)
+    for folder in folders:
+        cut(folder / "rgb" / "000004.png")
+    with pytest.raises(
+        SceneError, match=rf"expected a usable scene to evaluate, found none of {len(folders)}; .*00000"
+    ):
+        config.setup(device="cpu", test_mode="val")
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_held_out_views_of_a_single_scene_are_read_before_training(
+    split: str, tiny_pixelnerf: Callable[..., Any], make_blender_scene: Any, tmp_path: Path
+):
+    make_blender_scene(tmp_path / "lego")
+    config = tiny_pixelnerf()
+    config.datamanager.data = tmp_path / "lego"
+    config.datamanager.dataparser = FewShotBlenderDataParserConfig(data=tmp_path / "lego", testskip=1)
+    config.datamanager.scenes_per_batch = 1
+    trained_step(config.setup(device="cpu", test_mode="val"))
+    photo = sorted((tmp_path / "lego" / split).glob("*.png"))[-1]
+    cut(photo)
+    with pytest.raises(SceneError, match=f"scene lego: .*{split}/{photo.name}"):
+        config.setup(device="cpu", test_mode="val")
 
 
 @pytest.mark.parametrize("damaged", ["pose/000002.txt", "rgb/000000.png"])

@@ -19,8 +19,10 @@ RANK = """
 import json, sys
 import torch
 import torch.distributed as dist
-from fewshot_ns.model_components.splatting.densification import seen_by_all
-from fewshot_ns.utils.ranks import average_gradients, drawn_alike, in_several, of_all, shared_seed, state_of_first
+from fewshot_ns.model_components.splatting.densification import count_seen_by_all
+from fewshot_ns.utils.ranks import (
+    average_gradients, drawn_alike, in_several, of_all, shared_seed, state_of_first, take_from_first
+)
 
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -35,8 +37,17 @@ with drawn_alike(7, 3, torch.device("cpu")):
     alike = torch.rand(2).tolist()
 means = torch.zeros(1, 2, 2, requires_grad=True)
 means.grad = torch.full((1, 2, 2), 1.0 + rank)
-info = {"means2d": means, "radii": torch.tensor([[1 - rank, 3]]), "width": 8 - 4 * rank, "height": 4, "n_cameras": 1}
-seen = seen_by_all(info)
+statistics = {"grad2d": torch.ones(2), "count": torch.ones(2)}
+radii = torch.tensor([[1 - rank, 3]])
+for shape in (radii, torch.stack([radii, radii], dim=-1)):
+    count_seen_by_all({"means2d": means, "radii": shape, "width": 8 - 4 * rank, "height": 4}, statistics)
+taken = torch.nn.Parameter(torch.full((2,), float(rank)))
+take_from_first([taken])
+try:
+    take_from_first([torch.nn.Parameter(torch.zeros(2 + rank))])
+    error = ""
+except RuntimeError as raised:
+    error = str(raised)
 print(json.dumps({
     "gradients": [first.grad.tolist(), second.grad.tolist()],
     "several": in_several(),
@@ -46,7 +57,9 @@ print(json.dumps({
     "of_all": of_all(torch.tensor([float(rank)])).tolist(),
     "state": {name: value.tolist() for name, value in state_of_first(model).items()},
     "own": {name: value.tolist() for name, value in model.state_dict().items()},
-    "seen": [seen["means2d"].grad.tolist(), seen["radii"].tolist(), seen["width"], seen["height"]],
+    "statistics": {name: value.tolist() for name, value in statistics.items()},
+    "taken": taken.tolist(),
+    "error": error,
 }))
 dist.barrier()
 dist.destroy_process_group()
@@ -78,9 +91,14 @@ def test_two_processes(tmp_path: Path) -> None:
     assert first["alike"] == second["alike"] and first["apart"] != second["apart"]
     assert first["of_all"] == second["of_all"] == [[0.0], [1.0]]
     assert first["state"] == second["state"] == first["own"] != second["own"]
-    # Gradients in halves of each photo's own size.
-    gradients = [[[4.0, 2.0], [4.0, 2.0]], [[4.0, 4.0], [4.0, 4.0]]]
-    assert first["seen"] == second["seen"] == [gradients, [[1, 3], [0, 3]], 2, 2]
+    # Gradients of 1 and 2 in halves of photos of 8x4 and 4x4 pixels: (4, 2) and (4, 4). The second photo does not see
+    # the first Gaussian. All of it twice, with a radius and with one for each axis.
+    norms = [20.0**0.5, 20.0**0.5 + 32.0**0.5]
+    assert first["statistics"] == second["statistics"]
+    assert first["statistics"]["grad2d"] == pytest.approx([1.0 + 2.0 * norm for norm in norms], rel=1e-6)
+    assert first["statistics"]["count"] == [3.0, 5.0]
+    assert first["taken"] == second["taken"] == [0.0, 0.0]
+    assert first["error"] == second["error"] and "different numbers of primitives: [2, 3]" in first["error"]
 
 
 def test_one_process_alone() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Optional, Tuple, Union
+from typing import Literal, Mapping, Optional, Tuple, Union
 
 import torch
 from nerfstudio.cameras.cameras import Cameras
@@ -94,8 +94,8 @@ class Scene:
     (MVSNet-DTU)."""
     view_indices: Optional[Tuple[int, ...]] = None
     """Number of each view in the numbering of the scene's own files, where views are left out; None: 0, 1, 2, ..."""
-    remarks: Tuple[str, ...] = ()
-    """What a user should know of the scene before it trains."""
+    remarks: Mapping[str, str] = field(default_factory=dict)
+    """What a user should know of the scene before it trains, by its kind, which other scenes may share."""
 
 
 @dataclass(frozen=True)

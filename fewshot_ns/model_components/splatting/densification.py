@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import ParameterDict
 
 from fewshot_ns.utils.configs import SavedConfig
-from fewshot_ns.utils.ranks import drawn_alike, in_several, of_all, shared_seed
+from fewshot_ns.utils.ranks import drawn_alike, in_several, of_all, shared_seed, take_from_first
 
 _NEVER = 10**9
 
@@ -118,26 +118,37 @@ class Densification:
         if not in_several():
             strategy.step_post_backward(gaussians, optimizers, state, step + 1, info)
         else:
-            # What all have seen, and the same draws, so that all have the same Gaussians afterwards.
+            count_seen_by_all(info, state)
+            # All draw the same random numbers, so that all have the same Gaussians afterwards.
             with drawn_alike(self._seed, step, gaussians["means"].device):
-                strategy.step_post_backward(gaussians, optimizers, state, step + 1, seen_by_all(info))
+                strategy.step_post_backward(gaussians, optimizers, state, step + 1, unseen(info))
+            if (step + 1) % self.config.every == 0:
+                take_from_first(gaussians.values())
         return {name: state[name] for name in statistics}
 
 
-def seen_by_all(info: Mapping[str, Any]) -> Dict[str, Any]:
-    """The record of a rasterisation in each of the P processes of a training, as of one of P photos.
+def count_seen_by_all(info: Mapping[str, Any], statistics: Mapping[str, Tensor]) -> None:
+    """Adds the gradients of a step in each of the P processes of a training, in an order that is the same in all.
 
     Args:
-        info: of one photo in this process; its `means2d` (1, N, 2) has a gradient.
-
-    Returns:
-        The same of all: gradients on the scale of `Densification.gradient`, whatever the sizes of the photos.
+        info: of the rasterisation of one photo in this process; its `means2d` (1, N, 2) has a gradient.
+        statistics: `grad2d` and `count` (N,), changed in place: norms of gradients, of half the image's sides, and how
+            many photos have seen a Gaussian.
     """
-    gradient = info["means2d"].grad * info["means2d"].new_tensor([info["width"] / 2.0, info["height"] / 2.0])
-    means = torch.zeros_like(of_all(gradient[0]), requires_grad=True)
-    means.grad = of_all(gradient[0])
-    radii = of_all(info["radii"][0])
-    return {**info, "means2d": means, "radii": radii, "width": 2, "height": 2, "n_cameras": 1}
+    sides = info["means2d"].new_tensor([info["width"] / 2.0, info["height"] / 2.0])
+    gradients = of_all(info["means2d"].grad[0] * sides)
+    # gsplat 1.5 has a radius along each axis.
+    radii = of_all(info["radii"][0].float()).reshape(*gradients.shape[:2], -1)
+    seen = (radii > 0).all(dim=-1)
+    statistics["grad2d"].add_((gradients.norm(dim=-1) * seen).sum(dim=0))
+    statistics["count"].add_(seen.sum(dim=0))
+
+
+def unseen(info: Mapping[str, Any]) -> Dict[str, Any]:
+    """The record of a rasterisation in which no Gaussian is seen."""
+    means = torch.zeros_like(info["means2d"], requires_grad=True)
+    means.grad = torch.zeros_like(means)
+    return {**info, "means2d": means, "radii": torch.zeros_like(info["radii"])}
 
 
 def no_statistics(count: int, device: torch.device) -> Dict[str, Tensor]:

@@ -1,9 +1,10 @@
 """A folder of scenes in the format of any single-scene dataparser of this package."""
 
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Sequence, Tuple, Type
+from typing import TYPE_CHECKING, Dict, Iterator, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ else:
         )
     ]
 """The single-scene dataparsers: a subcommand after the flags of the folder."""
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 @dataclass
@@ -105,11 +107,6 @@ class SceneFolderDataParser(MultiSceneDataParser):
 
     def _parser_of(self, folder: Path) -> FewShotDataParser:
         config, own = self.config, self.config.parser
-        for flag, given in (("--depth-dir", own.depth_dir), ("--training-mask-dir", own.training_mask_dir)):
-            if given is not None:
-                raise ValueError(
-                    f"{given}: {flag} is not for a folder of scenes, whose photos train whole and without depth"
-                )
         # Two that are wrong may multiply to one that is not.
         check_at_least("--downscale-factor", 1, own.downscale_factor, config.downscale_factor)
         changes = {"data": folder, "downscale_factor": own.downscale_factor * config.downscale_factor}
@@ -141,6 +138,10 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry, told: bool = F
         )
     views, train = selection.views, set(selection.train)
     remarks = unread_of_scene(replace(files, depths=None) if told else files, views)
+    if not told:
+        folder = str(entry.folder)
+        remarks.update((_NUMBER.sub("0", remark.replace(folder, "")), remark) for remark in files.remarks)
+        remarks.update(_unread_flags(parser.config))
     (near, far), planar = world_ranges(cameras, files.geometry)
     return Scene(
         entry=entry,
@@ -156,26 +157,40 @@ def scene_of_parser(parser: FewShotDataParser, entry: SceneEntry, told: bool = F
         else EvaluationMasks(tuple(files.object_masks[view] for view in views), files.object_mask_level),
         pool=tuple(position for position, view in enumerate(views) if view in train),
         view_indices=views,
-        remarks=(*(() if told else files.remarks), *remarks),
+        remarks=remarks,
     )
 
 
-def unread_of_scene(files: SceneFiles, views: Sequence[int]) -> Iterator[str]:
+def unread_of_scene(files: SceneFiles, views: Sequence[int]) -> Dict[str, str]:
     """What a scene has beside its photos that batches of many scenes do not hold, in those of its views that are used.
 
     Args:
         files: The scene.
         views: Indices of the views.
+
+    Returns:
+        Remarks by their kind.
     """
-    for what, why, found in (
+    found: Dict[str, str] = {}
+    measured = set(files.object_masks or ())
+    for kind, why, named in (
         ("depth maps", "methods of many scenes take none", files.depths),
         ("masks of pixels that may train", "methods of many scenes take whole photos", files.training_masks),
         ("masks off which photos are transparent", "methods of many scenes take photos as they are", files.alphas),
     ):
-        there = [found[view] for view in views] if found is not None else []
+        there = [named[view] for view in views] if named is not None else []
         first = next((file for file in there if file is not None and file.is_file()), None)
         if first is not None:
-            yield f"{first}: {what} are not read; {why}"
+            read = "serve masked metrics alone" if first in measured else "are not read"
+            found[kind] = f"{first}: {kind} {read}; {why}"
+    return found
+
+
+def _unread_flags(config: FewShotDataParserConfig) -> Dict[str, str]:
+    """Remarks about flags of the scenes' parser that name files which are of no use."""
+    given = {"--depth-dir": config.depth_dir, "--training-mask-dir": config.training_mask_dir}
+    why = "is without effect on a folder of scenes, whose photos train whole and without depth"
+    return {flag: f"{flag} {folder}: {why}" for flag, folder in given.items() if folder is not None}
 
 
 def resized_cameras(cameras: Cameras, size: Tuple[int, int], image: Path) -> Cameras:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional, Sequence, Tuple
+from typing import Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import numpy.typing as npt
@@ -65,7 +65,7 @@ class SceneViews:
     """See `Scene`."""
     view_indices: Optional[Tuple[int, ...]] = None
     """See `Scene`."""
-    remarks: Tuple[str, ...] = ()
+    remarks: Mapping[str, str] = field(default_factory=dict)
     """See `Scene`."""
     may_be_mirrored: bool = False
     """Whether the axes of the cameras may be left-handed, as in a mirrored world."""

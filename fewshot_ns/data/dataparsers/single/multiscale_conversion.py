@@ -102,7 +102,7 @@ def convert_blender(
         if "camera_angle_x" not in meta:
             raise ValueError(f"{path}: expected 'camera_angle_x', found {shown_keys(meta)}")
         check_lens(meta, path)
-        for remark in unread_files((meta, *meta["frames"]), path, source, _UNCONVERTED):
+        for remark in unread_files((meta, *meta["frames"]), path, source, _UNCONVERTED).values():
             CONSOLE.print(f"[yellow]{escape(remark)}[/yellow]", highlight=False, soft_wrap=True)
         poses = frame_poses(meta["frames"], path)
         columns: Dict[str, List[Any]] = {name: [] for name in (*COLUMNS, "pix2cam")}
@@ -206,4 +206,4 @@ def _unread_columns(columns: Mapping[str, Any], path: Path) -> Tuple[str, ...]:
     """Remarks about columns of the file that name masks and depth maps."""
     lists = {key: entries for key, entries in columns.items() if key not in COLUMNS and isinstance(entries, list)}
     named = ({key: entry} for key, entries in lists.items() for entry in entries)
-    return unread_files(named, path, path.parent, _UNREAD)
+    return tuple(unread_files(named, path, path.parent, _UNREAD).values())

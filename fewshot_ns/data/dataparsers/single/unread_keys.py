@@ -37,7 +37,7 @@ def unread_keys(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[str, ..
                 "--depth-unit says what a stored unit of depth is",
             )
     files = unread_files((meta, *meta["frames"]), path, folder, _INSTEAD, FRAME_FILES)
-    return (*found.values(), *files, *_unit_of_fractions(meta, path, folder))
+    return (*found.values(), *files.values(), *_unit_of_fractions(meta, path, folder))
 
 
 def unread_files(
@@ -46,8 +46,8 @@ def unread_files(
     folder: Path,
     instead: Mapping[str, str],
     read: Collection[str] = (),
-) -> Tuple[str, ...]:
-    """Remarks about masks and depth maps that a file names under keys which are not read.
+) -> Dict[str, str]:
+    """Remarks about masks and depth maps that a file names under keys which are not read, by the key.
 
     Args:
         stated: What the file says of the whole and of its frames.
@@ -62,9 +62,17 @@ def unread_files(
             kind = next((part for part in instead if part in plain_key(key)), None)
             if kind is None or key in read or key in found or not isinstance(value, str) or not value:
                 continue
-            if (folder / named_file(folder, value)).is_file():
+            if _names_a_file(folder, value):
                 found[key] = f"{path}: files under {key!r}, such as {shown(value)}, are not read; {instead[kind]}"
-    return tuple(found.values())
+    return found
+
+
+def _names_a_file(folder: Path, value: str) -> bool:
+    try:
+        return (folder / named_file(folder, value)).is_file()
+    except (OSError, ValueError):
+        # Masks themselves, say, as a text that is too long for a name.
+        return False
 
 
 def _unit_of_fractions(meta: Dict[str, Any], path: Path, folder: Path) -> Tuple[str, ...]:

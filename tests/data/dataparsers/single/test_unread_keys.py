@@ -46,6 +46,11 @@ def test_files_in_other_words(tmp_path: Path) -> None:
     assert len(remarks) == 2 and "'mask_path'" in remarks[0] and "'depth_file_path'" in remarks[1]
 
 
+def test_masks_that_are_written_out_are_no_files(tmp_path: Path) -> None:
+    frame = {"mask_rle": "1 2 3 4 " * 60, "depth_blob": "a\0b"}
+    assert unread_keys({"frames": [frame]}, tmp_path / "t.json", tmp_path) == ()
+
+
 def test_what_is_read_is_not_said(tmp_path: Path) -> None:
     meta = {"depth_scaling_factor": 5000, "max_depth": 9.0, "scale": 3, "frames": [{"integer_depth_scale": 0.0002}]}
     assert unread_keys(meta, tmp_path / "t.json", tmp_path) == ()
