@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections import Counter
 from copy import deepcopy
 from pathlib import Path
@@ -89,6 +90,13 @@ def _absent_in(report: Any) -> str:
         if any(word in reason for word in words.split("|")):
             return name
     return next((name for marker, name in ABSENT_BY_MARKER.items() if marker in report.keywords), "other")
+
+
+def pytest_configure() -> None:
+    """Takes Ctrl-C, which shells have what they start in the background ignore, and that in turn its children: tests
+    of interrupted trainings would never end."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
