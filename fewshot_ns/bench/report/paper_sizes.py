@@ -35,7 +35,8 @@ def at_paper_sizes(groups: Sequence[Group]) -> Optional[Table]:
             rows.append((place, _row(Group(group.label, group.protocol, tuple(cells)), scene, place)))
     if not rows:
         return None
-    rows.sort(key=lambda row: row[0])
+    # Scenes that papers print figures of come first.
+    rows.sort(key=lambda row: (row[1][-1] is None, row[0]))
     return Table([Column(title) for title in (*_TITLES, PUBLISHED)], [cells for _, cells in rows])
 
 
