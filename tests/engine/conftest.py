@@ -1,8 +1,10 @@
-"""A scene to train on in seconds."""
+"""A scene and networks to train on in seconds."""
 
 from pathlib import Path
+from typing import Dict
 
 import pytest
+from small_methods import save_networks
 
 from fewshot_ns.synthetic.scene import DemoSceneConfig, write_demo_scene
 
@@ -13,3 +15,10 @@ def tiny_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes") / "tiny"
     write_demo_scene(folder, DemoSceneConfig(width=32, height=24, supersample=1, columns=5, rows=1))
     return folder
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
+    """Tiny random networks of the real classes."""
+    pytest.importorskip("diffusers", reason="needs the extra 'priors'")
+    return save_networks(tmp_path_factory.mktemp("networks"))

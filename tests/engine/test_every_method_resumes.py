@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
-from small_methods import save_networks, small
+from small_methods import small
 from tiny_training import MODELS, differences, state_of
 
 from fewshot_ns import registry
@@ -28,13 +28,6 @@ from fewshot_ns.utils.cache import CACHE_ENV
 HALF = 3
 TWINS = ("pixelnerf_srn", "pixelnerf_sn64_unseen", "pixelnerf_multi_object", "dietnerf_jax_coarse", "idnerf_released")
 """Methods that differ from another only in what tiny scenes do not show."""
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
-    """Tiny random networks of the real classes."""
-    pytest.importorskip("diffusers", reason="needs the extra 'priors'")
-    return save_networks(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture

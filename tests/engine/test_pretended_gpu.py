@@ -12,7 +12,7 @@ import pytest
 import torch
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from pretended_gpu import pretended_gpu
-from small_methods import one_scene, save_networks, small
+from small_methods import one_scene, small
 
 from fewshot_ns import registry
 from fewshot_ns.data.dataparsers.single.blender import FewShotBlenderDataParserConfig
@@ -66,13 +66,6 @@ WAITS_OF_SLOW = {"evaluation.metrics.image:masked_psnr": "pixels of the object"}
 """The same, where only methods of `SLOW` come to."""
 seen: Dict[str, Set[str]] = {}
 """Those of the tests that ran, by their names."""
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
-    """Tiny random networks of the real classes."""
-    pytest.importorskip("diffusers", reason="needs the extra 'priors'")
-    return save_networks(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture
