@@ -26,8 +26,6 @@ from fewshot_ns.data.datamanagers.fewshot import (
 )
 from fewshot_ns.data.datamanagers.own_parsers import settle_dataparser
 from fewshot_ns.data.dataparsers.automatic import recognition_record
-from fewshot_ns.data.dataparsers.single.base import FewShotDataParserConfig
-from fewshot_ns.data.dataparsers.single.llff import LLFFDataParserConfig
 from fewshot_ns.data.dataparsers.single.stored import store_scene
 from fewshot_ns.data.datasets.fewshot_dataset import depth_maps_record
 from fewshot_ns.data.samplers.pixels import PixelRequest
@@ -41,7 +39,6 @@ from fewshot_ns.evaluation.runners.evaluator import EvaluatedScene, ViewEvaluato
 from fewshot_ns.evaluation.runners.views import ViewData, loader_views
 from fewshot_ns.model_components.rendering import Rendering
 from fewshot_ns.models.fewshot_model import FewShotModel, FewShotModelConfig
-from fewshot_ns.models.image_model import ImageModel
 from fewshot_ns.pipelines.initial_points import (
     InitialPointsConfig,
     ModelWithPoints,
@@ -49,6 +46,7 @@ from fewshot_ns.pipelines.initial_points import (
     timed,
     wants_initial_points,
 )
+from fewshot_ns.pipelines.suited_scenes import suit_scene_to_backbone
 from fewshot_ns.pipelines.validation import ValidationViews
 from fewshot_ns.presentation.ffmpeg import ensure_ffmpeg_on_path
 from fewshot_ns.presentation.view_pictures import NerfstudioPictures
@@ -453,38 +451,6 @@ class FewShotPipeline(VanillaPipeline):
 
     def _measure(self, outputs: Dict[str, Tensor], batch: Dict[str, Any]) -> Dict[str, Optional[float]]:
         return measure_view(self.suite, outputs, ViewData.from_batch(batch))
-
-
-def suit_scene_to_backbone(config: FewShotPipelineConfig) -> None:
-    """Has the scene read as the backbone needs it: image backbones know metric scenes and pinhole cameras alone.
-
-    In place: nerfstudio's `ns-render dataset` reads photos by the config that it handed in.
-    """
-    _use_metric_rays(config)
-    _use_pinholes(config)
-
-
-def _use_metric_rays(config: FewShotPipelineConfig) -> None:
-    """Takes a scene that may be in NDC as a metric one where the backbone renders images, which know no NDC.
-
-    The cameras are the same.
-    """
-    parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
-    if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, LLFFDataParserConfig):
-        if parser.ray_space != "metric":
-            instead = " for ndc" if parser.ray_space == "ndc" else ""
-            parser.ray_space = "metric"
-            CONSOLE.print(f"The backbone renders images of cameras in the world: --ray-space metric is taken{instead}")
-
-
-def _use_pinholes(config: FewShotPipelineConfig) -> None:
-    """Has photos of bent lenses straightened where the backbone renders images, which know pinhole cameras alone.
-
-    Those of pinhole cameras stay as they are.
-    """
-    parser, built = getattr(config.datamanager, "dataparser", None), config.model._target
-    if isinstance(built, type) and issubclass(built, ImageModel) and isinstance(parser, FewShotDataParserConfig):
-        parser.straighten = True
 
 
 def _beginnings(photos: Rendering, requests: Dict[str, PixelRequest]) -> Dict[str, Rendering]:

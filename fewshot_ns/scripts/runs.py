@@ -82,7 +82,8 @@ def scene_of_run(config: TrainerConfig) -> Tuple[DataparserOutputs, FewShotMetad
     from fewshot_ns.data.datamanagers.fewshot import with_stored_scene_if_missing
     from fewshot_ns.data.datamanagers.multiscene import MultiSceneDataManagerConfig
     from fewshot_ns.data.records.metadata import get_fewshot_metadata
-    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig, suit_scene_to_backbone
+    from fewshot_ns.pipelines.fewshot_pipeline import FewShotPipelineConfig
+    from fewshot_ns.pipelines.suited_scenes import suit_scene_to_backbone
 
     datamanager = config.pipeline.datamanager
     if isinstance(datamanager, MultiSceneDataManagerConfig):

@@ -42,8 +42,8 @@ def results_block(path: Path) -> str:
             _filled(
                 "Mean over the test views ± deviation over seeds; on DTU of the object alone. CPU s: user and system "
                 f"time of the training steps. {PUBLISHED}: PSNR / SSIM / LPIPS at the same size and views, after hours "
-                "on a GPU, of whatever method printed figures of the scene (scan24 is in no such table, and of Lego "
-                "papers print the mean with seven others)."
+                "on a GPU, of whatever method printed figures of the scene; n/a: none is known that did, but for means "
+                "over scenes."
             )
         )
     if rows:

@@ -47,6 +47,7 @@ class SceneFileCheck:
         """
         manager, options = self.manager, self.options
         whole = manager.eval_table()
+        in_whole = frozenset(whole)
         parts = [options.scenes(manager.eval_table(options.test_while_training))]
         try:
             parts.append(options.scenes(manager.library.table("test")))
@@ -62,7 +63,7 @@ class SceneFileCheck:
                 try:
                     if entry in manager.bad_scenes:
                         raise SceneError(manager.bad_scenes.reasons[entry.scene_id])
-                    self._check(entry, every_view=entry in whole)
+                    self._check(entry, every_view=entry in in_whole)
                 except SceneError as error:
                     bad[entry] = error
                     if entry not in manager.bad_scenes:
